@@ -1,0 +1,187 @@
+"""Question to tokens: one image's conversations as a tree that shares its beginning.
+
+The system prompt and the image stand once, at the root; each question is a branch; each
+reply (the reference in training, every option when scoring) is a leaf. A token sees its own
+ancestors only, and its position counts along its own path, so each path is exactly the flat
+conversation. Training and inference build their inputs here and nowhere else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from medres.models.qwen2_vl import LoadedModel, image_positions
+
+SYSTEM_PROMPT = "You are a biomedical expert."
+IGNORED = -100
+"""Label of a position without loss, as transformers counts them."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The tokens of one image and its questions."""
+
+    token_ids: np.ndarray
+    """Shape (n_tokens,)."""
+    positions: np.ndarray
+    """Rotary positions: time, height, width; shape (3, n_tokens)."""
+    sees: np.ndarray
+    """Whether token i attends to token j; shape (n_tokens, n_tokens), bool."""
+    targets: np.ndarray
+    """Where the reply tokens stand, each reply's end-of-turn included; shape (n_targets,)."""
+    predictors: np.ndarray
+    """Where the token stands that predicts each target; shape (n_targets,)."""
+    replies: np.ndarray
+    """Which reply each target belongs to, counted over all questions; shape (n_targets,)."""
+
+
+def encode(
+    model: LoadedModel,
+    size_px: tuple[int, int],
+    question_ids: Sequence[str],
+    questions: Sequence[str],
+    replies: Sequence[Sequence[str]],
+) -> Tree:
+    """Return the tree of one image's questions and replies.
+
+    Args:
+        model: Gives tokenizer, chat template and grid.
+        size_px: Width and height of the image as given to the model, in pixels.
+        question_ids: For the error message, shape (n_questions,).
+        questions: Texts, shape (n_questions,).
+        replies: For each question the replies to train on or to score; may be empty.
+
+    Raises:
+        ValueError: If a path is longer than the model takes; nothing is ever cut.
+    """
+    tokenizer = model.tokenizer
+    prompts = [_render(model, question) for question in questions]
+    root_ids, root_positions = _root(model, prompts[0][0], size_px)
+    ids, positions, parents = [root_ids], [root_positions], [-1]
+    starts = [0]
+    targets: list[int] = []
+    predictors: list[int] = []
+    reply_of: list[int] = []
+    n_tokens, n_replies = len(root_ids), 0
+
+    def grow(text: str, parent: int) -> int:
+        nonlocal n_tokens
+        new = np.array(tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
+        first = int(positions[parent].max()) + 1
+        ids.append(new)
+        positions.append(np.broadcast_to(first + np.arange(len(new)), (3, len(new))))
+        parents.append(parent)
+        starts.append(n_tokens)
+        n_tokens += len(new)
+        return len(ids) - 1
+
+    for question_id, (_, prompt), texts in zip(question_ids, prompts, replies, strict=True):
+        branch = grow(prompt, 0)
+        longest = len(root_ids) + len(ids[branch])
+        for text in texts:
+            leaf = grow(text + tokenizer.eos_token, branch)
+            where = np.arange(starts[leaf], n_tokens)
+            targets.extend(where)
+            predictors.extend([starts[branch] + len(ids[branch]) - 1, *where[:-1]])
+            reply_of.extend([n_replies] * len(where))
+            n_replies += 1
+            longest = max(longest, len(root_ids) + len(ids[branch]) + len(where))
+        if longest > model.max_length:
+            raise ValueError(
+                f"question {question_id} needs {longest} tokens at {size_px[0]} x {size_px[1]} px, "
+                f"max_length is {model.max_length}; truncation would cut the answer"
+            )
+    return Tree(
+        token_ids=np.concatenate(ids),
+        positions=np.concatenate(positions, axis=1),
+        sees=_sees(starts, n_tokens, parents),
+        targets=np.array(targets, dtype=np.int64),
+        predictors=np.array(predictors, dtype=np.int64),
+        replies=np.array(reply_of, dtype=np.int64),
+    )
+
+
+def _render(model: LoadedModel, question: str) -> tuple[str, str]:
+    """Return the prompt up to the end of the image, and the rest of it."""
+    content = [{"type": "image"}, {"type": "text", "text": question}]
+    text = model.tokenizer.apply_chat_template(
+        [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": content}],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    before, mark, after = text.partition("<|vision_end|>")
+    if before.count("<|image_pad|>") != 1 or "<|image_pad|>" in after:
+        raise ValueError("the chat template must place exactly one image, before the question")
+    return before + mark, after
+
+
+def _root(
+    model: LoadedModel, prefix: str, size_px: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    tokens = np.array(model.tokenizer.encode(prefix, add_special_tokens=False), dtype=np.int64)
+    place = int(np.flatnonzero(tokens == model.image_token_id)[0])
+    image = image_positions(size_px, multiple_px=model.multiple_px, start=place)
+    before = np.broadcast_to(np.arange(place), (3, place))
+    n_after = len(tokens) - place - 1
+    after = np.broadcast_to(image.max() + 1 + np.arange(n_after), (3, n_after))
+    ids = [tokens[:place], np.full(image.shape[1], model.image_token_id), tokens[place + 1 :]]
+    return np.concatenate(ids), np.concatenate([before, image, after], axis=1)
+
+
+def _sees(starts: list[int], n_tokens: int, parents: list[int]) -> np.ndarray:
+    sees = np.zeros((n_tokens, n_tokens), dtype=bool)
+    ends = [*starts[1:], n_tokens]
+    for node, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        sees[start:end, start:end] = np.tri(end - start, dtype=bool)
+        ancestor = parents[node]
+        while ancestor >= 0:
+            sees[start:end, starts[ancestor] : ends[ancestor]] = True
+            ancestor = parents[ancestor]
+    return sees
+
+
+def collate(trees: Sequence[Tree], *, pad_token_id: int) -> dict[str, torch.Tensor]:
+    """Return trees of any length as one batch for the network.
+
+    Returns:
+        input_ids (n_trees, length), position_ids (3, n_trees, length), attention_mask
+        (n_trees, 1, length, length) bool, and logits_to_keep: the positions, common to all
+        trees, whose logits are needed.
+    """
+    length = max(len(tree.token_ids) for tree in trees)
+    input_ids = np.full((len(trees), length), pad_token_id, dtype=np.int64)
+    position_ids = np.zeros((3, len(trees), length), dtype=np.int64)
+    # Padding sees itself, since a row that sees nothing would be not a number.
+    mask = np.broadcast_to(np.eye(length, dtype=bool), (len(trees), length, length)).copy()
+    for index, tree in enumerate(trees):
+        n_tokens = len(tree.token_ids)
+        input_ids[index, :n_tokens] = tree.token_ids
+        position_ids[:, index, :n_tokens] = tree.positions
+        mask[index, :n_tokens, :n_tokens] = tree.sees
+    keep = np.unique(np.concatenate([tree.predictors for tree in trees]))
+    return {
+        "input_ids": torch.from_numpy(input_ids),
+        "position_ids": torch.from_numpy(position_ids),
+        "attention_mask": torch.from_numpy(mask[:, None]),
+        "logits_to_keep": torch.from_numpy(keep),
+    }
+
+
+def labels(trees: Sequence[Tree], logits_to_keep: torch.Tensor) -> torch.Tensor:
+    """Return the token to predict at each kept position, `IGNORED` where there is no loss.
+
+    Args:
+        trees: With one reply per question, as in training.
+        logits_to_keep: Positions from `collate`, shape (n_kept,).
+
+    Returns:
+        Token ids, shape (n_trees, n_kept).
+    """
+    column = {int(position): index for index, position in enumerate(logits_to_keep)}
+    wanted = torch.full((len(trees), len(column)), IGNORED, dtype=torch.long)
+    for row, tree in enumerate(trees):
+        for target, predictor in zip(tree.targets, tree.predictors, strict=True):
+            wanted[row, column[int(predictor)]] = int(tree.token_ids[target])
+    return wanted

@@ -1,0 +1,241 @@
+"""A look at what a data set is: counts, leaks, sizes, tokens, and what low takes away."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+from PIL import Image
+
+from medres import comparison, figures, images, page, resolution
+from medres.datasets import QuestionSet
+from medres.resolution import Treatment
+
+N_RINGS = 32
+
+
+def counts(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
+    """Return questions, images, groups and answers of each split, one row a split."""
+    rows = []
+    for question_set in question_sets:
+        for split in ("train", "test"):
+            part = question_set.split(split)
+            area = part.drop_duplicates("image").eval("width_px * height_px")
+            rows.append(
+                {
+                    "dataset": question_set.name,
+                    "split": split,
+                    "n_questions": len(part),
+                    "n_images": part["image"].nunique(),
+                    "n_groups": part["group"].nunique(),
+                    "n_question_texts": part["question"].nunique(),
+                    "n_answers": part["reference"].nunique(),
+                    "n_excluded": question_set.n_excluded,
+                    "median_image_pixels": int(area.median()),
+                    "max_image_pixels": int(area.max()),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def leaks(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
+    """Return what train and test share: images by pixels, groups, and question texts.
+
+    Returns:
+        Columns dataset, what, n_test and n_shared_with_train.
+    """
+    rows = []
+    for question_set in question_sets:
+        train, test = question_set.split("train"), question_set.split("test")
+        shared = {
+            "images with equal pixels": [_pixels(question_set, part) for part in (train, test)],
+            "groups": [set(part["group"]) for part in (train, test)],
+            "question texts": [set(part["question"]) for part in (train, test)],
+        }
+        for what, (in_train, in_test) in shared.items():
+            rows.append(
+                {
+                    "dataset": question_set.name,
+                    "what": what,
+                    "n_test": len(in_test),
+                    "n_shared_with_train": len(in_train & in_test),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _pixels(question_set: QuestionSet, part: pd.DataFrame) -> set[str]:
+    return {images.pixel_sha256(question_set.open(path)) for path in part["image"].unique()}
+
+
+def sentence(counts: pd.DataFrame, leaks: pd.DataFrame, sizes: pd.DataFrame) -> str:
+    """Return what the tables of `counts`, `leaks` and `sizes` say, one line a data set."""
+    lines = []
+    for dataset, rows in counts.groupby("dataset", sort=False):
+        test = rows[rows["split"] == "test"].iloc[0]
+        shared = leaks[(leaks["dataset"] == dataset) & (leaks["what"] != "question texts")]
+        tokens = sizes[sizes["dataset"] == dataset].groupby("resolution")["visual_tokens"].mean()
+        n_shared = int(shared["n_shared_with_train"].sum())
+        lines.append(
+            f"* **{dataset}**: {test['n_questions']:,} test questions on {test['n_images']:,} "
+            f"images in {test['n_groups']:,} groups; train and test share "
+            f"{f'**{n_shared}** images or groups' if n_shared else 'no image and no group'}; an "
+            f"image costs {tokens['native']:.1f} visual tokens at native and "
+            f"{tokens['low']:.1f} at low resolution, on average."
+        )
+    return "\n".join(lines)
+
+
+def power_spectrum(image: Image.Image, *, n_bins: int) -> np.ndarray:
+    """Return the radially averaged power of an image's luminance.
+
+    Args:
+        image: RGB image.
+        n_bins: Rings of equal width from 0 to 0.5 cycles per pixel.
+
+    Returns:
+        Mean squared amplitude of each ring, NaN for an empty one; shape (n_bins,).
+    """
+    grey = np.asarray(image.convert("L"), dtype=np.float64)
+    window = np.outer(np.hanning(grey.shape[0]), np.hanning(grey.shape[1]))
+    power = np.abs(np.fft.fft2((grey - grey.mean()) * window)) ** 2 / grey.size
+    rows, columns = np.fft.fftfreq(grey.shape[0]), np.fft.fftfreq(grey.shape[1])
+    ring = (np.hypot(rows[:, None], columns[None, :]) / 0.5 * n_bins).astype(int)
+    inside = ring < n_bins
+    total = np.bincount(ring[inside], weights=power[inside], minlength=n_bins)
+    count = np.bincount(ring[inside], minlength=n_bins)
+    mean: np.ndarray = np.divide(total, count, out=np.full(n_bins, np.nan), where=count > 0)
+    return mean
+
+
+def spectra(
+    question_sets: Sequence[QuestionSet], treatment: Treatment, *, n_images: int
+) -> pd.DataFrame:
+    """Return the power spectra of the first test images, native and low brought back up.
+
+    Low is enlarged to its native size without smoothing (nearest), so that both are measured
+    on one frequency axis; what lies beyond low's own limit is the pattern of its pixels.
+
+    Args:
+        question_sets: Data sets to look at.
+        treatment: Says what low and native are.
+        n_images: Images per data set.
+
+    Returns:
+        Columns dataset, resolution, image, frequency_cycles_per_px (of the native image),
+        power, and low_nyquist_cycles_per_px, the median over images.
+    """
+    rows = []
+    for question_set in question_sets:
+        for path in question_set.split("test")["image"].unique()[:n_images]:
+            image = question_set.open(path)
+            native = resolution.plan(image.size, "native", treatment)
+            low = resolution.plan(image.size, "low", treatment)
+            shrunk = resolution.apply(image, low)
+            shown = {
+                "native": resolution.apply(image, native),
+                "low": shrunk.resize(native.given_px, Image.Resampling.NEAREST),
+            }
+            limit = 0.5 * low.given_px[0] / native.given_px[0]
+            for name, pixels in shown.items():
+                power = power_spectrum(pixels, n_bins=N_RINGS)
+                for ring, value in enumerate(power):
+                    rows.append(
+                        {
+                            "dataset": question_set.name,
+                            "resolution": name,
+                            "image": path,
+                            "frequency_cycles_per_px": 0.5 * (ring + 0.5) / N_RINGS,
+                            "power": value,
+                            "low_nyquist_cycles_per_px": limit,
+                        }
+                    )
+    table = pd.DataFrame(rows)
+    nyquist = table.groupby("dataset")["low_nyquist_cycles_per_px"].transform("median")
+    return table.assign(low_nyquist_cycles_per_px=nyquist)
+
+
+def pairs(
+    question_set: QuestionSet, treatment: Treatment, *, n_pairs: int
+) -> tuple[list[np.ndarray], list[np.ndarray], list[str]]:
+    """Return test images at native and at low resolution, one per answer if there are many.
+
+    Returns:
+        Native images and low images as arrays (height, width, 3) uint8, and their answers.
+    """
+    test = question_set.split("test")
+    chosen = test.drop_duplicates("reference").drop_duplicates("image")
+    chosen = pd.concat([chosen, test.drop_duplicates("image")]).drop_duplicates("image")
+    native: list[np.ndarray] = []
+    low: list[np.ndarray] = []
+    titles: list[str] = []
+    for row in chosen.head(n_pairs).itertuples():
+        image = question_set.open(str(row.image))
+        for name, made in (("native", native), ("low", low)):
+            geometry = resolution.plan(image.size, name, treatment)
+            made.append(np.asarray(resolution.apply(image, geometry)))
+        titles.append(str(row.reference))
+    return native, low, titles
+
+
+def show_pairs(question_set: QuestionSet, treatment: Treatment, *, n_pairs: int) -> HTML:
+    """Return the figure of `pairs` for a page."""
+    native, low, titles = pairs(question_set, treatment, n_pairs=n_pairs)
+    return page.show_figure(
+        figures.image_pairs(native, low, titles),
+        alt=f"Test images of {question_set.name}: native above, low below, answers as titles.",
+        caption=f"{question_set.name}: native (above) and low (below), the same field of view; "
+        "titles are reference answers.",
+    )
+
+
+def sizes(question_sets: Sequence[QuestionSet], treatment: Treatment) -> pd.DataFrame:
+    """Return the size and visual tokens of every image at low and native.
+
+    Returns:
+        Columns dataset, resolution, width_px, height_px, visual_tokens, is_capped.
+    """
+    rows = []
+    for question_set in question_sets:
+        shown = question_set.table.drop_duplicates("image")[["width_px", "height_px"]]
+        for width, height in shown.itertuples(index=False):
+            for name in ("low", "native"):
+                geometry = resolution.plan((int(width), int(height)), name, treatment)
+                rows.append(
+                    {
+                        "dataset": question_set.name,
+                        "resolution": name,
+                        "width_px": geometry.given_px[0],
+                        "height_px": geometry.given_px[1],
+                        "visual_tokens": geometry.visual_tokens,
+                        "is_capped": geometry.is_capped,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def answers(question_set: QuestionSet) -> pd.DataFrame:
+    """Return, for each question text, how often each answer is right and the majority's share.
+
+    Returns:
+        Columns dataset, question, n_train, n_test, n_options, commonest_answer and
+        majority_accuracy: the share of test questions that the commonest training answer
+        gets right.
+    """
+    train, test = question_set.split("train"), question_set.split("test")
+    right = test.assign(correct=comparison.majority_correct(train, test))
+    rows = []
+    for text, part in right.groupby("question", sort=True):
+        known = train[train["question"] == text]
+        rows.append(
+            {
+                "dataset": question_set.name,
+                "question": text,
+                "n_train": len(known),
+                "n_test": len(part),
+                "n_options": len(part["options"].iloc[0]),
+                "commonest_answer": known["reference"].mode().iloc[0] if len(known) else "",
+                "majority_accuracy": part["correct"].mean(),
+            }
+        )
+    return pd.DataFrame(rows).sort_values("n_test", ascending=False, ignore_index=True)

@@ -1,0 +1,366 @@
+"""What a study's answers say: the grid, the baselines and the paired comparisons."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medres import comparison, datasets, runs
+from medres.study import Study
+
+CELL = ["dataset", "model", "train_resolution", "eval_resolution", "seed"]
+BOOTSTRAP_SEED = 20_260_101
+"""Seed of every interval, so that a report is the same each time it is rendered."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper as a paired comparison of two arms."""
+
+    name: str
+    """The paper's claims it stands for, as numbered in `published/claims.csv`."""
+    statement: str
+    first: tuple[str, str]
+    """Train and eval resolution of the first arm."""
+    second: tuple[str, str]
+    sign: int
+    """Claimed sign of second minus first."""
+    family: str
+    """Comparisons adjusted together: all data sets of all claims of a family."""
+    margin: float = 0.0
+    """If positive, the claim is second > first - margin: non-inferiority, by the interval."""
+
+
+ALIGNED = "aligned native against aligned low"
+MISALIGNED = "misaligned against aligned"
+MIXED = "mixed training"
+CLAIMS = (
+    Claim(
+        "C1-C4",
+        "Native training and inference beats low training and inference",
+        ("low", "low"),
+        ("native", "native"),
+        +1,
+        ALIGNED,
+    ),
+    Claim(
+        "C5",
+        "A model trained native loses when asked at low",
+        ("native", "native"),
+        ("native", "low"),
+        -1,
+        MISALIGNED,
+    ),
+    Claim(
+        "C6",
+        "A model trained low loses when asked at native",
+        ("low", "low"),
+        ("low", "native"),
+        -1,
+        MISALIGNED,
+    ),
+    Claim(
+        "C9",
+        "A model trained mixed does better asked at native than at low",
+        ("mixed", "low"),
+        ("mixed", "native"),
+        +1,
+        MIXED,
+    ),
+    Claim(
+        "C8",
+        "Asked at native, mixed training is within 1 point of native training",
+        ("native", "native"),
+        ("mixed", "native"),
+        +1,
+        MIXED,
+        margin=0.01,
+    ),
+)
+
+
+def answers(study: Study) -> pd.DataFrame:
+    """Return all answers of a study, one row a question and arm, with the cell's columns.
+
+    Raises:
+        FileNotFoundError: If a run is missing, saying how to make it.
+    """
+    parts = []
+    for cell in study.cells("evaluate"):
+        folder = runs.folder_of(study.name, "evaluate", cell.path)
+        runs.read(folder)
+        part = pd.read_parquet(folder / "answers.parquet")
+        parts.append(
+            part.assign(model=cell.model, train_resolution=cell.train_resolution, seed=cell.seed)
+        )
+    table = pd.concat(parts, ignore_index=True)
+    repeated = table.duplicated([*CELL, "question_id"])
+    if repeated.any():
+        raise ValueError(f"{int(repeated.sum())} answers of study {study.name} stand twice")
+    return table
+
+
+def grid(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a cell: counts, accuracy with its interval, and visual tokens.
+
+    Args:
+        table: Answers as from `answers`.
+
+    Returns:
+        Columns of `CELL`, n_questions, n_groups, n_correct, n_unparsable, accuracy, lower,
+        upper (fractions) and mean_visual_tokens.
+    """
+    rows = []
+    for key, part in table.groupby(CELL, sort=False):
+        interval = comparison.accuracy_interval(part["correct"], part["group"])
+        rows.append(
+            {
+                **dict(zip(CELL, key, strict=True)),
+                "n_questions": len(part),
+                "n_groups": part["group"].nunique(),
+                "n_correct": int(part["correct"].sum()),
+                "n_unparsable": int(part["parsed_answer"].isna().sum()),
+                "accuracy": interval.estimate,
+                "lower": interval.lower,
+                "upper": interval.upper,
+                "mean_visual_tokens": part["visual_tokens"].mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def baselines(
+    table: pd.DataFrame, question_sets: Mapping[str, datasets.QuestionSet]
+) -> pd.DataFrame:
+    """Return what is reached without looking: the majority answer, and a blank image.
+
+    Args:
+        table: Answers, `blank` among the eval resolutions.
+        question_sets: The data sets, for the training references.
+
+    Returns:
+        Columns dataset, baseline, train_resolution (empty for the majority answer),
+        n_questions, n_correct, accuracy, lower, upper.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def add(dataset: str, name: str, train_resolution: str, part: pd.DataFrame) -> None:
+        interval = comparison.accuracy_interval(part["correct"], part["group"])
+        rows.append(
+            {
+                "dataset": dataset,
+                "baseline": name,
+                "train_resolution": train_resolution,
+                "n_questions": len(part),
+                "n_correct": int(part["correct"].sum()),
+                "accuracy": interval.estimate,
+                "lower": interval.lower,
+                "upper": interval.upper,
+            }
+        )
+
+    for dataset, part in table.groupby("dataset", sort=False):
+        question_set = question_sets[str(dataset)]
+        asked = set(part["question_id"])
+        test = question_set.split("test")
+        test = test[test["question_id"].isin(asked)]
+        correct = comparison.majority_correct(question_set.split("train"), test)
+        add(str(dataset), "majority answer", "", test.assign(correct=correct))
+        blank = part[part["eval_resolution"] == "blank"]
+        for train_resolution, arm in blank.groupby("train_resolution", sort=False):
+            add(str(dataset), "blank image", str(train_resolution), arm)
+    return pd.DataFrame(rows)
+
+
+def comparisons(
+    table: pd.DataFrame, claims: tuple[Claim, ...] = CLAIMS, *, n_resamples: int = 10_000
+) -> pd.DataFrame:
+    """Return every claim on every data set and model: difference, interval, test, verdict.
+
+    Pairs are the same question (and seed) in both arms; groups are resampled and their signs
+    flipped as one. p-values are adjusted by Holm within a claim's family, over all its data
+    sets and models. A claim with a margin is judged by its interval alone.
+
+    Args:
+        table: Answers as from `answers`.
+        claims: What to compare.
+        n_resamples: Bootstrap replicates of each interval.
+
+    Returns:
+        Columns claim, statement, dataset, model, first, second (train -> eval), family,
+        n_questions, n_groups, n_seeds, accuracy_first, accuracy_second, difference, lower,
+        upper, n_first_only, n_second_only, p_mcnemar, p_value, p_adjusted, n_family, verdict.
+        A claim whose arms the study does not have gives no row.
+    """
+    rows: list[dict[str, Any]] = []
+    intervals: list[comparison.Interval] = []
+    arms = {key: part for key, part in table.groupby(CELL[:4], sort=False)}
+    for claim in claims:
+        for dataset, model in table[["dataset", "model"]].drop_duplicates().itertuples(index=False):
+            keys = [(dataset, model, *claim.first), (dataset, model, *claim.second)]
+            if not all(key in arms for key in keys):
+                continue
+            joined = comparison.join_arms(*(_by_seed(arms[key]) for key in keys))
+            first, second = joined["correct_first"], joined["correct_second"]
+            interval = comparison.paired_difference(
+                first,
+                second,
+                joined["group"],
+                rng=np.random.default_rng(BOOTSTRAP_SEED),
+                n_resamples=n_resamples,
+            )
+            intervals.append(interval)
+            n_seeds = arms[keys[0]]["seed"].nunique()
+            tested = claim.margin == 0
+            rows.append(
+                {
+                    "claim": claim.name,
+                    "statement": claim.statement,
+                    "dataset": dataset,
+                    "model": model,
+                    "first": " -> ".join(claim.first),
+                    "second": " -> ".join(claim.second),
+                    "family": claim.family,
+                    "n_questions": len(joined) // n_seeds,
+                    "n_groups": joined["group"].nunique(),
+                    "n_seeds": n_seeds,
+                    "accuracy_first": first.mean(),
+                    "accuracy_second": second.mean(),
+                    "difference": interval.estimate,
+                    "lower": interval.lower,
+                    "upper": interval.upper,
+                    "n_first_only": int((first & ~second).sum()),
+                    "n_second_only": int((~first & second).sum()),
+                    # McNemar takes every pair as independent: said only where that can hold.
+                    "p_mcnemar": comparison.mcnemar_exact(first, second)
+                    if n_seeds == 1
+                    else np.nan,
+                    "p_value": comparison.paired_group_test(first, second, joined["group"])
+                    if tested
+                    else np.nan,
+                    "margin": claim.margin,
+                    "sign": claim.sign,
+                }
+            )
+    result = pd.DataFrame(rows)
+    if result.empty:
+        return result
+    result["p_adjusted"] = np.nan
+    result["n_family"] = 0
+    for _, family in result[result["margin"] == 0].groupby("family"):
+        result.loc[family.index, "p_adjusted"] = comparison.holm(family["p_value"])
+        result.loc[family.index, "n_family"] = len(family)
+    result["verdict"] = [
+        _within_margin(interval, row.margin)
+        if row.margin
+        else comparison.verdict(interval, row.p_adjusted, claimed_sign=row.sign)
+        for interval, row in zip(intervals, result.itertuples(), strict=True)
+    ]
+    return result.drop(columns="sign")
+
+
+def _by_seed(arm: pd.DataFrame) -> pd.DataFrame:
+    """Make a question of another training another row; its group stays the same."""
+    return arm.assign(question_id=arm["question_id"] + "#" + arm["seed"].astype(str))
+
+
+def _within_margin(interval: comparison.Interval, margin: float) -> str:
+    if interval.lower > -margin:
+        return "supported"
+    return "contradicted" if interval.upper < -margin else "not decided"
+
+
+def claims_of(*families: str) -> tuple[Claim, ...]:
+    """Return the claims of some families."""
+    return tuple(claim for claim in CLAIMS if claim.family in families)
+
+
+def by_question(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the accuracy of each question text in each arm, one column an eval resolution.
+
+    Args:
+        table: Answers of one checkpoint.
+
+    Returns:
+        Columns question, n_questions and one of accuracies in percent an eval resolution.
+    """
+    wide = table.pivot_table(
+        index="question", columns="eval_resolution", values="correct", aggfunc="mean", sort=False
+    )
+    asked = table.groupby("question")["question_id"].nunique().rename("n_questions")
+    shown = (100 * wide[list(dict.fromkeys(table["eval_resolution"]))]).round(1)
+    return shown.rename_axis(columns=None).join(asked).reset_index()
+
+
+def labelled(compared: pd.DataFrame) -> pd.DataFrame:
+    """Return comparisons with the label that a forest plot shows."""
+    label = [
+        f"{second} against {first}"
+        for first, second in zip(compared["first"], compared["second"], strict=True)
+    ]
+    return compared.assign(comparison=label)
+
+
+def describe_answers(table: pd.DataFrame) -> str:
+    """Return how many answers of how many arms there are, and how many had no answer in them."""
+    n_arms = len(table[CELL].drop_duplicates())
+    n_unparsable = int(table["parsed_answer"].isna().sum())
+    return (
+        f"{len(table):,} answers in {n_arms} cells; {n_unparsable:,} unparsable, which count as "
+        f"wrong; {table['seed'].nunique()} training seed(s)."
+    )
+
+
+def describe_cells(grid: pd.DataFrame) -> str:
+    """Return the accuracy of each eval resolution with its interval, in words."""
+    return "; ".join(
+        f"**{row.accuracy:.1%}** at {row.eval_resolution} ({row.lower:.1%} to {row.upper:.1%})"
+        for row in grid.itertuples()
+    )
+
+
+def summary(compared: pd.DataFrame) -> str:
+    """Return one sentence a claim: on which data sets it is supported, contradicted, open."""
+    lines = []
+    for statement, rows in compared.groupby("statement", sort=False):
+        found = [
+            f"{verdict} on {', '.join(part['dataset'])}"
+            for verdict in ("supported", "contradicted", "not decided")
+            if len(part := rows[rows["verdict"] == verdict])
+        ]
+        lines.append(f"* {statement}: **{'; '.join(found)}**.")
+    return "\n".join(lines)
+
+
+def describe_treatment(treatment: Mapping[str, Any]) -> str:
+    """Return what low, native and mixed mean in a study, in one sentence."""
+    return (
+        f"Low is at most {treatment['low_max_pixels']:,} pixels, native at most "
+        f"{treatment['native_max_pixels']:,}, shrunk with a {treatment['resampling_filter']} "
+        f"filter; mixed takes {100 * treatment['low_share']:.0f} % of each modality's questions "
+        "low."
+    )
+
+
+def sentence(compared: pd.DataFrame) -> str:
+    """Return what came out of some comparisons, in words taken from the table."""
+    if compared.empty:
+        return "The study does not have the arms of these comparisons."
+    parts = []
+    for statement, rows in compared.groupby("statement", sort=False):
+        found = [
+            f"**{row.verdict}** on {row.dataset} ({100 * row.difference:+.1f} points, "
+            f"95 % interval {100 * row.lower:+.1f} to {100 * row.upper:+.1f}"
+            + ("" if np.isnan(row.p_adjusted) else f", adjusted p {p_text(row.p_adjusted)}")
+            + ")"
+            for row in rows.itertuples()
+        ]
+        parts.append(f"{statement}: {'; '.join(found)}.")
+    return " ".join(parts)
+
+
+def p_text(p_value: float) -> str:
+    """Return a p-value as it is printed: three digits, never zero."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"

@@ -1,0 +1,147 @@
+"""A tiny but genuine Qwen2-VL: the architecture, tokens and files of the real one.
+
+A standard checkpoint folder with random weights, for the demo study and for tests. It is
+loaded, trained and queried by the same code as a model of two billion parameters.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessorPil,
+)
+
+NAME = "tiny-qwen2-vl"
+SEED = 0
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+<|im_start|>{{ message.role }}
+{% if message.content is string %}{{ message.content }}{% else -%}
+{%- for part in message.content -%}
+{%- if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>
+{%- else %}{{ part.text }}{% endif -%}
+{%- endfor -%}
+{%- endif %}<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif -%}
+"""
+# Byte-level, so any text can be said; these sentences only decide which words are short.
+CORPUS = (
+    "You are a biomedical expert.",
+    "system user assistant",
+    "Which organelle does the green protein label? Does this image show more than one cell?",
+    "nucleus nucleoplasm nucleoli plasma membrane mitochondria microtubules vesicles golgi",
+    "cytosol endoplasmic reticulum actin centrosome lysosome peroxisome nuclear speckles",
+    "Is there a nodule in the lung? Is the heart enlarged? Is there fluid at the base?",
+    "Is there a fracture? Is there a mass? Are there calcifications? Is there an opacity?",
+    "What is the modality of the picture? yes no left right none present absent normal",
+)
+
+
+def make(folder: Path) -> Path:
+    """Write the checkpoint folder unless it is there, and return it.
+
+    Written aside and renamed, so that a killed or a second writer leaves no half of it.
+    """
+    if (folder / "config.json").is_file():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    tokenizer = _tokenizer()
+    network = _network(tokenizer)
+    network.save_pretrained(aside)
+    tokenizer.save_pretrained(aside)
+    Qwen2VLImageProcessorPil(
+        size={"shortest_edge": 28 * 28, "longest_edge": 16384 * 28 * 28}
+    ).save_pretrained(aside)
+    try:
+        os.replace(aside, folder)
+    except OSError:
+        if not (folder / "config.json").is_file():
+            raise
+        shutil.rmtree(aside)
+    return folder
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=640,
+        min_frequency=1,
+        show_progress=False,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
+    sentences = [text for line in CORPUS for text in (line, f" {line}", line.lower())]
+    backend.train_from_iterator(sentences, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        additional_special_tokens=list(SPECIAL_TOKENS[1:]),
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def _network(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForConditionalGeneration:
+    identifiers = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    config = Qwen2VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": 128,
+            "intermediate_size": 256,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 32_768,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10_000.0,
+                "mrope_section": [4, 6, 6],
+            },
+            "tie_word_embeddings": True,
+            "bos_token_id": identifiers["<|endoftext|>"],
+            "eos_token_id": identifiers["<|im_end|>"],
+            "pad_token_id": identifiers["<|endoftext|>"],
+        },
+        vision_config={
+            "depth": 4,
+            "embed_dim": 128,
+            "hidden_size": 128,
+            "num_heads": 4,
+            "mlp_ratio": 2,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+        },
+        image_token_id=identifiers["<|image_pad|>"],
+        video_token_id=identifiers["<|video_pad|>"],
+        vision_start_token_id=identifiers["<|vision_start|>"],
+        vision_end_token_id=identifiers["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        return Qwen2VLForConditionalGeneration(config)

@@ -1,0 +1,182 @@
+"""What a report shows: verdict, figures, tables, provenance, links.
+
+Used by notebooks. Every table shown is also a CSV of the study, and every figure has
+alternative text.
+"""
+
+import base64
+import html
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import HTML
+from matplotlib.figure import Figure
+
+from medres import runs
+from medres.findings import p_text
+from medres.study import Study
+
+DPI = 150
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "accuracy": ("accuracy (%)", _percent),
+    "accuracy_first": ("accuracy of first (%)", _percent),
+    "accuracy_second": ("accuracy of second (%)", _percent),
+    "lower": ("lower (%)", _percent),
+    "upper": ("upper (%)", _percent),
+    "difference": ("difference (points)", _points),
+    "margin": ("margin (points)", _percent),
+    "p_value": ("p", p_text),
+    "p_adjusted": ("adjusted p", p_text),
+    "p_mcnemar": ("McNemar p", p_text),
+    "mean_visual_tokens": ("visual tokens, mean", lambda value: f"{value:.1f}"),
+    "seconds": ("time (s)", lambda value: f"{value:.1f}"),
+    "learning_rate": ("learning rate", lambda value: f"{value:g}"),
+}
+"""How a column of a table is headed and printed; in the CSV it stays a fraction."""
+
+
+def show_table(study: str, name: str, table: pd.DataFrame, *, caption: str) -> HTML:
+    """Write a table to the study's `tables/` and return it for the page.
+
+    Args:
+        study: Name of the study.
+        name: Stem of the CSV.
+        table: Plain columns; fractions as fractions.
+        caption: What the rows are.
+    """
+    path = report_folder(study) / "tables" / f"{name}.csv"
+    with runs.replacing(path) as part:
+        table.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
+    return HTML(html_table(table, caption=caption, csv=name))
+
+
+def html_table(table: pd.DataFrame, *, caption: str, csv: str) -> str:
+    """Return a table as HTML, its columns headed and printed as in `FORMATS`."""
+    is_difference = "difference" in table
+    head, body = [], []
+    for column in table:
+        label, _ = FORMATS.get(str(column), (str(column).replace("_", " "), None))
+        if is_difference and column in ("lower", "upper"):
+            label = f"{column} (points)"
+        head.append(f"<th>{html.escape(label)}</th>")
+    for row in table.to_dict("records"):
+        cells = []
+        for column, value in row.items():
+            text, kind = _cell(str(column), value, is_difference)
+            cells.append(f'<td class="{kind}">{html.escape(text)}</td>')
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    link = f'<a href="tables/{csv}.csv">CSV</a>'
+    return (
+        f'<div class="table"><table><caption>{html.escape(caption)} {link}</caption><thead><tr>'
+        f"{''.join(head)}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _cell(column: str, value: object, is_difference: bool) -> tuple[str, str]:
+    if (isinstance(value, float) and pd.isna(value)) or value is None:
+        return "–", "number"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value), f"text {str(value).replace(' ', '-')}" if column == "verdict" else "text"
+    if is_difference and column in ("lower", "upper"):
+        return _points(value), "number"
+    if column in FORMATS:
+        return FORMATS[column][1](value), "number"
+    return (_count(value) if isinstance(value, int) else f"{value:.4g}"), "number"
+
+
+def show_figure(figure: Figure, *, alt: str, caption: str) -> HTML:
+    """Return a figure for the page, with alternative text and caption.
+
+    The picture is embedded without date or version, so that the same answers give the same
+    bytes.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+    figure.clear()
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return HTML(
+        f'<figure><img alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
+
+
+def show_provenance(study: Study, folders: list[Path]) -> HTML:
+    """Return which runs a page was made from: parameters, digests, versions and commit."""
+    records = [runs.read(folder) for folder in folders]
+    rows = "".join(
+        f"<tr><td>{html.escape(record['spec']['stage'])}</td>"
+        f"<td>{html.escape(record['spec']['cell'])}</td>"
+        f"<td><code>{record['digest'][:16]}</code></td>"
+        f"<td class='number'>{record['outcome']['seconds']:.1f}</td>"
+        f"<td><code>{_commit(record)}</code></td></tr>"
+        for record in records
+    )
+    shared = _shared([record["spec"]["parameters"] for record in records])
+    versions = _shared([record["spec"]["versions"] for record in records])
+    return HTML(
+        f'<details class="provenance" open><summary>Provenance</summary>'
+        f"<p>Study <code>{html.escape(study.name)}</code>. Parameters that all runs share: "
+        f"{_list(shared)}. Versions: {_list(versions)}.</p>"
+        '<div class="table"><table><caption>Runs this page was made from. The digest covers '
+        "parameters, questions, weights and versions.</caption><thead><tr><th>stage</th>"
+        "<th>cell</th><th>digest</th><th>time (s)</th><th>code</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div></details>"
+    )
+
+
+def _shared(each: list[dict[str, object]]) -> dict[str, object]:
+    first, *others = each
+    return {
+        name: value
+        for name, value in first.items()
+        if all(other.get(name) == value for other in others)
+    }
+
+
+def _list(values: dict[str, object]) -> str:
+    return ", ".join(
+        f"{name} <code>{html.escape(str(value))}</code>" for name, value in values.items()
+    )
+
+
+def _commit(record: dict[str, dict[str, object]]) -> str:
+    commit = str(record["code"]["commit"])[:10] or "unknown"
+    return f"{commit}{' + changes' if record['code']['is_dirty'] else ''}"
+
+
+def evaluated(study: Study) -> list[Path]:
+    """Return the folders of all evaluations of a study."""
+    return [runs.folder_of(study.name, "evaluate", cell.path) for cell in study.cells("evaluate")]
+
+
+def report_folder(study: str) -> Path:
+    """Return where the reports of a study lie, made and writable.
+
+    Raises:
+        PermissionError: If it cannot be written to.
+    """
+    folder = runs.ROOT / "reports" / study
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PermissionError(f"{folder} cannot be made ({error.strerror}); free it") from error
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} is not writable; change its permissions")
+    return folder

@@ -1,0 +1,353 @@
+"""The treatment: how an image becomes pixels for the model, and what that costs.
+
+Resolution is decided here and nowhere else. Sizes are arithmetic (`plan`), pixels follow
+from the plan (`apply`); what reaches the model is exactly `Geometry.given_px`.
+"""
+
+import itertools
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+TRAIN_RESOLUTIONS = ("none", "low", "native", "mixed")
+BLANK_GREY = 128
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """The parameters of the study that turn a resolution's name into pixels."""
+
+    low_max_pixels: int
+    """Budget of a low image, width x height in pixels (the paper: 50,176)."""
+    native_max_pixels: int
+    """Budget of a native image, width x height in pixels (the paper: 12,000,000)."""
+    resampling_filter: str
+    """Filter of every shrinking: nearest, bilinear, bicubic or lanczos."""
+    multiple_px: int
+    """Side of one visual token in pixels; every side is a multiple of it."""
+
+    def __post_init__(self) -> None:
+        """Refuse a treatment that could not be carried out."""
+        _filter(self.resampling_filter)
+        for name in ("low_max_pixels", "native_max_pixels"):
+            _require_one_token(name, getattr(self, name), self.multiple_px)
+        if self.low_max_pixels > self.native_max_pixels:
+            raise ValueError(
+                f"low_max_pixels is {self.low_max_pixels}, above native_max_pixels "
+                f"{self.native_max_pixels}; low must be the smaller budget"
+            )
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What one resolution makes of one image; recorded with every answer."""
+
+    original_px: tuple[int, int]
+    """Width and height of the image as stored."""
+    steps: tuple[tuple[tuple[int, int], str], ...]
+    """Sizes in the order they are made, each with its filter; empty for an untouched image."""
+    given_px: tuple[int, int]
+    """Width and height handed to the model."""
+    visual_tokens: int
+    """Tokens of the image that the language model sees."""
+    is_capped: bool
+    """Whether the pixel budget made the image smaller."""
+    is_enlarged: bool
+    """Whether a side grew: by an upsampled resolution, or to reach one visual token."""
+    is_blank: bool = False
+    """Whether the pixels are replaced by one grey."""
+
+
+def fit_within(size_px: tuple[int, int], *, max_pixels: int, multiple_px: int) -> tuple[int, int]:
+    """Return the largest size with the same shape that stays within a pixel budget.
+
+    Images are only ever shrunk: an image already within the budget keeps its size, apart
+    from rounding each side down to `multiple_px`, the model's patch grid. A side shorter
+    than one visual token becomes one token long; the other side then gives way, so that
+    the budget holds for a 20 x 4,000 px strip too. Integer arithmetic: no rounding error.
+
+    Args:
+        size_px: Width and height of the original image, in pixels.
+        max_pixels: Budget for width x height, in pixels (224 x 224 = 50,176).
+        multiple_px: Side of one visual token, in pixels (28 for Qwen2-VL).
+
+    Returns:
+        Width and height in pixels, each a positive multiple of `multiple_px`.
+
+    Raises:
+        ValueError: If the budget is smaller than one visual token or a side is not positive.
+
+    >>> fit_within((1024, 768), max_pixels=50_176, multiple_px=28)
+    (252, 168)
+    >>> fit_within((4000, 20), max_pixels=50_176, multiple_px=28)
+    (1792, 28)
+    """
+    width, height = size_px
+    if width < 1 or height < 1:
+        raise ValueError(f"image is {width} x {height} px; both sides must be positive")
+    _require_one_token("max_pixels", max_pixels, multiple_px)
+    fitted = [
+        multiple_px * max(1, _units_within(side, other, max_pixels, multiple_px))
+        for side, other in ((width, height), (height, width))
+    ]
+    if fitted[0] * fitted[1] > max_pixels:
+        longer = int(fitted[1] > fitted[0])
+        fitted[longer] = max_pixels // (fitted[1 - longer] * multiple_px) * multiple_px
+    return fitted[0], fitted[1]
+
+
+def _units_within(side: int, other: int, max_pixels: int, multiple_px: int) -> int:
+    if side * other <= max_pixels:
+        return side // multiple_px
+    # The scaled side is sqrt(max_pixels * side / other); its floor in units, exactly.
+    return math.isqrt(max_pixels * side // (other * multiple_px**2))
+
+
+def plan(size_px: tuple[int, int], resolution: str, treatment: Treatment) -> Geometry:
+    """Return the sizes that a resolution gives an image, without touching pixels.
+
+    Args:
+        size_px: Width and height of the image as stored, in pixels.
+        resolution: low, native, blank, upsampled-<filter> or scale-<factor>.
+        treatment: Budgets, filter and grid of the study.
+
+    Returns:
+        The geometry; `low` and `native` never enlarge, except a side below one token.
+
+    Raises:
+        ValueError: If the name is not a resolution, or is `mixed`, which is an assignment
+            of questions to low and native (`assign_mixed`), not a way to make pixels.
+    """
+    kind, argument = parse(resolution)
+    if kind == "mixed":
+        raise ValueError("mixed is drawn by assign_mixed; plan low and native instead")
+    grid = {"multiple_px": treatment.multiple_px}
+    shrink = treatment.resampling_filter
+    native_px = fit_within(size_px, max_pixels=treatment.native_max_pixels, **grid)
+    low_px = fit_within(size_px, max_pixels=treatment.low_max_pixels, **grid)
+    low_kinds = ("low", "upsampled")
+    budget = treatment.low_max_pixels if kind in low_kinds else treatment.native_max_pixels
+    asked_px = size_px
+    if kind == "upsampled":
+        wanted = [(low_px, shrink), (native_px, argument)]
+    elif kind == "scale":
+        factor = float(argument)
+        asked_px = (max(1, round(size_px[0] * factor)), max(1, round(size_px[1] * factor)))
+        wanted = [(fit_within(asked_px, max_pixels=budget, **grid), shrink)]
+    else:
+        wanted = [(low_px if kind == "low" else native_px, shrink)]
+    steps: list[tuple[tuple[int, int], str]] = []
+    current = size_px
+    for step in wanted:
+        if step[0] != current:
+            steps.append(step)
+            current = step[0]
+    sizes = [size_px, *(size for size, _ in steps)]
+    return Geometry(
+        original_px=size_px,
+        steps=tuple(steps),
+        given_px=current,
+        visual_tokens=visual_token_count(current, multiple_px=treatment.multiple_px),
+        is_capped=kind != "blank" and asked_px[0] * asked_px[1] > budget,
+        is_enlarged=any(
+            new[axis] > old[axis] for old, new in itertools.pairwise(sizes) for axis in (0, 1)
+        ),
+        is_blank=kind == "blank",
+    )
+
+
+def apply(image: Image.Image, geometry: Geometry) -> Image.Image:
+    """Return the pixels of a planned geometry.
+
+    Args:
+        image: RGB image of the size the geometry was planned for.
+        geometry: What `plan` returned.
+
+    Returns:
+        RGB image of `geometry.given_px`, resampled once per step of the plan.
+
+    Raises:
+        ValueError: If the image has another size or mode than planned.
+    """
+    if image.size != geometry.original_px or image.mode != "RGB":
+        raise ValueError(
+            f"image is {image.size} {image.mode}, the plan is for {geometry.original_px} RGB"
+        )
+    if geometry.is_blank:
+        return Image.new("RGB", geometry.given_px, (BLANK_GREY,) * 3)
+    for size_px, name in geometry.steps:
+        image = image.resize(size_px, _filter(name))
+    return image
+
+
+def parse(resolution: str) -> tuple[str, str]:
+    """Return the kind of a resolution and its argument, which may be empty.
+
+    >>> parse("upsampled-lanczos")
+    ('upsampled', 'lanczos')
+
+    Raises:
+        ValueError: If the name is not a resolution.
+    """
+    kind, _, argument = resolution.partition("-")
+    if resolution in ("low", "native", "mixed", "blank"):
+        return resolution, ""
+    if kind == "upsampled" and argument in FILTERS:
+        return kind, argument
+    if kind == "scale":
+        try:
+            factor = float(argument)
+        except ValueError:
+            factor = 0.0
+        if 0 < factor < math.inf:
+            return kind, argument
+    raise ValueError(
+        f"unknown resolution {resolution!r}; use low, native, mixed, blank, scale-<factor> or "
+        f"upsampled-<filter> with a filter of {', '.join(FILTERS)}"
+    )
+
+
+def assign_mixed(
+    units: Sequence[Hashable],
+    modalities: Sequence[str],
+    *,
+    low_share: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return which questions are low in the mixed arm: half of each modality.
+
+    Whole units (images) are assigned, so that questions that share an image share its
+    pixels. Within a modality units are shuffled and taken as long as that brings the low
+    share of questions nearer to `low_share`: exact when units hold equally many questions
+    and the share allows it, otherwise as near as the order of the draw allows.
+
+    Args:
+        units: The image of each question, shape (n_questions,).
+        modalities: The modality of each question, shape (n_questions,).
+        low_share: Share of questions that are low, in [0, 1] (the paper: 0.5).
+        rng: Source of randomness; the caller seeds it and owns it.
+
+    Returns:
+        Boolean array, shape (n_questions,): True where the question is low.
+
+    Raises:
+        ValueError: If the share is outside [0, 1], lengths differ or a unit has two modalities.
+    """
+    if not 0 <= low_share <= 1:
+        raise ValueError(f"low_share is {low_share}; it is a share between 0 and 1")
+    questions: dict[str, dict[Hashable, int]] = {}
+    owner: dict[Hashable, str] = {}
+    for unit, modality in zip(units, modalities, strict=True):
+        if owner.setdefault(unit, modality) != modality:
+            raise ValueError(f"image {unit!r} has two modalities, {owner[unit]!r} and {modality!r}")
+        counts = questions.setdefault(modality, {})
+        counts[unit] = counts.get(unit, 0) + 1
+    low: set[Hashable] = set()
+    for modality in sorted(questions):
+        counts = questions[modality]
+        wanted = low_share * sum(counts.values())
+        names = sorted(counts, key=str)
+        taken = 0
+        for index in rng.permutation(len(names)):
+            unit = names[index]
+            if abs(taken + counts[unit] - wanted) < abs(taken - wanted):
+                low.add(unit)
+                taken += counts[unit]
+    return np.array([unit in low for unit in units], dtype=bool)
+
+
+def visual_token_count(size_px: tuple[int, int], *, multiple_px: int) -> int:
+    """Return the visual tokens of an image whose sides lie on the model's grid.
+
+    >>> visual_token_count((252, 168), multiple_px=28)
+    54
+
+    Raises:
+        ValueError: If a side is off the grid.
+    """
+    width, height = size_px
+    if width % multiple_px or height % multiple_px or min(size_px) < multiple_px:
+        raise ValueError(f"{width} x {height} px is not on the grid of {multiple_px} px")
+    return width * height // multiple_px**2
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The sizes of a Qwen2-VL-like model that decide its cost."""
+
+    vision_layers: int
+    vision_width: int
+    vision_mlp_width: int
+    patch_values: int
+    """Numbers in one patch: channels x frames x patch side squared (3 x 2 x 14 x 14)."""
+    patches_per_token: int
+    """Patches merged into one visual token (2 x 2)."""
+    text_layers: int
+    text_width: int
+    text_mlp_width: int
+    text_key_value_width: int
+    vocabulary: int
+
+
+def forward_flops(shape: ModelShape, *, visual_tokens: int, text_tokens: int) -> int:
+    """Return the floating-point operations of one forward pass over one conversation.
+
+    Counts matrix products and attention (a multiply-add is two operations), full attention
+    in the vision tower and the full square in the language model, logits at every position;
+    norms and activations are left out, as in PyTorch's FlopCounterMode.
+
+    Args:
+        shape: Sizes of the model.
+        visual_tokens: Tokens of the image.
+        text_tokens: All other tokens of the conversation.
+
+    Returns:
+        Operations of vision tower, merger, language model and head together.
+    """
+    patches = visual_tokens * shape.patches_per_token
+    width = shape.vision_width
+    merged = width * shape.patches_per_token
+    vision = 2 * patches * shape.patch_values * width
+    vision += shape.vision_layers * (
+        2 * patches * (4 * width**2 + 2 * width * shape.vision_mlp_width) + 4 * patches**2 * width
+    )
+    merger = 2 * visual_tokens * (merged**2 + merged * shape.text_width)
+    tokens = visual_tokens + text_tokens
+    text = shape.text_layers * (
+        2 * tokens * shape.text_width * (2 * shape.text_width + 2 * shape.text_key_value_width)
+        + 6 * tokens * shape.text_width * shape.text_mlp_width
+        + 4 * tokens**2 * shape.text_width
+    )
+    head = 2 * tokens * shape.text_width * shape.vocabulary
+    return vision + merger + text + head
+
+
+def training_flops(shape: ModelShape, *, visual_tokens: int, text_tokens: int) -> int:
+    """Return the operations of one training step over one conversation.
+
+    The backward pass costs twice the forward pass (gradients of inputs and of weights).
+    """
+    return 3 * forward_flops(shape, visual_tokens=visual_tokens, text_tokens=text_tokens)
+
+
+def _filter(name: str) -> Image.Resampling:
+    if name not in FILTERS:
+        raise ValueError(f"unknown filter {name!r}; known filters are {', '.join(FILTERS)}")
+    return FILTERS[name]
+
+
+def _require_one_token(name: str, max_pixels: int, multiple_px: int) -> None:
+    if max_pixels < multiple_px**2:
+        raise ValueError(
+            f"{name} is {max_pixels}, less than one visual token ({multiple_px} x {multiple_px} = "
+            f"{multiple_px**2}); raise it in the params file"
+        )

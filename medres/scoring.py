@@ -1,0 +1,153 @@
+"""Judge replies by the `strict` rule: what the reply names, and nothing guessed."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+_INSIDE_WORD = re.compile(r"(?<=\d)[.,](?=\d)|(?<=[^\W\d_])'(?=[^\W\d_])")  # 1.5, isn't
+_CLAUSE_ENDS = frozenset(".,;:!?()[]—–。")
+_NEGATIONS = frozenset({"not", "no", "non", "never", "without", "neither", "nor", "cannot"})
+
+
+def parse_choice(reply: str, options: Sequence[str]) -> str | None:
+    """Return the one option that the reply names, or None.
+
+    Whole words are compared, whatever their case, width and punctuation. A mention does not
+    count inside the mention of a longer option ("T2" in "T2 flair"), nor after a negation in the
+    same clause ("not yes", "no sign of pneumonia"), unless the negation is itself an option or
+    part of one. Naming two options, or none, is None: "Yes, there is no effusion" stands for
+    both yes and no, and nothing is inferred from a refused option. Options that are single
+    letters meet the article "a": prefer their texts.
+
+    Raises:
+        ValueError: If the options are one string, or one of them is blank or repeated.
+
+    >>> parse_choice("No, I see none.", ["Yes", "No"])
+    'No'
+    """
+    if isinstance(options, str):
+        raise ValueError(f"options is the string {options!r}, it must be a list of strings")
+    folded = [_fold(option) for option in options]
+    if "" in folded or len(set(folded)) < len(folded):
+        raise ValueError(f"options {list(options)} has a blank or repeated entry")
+    if _fold(reply) in folded:
+        return options[folded.index(_fold(reply))]
+    words, clauses = _words(reply)
+    spans = []
+    for option in options:
+        named, _ = _words(option)
+        starts = range(len(words) - len(named) + 1) if named else ()
+        spans += [(s, s + len(named), option) for s in starts if words[s : s + len(named)] == named]
+    spans = [
+        (start, end, option)
+        for start, end, option in spans
+        if not any(s <= start and end <= e and (s, e) != (start, end) for s, e, _ in spans)
+    ]
+    covered = {place for start, end, _ in spans for place in range(start, end)}
+    negated = [
+        place
+        for place, word in enumerate(words)
+        if (word in _NEGATIONS or word.endswith("n't")) and place not in covered
+    ]
+    chosen = {
+        option
+        for start, _, option in spans
+        if not any(place < start and clauses[place] == clauses[start] for place in negated)
+    }
+    return chosen.pop() if len(chosen) == 1 else None
+
+
+def normalise_answer(text: str) -> str:
+    """Return the text in NFKC, casefolded, single-spaced, without punctuation at its ends.
+
+    A minus sign before a digit stays.
+    """
+    folded = _fold(text)
+    kept = [i for i, char in enumerate(folded) if unicodedata.category(char)[0] not in "PZ"]
+    if not kept:
+        return ""
+    start = kept[0]
+    has_minus = start > 0 and folded[start - 1] == "-" and folded[start].isdigit()
+    return folded[start - has_minus : kept[-1] + 1]
+
+
+def strict_correct(reply: str, reference: str, options: Sequence[str]) -> bool:
+    """Return whether the reply is right: it names the reference, or, without options, equals it.
+
+    Raises:
+        ValueError: If the reference is empty or, of a closed question, none of the options.
+    """
+    return _judge(reply, reference, options)[1]
+
+
+def score_table(answers: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers with the columns parsed_answer and correct added.
+
+    A reply that cannot be parsed has a null parsed_answer and is wrong; the caller shows the
+    number of such rows beside every accuracy. Of an open question (options empty or null)
+    parsed_answer is the normalised reply, null if nothing is left of it.
+
+    Args:
+        answers: One row an answer; columns question_id, reply, reference and options (a list).
+
+    Raises:
+        ValueError: If a reply or reference is missing, or a reference is empty or none of its
+            question's options. An empty reply is an answer; a missing one was never asked for.
+    """
+    judged = []
+    fields = (answers[name] for name in ("question_id", "reply", "reference", "options"))
+    for question_id, reply, reference, options in zip(*fields, strict=True):
+        is_open = np.ndim(options) == 0 and pd.isna(options)
+        try:
+            judged.append(_judge(reply, reference, [] if is_open else options))
+        except ValueError as error:
+            raise ValueError(f"question {question_id}: {error}") from error
+    return answers.assign(
+        parsed_answer=pd.Series([a for a, _ in judged], index=answers.index, dtype=object),
+        correct=pd.Series([c for _, c in judged], index=answers.index, dtype=bool),
+    )
+
+
+def _judge(reply: str, reference: str, options: Sequence[str]) -> tuple[str | None, bool]:
+    for name, text in (("reply", reply), ("reference", reference)):
+        if not isinstance(text, str):
+            raise ValueError(f"{name} is {text!r}, it must be a string")
+    if len(options) == 0:
+        if not normalise_answer(reference):
+            raise ValueError(f"reference {reference!r} is empty; drop or repair the question")
+        answer = normalise_answer(reply) or None
+        return answer, answer == normalise_answer(reference)
+    right = [option for option in options if _fold(option) == _fold(reference)]
+    if len(right) != 1:
+        raise ValueError(f"reference {reference!r} must be one of the options {list(options)}")
+    choice = parse_choice(reply, options)
+    return choice, choice == right[0]
+
+
+def _fold(text: str) -> str:
+    visible = "".join(char for char in text if unicodedata.category(char) != "Cf")  # soft hyphen
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", visible).casefold())
+    return " ".join(folded.replace("’", "'").split())
+
+
+def _words(text: str) -> tuple[list[str], list[int]]:
+    """Return words and mathematical signs (HER2+, <5 mm), and the clause each stands in."""
+    folded = _fold(text.replace("\n", " ; "))
+    inside = {match.start() for match in _INSIDE_WORD.finditer(folded)}
+    # Marks belong to their letter: "İ" casefolds to "i" and a dot, which must not split a word.
+    spaced = (
+        char if i in inside or unicodedata.category(char)[0] in "LMN" else f" {char} "
+        for i, char in enumerate(folded)
+    )
+    words: list[str] = []
+    clauses: list[int] = []
+    clause = 0
+    for token in "".join(spaced).split():
+        clause += token in _CLAUSE_ENDS or token == "but"
+        if unicodedata.category(token[0]) == "Sm" or unicodedata.category(token[0])[0] in "LMN":
+            words.append(token)
+            clauses.append(clause)
+    return words, clauses

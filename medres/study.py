@@ -1,0 +1,293 @@
+"""A study: which cells it has, and the parameters of each.
+
+`params/<study>/study.yaml` names data sets, models, train resolutions, seeds and reports;
+`params/<study>/<notebook>.yaml` holds what differs from a notebook's defaults. Nothing here
+runs, retries or queues anything: Snakemake does.
+"""
+
+import argparse
+import ast
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+from medres import runs
+from medres.resolution import TRAIN_RESOLUTIONS
+
+KEYS = {
+    "title": str,
+    "models": list,
+    "train_resolutions": list,
+    "seeds": list,
+    "datasets": dict,
+    "finetune": dict,
+    "reports": list,
+}
+"""What a study file holds: finetune gives parameters that differ by data set."""
+TREATMENT = ("low_max_pixels", "native_max_pixels", "resampling_filter", "low_share")
+"""Parameters that training and evaluation must share."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training or evaluation of a study."""
+
+    stage: str
+    dataset: str
+    model: str
+    train_resolution: str
+    seed: int
+
+    @property
+    def path(self) -> str:
+        """The cell's folder below its stage."""
+        model = self.model.replace("/", "--")
+        return f"{self.dataset}/{model}/{self.train_resolution}/seed{self.seed}"
+
+    @property
+    def notebook(self) -> str:
+        """The notebook that makes it."""
+        return {"finetune": "02_finetune", "evaluate": "03_evaluate"}[self.stage]
+
+    @property
+    def page(self) -> str:
+        """The stem of its report."""
+        return f"{self.notebook}-{self.path.replace('/', '-')}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file, read and checked."""
+
+    name: str
+    title: str
+    models: list[str]
+    train_resolutions: list[str]
+    seeds: list[int]
+    datasets: dict[str, dict[str, Any]]
+    finetune: dict[str, dict[str, Any]]
+    reports: list[str]
+
+    def cells(self, stage: str) -> list[Cell]:
+        """Return the cells of a stage, the costly ones first.
+
+        The base model is evaluated once, whatever the seeds: it has no training to vary.
+        """
+        order = sorted(self.train_resolutions, key=["native", "mixed", "low", "none"].index)
+        return [
+            Cell(stage, dataset, model, train_resolution, seed)
+            for train_resolution in order
+            for dataset in self.datasets
+            for model in self.models
+            for seed in (self.seeds if train_resolution != "none" else self.seeds[:1])
+            if stage == "evaluate" or train_resolution != "none"
+        ]
+
+    def settings(self, cell: Cell) -> dict[str, Any]:
+        """Return all parameters of a cell's notebook: defaults, params file, overrides, cell."""
+        path = params_path(self.name, cell.notebook)
+        settings = resolve(notebook_path(cell.notebook), read_params(path), source=str(path))
+        overrides = self.finetune.get(cell.dataset, {}) if cell.stage == "finetune" else {}
+        own = {
+            "study": self.name,
+            "dataset": cell.dataset,
+            "model": cell.model,
+            "train_resolution": cell.train_resolution,
+            "seed": cell.seed,
+        }
+        return resolve(notebook_path(cell.notebook), settings | overrides | own, source=str(path))
+
+
+def load(name: str) -> Study:
+    """Return a study after checking its files against each other and the notebooks.
+
+    Raises:
+        FileNotFoundError: If there is no such study.
+        ValueError: Naming file, key and remedy of the first thing wrong.
+    """
+    path = params_path(name, "study")
+    if not path.is_file():
+        known = sorted(each.parent.name for each in (runs.ROOT / "params").glob("*/study.yaml"))
+        raise FileNotFoundError(f"{path}: no such study; known studies are {', '.join(known)}")
+    content = read_params(path)
+    unknown, missing = sorted(set(content) - set(KEYS)), sorted(set(KEYS) - set(content))
+    if unknown or missing:
+        raise ValueError(f"{path} has unknown keys {unknown} and lacks {missing}")
+    for key, kind in KEYS.items():
+        if not isinstance(content[key], kind):
+            raise ValueError(f"{path}: {key} is {content[key]!r}, not a {kind.__name__}")
+        if not content[key] and key != "finetune":
+            raise ValueError(f"{path}: {key} is empty")
+    study = Study(name=name, **content)
+    strange = sorted(set(study.train_resolutions) - set(TRAIN_RESOLUTIONS))
+    if strange:
+        raise ValueError(f"{path}: train_resolutions has {strange}; use {TRAIN_RESOLUTIONS}")
+    if strangers := sorted(set(study.finetune) - set(study.datasets)):
+        raise ValueError(f"{path}: finetune names {strangers}, which datasets does not have")
+    for stem in study.reports:
+        file = params_path(name, stem)
+        resolve(notebook_path(stem), read_params(file), source=str(file))
+    trained = [study.settings(cell) for cell in study.cells("finetune")]
+    asked = [study.settings(cell) for cell in study.cells("evaluate")]
+    for key in TREATMENT:
+        values = {settings[key] for settings in trained + asked}
+        if len(values) > 1:
+            raise ValueError(
+                f"params/{name}: 02_finetune.yaml and 03_evaluate.yaml differ in {key}: "
+                f"{sorted(values)}; training and evaluation must mean the same by a resolution"
+            )
+    return study
+
+
+def treatment(study: Study) -> dict[str, Any]:
+    """Return the parameters that say what low, native and mixed mean in a study."""
+    settings = study.settings(study.cells("evaluate")[0])
+    return {key: settings[key] for key in TREATMENT}
+
+
+def write_requests(study: Study) -> None:
+    """Write, for each run, what is asked of it, touching only files whose content changes.
+
+    Snakemake goes by the time of files: a request is newer than its run exactly when the
+    parameters or the versions that decide the run have changed. Marks of runs that are gone
+    are removed with it, so that a deleted run is made again.
+    """
+    versions = {name: version(name) for name in runs.VERSIONS}
+    asked = {
+        request_path(study.name, "questions", dataset): {"dataset": dataset, **parameters}
+        for dataset, parameters in study.datasets.items()
+    }
+    for cell in study.cells("finetune") + study.cells("evaluate"):
+        settings = study.settings(cell)
+        asked[request_path(study.name, cell.stage, cell.path)] = {
+            name: settings[name] for name in settings if name in runs.IDENTITY
+        }
+    for stage in ("questions", "finetune", "evaluate"):
+        marks = runs.ROOT / "runs" / study.name / "made" / stage
+        for mark in [path for path in marks.rglob("*") if path.is_file()]:
+            cell = str(mark.relative_to(marks))
+            if not (runs.folder_of(study.name, stage, cell) / "run.json").is_file():
+                mark.unlink()
+    for path, parameters in asked.items():
+        content = {"schema": runs.SCHEMA, "parameters": parameters, "versions": versions}
+        if not path.is_file() or runs.read_json(path) != content:
+            runs.write_json(path, content)
+
+
+def request_path(study: str, stage: str, cell: str) -> Path:
+    """Return the file that says what is asked of a run."""
+    return runs.ROOT / "runs" / study / "requests" / stage / f"{cell}.json"
+
+
+def notebook_path(stem: str) -> Path:
+    """Return a notebook's file."""
+    return runs.ROOT / "notebooks" / f"{stem}.ipynb"
+
+
+def params_path(study: str, stem: str) -> Path:
+    """Return a parameter file of a study."""
+    return runs.ROOT / "params" / study / f"{stem}.yaml"
+
+
+def read_params(path: Path) -> dict[str, Any]:
+    """Return a flat parameter file; a missing or empty one changes nothing.
+
+    Raises:
+        ValueError: If it is not YAML or not a mapping, naming the file and line.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if content is not None and not isinstance(content, dict):
+        raise ValueError(f"{path} must hold `name: value` lines, not a {type(content).__name__}")
+    return content or {}
+
+
+def notebook_parameters(notebook: Path) -> dict[str, Any]:
+    """Return the names and defaults of a notebook's parameters cell.
+
+    Raises:
+        FileNotFoundError: If there is no such notebook.
+        ValueError: If it has not exactly one cell tagged parameters.
+    """
+    if not notebook.is_file():
+        raise FileNotFoundError(f"{notebook}: no such notebook")
+    cells = [
+        cell
+        for cell in nbformat.read(notebook, as_version=4).cells
+        if "parameters" in cell.metadata.get("tags", [])
+    ]
+    if len(cells) != 1:
+        raise ValueError(f"{notebook} has {len(cells)} cells tagged parameters, it needs one")
+    return {
+        node.target.id: ast.literal_eval(node.value)
+        for node in ast.parse(cells[0].source).body
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and node.value is not None
+    }
+
+
+def resolve(notebook: Path, given: dict[str, Any], *, source: str) -> dict[str, Any]:
+    """Return a notebook's parameters with the given values put in.
+
+    Args:
+        notebook: Notebook whose parameters cell says names, types and defaults.
+        given: Values that differ.
+        source: Where they are from, for the error message.
+
+    Raises:
+        ValueError: If a name is unknown or a value is of another type than the default.
+    """
+    defaults = notebook_parameters(notebook)
+    unknown = sorted(set(given) - set(defaults))
+    if unknown:
+        raise ValueError(
+            f"{source} sets {unknown}, which {notebook.name} does not have; its parameters are "
+            f"{list(defaults)}"
+        )
+    for name, value in given.items():
+        if type(value) is not type(defaults[name]):
+            hint = (
+                "; write floats with a dot, as in 1.0e-5" if type(defaults[name]) is float else ""
+            )
+            raise ValueError(
+                f"{source} sets {name} to {value!r}, a {type(value).__name__}; {notebook.name} "
+                f"takes a {type(defaults[name]).__name__}{hint}"
+            )
+    return defaults | given
+
+
+def main(arguments: list[str]) -> int:
+    """Prepare one data set of a study: `python -m medres.study prepare STUDY DATASET`."""
+    parser = argparse.ArgumentParser(prog="python -m medres.study", description=main.__doc__)
+    parser.add_argument("command", choices=["prepare"])
+    parser.add_argument("study")
+    parser.add_argument("dataset")
+    asked = parser.parse_args(arguments)
+    from medres import datasets  # PyTorch-free, but opens images; the Snakefile needs none
+
+    try:
+        study = load(asked.study)
+        if asked.dataset not in study.datasets:
+            raise ValueError(
+                f"study {asked.study} has no data set {asked.dataset!r}; it has "
+                f"{list(study.datasets)}"
+            )
+        datasets.prepare(asked.study, asked.dataset, study.datasets[asked.dataset])
+    except (ValueError, OSError) as error:
+        print(f"medres: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,336 @@
+"""Fine-tuning: transformers' Trainer over images and all their questions.
+
+One sample is one image with its training questions, at the resolution its arm gives it. The
+order of all epochs is drawn once, by seed, and walked from start to end, so that a killed
+training goes on with the very sample it had reached.
+"""
+
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from medres import conversation, datasets, models, resolution, runs
+from medres.models import qwen2_vl
+from medres.models.qwen2_vl import LoadedModel
+from medres.resolution import Treatment
+
+SAY_EVERY_S = 10.0
+
+
+def finetune(
+    *,
+    study: str,
+    dataset: str,
+    model: str,
+    revision: str,
+    train_resolution: str,
+    seed: int,
+    low_max_pixels: int,
+    native_max_pixels: int,
+    resampling_filter: str,
+    low_share: float,
+    epochs: int,
+    batch_images: int,
+    learning_rate: float,
+    weight_decay: float,
+    warmup_share: float,
+    checkpoint_every_steps: int,
+    threads: int,
+) -> runs.Run:
+    """Train all weights of a model on one data set at one resolution, or reuse the run.
+
+    The loss is the mean over the answer tokens of a batch, the end of the turn included.
+    AdamW, linear warm-up, cosine decay to zero, gradients clipped at norm 1.
+
+    Args:
+        study: Folder of the study.
+        dataset: Stored question table; its train split is used.
+        model: Base model, as in `models.load`.
+        revision: Commit of a hub model.
+        train_resolution: low, native or mixed.
+        seed: For the order of the images and the draw of the mixed resolution.
+        low_max_pixels: Budget of a low image, in pixels.
+        native_max_pixels: Budget of a native image, in pixels.
+        resampling_filter: Filter of every shrinking.
+        low_share: Share of questions that are low in the mixed arm.
+        epochs: Times each image is seen.
+        batch_images: Images of one optimiser step, with all their questions.
+        learning_rate: Peak.
+        weight_decay: On all weights but norms and biases.
+        warmup_share: Share of the steps that warm up.
+        checkpoint_every_steps: Steps between checkpoints to resume from.
+        threads: CPU threads.
+
+    Returns:
+        The finished run: checkpoint/ (a model folder), loss.csv and resolutions.csv.
+
+    Raises:
+        ValueError: If an argument is impossible, or the loss is not finite.
+        FileNotFoundError: If the data set is not prepared.
+    """
+    parameters = dict(locals())
+    if train_resolution not in ("low", "native", "mixed"):
+        raise ValueError(f"train_resolution is {train_resolution!r}; use low, native or mixed")
+    for name in ("epochs", "batch_images", "checkpoint_every_steps", "threads"):
+        if parameters[name] < 1:
+            raise ValueError(f"{name} is {parameters[name]}; it must be at least 1")
+    question_set = datasets.load(study, dataset)
+    run = runs.start(
+        study,
+        "finetune",
+        f"{dataset}/{model.replace('/', '--')}/{train_resolution}/seed{seed}",
+        parameters=parameters,
+        inputs={
+            "questions": question_set.fingerprint,
+            "base_weights": models.fingerprint(model, revision=revision),
+        },
+    )
+    if run.is_done:
+        return run
+    began = time.monotonic()
+    torch.set_num_threads(threads)
+    loaded = models.load(model, revision=revision)
+    train = question_set.split("train")
+    treatment = Treatment(low_max_pixels, native_max_pixels, resampling_filter, loaded.multiple_px)
+    is_low = assign(train, train_resolution, low_share=low_share, seed=seed)
+    samples = Samples(loaded, question_set, train, is_low, treatment, epochs=epochs, seed=seed)
+    with runs.replacing(run.folder / "resolutions.csv") as part:
+        train.assign(resolution=np.where(is_low, "low", "native"))[
+            ["question_id", "image", "modality", "resolution"]
+        ].to_csv(part, index=False)
+    total_steps = math.ceil(len(samples) / batch_images)
+    trainer = _AnswerTrainer(
+        model=loaded.network,
+        args=TrainingArguments(
+            output_dir=str(run.folder / "resume"),
+            max_steps=total_steps,
+            per_device_train_batch_size=batch_images,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            warmup_steps=round(warmup_share * total_steps),
+            lr_scheduler_type="cosine",
+            max_grad_norm=1.0,
+            optim="adamw_torch",
+            seed=seed,
+            save_steps=checkpoint_every_steps,
+            save_total_limit=2,
+            logging_steps=1,
+            logging_nan_inf_filter=False,
+            use_cpu=not torch.cuda.is_available(),
+            remove_unused_columns=False,
+            dataloader_pin_memory=False,
+            disable_tqdm=True,
+            report_to=[],
+        ),
+        train_dataset=samples,
+        data_collator=samples.collate,
+        callbacks=[_Progress(f"{dataset} {train_resolution} seed {seed}", run.folder)],
+    )
+    trainer.remove_callback(_printer(trainer))
+    checkpoint = last_checkpoint(run.folder / "resume")
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    log = pd.DataFrame([row for row in trainer.state.log_history if "loss" in row])
+    with runs.replacing(run.folder / "loss.csv") as part:
+        log[["step", "loss", "learning_rate"]].to_csv(part, index=False)
+    qwen2_vl.save(loaded, str(run.folder / "checkpoint"))
+    shutil.rmtree(run.folder / "resume", ignore_errors=True)
+    run.finish(
+        weights_sha256=models.weights_sha256(run.folder / "checkpoint"),
+        n_steps=total_steps,
+        n_train_questions=len(train),
+        n_train_images=int(train["image"].nunique()),
+        n_low_questions=int(is_low.sum()),
+        n_images_seen=len(samples),
+        mean_visual_tokens=samples.mean_visual_tokens(),
+        training_flops=samples.training_flops(),
+        final_loss=float(log["loss"].tail(10).mean()),
+        resumed_at_step=int(checkpoint.name.split("-")[1]) if checkpoint else 0,
+        seconds=round(time.monotonic() - began, 1),
+    )
+    return run
+
+
+def assign(
+    train: pd.DataFrame, train_resolution: str, *, low_share: float, seed: int
+) -> np.ndarray:
+    """Return which training questions are low, shape (n_questions,), bool."""
+    if train_resolution != "mixed":
+        return np.full(len(train), train_resolution == "low")
+    return resolution.assign_mixed(
+        train["image"].tolist(),
+        train["modality"].tolist(),
+        low_share=low_share,
+        rng=np.random.default_rng([seed, 1]),
+    )
+
+
+class Samples(Dataset[tuple[conversation.Tree, Any]]):
+    """Images with their questions, in the order in which all epochs see them."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        question_set: datasets.QuestionSet,
+        train: pd.DataFrame,
+        is_low: np.ndarray,
+        treatment: Treatment,
+        *,
+        epochs: int,
+        seed: int,
+    ) -> None:
+        self.model = model
+        self.question_set = question_set
+        self.images: list[str] = []
+        self.geometries: list[resolution.Geometry] = []
+        self.trees: list[conversation.Tree] = []
+        for image, rows in train.assign(is_low=is_low).groupby("image", sort=True):
+            first = rows.iloc[0]
+            geometry = resolution.plan(
+                (int(first["width_px"]), int(first["height_px"])),
+                "low" if first["is_low"] else "native",
+                treatment,
+            )
+            self.images.append(str(image))
+            self.geometries.append(geometry)
+            self.trees.append(
+                conversation.encode(
+                    model,
+                    geometry.given_px,
+                    rows["question_id"].tolist(),
+                    rows["question"].tolist(),
+                    [[reference] for reference in rows["reference"]],
+                )
+            )
+        rng = np.random.default_rng([seed, 2])
+        self.order = np.concatenate([rng.permutation(len(self.images)) for _ in range(epochs)])
+
+    def __len__(self) -> int:
+        """Return the number of samples of all epochs."""
+        return len(self.order)
+
+    def __getitem__(self, step: int) -> tuple[conversation.Tree, Any]:
+        """Return the tree and the pixels of one sample."""
+        index = self.order[step]
+        image = self.question_set.open(self.images[index])
+        return self.trees[index], resolution.apply(image, self.geometries[index])
+
+    def collate(self, samples: list[tuple[conversation.Tree, Any]]) -> dict[str, torch.Tensor]:
+        """Return the samples of one step as the network takes them, with labels."""
+        trees = [tree for tree, _ in samples]
+        batch = conversation.collate(trees, pad_token_id=self.model.tokenizer.pad_token_id)
+        wanted = conversation.labels(trees, batch["logits_to_keep"])
+        # Trainer counts labels from the second column on, as if they were still to be shifted.
+        ahead = torch.full((len(trees), 1), conversation.IGNORED)
+        batch["labels"] = torch.cat([ahead, wanted], dim=1)
+        return batch | qwen2_vl.pixel_inputs(self.model, [pixels for _, pixels in samples])
+
+    def mean_visual_tokens(self) -> float:
+        """Return the visual tokens of a training image, on average."""
+        return float(np.mean([geometry.visual_tokens for geometry in self.geometries]))
+
+    def training_flops(self) -> int:
+        """Return the operations of the whole training, as counted by `resolution`."""
+        per_image = [
+            resolution.training_flops(
+                self.model.shape,
+                visual_tokens=geometry.visual_tokens,
+                text_tokens=len(tree.token_ids) - geometry.visual_tokens,
+            )
+            for geometry, tree in zip(self.geometries, self.trees, strict=True)
+        ]
+        return int(sum(per_image[index] for index in self.order))
+
+
+class _AnswerTrainer(Trainer):  # type: ignore[misc]
+    """Trainer with the loss of the answer tokens, a given order and a resume that restores."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        wanted = inputs.pop("labels")[:, 1:]
+        outputs = model(**inputs)
+        summed = torch.nn.functional.cross_entropy(
+            outputs.logits.flatten(0, 1).float(),
+            wanted.flatten(),
+            ignore_index=conversation.IGNORED,
+            reduction="sum",
+        )
+        n_tokens = (
+            wanted.ne(conversation.IGNORED).sum()
+            if num_items_in_batch is None
+            else num_items_in_batch
+        )
+        loss = summed / n_tokens
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"the loss is {loss.item()} at step {self.state.global_step + 1}; lower "
+                "learning_rate, or look at the images of this step"
+            )
+        return (loss, outputs) if return_outputs else loss
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        # Trainer's own loader matches none of Qwen2-VL's names (checkpoints keep the hub's) and
+        # goes on from the initial weights with one warning. from_pretrained renames, and strict
+        # loading fails on any tensor that is left out.
+        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
+        self.model.load_state_dict(saved.state_dict(), strict=True)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint that was written whole, if any."""
+    whole = [path.parent for path in folder.glob("checkpoint-*/whole")]
+    return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def _printer(trainer: Trainer) -> Any:
+    names = ("PrinterCallback", "ProgressCallback")
+    return next(each for each in trainer.callback_handler.callbacks if type(each).__name__ in names)
+
+
+class _Progress(TrainerCallback):  # type: ignore[misc]
+    """Says how far a training is, marks whole checkpoints."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+        self.first_step = 0
+        self.began = self.said = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.first_step = state.global_step
+        self.began = time.monotonic()
+        print(f"{self.name}: begins at step {state.global_step} of {state.max_steps}", flush=True)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        now = time.monotonic()
+        if "loss" not in (logs or {}) or now - self.said < SAY_EVERY_S:
+            return
+        self.said = now
+        per_step = (now - self.began) / (state.global_step - self.first_step)
+        left_s = round(per_step * (state.max_steps - state.global_step))
+        progress = {"step": state.global_step, "n_steps": state.max_steps, "left_s": left_s}
+        runs.write_json(self.folder / "progress.json", {**progress, "loss": logs["loss"]})
+        print(
+            f"{self.name}: step {state.global_step} of {state.max_steps}, loss "
+            f"{logs['loss']:.3f}, {left_s // 60} min {left_s % 60} s left",
+            flush=True,
+        )
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        # Written after everything else of the checkpoint; without it a killed save is ignored.
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "whole").touch()
