@@ -214,28 +214,29 @@ def sizes(question_sets: Sequence[QuestionSet], treatment: Treatment) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def answers(question_set: QuestionSet) -> pd.DataFrame:
-    """Return, for each question text, how often each answer is right and the majority's share.
+def answers(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
+    """Return, for each question text, how far the commonest answer of training gets.
 
     Returns:
-        Columns dataset, question, n_train, n_test, n_options, commonest_answer and
-        majority_accuracy: the share of test questions that the commonest training answer
-        gets right.
+        Columns dataset, question, n_train, n_test, n_options, commonest_answer and accuracy,
+        the share of test questions that the majority answer gets right.
     """
-    train, test = question_set.split("train"), question_set.split("test")
-    right = test.assign(correct=comparison.majority_correct(train, test))
     rows = []
-    for text, part in right.groupby("question", sort=True):
-        known = train[train["question"] == text]
-        rows.append(
-            {
-                "dataset": question_set.name,
-                "question": text,
-                "n_train": len(known),
-                "n_test": len(part),
-                "n_options": len(part["options"].iloc[0]),
-                "commonest_answer": known["reference"].mode().iloc[0] if len(known) else "",
-                "majority_accuracy": part["correct"].mean(),
-            }
-        )
-    return pd.DataFrame(rows).sort_values("n_test", ascending=False, ignore_index=True)
+    for question_set in question_sets:
+        train, test = question_set.split("train"), question_set.split("test")
+        right = test.assign(correct=comparison.majority_correct(train, test))
+        for text, part in right.groupby("question", sort=True):
+            known = train[train["question"] == text]["reference"]
+            rows.append(
+                {
+                    "dataset": question_set.name,
+                    "question": text,
+                    "n_train": len(known),
+                    "n_test": len(part),
+                    "n_options": len(part["options"].iloc[0]),
+                    "commonest_answer": known.mode().iloc[0] if len(known) else "",
+                    "accuracy": part["correct"].mean(),
+                }
+            )
+    table = pd.DataFrame(rows)
+    return table.sort_values(["dataset", "n_test"], ascending=[True, False], ignore_index=True)

@@ -40,7 +40,7 @@ CELL_PHOTONS = 220.0
 XRAY_PHOTONS = 900.0
 """Photons of an unattenuated pixel of the radiograph."""
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating]
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -114,7 +114,7 @@ def _draw_well(index: int, rng: np.random.Generator) -> Iterator[_Drawing]:
     """Yield the fields of one well: one stained protein, one microscope setting."""
     organelle = ORGANELLES[index % len(ORGANELLES)]
     radius_px = rng.uniform(50, 62)
-    blur_px = rng.uniform(0.6, 0.9)
+    blur_px = rng.uniform(0.6, 0.8)
     stain = rng.uniform(0.7, 1.3, size=3)
     background = rng.uniform(0.005, 0.03, size=3)
     for _ in range(IMAGES_PER_GROUP):
@@ -149,7 +149,7 @@ def _cell(organelle: str, radius_px: float, rng: np.random.Generator) -> Floats:
         protein = profile
     elif organelle == "reticulum":
         grain = ndimage.gaussian_filter(
-            rng.standard_normal(cell_px.shape, dtype=np.float32), sigma=1.7, truncate=3
+            rng.standard_normal(cell_px.shape, dtype=np.float32), sigma=2.0, truncate=3
         )
         protein = np.exp(-((grain / (0.35 * grain.std())) ** 2)) * profile
     else:
@@ -165,7 +165,7 @@ def _cell(organelle: str, radius_px: float, rng: np.random.Generator) -> Floats:
 
 def _nucleoli(nucleus_px: Floats, rng: np.random.Generator) -> Floats:
     """Return four to six round bodies inside a nucleus."""
-    starts = _sample(nucleus_px > 6, int(rng.integers(4, 7)), rng)
+    starts = _sample(_inside(nucleus_px - 6), int(rng.integers(4, 7)), rng)
     rows, columns = np.indices(nucleus_px.shape, dtype=np.float32)
     bodies = np.zeros_like(nucleus_px)
     for row, column in starts:
@@ -177,7 +177,7 @@ def _nucleoli(nucleus_px: Floats, rng: np.random.Generator) -> Floats:
 def _emitters(
     organelle: str,
     profile: Floats,
-    nucleus_centre: npt.NDArray[np.float64],
+    nucleus_centre: Floats,
     radius_px: float,
     rng: np.random.Generator,
 ) -> Floats:
@@ -189,13 +189,13 @@ def _emitters(
         n_steps = int(2 * radius_px)
         points = _walk(nucleus_centre + rim, angles, n_steps, bend=0.04, rng=rng)
     elif organelle == "mitochondria":
-        n_mitochondria = 150
+        n_mitochondria = 120
         starts = _sample(profile, n_mitochondria, rng)
         angles = rng.uniform(0, 2 * np.pi, n_mitochondria)
         points = _walk(starts, angles, 14, bend=0.2, rng=rng)
         points = np.concatenate([points + rng.normal(0, 0.7, points.shape) for _ in range(2)])
     else:
-        n_vesicles = 380
+        n_vesicles = 300
         starts = _sample(profile, n_vesicles, rng)
         size_px = rng.uniform(0.5, 0.9, (n_vesicles, 1))
         points = np.concatenate(
@@ -204,7 +204,7 @@ def _emitters(
     return _splat(points, profile.shape)
 
 
-def _depth(centre: npt.NDArray[np.float64], radius_px: float, rng: np.random.Generator) -> Floats:
+def _depth(centre: Floats, radius_px: float, rng: np.random.Generator) -> Floats:
     """Return how many pixels inside (positive) a wavy ellipse each pixel lies."""
     side = np.arange(CELL_IMAGE_PX)
     offset = (side[:, None] - centre[0]) * 1j + (side[None, :] - centre[1])
@@ -222,20 +222,21 @@ def _depth(centre: npt.NDArray[np.float64], radius_px: float, rng: np.random.Gen
 
 def _inside(depth_px: Floats) -> Floats:
     """Return the share of each pixel inside an outline, from its depth in pixels."""
-    return np.clip(depth_px + 0.5, 0, 1)
+    return np.asarray(np.clip(depth_px + 0.5, 0, 1))
 
 
-def _sample(weights: npt.NDArray[np.generic], count: int, rng: np.random.Generator) -> Floats:
+def _sample(weights: Floats, count: int, rng: np.random.Generator) -> Floats:
     """Return `count` positions (row, column) drawn in proportion to the weights."""
     total = np.cumsum(weights.ravel(), dtype=np.float64)
     flat = np.searchsorted(total, rng.uniform(0, total[-1], count), side="right")
     rows, columns = np.unravel_index(flat, weights.shape)
-    return np.stack([rows, columns], axis=1) + rng.uniform(-0.5, 0.5, (count, 2))
+    points: Floats = np.stack([rows, columns], axis=1) + rng.uniform(-0.5, 0.5, (count, 2))
+    return points
 
 
 def _walk(
     starts: Floats,
-    angles: npt.NDArray[np.float64],
+    angles: Floats,
     n_steps: int,
     *,
     bend: float,
@@ -244,7 +245,8 @@ def _walk(
     """Return points along curves that turn by `bend` radians (one deviation) a 0.7 px step."""
     turns = angles[:, None] + np.cumsum(rng.normal(0, bend, (len(angles), n_steps)), axis=1)
     steps = 0.7 * np.stack([np.sin(turns), np.cos(turns)], axis=2)
-    return (starts[:, None] + np.cumsum(steps, axis=1)).reshape(-1, 2)
+    points: Floats = starts[:, None] + np.cumsum(steps, axis=1)
+    return points.reshape(-1, 2)
 
 
 def _splat(points: Floats, shape: tuple[int, ...]) -> Floats:
@@ -298,7 +300,8 @@ def _thorax(
         lungs += _edge(1 - np.hypot(across, (v + 0.05) / lung_height), 0.05)
     lungs = np.minimum(lungs, 1)
     body = 1.1 - 0.35 * u**2 + 0.15 * anatomy_rng.normal() * u + 0.1 * anatomy_rng.normal() * v
-    chest = body - 0.75 * lungs + 0.35 * np.exp(-((u / 0.12) ** 2))
+    inspiration = visit_rng.uniform(0.65, 0.85)
+    chest = body - inspiration * lungs + 0.35 * np.exp(-((u / 0.12) ** 2))
 
     spacing, phase = anatomy_rng.uniform(0.22, 0.3), anatomy_rng.uniform(0, 1)
     ribs = np.cos(2 * np.pi * ((v + 0.35 * u**2) / spacing + phase))
@@ -320,7 +323,7 @@ def _thorax(
         chest = chest + 0.6 * _edge(v - surface, 0.05) * (side * u > 0) * lungs
     clear = lungs * (1 - heart)
     if findings["nodule"]:
-        row, column = _sample(clear > 0.9, 1, visit_rng)[0]
+        row, column = _sample(_edge(clear - 0.9, 0.02), 1, visit_rng)[0]
         distance_px = np.hypot(np.arange(height)[:, None] - row, np.arange(width)[None, :] - column)
         radius_px = visit_rng.uniform(3.0, 5.0)
         chest = chest + 0.45 * np.sqrt(np.clip(1 - (distance_px / radius_px) ** 2, 0, None))
@@ -328,7 +331,7 @@ def _thorax(
         dots = _sample(clear, round(clear.sum() / visit_rng.uniform(50, 80)), visit_rng)
         dots = np.concatenate([dots + visit_rng.normal(0, 0.5, dots.shape) for _ in range(8)])
         chest = chest + 0.12 * _splat(dots, shape)
-    return chest.astype(np.float32)
+    return np.asarray(chest, dtype=np.float32)
 
 
 def _edge(signed: Floats, softness: float) -> Floats:
@@ -344,4 +347,4 @@ def _expose(attenuation: Floats, rng: np.random.Generator) -> Pixels:
     counts = rng.poisson(beam * XRAY_PHOTONS)
     film = -np.log((counts + 1) / XRAY_PHOTONS)
     film = (film - film.mean()) * rng.uniform(100, 130) + rng.uniform(90, 110)
-    return np.clip(film, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(film, 0, 255), dtype=np.uint8)
