@@ -68,7 +68,9 @@ def paired_difference(
     """Return mean(second) - mean(first) with a group-bootstrap percentile interval.
 
     Questions of one group share its difficulty, so whole groups are resampled, never single
-    questions. The order of the rows does not matter.
+    questions. The order of the rows does not matter. Where no group differs, resampling would
+    claim certainty; the limits are then the share of differing groups that a sample of this
+    size could have missed (the exact binomial limit for none seen).
 
     Args:
         first: Scores of the first arm, shape (n_questions,), each in [0, 1].
@@ -96,6 +98,9 @@ def paired_difference(
         drawn = rng.integers(0, n_groups, size=(len(chunk), n_groups))
         chunk[:] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     lower, upper = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
+    if not sums.any():
+        upper = 1 - ((1 - level) / 2) ** (1 / n_groups)
+        lower = -upper
     return Interval(float(sums.sum() / counts.sum()), float(lower), float(upper))
 
 

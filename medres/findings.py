@@ -11,6 +11,7 @@ from medres import comparison, datasets, runs
 from medres.study import Study
 
 CELL = ["dataset", "model", "train_resolution", "eval_resolution", "seed"]
+RESOLUTION_ORDER = ("none", "low", "native", "mixed", "blank")
 BOOTSTRAP_SEED = 20_260_101
 """Seed of every interval, so that a report is the same each time it is rendered."""
 
@@ -33,6 +34,11 @@ class Claim:
     """If positive, the claim is second > first - margin: non-inferiority, by the interval."""
 
 
+SHOWN = (
+    "statement dataset first second n_questions n_first_only n_second_only difference lower upper "
+    "p_mcnemar p_value p_adjusted n_family verdict"
+).split()
+"""Columns of the comparisons that a page shows; the CSV holds all."""
 ALIGNED = "aligned native against aligned low"
 MISALIGNED = "misaligned against aligned"
 MIXED = "mixed training"
@@ -109,8 +115,8 @@ def grid(table: pd.DataFrame) -> pd.DataFrame:
         table: Answers as from `answers`.
 
     Returns:
-        Columns of `CELL`, n_questions, n_groups, n_correct, n_unparsable, accuracy, lower,
-        upper (fractions) and mean_visual_tokens.
+        Columns of `CELL`, n_questions, n_correct, n_unparsable, accuracy, lower, upper
+        (fractions), mean_visual_tokens and n_groups.
     """
     rows = []
     for key, part in table.groupby(CELL, sort=False):
@@ -119,16 +125,24 @@ def grid(table: pd.DataFrame) -> pd.DataFrame:
             {
                 **dict(zip(CELL, key, strict=True)),
                 "n_questions": len(part),
-                "n_groups": part["group"].nunique(),
                 "n_correct": int(part["correct"].sum()),
                 "n_unparsable": int(part["parsed_answer"].isna().sum()),
                 "accuracy": interval.estimate,
                 "lower": interval.lower,
                 "upper": interval.upper,
                 "mean_visual_tokens": part["visual_tokens"].mean(),
+                "n_groups": part["group"].nunique(),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).sort_values(CELL, key=_rank, kind="stable", ignore_index=True)
+
+
+def _rank(column: pd.Series) -> pd.Series:
+    """Order resolutions as readers think of them, everything else as it comes."""
+    if str(column.name).endswith("resolution"):
+        ranks = {name: rank for rank, name in enumerate(RESOLUTION_ORDER)}
+        return column.map(lambda name: ranks.get(name, len(ranks)))
+    return pd.Series(pd.factorize(column)[0], index=column.index)
 
 
 def baselines(
@@ -171,7 +185,8 @@ def baselines(
         blank = part[part["eval_resolution"] == "blank"]
         for train_resolution, arm in blank.groupby("train_resolution", sort=False):
             add(str(dataset), "blank image", str(train_resolution), arm)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.sort_values(["dataset", "train_resolution"], key=_rank, ignore_index=True)
 
 
 def comparisons(
@@ -189,7 +204,7 @@ def comparisons(
         n_resamples: Bootstrap replicates of each interval.
 
     Returns:
-        Columns claim, statement, dataset, model, first, second (train -> eval), family,
+        Columns claim, statement, dataset, model, first, second (train→eval), family,
         n_questions, n_groups, n_seeds, accuracy_first, accuracy_second, difference, lower,
         upper, n_first_only, n_second_only, p_mcnemar, p_value, p_adjusted, n_family, verdict.
         A claim whose arms the study does not have gives no row.
@@ -220,8 +235,8 @@ def comparisons(
                     "statement": claim.statement,
                     "dataset": dataset,
                     "model": model,
-                    "first": " -> ".join(claim.first),
-                    "second": " -> ".join(claim.second),
+                    "first": "→".join(claim.first),
+                    "second": "→".join(claim.second),
                     "family": claim.family,
                     "n_questions": len(joined) // n_seeds,
                     "n_groups": joined["group"].nunique(),
@@ -297,7 +312,7 @@ def by_question(table: pd.DataFrame) -> pd.DataFrame:
 def labelled(compared: pd.DataFrame) -> pd.DataFrame:
     """Return comparisons with the label that a forest plot shows."""
     label = [
-        f"{second} against {first}"
+        f"{second} vs {first}"
         for first, second in zip(compared["first"], compared["second"], strict=True)
     ]
     return compared.assign(comparison=label)

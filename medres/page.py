@@ -8,7 +8,7 @@ import base64
 import html
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -52,27 +52,43 @@ FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
 """How a column of a table is headed and printed; in the CSV it stays a fraction."""
 
 
-def show_table(study: str, name: str, table: pd.DataFrame, *, caption: str) -> HTML:
+SAID_ONCE = ("dataset", "model", "train_resolution", "seed", "n_questions", "n_groups", "n_seeds")
+"""Columns that move into the caption where all rows agree."""
+
+
+def show_table(
+    study: str,
+    name: str,
+    table: pd.DataFrame,
+    *,
+    caption: str,
+    columns: Sequence[str] | None = None,
+) -> HTML:
     """Write a table to the study's `tables/` and return it for the page.
 
     Args:
         study: Name of the study.
-        name: Stem of the CSV.
+        name: Stem of the CSV, which holds all columns.
         table: Plain columns; fractions as fractions.
         caption: What the rows are.
+        columns: Those to show on the page; all if not given.
     """
     path = report_folder(study) / "tables" / f"{name}.csv"
     with runs.replacing(path) as part:
         table.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
-    return HTML(html_table(table, caption=caption, csv=name))
+    return HTML(html_table(table[list(columns or table)], caption=caption, csv=name))
 
 
 def html_table(table: pd.DataFrame, *, caption: str, csv: str) -> str:
     """Return a table as HTML, its columns headed and printed as in `FORMATS`."""
     is_difference = "difference" in table
+    agreed = [name for name in SAID_ONCE if name in table and table[name].nunique() == 1]
+    if len(table) > 1 and agreed:
+        caption += f" All rows: {', '.join(f'{_label(n)} {table[n].iloc[0]}' for n in agreed)}."
+        table = table.drop(columns=agreed)
     head, body = [], []
     for column in table:
-        label, _ = FORMATS.get(str(column), (str(column).replace("_", " "), None))
+        label = _label(str(column))
         if is_difference and column in ("lower", "upper"):
             label = f"{column} (points)"
         head.append(f"<th>{html.escape(label)}</th>")
@@ -89,11 +105,17 @@ def html_table(table: pd.DataFrame, *, caption: str, csv: str) -> str:
     )
 
 
+def _label(column: str) -> str:
+    usual = column.removeprefix("n_") if column.startswith("n_") else column
+    return FORMATS[column][0] if column in FORMATS else usual.replace("_", " ")
+
+
 def _cell(column: str, value: object, is_difference: bool) -> tuple[str, str]:
     if (isinstance(value, float) and pd.isna(value)) or value is None:
         return "–", "number"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value), f"text {str(value).replace(' ', '-')}" if column == "verdict" else "text"
+        text = str(value)
+        return text, f"text {text.replace(' ', '-')}" if column == "verdict" else f"text {column}"
     if is_difference and column in ("lower", "upper"):
         return _points(value), "number"
     if column in FORMATS:
@@ -152,7 +174,9 @@ def _shared(each: list[dict[str, object]]) -> dict[str, object]:
 
 def _list(values: dict[str, object]) -> str:
     return ", ".join(
-        f"{name} <code>{html.escape(str(value))}</code>" for name, value in values.items()
+        f"{name} <code>{html.escape(str(value))}</code>"
+        for name, value in values.items()
+        if value != ""
     )
 
 

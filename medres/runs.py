@@ -125,7 +125,8 @@ def start(
     }
     folder = folder_of(study, stage, cell)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.parent / f".{folder.name}.lock")
+    # A singleton, so that the same process may ask again: a notebook cell run a second time.
+    lock = FileLock(folder.parent / f".{folder.name}.lock", is_singleton=True)
     lock.acquire()
     run = Run(folder=folder, spec=json.loads(json.dumps(spec)), digest=digest_of(spec), lock=lock)
     if run.is_done:

@@ -30,7 +30,7 @@ ORGANELLES = (
 FINDINGS = {
     "heart": "is the heart enlarged?",
     "fluid": "is there fluid at a lung base?",
-    "nodule": "is there a small round nodule in a lung?",
+    "nodules": "are there small round nodules in the lungs?",
     "miliary": "are there fine miliary dots in the lungs?",
 }
 IMAGES_PER_GROUP = 2
@@ -307,7 +307,7 @@ def _thorax(
     ribs = np.cos(2 * np.pi * ((v + 0.35 * u**2) / spacing + phase))
     chest = chest + 0.09 * _edge(ribs - 0.45, 0.2) * (np.abs(u) > 0.1)
 
-    half_width = visit_rng.uniform(0.5, 0.6) if findings["heart"] else visit_rng.uniform(0.32, 0.42)
+    half_width = visit_rng.uniform(0.52, 0.62) if findings["heart"] else visit_rng.uniform(0.3, 0.4)
     heart_u, heart_v = anatomy_rng.uniform(0.02, 0.12), anatomy_rng.uniform(0.25, 0.35)
     heart = _edge(1 - np.hypot((u - heart_u) / half_width, (v - heart_v) / 0.36), 0.06)
     chest = chest + 0.6 * heart * lungs
@@ -318,19 +318,22 @@ def _thorax(
     chest = chest + 0.06 * ndimage.gaussian_filter(_splat(vessels, shape), 1.2) * lungs
 
     if findings["fluid"]:
-        side, level = visit_rng.choice([-1, 1]), visit_rng.uniform(0.2, 0.42)
+        side, level = visit_rng.choice([-1, 1]), visit_rng.uniform(0.1, 0.36)
         surface = level - 0.5 * np.clip(side * u - lung_u, 0, None)
         chest = chest + 0.6 * _edge(v - surface, 0.05) * (side * u > 0) * lungs
     clear = lungs * (1 - heart)
-    if findings["nodule"]:
-        row, column = _sample(_edge(clear - 0.9, 0.02), 1, visit_rng)[0]
-        distance_px = np.hypot(np.arange(height)[:, None] - row, np.arange(width)[None, :] - column)
-        radius_px = visit_rng.uniform(3.0, 5.0)
-        chest = chest + 0.45 * np.sqrt(np.clip(1 - (distance_px / radius_px) ** 2, 0, None))
+    if findings["nodules"]:
+        rows, columns = np.indices(shape, dtype=np.float32)
+        n_nodules = int(visit_rng.integers(4, 8))
+        for row, column in _sample(_edge(clear - 0.9, 0.02), n_nodules, visit_rng):
+            depth = (
+                1 - ((rows - row) ** 2 + (columns - column) ** 2) / visit_rng.uniform(2.5, 4) ** 2
+            )
+            chest = chest + 0.5 * np.sqrt(np.clip(depth, 0, None))
     if findings["miliary"]:
         dots = _sample(clear, round(clear.sum() / visit_rng.uniform(50, 80)), visit_rng)
         dots = np.concatenate([dots + visit_rng.normal(0, 0.5, dots.shape) for _ in range(8)])
-        chest = chest + 0.12 * _splat(dots, shape)
+        chest = chest + 0.18 * _splat(dots, shape)
     return np.asarray(chest, dtype=np.float32)
 
 
@@ -346,5 +349,5 @@ def _expose(attenuation: Floats, rng: np.random.Generator) -> Pixels:
     beam = ndimage.gaussian_filter(beam, sigma=rng.uniform(0.5, 0.7), truncate=3) + 0.3 * scatter
     counts = rng.poisson(beam * XRAY_PHOTONS)
     film = -np.log((counts + 1) / XRAY_PHOTONS)
-    film = (film - film.mean()) * rng.uniform(100, 130) + rng.uniform(90, 110)
+    film = (film - film.mean()) * rng.uniform(100, 130) + rng.uniform(65, 85)
     return np.asarray(np.clip(film, 0, 255), dtype=np.uint8)

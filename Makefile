@@ -1,0 +1,43 @@
+# medres: `make` lists the targets.
+STUDY ?= demo
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+# A mark made after a whole installation: a broken one is done again.
+READY := $(VENV)/.ready
+SNAKEMAKE := $(PYTHON) -m snakemake --cores all --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules
+
+.DEFAULT_GOAL := help
+.PHONY: help study test lint smoke lab clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+study: $(READY) ## make a study's runs and reports: make study STUDY=demo
+	$(SNAKEMAKE) --config study=$(STUDY)
+	@echo "open reports/$(STUDY)/index.html"
+
+test: $(READY) ## run all tests
+	$(PYTHON) -m pytest
+
+smoke: $(READY) ## run every notebook on a handful of images
+	$(SNAKEMAKE) --config study=smoke
+
+lint: $(READY) ## check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+lab: $(READY) ## open JupyterLab on the notebooks
+	$(VENV)/bin/jupyter lab --notebook-dir .
+
+clean: ## remove the runs of a study, its reports stay: make clean STUDY=smoke
+	rm -rf runs/$(STUDY)
+
+# torch first and alone: with it in place nothing asks for a build with CUDA.
+$(READY): requirements.txt pyproject.toml
+	python3 -c 'import sys; assert sys.version_info >= (3, 11), f"medres needs Python 3.11, this is {sys.version.split()[0]}"'
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet $$(grep '^torch==' requirements.txt)
+	$(PYTHON) -m pip install --quiet -r requirements.txt
+	$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
