@@ -44,13 +44,15 @@ def open_rgb(path: Path) -> Image.Image:
             _require_sane_size(path, image.size)
             image.load()
             return _to_rgb(path, ImageOps.exif_transpose(image))
+    except UnreadableImageError:
+        raise
     except UnidentifiedImageError as error:
         raise UnreadableImageError(f"{path}: not an image that Pillow can identify") from error
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(
             f"{path}: above {MAX_PIXELS:,} pixels; shrink it or read it as a slide"
         ) from error
-    except (OSError, SyntaxError, EOFError) as error:
+    except (OSError, SyntaxError, EOFError, ValueError) as error:
         raise UnreadableImageError(f"{path}: truncated or corrupt ({error})") from error
 
 

@@ -73,6 +73,8 @@ def evaluate(
         FileNotFoundError: If the data set or the checkpoint is not made yet.
     """
     parameters = dict(locals())
+    if not eval_resolutions:
+        raise ValueError("eval_resolutions is empty; name low, native or others")
     for name in eval_resolutions:
         resolution.parse(name)
     if "mixed" in eval_resolutions and not {"low", "native"} <= set(eval_resolutions):
@@ -80,6 +82,13 @@ def evaluate(
     if train_resolution not in resolution.TRAIN_RESOLUTIONS:
         known = ", ".join(resolution.TRAIN_RESOLUTIONS)
         raise ValueError(f"train_resolution is {train_resolution!r}; use {known}")
+    for name, least in (("limit", 0), ("batch_images", 1), ("threads", 1)):
+        if parameters[name] < least:
+            raise ValueError(f"{name} is {parameters[name]}; it must be at least {least}")
+    if not 0 <= low_share <= 1:
+        raise ValueError(f"low_share is {low_share}; it is a share between 0 and 1")
+    # Before a run is begun, since that would put an older one aside; the grid is not known yet.
+    Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
     question_set = datasets.load(study, dataset)
     cell = f"{dataset}/{model.replace('/', '--')}/{train_resolution}/seed{seed}"
     inputs = {"questions": question_set.fingerprint}
@@ -125,6 +134,7 @@ def evaluate(
         scored.to_parquet(part, index=False)
     (run.folder / "answers.jsonl").unlink()
     run.finish(
+        files=["answers.parquet"],
         answers_sha256=images.file_sha256(run.folder / "answers.parquet"),
         n_questions=len(asked),
         n_unparsable=int(scored["parsed_answer"].isna().sum()),

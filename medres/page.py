@@ -82,7 +82,9 @@ def show_table(
 def html_table(table: pd.DataFrame, *, caption: str, csv: str) -> str:
     """Return a table as HTML, its columns headed and printed as in `FORMATS`."""
     is_difference = "difference" in table
-    agreed = [name for name in SAID_ONCE if name in table and table[name].nunique() == 1]
+    agreed = [
+        name for name in SAID_ONCE if name in table and table[name].nunique(dropna=False) == 1
+    ]
     if len(table) > 1 and agreed:
         caption += f" All rows: {', '.join(f'{_label(n)} {table[n].iloc[0]}' for n in agreed)}."
         table = table.drop(columns=agreed)
@@ -123,15 +125,23 @@ def _cell(column: str, value: object, is_difference: bool) -> tuple[str, str]:
     return (_count(value) if isinstance(value, int) else f"{value:.4g}"), "number"
 
 
-def show_figure(figure: Figure, *, alt: str, caption: str) -> HTML:
-    """Return a figure for the page, with alternative text and caption.
+def show_figure(study: str, name: str, figure: Figure, *, alt: str, caption: str) -> HTML:
+    """Write a figure to the study's `figures/` and return it for the page.
 
-    The picture is embedded without date or version, so that the same answers give the same
-    bytes.
+    The picture holds no date and no version, so that the same answers give the same bytes.
+
+    Args:
+        study: Name of the study.
+        name: Stem of the PNG.
+        figure: Finished figure; it is emptied.
+        alt: What a reader who cannot see it needs to know.
+        caption: What the marks are.
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     figure.clear()
+    with runs.replacing(report_folder(study) / "figures" / f"{name}.png") as part:
+        part.write_bytes(buffer.getvalue())
     data = base64.b64encode(buffer.getvalue()).decode()
     return HTML(
         f'<figure><img alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{data}">'

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -27,8 +27,8 @@ VERSIONS = ("torch", "transformers", "tokenizers", "numpy", "pillow", "scipy")
 IDENTITY = frozenset(
     "dataset model revision train_resolution eval_resolutions seed low_max_pixels "
     "native_max_pixels resampling_filter low_share epochs batch_images learning_rate "
-    "weight_decay warmup_share limit n_train_images n_test_images data_seed table images_sha256 "
-    "test_share unreadable n_pairs".split()
+    "weight_decay warmup_share limit n_train_images n_test_images data_seed table test_share "
+    "unreadable".split()
 )
 """Parameters that decide a result; they are in the digest."""
 RUNTIME = frozenset("study threads checkpoint_every_steps".split())
@@ -60,9 +60,8 @@ class Run:
 
     @property
     def is_done(self) -> bool:
-        """Whether a finished record with this digest lies in the folder."""
-        path = self.folder / "run.json"
-        return path.is_file() and read_json(path)["digest"] == self.digest
+        """Whether a whole run with this digest lies in the folder."""
+        return is_whole(self.folder) and read(self.folder)["digest"] == self.digest
 
     @property
     def stem(self) -> str:
@@ -74,18 +73,22 @@ class Run:
         """The record of the finished run."""
         return read(self.folder)
 
-    def finish(self, **outcome: Any) -> None:
+    def finish(self, *, files: Sequence[str] = (), **outcome: Any) -> None:
         """Write the record: from here on the run is done.
 
         Args:
+            files: Names in the folder without which the run is not whole.
             outcome: What was measured, as JSON: counts, hashes, seconds.
         """
         code = {
             "commit": _git("rev-parse", "HEAD"),
             "is_dirty": bool(_git("status", "-s", "medres")),
         }
-        record = {"digest": self.digest, "spec": self.spec, "outcome": outcome, "code": code}
+        made = {"files": list(files), "outcome": outcome, "code": code}
+        record = {"digest": self.digest, "spec": self.spec, **made}
         write_json(self.folder / "run.json", record)
+        if self.lock is not None:
+            self.lock.release(force=True)
 
 
 def start(
@@ -100,7 +103,7 @@ def start(
 
     A finished run with the same digest is returned as it is. One with another digest is moved
     to `runs/<study>/superseded/`, saying what changed; unfinished work of another digest is
-    removed. The folder is locked until the process ends, however it ends.
+    removed. The folder is locked until the run is done or the process ends, however it ends.
 
     Args:
         study: Folder of the study.
@@ -130,6 +133,8 @@ def start(
     lock.acquire()
     run = Run(folder=folder, spec=json.loads(json.dumps(spec)), digest=digest_of(spec), lock=lock)
     if run.is_done:
+        # Nothing is written any more: an open notebook must not keep others waiting.
+        lock.release(force=True)
         return run
     _make_room(run, study)
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,6 +146,10 @@ def _make_room(run: Run, study: str) -> None:
     done, begun = run.folder / "run.json", run.folder / "spec.json"
     if done.is_file():
         old = read_json(done)
+        if old["digest"] == run.digest:
+            print(f"{run.folder}: made anew, because files of it are gone")
+            done.unlink()
+            return
         changes = "; ".join(changed(old["spec"], run.spec))
         aside = ROOT / "runs" / study / "superseded" / f"{run.spec['stage']}-{old['digest'][:12]}"
         print(f"{run.folder}: made anew, because {changes}; the old run is kept in {aside}")
@@ -171,6 +180,13 @@ def digest_of(spec: Mapping[str, Any]) -> str:
 def folder_of(study: str, stage: str, cell: str) -> Path:
     """Return where a run lives."""
     return ROOT / "runs" / study / stage / cell
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether a run is done and nothing that it made has been removed since."""
+    return (folder / "run.json").is_file() and all(
+        (folder / name).exists() for name in read(folder)["files"]
+    )
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -123,6 +123,12 @@ def load(name: str) -> Study:
             raise ValueError(f"{path}: {key} is {content[key]!r}, not a {kind.__name__}")
         if not content[key] and key != "finetune":
             raise ValueError(f"{path}: {key} is empty")
+    for key in ("datasets", "finetune"):
+        for dataset, value in content[key].items():
+            if not isinstance(value, dict):
+                raise ValueError(
+                    f"{path}: {key} gives {dataset} {value!r}, not parameters; {{}} is none"
+                )
     study = Study(name=name, **content)
     strange = sorted(set(study.train_resolutions) - set(TRAIN_RESOLUTIONS))
     if strange:
@@ -170,8 +176,8 @@ def write_requests(study: Study) -> None:
     for stage in ("questions", "finetune", "evaluate"):
         marks = runs.ROOT / "runs" / study.name / "made" / stage
         for mark in [path for path in marks.rglob("*") if path.is_file()]:
-            cell = str(mark.relative_to(marks))
-            if not (runs.folder_of(study.name, stage, cell) / "run.json").is_file():
+            done = str(mark.relative_to(marks))
+            if not runs.is_whole(runs.folder_of(study.name, stage, done)):
                 mark.unlink()
     for path, parameters in asked.items():
         content = {"schema": runs.SCHEMA, "parameters": parameters, "versions": versions}

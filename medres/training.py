@@ -23,6 +23,8 @@ from medres.models.qwen2_vl import LoadedModel
 from medres.resolution import Treatment
 
 SAY_EVERY_S = 10.0
+ADAM_BETA2 = 0.98
+"""Averages gradients over some 50 steps: a training here has hundreds of steps, not 10,000s."""
 
 
 def finetune(
@@ -48,7 +50,7 @@ def finetune(
     """Train all weights of a model on one data set at one resolution, or reuse the run.
 
     The loss is the mean over the answer tokens of a batch, the end of the turn included.
-    AdamW, linear warm-up, cosine decay to zero, gradients clipped at norm 1.
+    AdamW (second beta 0.98), linear warm-up, cosine decay to zero, gradients clipped at norm 1.
 
     Args:
         study: Folder of the study.
@@ -82,6 +84,13 @@ def finetune(
     for name in ("epochs", "batch_images", "checkpoint_every_steps", "threads"):
         if parameters[name] < 1:
             raise ValueError(f"{name} is {parameters[name]}; it must be at least 1")
+    for name in ("low_share", "warmup_share"):
+        if not 0 <= parameters[name] <= 1:
+            raise ValueError(f"{name} is {parameters[name]}; it is a share between 0 and 1")
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"learning_rate is {learning_rate}; it must be positive")
+    # Before a run is begun, since that would put an older one aside; the grid is not known yet.
+    Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
     question_set = datasets.load(study, dataset)
     run = runs.start(
         study,
@@ -119,6 +128,7 @@ def finetune(
             lr_scheduler_type="cosine",
             max_grad_norm=1.0,
             optim="adamw_torch",
+            adam_beta2=ADAM_BETA2,
             seed=seed,
             save_steps=checkpoint_every_steps,
             save_total_limit=2,
@@ -143,6 +153,7 @@ def finetune(
     qwen2_vl.save(loaded, str(run.folder / "checkpoint"))
     shutil.rmtree(run.folder / "resume", ignore_errors=True)
     run.finish(
+        files=["checkpoint", "loss.csv", "resolutions.csv"],
         weights_sha256=models.weights_sha256(run.folder / "checkpoint"),
         n_steps=total_steps,
         n_train_questions=len(train),

@@ -30,20 +30,18 @@ DRAWN = {
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project folder of its own, with this repository's notebooks and parameters."""
+    """A project folder of its own: parameters to change, and this repository's notebooks."""
     root = tmp_path / "project"
-    for name in ("notebooks", "params"):
-        shutil.copytree(REPOSITORY / name, root / name)
+    shutil.copytree(REPOSITORY / "params", root / "params")
+    (root / "notebooks").symlink_to(REPOSITORY / "notebooks")
     monkeypatch.setattr(runs, "ROOT", root)
     monkeypatch.setenv("MEDRES_ROOT", str(root))
     return root
 
 
-@pytest.fixture
-def drawn_images(tmp_path: Path) -> Path:
-    """A folder of pictures with the names and sizes of `DRAWN`, each with a disc and noise."""
-    folder = tmp_path / "drawn"
-    folder.mkdir()
+@pytest.fixture(scope="session")
+def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
     for seed, (name, (width, height)) in enumerate(DRAWN.items()):
         rng = np.random.default_rng(seed)
         image = Image.fromarray(rng.integers(0, 90, (height, width, 3), dtype=np.uint8))
@@ -51,6 +49,12 @@ def drawn_images(tmp_path: Path) -> Path:
         ImageDraw.Draw(image).ellipse(box, fill=(200, 60 * seed, 40))
         image.save(folder / name)
     return folder
+
+
+@pytest.fixture
+def drawn_images(drawn_once: Path, tmp_path: Path) -> Path:
+    """A folder of pictures with the names and sizes of `DRAWN`, each with a disc and noise."""
+    return Path(shutil.copytree(drawn_once, tmp_path / "drawn"))
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_page_is_the_same_bytes_twice_and_loads_nothing_from_outside(project, no
     figure = (
         "from matplotlib.figure import Figure; from medres import page\n"
         "figure = Figure(); figure.subplots().plot([1, 2])\n"
-        "page.show_figure(figure, alt='a line', caption='One line.')"
+        "page.show_figure(study, 'line', figure, alt='a line', caption='One line.')"
     )
     path = notebook(
         figure,

@@ -84,6 +84,7 @@ def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run
     with runs.replacing(run.folder / "questions.parquet") as part:
         table.to_parquet(part, index=False)
     run.finish(
+        files=["questions.parquet"] if is_own else ["questions.parquet", "images"],
         fingerprint=questions.fingerprint(table, hashes),
         image_folder=str(image_folder) if is_own else ".",
         n_questions=dict(Counter(table["split"])),

@@ -178,10 +178,14 @@ def pairs(
     return native, low, titles
 
 
-def show_pairs(question_set: QuestionSet, treatment: Treatment, *, n_pairs: int) -> HTML:
+def show_pairs(
+    study: str, question_set: QuestionSet, treatment: Treatment, *, n_pairs: int
+) -> HTML:
     """Return the figure of `pairs` for a page."""
     native, low, titles = pairs(question_set, treatment, n_pairs=n_pairs)
     return page.show_figure(
+        study,
+        f"pairs-{question_set.name}",
         figures.image_pairs(native, low, titles),
         alt=f"Test images of {question_set.name}: native above, low below, answers as titles.",
         caption=f"{question_set.name}: native (above) and low (below), the same field of view; "

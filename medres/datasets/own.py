@@ -135,6 +135,10 @@ def _parse(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path} holds no row")
     # Rows are numbered as a text editor numbers them: the heading of a CSV is line 1.
     raw.index = pd.RangeIndex(len(raw)) + (2 if path.suffix == ".csv" else 1)
+    empty = raw["image"].isna() | (raw["image"].astype(str).str.strip() == "")
+    if empty.any():
+        row = raw.index[empty][0]
+        raise ValueError(f"{path} row {row}: no image is given; {empty.sum()} rows like it")
     return raw
 
 

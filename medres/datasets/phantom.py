@@ -37,7 +37,7 @@ IMAGES_PER_GROUP = 2
 CELL_IMAGE_PX = 168
 CELL_PHOTONS = 220.0
 """Photons of a pixel at full scale (255) of the microscope's camera."""
-XRAY_PHOTONS = 900.0
+XRAY_PHOTONS = 2000.0
 """Photons of an unattenuated pixel of the radiograph."""
 
 Floats = npt.NDArray[np.floating]
@@ -300,7 +300,7 @@ def _thorax(
         lungs += _edge(1 - np.hypot(across, (v + 0.05) / lung_height), 0.05)
     lungs = np.minimum(lungs, 1)
     body = 1.1 - 0.35 * u**2 + 0.15 * anatomy_rng.normal() * u + 0.1 * anatomy_rng.normal() * v
-    inspiration = visit_rng.uniform(0.65, 0.85)
+    inspiration = visit_rng.uniform(0.55, 0.9)
     chest = body - inspiration * lungs + 0.35 * np.exp(-((u / 0.12) ** 2))
 
     spacing, phase = anatomy_rng.uniform(0.22, 0.3), anatomy_rng.uniform(0, 1)
@@ -324,16 +324,16 @@ def _thorax(
     clear = lungs * (1 - heart)
     if findings["nodules"]:
         rows, columns = np.indices(shape, dtype=np.float32)
-        n_nodules = int(visit_rng.integers(4, 8))
+        n_nodules = int(visit_rng.integers(5, 10))
         for row, column in _sample(_edge(clear - 0.9, 0.02), n_nodules, visit_rng):
             depth = (
                 1 - ((rows - row) ** 2 + (columns - column) ** 2) / visit_rng.uniform(2.5, 4) ** 2
             )
-            chest = chest + 0.5 * np.sqrt(np.clip(depth, 0, None))
+            chest = chest + 0.6 * np.sqrt(np.clip(depth, 0, None))
     if findings["miliary"]:
-        dots = _sample(clear, round(clear.sum() / visit_rng.uniform(50, 80)), visit_rng)
+        dots = _sample(clear, round(clear.sum() / visit_rng.uniform(40, 60)), visit_rng)
         dots = np.concatenate([dots + visit_rng.normal(0, 0.5, dots.shape) for _ in range(8)])
-        chest = chest + 0.18 * _splat(dots, shape)
+        chest = chest + 0.22 * _splat(dots, shape)
     return np.asarray(chest, dtype=np.float32)
 
 
@@ -349,5 +349,5 @@ def _expose(attenuation: Floats, rng: np.random.Generator) -> Pixels:
     beam = ndimage.gaussian_filter(beam, sigma=rng.uniform(0.5, 0.7), truncate=3) + 0.3 * scatter
     counts = rng.poisson(beam * XRAY_PHOTONS)
     film = -np.log((counts + 1) / XRAY_PHOTONS)
-    film = (film - film.mean()) * rng.uniform(100, 130) + rng.uniform(65, 85)
+    film = (film - film.mean()) * rng.uniform(80, 100) + rng.uniform(38, 50)
     return np.asarray(np.clip(film, 0, 255), dtype=np.uint8)
