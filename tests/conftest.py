@@ -30,10 +30,10 @@ DRAWN = {
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project folder of its own: parameters to change, and this repository's notebooks."""
+    """A project folder of its own, with copies of this repository's notebooks and parameters."""
     root = tmp_path / "project"
-    shutil.copytree(REPOSITORY / "params", root / "params")
-    (root / "notebooks").symlink_to(REPOSITORY / "notebooks")
+    for name in ("notebooks", "params"):
+        shutil.copytree(REPOSITORY / name, root / name)
     monkeypatch.setattr(runs, "ROOT", root)
     monkeypatch.setenv("MEDRES_ROOT", str(root))
     return root
