@@ -213,23 +213,25 @@ def test_an_excluded_neighbour_shifts_no_one_s_answer(
 
 
 @pytest.mark.parametrize("torn", [0, 1, 30], ids=["whole", "newline torn", "row torn"])
-def test_a_killed_evaluation_goes_on_to_the_very_same_bytes(
+def test_an_evaluation_killed_twice_goes_on_to_the_very_same_bytes(
     drawn: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, uninterrupted: runs.Run, torn: int
 ) -> None:
-    with monkeypatch.context() as patch:
-        before = count_answers(patch, stop_at=5)
-        with pytest.raises(Stop):
-            inference.evaluate(**SETTINGS)
-        gc.collect()
-    folder = runs.folder_of("small", "evaluate", f"drawn/{tiny.NAME}/none/seed0")
-    log = folder / "answers.jsonl"
-    if torn:
-        log.write_bytes(log.read_bytes()[:-torn])
-    after = count_answers(monkeypatch)
+    log = runs.folder_of("small", "evaluate", f"drawn/{tiny.NAME}/none/seed0") / "answers.jsonl"
+    asked = []
+    for stop_at in (4, 3):
+        with monkeypatch.context() as patch:
+            asked.append(count_answers(patch, stop_at=stop_at))
+            with pytest.raises(Stop):
+                inference.evaluate(**SETTINGS)
+            gc.collect()
+        if torn and stop_at == 4:
+            log.write_bytes(log.read_bytes()[:-torn])
+    asked.append(count_answers(monkeypatch))
     run = inference.evaluate(**SETTINGS)
-    assert len(before) == 4
-    assert len(before) + len(after) == 3 * N_BATCHES + bool(torn)
-    assert set(before) & set(after) == ({before[-1]} if torn else set())
+    first, second, third = asked
+    assert [len(each) for each in asked] == [3, 2, 3 * N_BATCHES - 5 + bool(torn)]
+    assert set(first) & set(second) == ({first[-1]} if torn else set())
+    assert not set(third) & {*first, *second}
     parquet = "answers.parquet"
     assert (run.folder / parquet).read_bytes() == (uninterrupted.folder / parquet).read_bytes()
 
