@@ -13,6 +13,7 @@ help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 study: $(READY) ## make a study's runs and reports: make study STUDY=demo
+	@$(PYTHON) -m medres.study check $(STUDY)
 	$(SNAKEMAKE) --config study=$(STUDY)
 	@echo "open reports/$(STUDY)/index.html"
 

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 Style = tuple[str, str]
@@ -100,18 +100,21 @@ def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
     return figure
 
 
-def grid_heatmap(grid: pd.DataFrame) -> Figure:
+def grid_heatmap(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
     """Draw accuracy as a train_resolution x eval_resolution matrix, one per dataset.
+
+    The majority answer stands below each panel; `blank` is an eval_resolution of the grid.
 
     Aligned squares are outlined. A square says its interval or, for several seeds, their range.
     A grid with several models, or a cell twice, is refused.
     """
     _check_grid(grid, _GRID)
+    _, majority = _split_baselines(baselines, grid["dataset"])
     trains, evals = _ordered(grid["train_resolution"]), _ordered(grid["eval_resolution"])
     height_in = 0.62 * len(trains) + 0.9
     panel_in = 0.7 + len(evals) * _tick_in(evals, 0.75)
     figure, panels = _panels(grid, panel_in=panel_in, height_in=height_in)
-    for ax, _, rows in panels:
+    for ax, dataset, rows in panels:
         percent = pd.DataFrame(np.nan, index=trains, columns=evals)
         notes = pd.DataFrame("", index=trains, columns=evals)
         for place, cell in rows.groupby(["train_resolution", "eval_resolution"]):
@@ -125,7 +128,11 @@ def grid_heatmap(grid: pd.DataFrame) -> Figure:
             ax.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, ec="black", lw=2, zorder=5))
         ax.set_xticklabels([_broken(name) for name in evals])
         ax.tick_params(length=0, labelrotation=0)
-        ax.set(xlabel="Evaluated at", ylabel="")
+        label = "Evaluated at"
+        blind = majority.loc[majority["dataset"] == dataset, "accuracy"]
+        if len(blind):
+            label += f"\n(majority answer {blind.mean():.0%})"
+        ax.set(xlabel=label, ylabel="")
     figure.supylabel("Trained at", fontsize=9)
     axes = [ax for ax, _, _ in panels]
     figure.colorbar(axes[0].collections[0], ax=axes, label="Accuracy (%)", fraction=0.04, aspect=25)
@@ -344,6 +351,7 @@ def size_and_tokens(table: pd.DataFrame) -> Figure:
     ax.set(xscale="log", ylim=(len(groups) - 0.4, -0.6), xlabel="Visual tokens per image")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_yticks(range(len(groups)), [label for label, _, _ in groups])
     ax.tick_params(axis="y", length=0)
     return figure

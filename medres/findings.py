@@ -219,13 +219,7 @@ def comparisons(
                 continue
             joined = comparison.join_arms(*(_by_seed(arms[key]) for key in keys))
             first, second = joined["correct_first"], joined["correct_second"]
-            interval = comparison.paired_difference(
-                first,
-                second,
-                joined["group"],
-                rng=np.random.default_rng(BOOTSTRAP_SEED),
-                n_resamples=n_resamples,
-            )
+            interval = _difference(first, second, joined["group"], n_resamples)
             intervals.append(interval)
             n_seeds = arms[keys[0]]["seed"].nunique()
             tested = claim.margin == 0
@@ -274,6 +268,15 @@ def comparisons(
         for interval, row in zip(intervals, result.itertuples(), strict=True)
     ]
     return result.drop(columns="sign")
+
+
+def _difference(
+    first: pd.Series, second: pd.Series, groups: pd.Series, n_resamples: int
+) -> comparison.Interval:
+    if groups.nunique() == 1:  # nothing to resample: a difference of unknown certainty
+        return comparison.Interval(float(second.mean() - first.mean()), np.nan, np.nan)
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    return comparison.paired_difference(first, second, groups, rng=rng, n_resamples=n_resamples)
 
 
 def _by_seed(arm: pd.DataFrame) -> pd.DataFrame:

@@ -149,27 +149,37 @@ def show_figure(study: str, name: str, figure: Figure, *, alt: str, caption: str
     )
 
 
-def show_provenance(study: Study, folders: list[Path]) -> HTML:
-    """Return which runs a page was made from: parameters, digests, versions and commit."""
+def runs_table(folders: Sequence[Path]) -> pd.DataFrame:
+    """Return one row a finished run: stage, cell, digest, seconds, code."""
     records = [runs.read(folder) for folder in folders]
-    rows = "".join(
-        f"<tr><td>{html.escape(record['spec']['stage'])}</td>"
-        f"<td>{html.escape(record['spec']['cell'])}</td>"
-        f"<td><code>{record['digest'][:16]}</code></td>"
-        f"<td class='number'>{record['outcome']['seconds']:.1f}</td>"
-        f"<td><code>{_commit(record)}</code></td></tr>"
-        for record in records
+    return pd.DataFrame(
+        [
+            {
+                "stage": record["spec"]["stage"],
+                "cell": record["spec"]["cell"],
+                "digest": record["digest"][:16],
+                "seconds": float(record["outcome"]["seconds"]),
+                "code": _commit(record),
+            }
+            for record in records
+        ]
     )
+
+
+def show_provenance(study: Study, folders: Sequence[Path]) -> HTML:
+    """Return which runs a page was made from: parameters, digests, versions and commit.
+
+    The study's index writes the table of all its runs to `tables/runs.csv`.
+    """
+    records = [runs.read(folder) for folder in folders]
     shared = _shared([record["spec"]["parameters"] for record in records])
     versions = _shared([record["spec"]["versions"] for record in records])
+    caption = "Runs this page was made from; digests cover parameters, inputs and versions."
     return HTML(
         f'<details class="provenance" open><summary>Provenance</summary>'
         f"<p>Study <code>{html.escape(study.name)}</code>. Parameters that all runs share: "
         f"{_list(shared)}. Versions: {_list(versions)}.</p>"
-        '<div class="table"><table><caption>Runs this page was made from. The digest covers '
-        "parameters, questions, weights and versions.</caption><thead><tr><th>stage</th>"
-        "<th>cell</th><th>digest</th><th>time (s)</th><th>code</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div></details>"
+        f"{html_table(runs_table(folders), caption=caption, csv='runs')}</details>"
     )
 
 

@@ -5,7 +5,9 @@
 """
 
 import argparse
+import errno
 import logging
+import os
 import re
 import sys
 import tempfile
@@ -94,8 +96,8 @@ def _execute(notebook: Path, executed: Path, settings: dict[str, Any]) -> Notebo
             )
     except PapermillExecutionError as error:
         raise NotebookError(
-            f"{notebook.name}, cell {error.cell_index}: {error.ename}: {error.evalue} "
-            f"(the executed notebook is {executed})"
+            f"{notebook.name}, cell {error.cell_index}: {error.ename}: {error.evalue}"
+            f"{_remedy(error.evalue)} (the executed notebook is {executed})"
         ) from error
     except (DeadKernelError, CellControlSignal, PapermillException, RuntimeError) as error:
         raise NotebookError(
@@ -112,6 +114,12 @@ def _execute(notebook: Path, executed: Path, settings: dict[str, Any]) -> Notebo
                 f"from the cell above (the executed notebook is {executed})"
             )
     return content
+
+
+def _remedy(reason: str) -> str:
+    if os.strerror(errno.ENOSPC) in reason and "finished runs" not in reason:
+        return "; free some space and run again: finished runs and answers are kept"
+    return ""
 
 
 def to_html(content: NotebookNode, study: Study, stem: str) -> str:
@@ -184,6 +192,7 @@ def render_index(study: Study) -> Path:
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined
     )
     finetuned = {cell.path: cell.page for cell in study.cells("finetune")}
+    page.show_table(study.name, "runs", page.runs_table(_folders(study)), caption="")
     html = environment.get_template("study.html.j2").render(
         study=study,
         style=(TEMPLATES / "style.css").read_text(),
@@ -222,6 +231,13 @@ def render_index(study: Study) -> Path:
     with runs.replacing(target) as part:
         part.write_text(_offline(html, "index"))
     return target
+
+
+def _folders(study: Study) -> list[Path]:
+    cells = [*study.cells("finetune"), *study.cells("evaluate")]
+    return [runs.folder_of(study.name, "questions", name) for name in study.datasets] + [
+        runs.folder_of(study.name, cell.stage, cell.path) for cell in cells
+    ]
 
 
 def _grid_at_a_glance(name: str, grid: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, Any]:
@@ -283,7 +299,8 @@ def main(arguments: list[str]) -> int:
         else:
             parser.error("give NOTEBOOK and PARAMS, or --index STUDY")
     except (ValueError, OSError, NotebookError) as error:
-        print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)
+        said = " ".join(str(error).split())
+        print(f"medres: {said}{_remedy(said)}", file=sys.stderr)
         return 1
     print(f"medres: wrote {target}")
     return 0

@@ -274,16 +274,18 @@ def resolve(notebook: Path, given: dict[str, Any], *, source: str) -> dict[str, 
 
 
 def main(arguments: list[str]) -> int:
-    """Prepare one data set of a study: `python -m medres.study prepare STUDY DATASET`."""
+    """Check a study's files (`check STUDY`) or prepare a data set (`prepare STUDY DATASET`)."""
     parser = argparse.ArgumentParser(prog="python -m medres.study", description=main.__doc__)
-    parser.add_argument("command", choices=["prepare"])
+    parser.add_argument("command", choices=["check", "prepare"])
     parser.add_argument("study")
-    parser.add_argument("dataset")
+    parser.add_argument("dataset", nargs="?", default="")
     asked = parser.parse_args(arguments)
-    from medres import datasets  # PyTorch-free, but opens images; the Snakefile needs none
-
     try:
         study = load(asked.study)
+        if asked.command == "check":
+            return 0
+        from medres import datasets  # imports this module's readers, and takes a second
+
         if asked.dataset not in study.datasets:
             raise ValueError(
                 f"study {asked.study} has no data set {asked.dataset!r}; it has "
@@ -291,7 +293,7 @@ def main(arguments: list[str]) -> int:
             )
         datasets.prepare(asked.study, asked.dataset, study.datasets[asked.dataset])
     except (ValueError, OSError) as error:
-        print(f"medres: {error}", file=sys.stderr)
+        print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
 

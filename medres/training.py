@@ -151,7 +151,6 @@ def finetune(
     with runs.replacing(run.folder / "loss.csv") as part:
         log[["step", "loss", "learning_rate"]].to_csv(part, index=False)
     qwen2_vl.save(loaded, str(run.folder / "checkpoint"))
-    shutil.rmtree(run.folder / "resume", ignore_errors=True)
     run.finish(
         files=["checkpoint", "loss.csv", "resolutions.csv"],
         weights_sha256=models.weights_sha256(run.folder / "checkpoint"),
@@ -166,6 +165,7 @@ def finetune(
         resumed_at_step=int(checkpoint.name.split("-")[1]) if checkpoint else 0,
         seconds=round(time.monotonic() - began, 1),
     )
+    shutil.rmtree(run.folder / "resume", ignore_errors=True)
     return run
 
 

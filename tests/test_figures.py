@@ -70,7 +70,7 @@ def make_sizes(datasets=DATASETS[:2]):
 
 TABLES = {
     "accuracy_grid": (make_grid(), make_baselines()),
-    "grid_heatmap": (make_grid(),),
+    "grid_heatmap": (make_grid(), make_baselines()),
     "aligned_accuracy": (make_grid(), make_baselines()),
     "differences": (make_comparisons(),),
     "loss_curve": (make_log([3.0, 2.0, 1.0]),),
@@ -182,15 +182,15 @@ def test_unknown_resolutions_follow_the_known_ones():
 def test_unparsable_answers_are_said():
     grid = make_grid().assign(n_unparsable=7)
     assert "up to 7 unparsable" in words(figures.accuracy_grid(grid, make_baselines()))
-    assert words(figures.grid_heatmap(grid)).count("\n7 unparsable") == 24
+    assert words(figures.grid_heatmap(grid, make_baselines())).count("\n7 unparsable") == 24
 
 
 def test_several_models_or_a_repeated_cell_raise():
     grid = make_grid()
     with pytest.raises(ValueError, match=r"grid has models \['tiny', 'large'\]"):
-        figures.grid_heatmap(pd.concat([grid, grid.assign(model="large")]))
+        figures.grid_heatmap(pd.concat([grid, grid.assign(model="large")]), make_baselines())
     with pytest.raises(ValueError, match="cell twice"):
-        figures.grid_heatmap(pd.concat([grid, grid]))
+        figures.grid_heatmap(pd.concat([grid, grid]), make_baselines())
 
 
 def test_unknown_baseline_raises():
@@ -199,7 +199,9 @@ def test_unknown_baseline_raises():
 
 
 def test_heatmap_outlines_the_aligned_squares_and_says_intervals():
-    figure = figures.grid_heatmap(make_grid().assign(accuracy=0.93, lower=0.9, upper=0.95))
+    figure = figures.grid_heatmap(
+        make_grid().assign(accuracy=0.93, lower=0.9, upper=0.95), make_baselines()
+    )
     panels = [ax for ax in figure.axes if ax.get_xlabel() == "Evaluated at"]
     assert len(panels) == 2
     assert words(figure).count("93 %\n[90, 95]") == 24
@@ -211,13 +213,13 @@ def test_heatmap_outlines_the_aligned_squares_and_says_intervals():
 def test_heatmap_says_the_range_of_seeds():
     grid = make_grid(DATASETS[:1], seeds=(0, 1)).assign(accuracy=0.5)
     grid.loc[grid["seed"] == 1, "accuracy"] = 0.6
-    assert words(figures.grid_heatmap(grid)).count("55 %\nseeds 50–60") == 12
+    assert words(figures.grid_heatmap(grid, make_baselines())).count("55 %\nseeds 50–60") == 12
 
 
 def test_heatmap_leaves_a_missing_cell_empty():
     grid = make_grid(DATASETS[:1])
     grid = grid[~((grid["train_resolution"] == "none") & (grid["eval_resolution"] == "low"))]
-    assert words(figures.grid_heatmap(grid)).count(" %\n") == 11
+    assert words(figures.grid_heatmap(grid, make_baselines())).count(" %\n") == 11
 
 
 @pytest.mark.parametrize("n_datasets", [1, 3])
@@ -259,7 +261,7 @@ def test_nan_limits_leave_the_point_without_an_interval():
     figure = figures.accuracy_grid(grid, make_baselines().iloc[:0])
     words(figure)
     assert intervals(figure.axes[0]) == []
-    assert "nan" not in words(figures.grid_heatmap(grid))
+    assert "nan" not in words(figures.grid_heatmap(grid, make_baselines()))
     words(figures.aligned_accuracy(grid, make_baselines()))
     table = make_comparisons().assign(lower=np.nan, upper=np.nan, p_adjusted=np.nan)
     assert "−5.0 [–, –]" in words(figures.differences(table))
