@@ -22,7 +22,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]
 @pytest.fixture(scope="module")
 def radiographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     folder = tmp_path_factory.mktemp("radiographs")
-    table = phantom.draw("phantom-radiology", folder, n_train_images=160, n_test_images=240, seed=3)
+    table = phantom.draw("phantom-radiology", folder, n_train_images=80, n_test_images=160, seed=3)
     return folder, table
 
 
@@ -99,7 +99,7 @@ def test_findings_are_about_half_yes_and_independent(
 ) -> None:
     is_yes = radiographs[1].assign(yes=lambda table: table["reference"] == "yes")
     findings = is_yes.pivot(index="image", columns="question", values="yes").astype(float)
-    assert findings.shape == (400, len(phantom.FINDINGS))
+    assert findings.shape == (240, len(phantom.FINDINGS))
     assert findings.mean().between(0.4, 0.6).all()
     off_diagonal = findings.corr().to_numpy() - np.eye(len(phantom.FINDINGS))
     assert np.abs(off_diagonal).max() < 0.2
