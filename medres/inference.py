@@ -132,7 +132,6 @@ def evaluate(
     scored = scoring.score_table(answers)
     with runs.replacing(run.folder / "answers.parquet") as part:
         scored.to_parquet(part, index=False)
-    (run.folder / "answers.jsonl").unlink()
     run.finish(
         files=["answers.parquet"],
         answers_sha256=images.file_sha256(run.folder / "answers.parquet"),
@@ -140,6 +139,7 @@ def evaluate(
         n_unparsable=int(scored["parsed_answer"].isna().sum()),
         seconds=round(time.monotonic() - began, 1),
     )
+    (run.folder / "answers.jsonl").unlink()
     return run
 
 

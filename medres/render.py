@@ -21,7 +21,7 @@ import pandas as pd
 import papermill
 import yaml
 from matplotlib import colormaps
-from nbclient.exceptions import CellControlSignal, DeadKernelError
+from nbclient.exceptions import CellControlSignal
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 from nbformat import NotebookNode
@@ -99,10 +99,10 @@ def _execute(notebook: Path, executed: Path, settings: dict[str, Any]) -> Notebo
             f"{notebook.name}, cell {error.cell_index}: {error.ename}: {error.evalue}"
             f"{_remedy(error.evalue)} (the executed notebook is {executed})"
         ) from error
-    except (DeadKernelError, CellControlSignal, PapermillException, RuntimeError) as error:
+    except (CellControlSignal, PapermillException, RuntimeError) as error:
         raise NotebookError(
-            f"{notebook.name}: the kernel died ({type(error).__name__}); often memory ran out, "
-            "try smaller batch_images"
+            f"{notebook.name}: {error or type(error).__name__}; where the kernel died, memory "
+            "often ran out: try a smaller batch_images"
         ) from error
     content = nbformat.read(executed, as_version=4)
     # Neither a dead kernel nor sys.exit(0) leaves a trace that papermill reports: only cells
