@@ -32,6 +32,11 @@ wildcard_constraints:
     report="|".join(STUDY.reports),
 
 
+def native(pattern):
+    """The pattern, for native training alone."""
+    return pattern.replace("{train_resolution}", "{train_resolution,native}")
+
+
 def made(stage, cell):
     """The mark of a run that medres said is current."""
     return f"runs/{STUDY.name}/made/{stage}/{cell}"
@@ -104,6 +109,17 @@ rule finetune:
     shell:
         "{sys.executable} -m medres.render {input[0]} params/{STUDY.name}/02_finetune.yaml"
         " --set {params.given:q}"
+
+
+# The same, begun first: nothing is left to run beside the longest trainings if they come last.
+use rule finetune as finetune_native with:
+    output:
+        touch(made("finetune", native(CELL))),
+        update(f"{REPORTS}/02_finetune-{native(PAGE)}.html"),
+    priority: 20
+
+
+ruleorder: finetune_native > finetune
 
 
 rule evaluate:

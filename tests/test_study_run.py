@@ -154,9 +154,10 @@ def test_added_seed_asks_for_that_seed_alone(finished):
     study.write_text(yaml.safe_dump(yaml.safe_load(text) | {"seeds": [0, 1]}))
     planned = snakemake(finished, options=["--dry-run"])
     study.write_text(text)
-    rules = [line for line in planned.splitlines() if line.startswith(("finetune ", "evaluate "))]
-    assert {line.split()[0]: int(line.split()[1]) for line in rules} == {
-        "finetune": 3,
+    rules = [line.split() for line in planned.splitlines() if line.startswith(("fine", "eval"))]
+    assert {rule: int(count) for rule, count in rules} == {
+        "finetune": 2,
+        "finetune_native": 1,
         "evaluate": 3,
     }
 
