@@ -35,7 +35,7 @@ class Claim:
 
 
 SHOWN = (
-    "statement dataset first second n_questions n_first_only n_second_only difference lower upper "
+    "statement dataset first second n_questions difference lower upper "
     "p_mcnemar p_value p_adjusted n_family verdict"
 ).split()
 """Columns of the comparisons that a page shows; the CSV holds all."""
@@ -363,7 +363,7 @@ def describe_treatment(treatment: Mapping[str, Any]) -> str:
 
 
 def sentence(compared: pd.DataFrame) -> str:
-    """Return what came out of some comparisons, in words taken from the table."""
+    """Return what came out of some comparisons, in words taken from the table, a claim a line."""
     if compared.empty:
         return "The study does not have the arms of these comparisons."
     parts = []
@@ -375,8 +375,8 @@ def sentence(compared: pd.DataFrame) -> str:
             + ")"
             for row in rows.itertuples()
         ]
-        parts.append(f"{statement}: {'; '.join(found)}.")
-    return " ".join(parts)
+        parts.append(f"* {statement}: {'; '.join(found)}.")
+    return "\n".join(parts)
 
 
 def p_text(p_value: float) -> str:

@@ -225,7 +225,11 @@ def render_index(study: Study) -> Path:
             }
             for cell in study.cells("evaluate")
         ],
-        tables=sorted(path.stem for path in (folder / "tables").glob("*.csv")),
+        tables=sorted(
+            path.stem
+            for path in (folder / "tables").glob("*.csv")
+            if not path.stem.startswith(("finetune-", "evaluate-"))
+        ),
     )
     target = folder / "index.html"
     with runs.replacing(target) as part:
