@@ -329,12 +329,12 @@ def _thorax(
             depth = (
                 1 - ((rows - row) ** 2 + (columns - column) ** 2) / visit_rng.uniform(2.5, 4) ** 2
             )
-            chest = chest + 0.7 * np.sqrt(np.clip(depth, 0, None))
+            chest = chest + 1.0 * np.sqrt(np.clip(depth, 0, None))
     # The same attenuation as dots or spread evenly, as haze: only the texture tells.
-    dots = _sample(clear, round(clear.sum() / visit_rng.uniform(20, 30)), visit_rng)
+    dots = _sample(clear, round(clear.sum() / visit_rng.uniform(40, 60)), visit_rng)
     dots = np.concatenate([dots + visit_rng.normal(0, 0.5, dots.shape) for _ in range(8)])
     haze = clear * (len(dots) / clear.sum())
-    chest = chest + 0.35 * (_splat(dots, shape) if findings["miliary"] else haze)
+    chest = chest + 0.7 * (_splat(dots, shape) if findings["miliary"] else haze)
     return np.asarray(chest, dtype=np.float32)
 
 
