@@ -202,7 +202,8 @@ def test_heatmap_outlines_the_aligned_squares_and_says_intervals():
     figure = figures.grid_heatmap(
         make_grid().assign(accuracy=0.93, lower=0.9, upper=0.95), make_baselines()
     )
-    panels = [ax for ax in figure.axes if ax.get_xlabel() == "Evaluated at"]
+    label = "Evaluated at\n(majority answer 14%)"
+    panels = [ax for ax in figure.axes if ax.get_xlabel() == label]
     assert len(panels) == 2
     assert words(figure).count("93 %\n[90, 95]") == 24
     for ax in panels:

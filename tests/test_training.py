@@ -120,7 +120,7 @@ def finetune_until(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call:
         (Samples, "collate", 1, 0),
         (training._Progress, "on_save", 3, 4),
         (qwen2_vl, "save", 1, 8),
-        (runs.Run, "finish", 1, 0),
+        (runs.Run, "finish", 1, 8),
     ],
     ids=["at the start", "before a checkpoint is whole", "in saving", "at the end"],
 )
