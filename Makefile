@@ -18,7 +18,7 @@ study: $(READY) ## make a study's runs and reports: make study STUDY=demo
 	@echo "open reports/$(STUDY)/index.html"
 
 test: $(READY) ## run all tests
-	$(PYTHON) -m pytest -n auto --dist loadfile
+	$(PYTHON) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 smoke: $(READY) ## run every notebook on a handful of images
 	$(SNAKEMAKE) --config study=smoke

@@ -102,3 +102,8 @@ def realdata() -> Path:
     if "MEDRES_REALDATA" not in os.environ:
         pytest.skip("MEDRES_REALDATA is not set to the folder of real images")
     return Path(os.environ["MEDRES_REALDATA"])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The longest file first: on several cores nothing runs beside it if it comes last.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
