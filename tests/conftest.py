@@ -3,6 +3,8 @@ import os
 # Before any import of transformers: it reads them once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
+# Tests run side by side, one a core: threads of one would only wait for those of another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
 from pathlib import Path
