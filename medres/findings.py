@@ -35,8 +35,7 @@ class Claim:
 
 
 SHOWN = (
-    "statement dataset first second n_questions difference lower upper "
-    "p_mcnemar p_value p_adjusted n_family verdict"
+    "statement dataset first second n_questions difference lower upper p_mcnemar p_adjusted verdict"
 ).split()
 """Columns of the comparisons that a page shows; the CSV holds all."""
 ALIGNED = "aligned native against aligned low"
