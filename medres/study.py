@@ -226,7 +226,7 @@ def notebook_parameters(notebook: Path) -> dict[str, Any]:
     """
     if not notebook.is_file():
         raise FileNotFoundError(f"{notebook}: no such notebook")
-    # Read as plain JSON: importing nbformat takes every kernel a second.
+    # Read as plain JSON: importing nbformat builds a grammar in every kernel.
     cells = [
         cell
         for cell in json.loads(notebook.read_text())["cells"]

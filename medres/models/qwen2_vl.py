@@ -123,8 +123,8 @@ def image_positions(size_px: tuple[int, int], *, multiple_px: int, start: int) -
 
 
 def _use_linear_patch_embedding(network: PreTrainedModel) -> None:
-    # A patch is one convolution window, so the convolution is a matrix product; on a CPU
-    # its backward pass is 5 times faster that way. The weight keeps its name and shape.
+    # A patch is one convolution window, so the convolution is a matrix product with
+    # a cheaper backward pass on a CPU. The weight keeps its name and shape.
     embedding = network.model.visual.patch_embed
 
     def forward(patches: torch.Tensor) -> torch.Tensor:
