@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from medres import images, questions, runs
-from medres.datasets import own, phantom
+from medres.datasets import own, phantoms
 
 PHANTOM_DEFAULTS = {"n_train_images": 1600, "n_test_images": 400, "data_seed": 0}
 
@@ -68,7 +68,7 @@ def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run
         table, image_folder, excluded = own.read(dataset, **settings)
     else:
         image_folder, excluded = run.folder, []
-        table = phantom.draw(
+        table = phantoms.draw(
             dataset,
             run.folder,
             n_train_images=settings["n_train_images"],
@@ -99,9 +99,9 @@ def _complete(
     dataset: str, defaults: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> dict[str, Any]:
     settings = {**defaults, **parameters}
-    if defaults is PHANTOM_DEFAULTS and dataset not in phantom.PHANTOMS:
+    if defaults is PHANTOM_DEFAULTS and dataset not in phantoms.PHANTOMS:
         raise ValueError(
-            f"unknown data set {dataset!r}; drawn ones are {', '.join(phantom.PHANTOMS)}; for own "
+            f"unknown data set {dataset!r}; drawn ones are {', '.join(phantoms.PHANTOMS)}; for own "
             "images give it a `table`"
         )
     unknown = sorted(set(settings) - set(defaults))

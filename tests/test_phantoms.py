@@ -7,13 +7,17 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
-from medres.datasets import phantom
+from medres.datasets import phantoms
+from medres.datasets.phantoms import cells as cell_phantom
+from medres.datasets.phantoms import radiographs as radiograph_phantom
+
+DEMO = ("phantom-subcellular", "phantom-radiology")
 
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     folder = tmp_path_factory.mktemp("cells")
-    table = phantom.draw(
+    table = phantoms.draw(
         "phantom-subcellular", folder, n_train_images=96, n_test_images=400, seed=3
     )
     return folder, table
@@ -22,11 +26,11 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]
 @pytest.fixture(scope="module")
 def radiographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     folder = tmp_path_factory.mktemp("radiographs")
-    table = phantom.draw("phantom-radiology", folder, n_train_images=80, n_test_images=160, seed=3)
+    table = phantoms.draw("phantom-radiology", folder, n_train_images=80, n_test_images=160, seed=3)
     return folder, table
 
 
-@pytest.fixture(params=phantom.PHANTOMS)
+@pytest.fixture(params=DEMO)
 def drawn(request: pytest.FixtureRequest) -> tuple[Path, pd.DataFrame]:
     fixture = "cells" if request.param == "phantom-subcellular" else "radiographs"
     return request.getfixturevalue(fixture)
@@ -36,12 +40,12 @@ def _bytes(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "images").iterdir()}
 
 
-@pytest.mark.parametrize("name", phantom.PHANTOMS)
+@pytest.mark.parametrize("name", DEMO)
 def test_same_arguments_give_the_same_bytes_and_another_seed_gives_others(
     name: str, tmp_path: Path
 ) -> None:
     tables = [
-        phantom.draw(name, tmp_path / run, n_train_images=5, n_test_images=2, seed=seed)
+        phantoms.draw(name, tmp_path / run, n_train_images=5, n_test_images=2, seed=seed)
         for run, seed in (("first", 1), ("again", 1), ("other", 2))
     ]
     first, again, other = (_bytes(tmp_path / run) for run in ("first", "again", "other"))
@@ -51,10 +55,10 @@ def test_same_arguments_give_the_same_bytes_and_another_seed_gives_others(
     assert all(first[name] != other[name] for name in first)
 
 
-@pytest.mark.parametrize("name", phantom.PHANTOMS)
+@pytest.mark.parametrize("name", DEMO)
 def test_more_images_leave_the_earlier_ones_as_they_were(name: str, tmp_path: Path) -> None:
-    phantom.draw(name, tmp_path / "few", n_train_images=3, n_test_images=1, seed=1)
-    phantom.draw(name, tmp_path / "many", n_train_images=6, n_test_images=4, seed=1)
+    phantoms.draw(name, tmp_path / "few", n_train_images=3, n_test_images=1, seed=1)
+    phantoms.draw(name, tmp_path / "many", n_train_images=6, n_test_images=4, seed=1)
     few, many = _bytes(tmp_path / "few"), _bytes(tmp_path / "many")
     assert few.items() <= many.items()
 
@@ -64,7 +68,7 @@ def test_no_group_is_in_both_splits_and_a_group_has_two_images(
 ) -> None:
     table = drawn[1]
     assert (table.groupby("group")["split"].nunique() == 1).all()
-    assert (table.groupby("group")["image"].nunique() == phantom.IMAGES_PER_GROUP).all()
+    assert (table.groupby("group")["image"].nunique() == cell_phantom.IMAGES_PER_WELL).all()
 
 
 def test_questions_are_unique_and_offer_their_reference(
@@ -90,7 +94,7 @@ def test_a_well_is_stained_for_one_protein_and_classes_are_balanced(
     assert (table.groupby("group")["reference"].nunique() == 1).all()
     for _, split in table.groupby("split"):
         counts = Counter(split["reference"])
-        assert set(counts) == set(phantom.ORGANELLES)
+        assert set(counts) == set(cell_phantom.ORGANELLES)
         assert len(set(counts.values())) == 1
 
 
@@ -99,9 +103,9 @@ def test_findings_are_about_half_yes_and_independent(
 ) -> None:
     is_yes = radiographs[1].assign(yes=lambda table: table["reference"] == "yes")
     findings = is_yes.pivot(index="image", columns="question", values="yes").astype(float)
-    assert findings.shape == (240, len(phantom.FINDINGS))
+    assert findings.shape == (240, len(radiograph_phantom.FINDINGS))
     assert findings.mean().between(0.4, 0.6).all()
-    off_diagonal = findings.corr().to_numpy() - np.eye(len(phantom.FINDINGS))
+    off_diagonal = findings.corr().to_numpy() - np.eye(len(radiograph_phantom.FINDINGS))
     assert np.abs(off_diagonal).max() < 0.2
 
 
@@ -123,7 +127,7 @@ def test_mean_colour_tells_neither_the_organelle_nor_a_finding(
 ) -> None:
     folder, table = cells
     means = _mean_colours(folder, table)
-    assert _accuracy_from_mean_colour(means, table) < 1 / len(phantom.ORGANELLES) + 0.1
+    assert _accuracy_from_mean_colour(means, table) < 1 / len(cell_phantom.ORGANELLES) + 0.1
     folder, table = radiographs
     means = _mean_colours(folder, table)
     for _, question in table.groupby("question"):
@@ -156,6 +160,6 @@ def _accuracy_from_mean_colour(means: dict[str, np.ndarray], table: pd.DataFrame
 
 def test_an_unknown_name_or_an_empty_split_raises(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"unknown phantom 'phantom-mri'; known phantoms are"):
-        phantom.draw("phantom-mri", tmp_path, n_train_images=1, n_test_images=1, seed=0)
+        phantoms.draw("phantom-mri", tmp_path, n_train_images=1, n_test_images=1, seed=0)
     with pytest.raises(ValueError, match="n_test_images is 0"):
-        phantom.draw("phantom-radiology", tmp_path, n_train_images=1, n_test_images=0, seed=0)
+        phantoms.draw("phantom-radiology", tmp_path, n_train_images=1, n_test_images=0, seed=0)

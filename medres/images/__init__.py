@@ -1,7 +1,9 @@
 """Any image file to RGB pixels, without silent loss."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -13,8 +15,55 @@ MAX_ASPECT = 200
 """Qwen2-VL's own limit; beyond it a resized image says nothing."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a stored image becomes 8-bit RGB where its file does not say."""
+
+    scaling: str = "file"
+    """From more than 8 bits to 8: `file` (the window that the file states, else the range of its
+    data type), `range`, `percentiles:<low>:<high>` or `window:<low>:<high>`."""
+    channels: str = ""
+    """Stored channels shown as red, green and blue, counted from 0, - for none: `2,1,0`."""
+    slide_max_pixels: int = 12_000_000
+    """Budget at which a whole slide is read, width x height in pixels."""
+
+
+DEFAULT_READING = Reading()
+
+
 class UnreadableImageError(ValueError):
     """An image file that cannot become pixels; the message names the file and the reason."""
+
+
+def read(
+    folder: Path, image: str, reading: Reading = DEFAULT_READING
+) -> tuple[Image.Image, dict[str, Any]]:
+    """Return the pixels of an image of a question table, and how they were read.
+
+    Args:
+        folder: What the image's paths are relative to.
+        image: A path; a path with `#page=3` for one page or frame, counted from 0; or three
+            grey images joined by |, which become red, green and blue.
+        reading: Choices that the file leaves open.
+
+    Returns:
+        RGB image, and a record for JSON: format, stored size, bits, scaling with its limits,
+        page, level. Nothing about a patient is ever in it.
+
+    Raises:
+        UnreadableImageError: As `open_rgb`.
+    """
+    pixels = open_rgb(folder / image)
+    return pixels, {"stored_px": list(pixels.size)}
+
+
+def files_of(image: str) -> list[str]:
+    """Return the paths that an image of a question table is read from.
+
+    >>> files_of("red.tif|green.tif#page=1|blue.tif")
+    ['red.tif', 'green.tif', 'blue.tif']
+    """
+    return [part.partition("#page=")[0] for part in image.split("|")]
 
 
 def open_rgb(path: Path) -> Image.Image:

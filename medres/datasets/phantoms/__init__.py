@@ -1,0 +1,102 @@
+"""Drawn data sets whose answers lie at known scales: what a study runs on without data.
+
+The two `phantom-` sets are the demo study's. A `twin-` set stands for one of the paper's
+seven: the same look, kind of question, number of options, questions an image and relative
+native size. Every structure is a density of emitters (or of attenuation) on the pixel grid,
+blurred by the optics, then counted in photons; no answer is told by brightness.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from medres.datasets.phantoms import cells, radiographs
+from medres.datasets.phantoms.optics import Drawing
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """One drawn data set."""
+
+    stream: int
+    """Its own stream of random numbers; never reused for another."""
+    draw_group: Callable[[int, np.random.Generator], Iterator[Drawing]]
+    """Yields the images of one group; its first argument counts the groups of a split."""
+    images_per_group: int
+    group: str
+    """What a group is: well, patient, slide."""
+    twin_of: str = ""
+    """The data set of the paper that it stands for."""
+
+
+PHANTOMS = {
+    "phantom-subcellular": Phantom(0, cells.draw_well, cells.IMAGES_PER_WELL, "well"),
+    "phantom-radiology": Phantom(
+        1, radiographs.draw_patient, radiographs.IMAGES_PER_PATIENT, "patient"
+    ),
+}
+
+
+def draw(
+    name: str, folder: Path, *, n_train_images: int, n_test_images: int, seed: int
+) -> pd.DataFrame:
+    """Draw a phantom data set as PNG files and return its question table.
+
+    Each group (a well or a patient) has its own generator, so asking for more images
+    leaves the earlier ones as they were.
+
+    Args:
+        name: One of `PHANTOMS`.
+        folder: Where `images/` is made; paths in the table are relative to it.
+        n_train_images: Images of the train split.
+        n_test_images: Images of the test split; its groups are never in train.
+        seed: Not negative; the same arguments give the same bytes.
+
+    Returns:
+        One row per question: question_id, dataset, image, question, reference, options,
+        modality, split, group.
+
+    Raises:
+        ValueError: If the name is unknown or a count is not positive.
+    """
+    if name not in PHANTOMS:
+        raise ValueError(f"unknown phantom {name!r}; known phantoms are {', '.join(PHANTOMS)}")
+    phantom = PHANTOMS[name]
+    n_images = {"train": n_train_images, "test": n_test_images}
+    for split, count in n_images.items():
+        if count < 1:
+            raise ValueError(f"n_{split}_images is {count}; draw at least one image a split")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    rows = []
+    split_rngs = np.random.default_rng([seed, phantom.stream]).spawn(len(n_images))
+    for (split, count), split_rng in zip(n_images.items(), split_rngs, strict=True):
+        n_groups = math.ceil(count / phantom.images_per_group)
+        for index, rng in enumerate(split_rng.spawn(n_groups)):
+            first = index * phantom.images_per_group
+            for number, drawing in enumerate(phantom.draw_group(index, rng), start=first):
+                if number >= count:
+                    break
+                image_id = f"{name}-{split}-{number:04d}"
+                path = f"images/{image_id}.png"
+                # Noise hardly compresses; level 1 is as small and four times faster.
+                Image.fromarray(drawing.pixels).save(folder / path, compress_level=1)
+                rows += [
+                    {
+                        "question_id": f"{image_id}-q{position}",
+                        "dataset": name,
+                        "image": path,
+                        "question": asked.question,
+                        "reference": asked.reference,
+                        "options": list(asked.options),
+                        "modality": drawing.modality,
+                        "split": split,
+                        "group": f"{name}-{split}-{phantom.group}-{index:04d}",
+                    }
+                    for position, asked in enumerate(drawing.asked)
+                ]
+    return pd.DataFrame(rows)
