@@ -1,38 +1,21 @@
 """Any image file to RGB pixels, without silent loss."""
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-MAX_PIXELS = 100_000_000
-"""Larger files are refused as likely decompression bombs; slides are read another way."""
-MIN_SIDE_PX = 2
-MAX_ASPECT = 200
-"""Qwen2-VL's own limit; beyond it a resized image says nothing."""
+from medres.images.reading import (
+    DEFAULT_READING,
+    MAX_PIXELS,
+    Reading,
+    UnreadableImageError,
+    require_sane_size,
+)
 
-
-@dataclass(frozen=True)
-class Reading:
-    """How a stored image becomes 8-bit RGB where its file does not say."""
-
-    scaling: str = "file"
-    """From more than 8 bits to 8: `file` (the window that the file states, else the range of its
-    data type), `range`, `percentiles:<low>:<high>` or `window:<low>:<high>`."""
-    channels: str = ""
-    """Stored channels shown as red, green and blue, counted from 0, - for none: `2,1,0`."""
-    slide_max_pixels: int = 12_000_000
-    """Budget at which a whole slide is read, width x height in pixels."""
-
-
-DEFAULT_READING = Reading()
-
-
-class UnreadableImageError(ValueError):
-    """An image file that cannot become pixels; the message names the file and the reason."""
+__all__ = ["DEFAULT_READING", "MAX_PIXELS", "Reading", "UnreadableImageError"]
 
 
 def read(
@@ -90,7 +73,7 @@ def open_rgb(path: Path) -> Image.Image:
         raise UnreadableImageError(f"{path}: the file is empty; fetch it again")
     try:
         with Image.open(path) as image:
-            _require_sane_size(path, image.size)
+            require_sane_size(path, image.size)
             image.load()
             return _to_rgb(path, ImageOps.exif_transpose(image))
     except UnreadableImageError:
@@ -103,19 +86,6 @@ def open_rgb(path: Path) -> Image.Image:
         ) from error
     except (OSError, SyntaxError, EOFError, ValueError) as error:
         raise UnreadableImageError(f"{path}: truncated or corrupt ({error})") from error
-
-
-def _require_sane_size(path: Path, size_px: tuple[int, int]) -> None:
-    width, height = size_px
-    shown = f"{path}: {width} x {height} px"
-    if width * height > MAX_PIXELS:
-        raise UnreadableImageError(
-            f"{shown} is above {MAX_PIXELS:,} pixels; shrink it or read it as a slide"
-        )
-    if min(size_px) < MIN_SIDE_PX:
-        raise UnreadableImageError(f"{shown} is too small to be a picture")
-    if max(size_px) > MAX_ASPECT * min(size_px):
-        raise UnreadableImageError(f"{shown} is thinner than {MAX_ASPECT}:1")
 
 
 def _to_rgb(path: Path, image: Image.Image) -> Image.Image:
