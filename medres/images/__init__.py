@@ -1,21 +1,52 @@
 """Any image file to RGB pixels, without silent loss."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from medres.images import raster
 from medres.images.reading import (
     DEFAULT_READING,
     MAX_PIXELS,
     Reading,
     UnreadableImageError,
-    require_sane_size,
 )
 
 __all__ = ["DEFAULT_READING", "MAX_PIXELS", "Reading", "UnreadableImageError"]
+
+HEAD_BYTES = 4096
+PAGE = re.compile(r"(?P<path>.*)#page=(?P<page>[^#]*)", re.DOTALL)
+
+MAGIC = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"BM": "BMP",
+    b"P5": "PGM",
+    b"P6": "PGM",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+}
+"""First bytes of what is read here; the suffix of a name says nothing."""
+NO_PICTURE = {
+    b"\0\0\0\x0cjP  ": "JPEG 2000, which is not read alone; save it as PNG or TIFF without loss",
+    b"\xff\x4f\xff\x51": "JPEG 2000, which is not read alone; save it as PNG or TIFF without loss",
+    b"version https://git-lfs": "a Git LFS pointer, not the image; run git lfs pull",
+    b"PK\x03\x04": "a ZIP archive; unpack it",
+    b"\x1f\x8b": "a gzip archive (NIfTI volumes often are); unpack it and save slices as images",
+    b"%PDF": "a PDF; save its figures as images",
+    b"\x89HDF": "HDF5; save its images one by one",
+    b"ZISRAWFILE": "Zeiss CZI; export it as OME-TIFF",
+    b"<": "HTML or XML, perhaps a server's error page; fetch it again",
+    b"{": "JSON, perhaps a server's error message; fetch it again",
+}
 
 
 def read(
@@ -26,7 +57,8 @@ def read(
     Args:
         folder: What the image's paths are relative to.
         image: A path; a path with `#page=3` for one page or frame, counted from 0; or three
-            grey images joined by |, which become red, green and blue.
+            grey images joined by |, which become red, green and blue, - for none. A file that
+            has such a name itself is taken as it is.
         reading: Choices that the file leaves open.
 
     Returns:
@@ -34,31 +66,78 @@ def read(
         page, level. Nothing about a patient is ever in it.
 
     Raises:
-        UnreadableImageError: As `open_rgb`.
+        UnreadableImageError: As `open_rgb`; if a page has to be said; or if the three images
+            differ in size or have colours.
     """
-    pixels = open_rgb(folder / image)
-    return pixels, {"stored_px": list(pixels.size)}
+    rgb, record = read_array(folder, image, reading)
+    return Image.fromarray(rgb), record
 
 
-def files_of(image: str) -> list[str]:
-    """Return the paths that an image of a question table is read from.
+def read_array(
+    folder: Path, image: str, reading: Reading = DEFAULT_READING
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return what `read` returns, the pixels as uint8 of shape (height, width, 3)."""
+    if "|" in image and not _is_file(folder / image):
+        return _joined(folder, image, reading)
+    return _one(folder, image, reading)
 
-    >>> files_of("red.tif|green.tif#page=1|blue.tif")
-    ['red.tif', 'green.tif', 'blue.tif']
-    """
-    return [part.partition("#page=")[0] for part in image.split("|")]
+
+def _one(folder: Path, image: str, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
+    found = PAGE.fullmatch(image)
+    if found is None or _is_file(folder / image):
+        return _read_file(folder / image, None, reading)
+    path = folder / found["path"]
+    if not (found["page"].isdecimal() and len(found["page"]) < 10):
+        raise UnreadableImageError(
+            f"{path}: page {found['page']!r} is no count; pages are counted from 0: #page=0"
+        )
+    return _read_file(path, int(found["page"]), reading)
 
 
-def open_rgb(path: Path) -> Image.Image:
-    """Return an image file as 8-bit RGB pixels, upright.
+def _joined(folder: Path, image: str, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
+    parts = image.split("|")
+    if len(parts) != 3 or parts == ["-"] * 3:
+        raise UnreadableImageError(
+            f"{folder / image}: joins {len(parts)} images by |; give those of red, green and "
+            "blue, - for none"
+        )
+    channels: list[np.ndarray | None] = []
+    records: list[dict[str, Any] | None] = []
+    for part in parts:
+        if part == "-":
+            channels.append(None)
+            records.append(None)
+            continue
+        rgb, record = _one(folder, part, reading)
+        if (rgb != rgb[..., :1]).any():
+            raise UnreadableImageError(
+                f"{folder / part}: has colours, so that it cannot be one channel of {image}"
+            )
+        channels.append(rgb[..., 0])
+        records.append(record)
+    sizes = {channel.shape[::-1] for channel in channels if channel is not None}
+    if len(sizes) > 1:
+        shown = ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
+        raise UnreadableImageError(
+            f"{folder / image}: its images differ in size ({shown} px); crop them alike"
+        )
+    (size_px,) = sizes
+    blank = np.zeros(size_px[::-1], np.uint8)
+    rgb = np.stack([blank if each is None else each for each in channels], axis=-1)
+    return rgb, {"format": "three images", "stored_px": list(size_px), "of_channels": records}
+
+
+def open_rgb(path: Path, reading: Reading = DEFAULT_READING) -> Image.Image:
+    """Return one image file as 8-bit RGB pixels, upright.
 
     Grey becomes three equal channels; palettes and CMYK (Adobe-inverted too) are converted;
-    EXIF orientation is applied; transparency is composited over black; 16-bit grey is scaled
-    from its full data-type range, 0 to 65,535, never clipped. JPEG is decoded in full, never
-    in draft mode.
+    EXIF orientation is applied; transparency is composited over black; more than 8 bits are
+    scaled as `reading` says, by default from the full range of the data type, never clipped. JPEG
+    is decoded in full, never in draft mode.
 
     Args:
-        path: File that Pillow can read.
+        path: JPEG, PNG, TIFF, GIF, BMP, WebP, PGM, PPM, DICOM or whole slide.
+        reading: Choices that the file leaves open.
 
     Returns:
         Image of mode RGB, loaded into memory.
@@ -67,41 +146,79 @@ def open_rgb(path: Path) -> Image.Image:
         UnreadableImageError: If the file is missing, empty, truncated, not an image, of a
             pixel type that has no stated scaling, too large, or too thin.
     """
-    if not path.is_file():
-        raise UnreadableImageError(f"{path}: no such image; check the path in the table")
-    if path.stat().st_size == 0:
-        raise UnreadableImageError(f"{path}: the file is empty; fetch it again")
+    return Image.fromarray(_read_file(path, None, reading)[0])
+
+
+def _read_file(path: Path, page: int | None, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
     try:
-        with Image.open(path) as image:
-            require_sane_size(path, image.size)
-            image.load()
-            return _to_rgb(path, ImageOps.exif_transpose(image))
-    except UnreadableImageError:
-        raise
-    except UnidentifiedImageError as error:
-        raise UnreadableImageError(f"{path}: not an image that Pillow can identify") from error
-    except Image.DecompressionBombError as error:
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "no such image"
+            raise UnreadableImageError(f"{path}: {what}; check the path in the table")
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        if not head:
+            raise UnreadableImageError(f"{path}: the file is empty; fetch it again")
+        return _read_kind(path, head, page, reading)
+    except MemoryError as error:
         raise UnreadableImageError(
-            f"{path}: above {MAX_PIXELS:,} pixels; shrink it or read it as a slide"
+            f"{path}: needs more memory than there is; shrink it first"
         ) from error
-    except (OSError, SyntaxError, EOFError, ValueError) as error:
-        raise UnreadableImageError(f"{path}: truncated or corrupt ({error})") from error
-
-
-def _to_rgb(path: Path, image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.float64) / 257
-        return Image.fromarray(np.round(grey).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
+    except OSError as error:
         raise UnreadableImageError(
-            f"{path}: {'32-bit integer' if image.mode == 'I' else 'floating-point'} pixels have no "
-            "stated range; save it as 8- or 16-bit first"
-        )
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        opaque = image.convert("RGBA")
-        black = Image.new("RGBA", opaque.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, opaque).convert("RGB")
-    return image.convert("RGB")
+            f"{path}: cannot be opened ({error.strerror or error}); check its path and permissions"
+        ) from error
+
+
+def _read_kind(
+    path: Path, head: bytes, page: int | None, reading: Reading
+) -> tuple[np.ndarray, dict[str, Any]]:
+    kind = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        kind = "WEBP"
+    # A slide of MIRAX is a JPEG beside a folder of its name.
+    if kind not in ("", "TIFF") and not (kind == "JPEG" and path.with_suffix("").is_dir()):
+        return raster.read(path, kind, page, reading)
+    from medres.images import dicom, slides, tiff
+
+    if dicom.is_dicom(head, path):
+        return dicom.read(path, page, reading)
+    if slides.is_slide(head, path):
+        if page is not None:
+            raise UnreadableImageError(f"{path}: a whole slide has no pages; leave #page= out")
+        return slides.read(path, reading)
+    if kind == "TIFF":
+        return tiff.read(path, page, reading)
+    if kind:
+        return raster.read(path, kind, page, reading)
+    what = next((said for magic, said in NO_PICTURE.items() if head.startswith(magic)), "")
+    if head[344:348] in (b"n+1\0", b"ni1\0"):
+        what = "a NIfTI volume; save its slices as images"
+    raise UnreadableImageError(
+        f"{path}: {what or 'no image of a known format; check that the file is what it says'}"
+    )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for a file, as three joined ones may be
+        return False
+
+
+def files_of(image: str, folder: Path | None = None) -> list[str]:
+    """Return the paths that an image of a question table is read from.
+
+    >>> files_of("red.tif|-|blue.tif#page=1")
+    ['red.tif', 'blue.tif']
+
+    Args:
+        image: As the table names it.
+        folder: What its paths are relative to, so that a file of this very name is found.
+    """
+    if folder is not None and _is_file(folder / image):
+        return [image]
+    parts = [part for part in image.split("|") if part != "-"] if "|" in image else [image]
+    return [found["path"] if (found := PAGE.fullmatch(part)) else part for part in parts]
 
 
 def pixel_sha256(image: Image.Image) -> str:

@@ -1,13 +1,39 @@
 """What every reader of images shares: the reader's choices, the limits, and the one error."""
 
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from medres.images import scaling as scalings
+
 MAX_PIXELS = 100_000_000
 """Larger files are refused as likely decompression bombs; slides are read another way."""
+MAX_DECODED_BYTES = 16 * MAX_PIXELS
+"""Four 32-bit samples for each of them."""
+MAX_FILE_BYTES = 1 << 29
+"""Of a file that has to be in memory whole to be decoded: JPEG, PNG, GIF, BMP, WebP, PGM."""
 MIN_SIDE_PX = 2
 MAX_ASPECT = 200
 """Qwen2-VL's own limit; beyond it a resized image says nothing."""
+
+DECODER_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    SyntaxError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RuntimeError,
+    RecursionError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow, simplejpeg, imagecodecs and tifffile raise about damaged files, as the fuzz test
+finds them: Python parsers stumble over a damaged field wherever they come to use it."""
 
 
 @dataclass(frozen=True)
@@ -15,19 +41,43 @@ class Reading:
     """How a stored image becomes 8-bit RGB where its file does not say."""
 
     scaling: str = "file"
-    """From more than 8 bits to 8: `file` (the window that the file states, else the range of its
-    data type), `range`, `percentiles:<low>:<high>` or `window:<low>:<high>`."""
+    """From stored values to 8 bits: `file` (the window that the file states, else the range of its
+    data type), `range`, `percentiles:<low>:<high>` or `window:<low>:<high>`. Eight unsigned bits
+    stay as they are under the first two."""
     channels: str = ""
     """Stored channels shown as red, green and blue, counted from 0, - for none: `2,1,0`."""
     slide_max_pixels: int = 12_000_000
     """Budget at which a whole slide is read, width x height in pixels."""
 
-
-DEFAULT_READING = Reading()
+    def __post_init__(self) -> None:
+        """Refuse a choice that no image could be read with."""
+        scalings.parse(self.scaling)
+        parse_channels(self.channels)
 
 
 class UnreadableImageError(ValueError):
     """An image file that cannot become pixels; the message names the file and the reason."""
+
+
+def parse_channels(channels: str) -> tuple[int | None, ...]:
+    """Return the stored channels of red, green and blue; nothing where none are stated.
+
+    >>> parse_channels("2,-,0")
+    (2, None, 0)
+
+    Raises:
+        ValueError: If these are not three counts or dashes.
+    """
+    if not channels:
+        return ()
+    parts = [part.strip() for part in channels.split(",")]
+    if len(parts) != 3 or not all(part == "-" or part.isdecimal() for part in parts):
+        raise ValueError(
+            f"channels {channels!r} are not three numbers counted from 0, or - for none: 2,1,0"
+        )
+    if parts == ["-"] * 3:
+        raise ValueError(f"channels {channels!r} show nothing")
+    return tuple(None if part == "-" else int(part) for part in parts)
 
 
 def require_sane_size(path: Path, size_px: tuple[int, int]) -> None:
@@ -47,3 +97,41 @@ def require_sane_size(path: Path, size_px: tuple[int, int]) -> None:
         raise UnreadableImageError(f"{shown} is too small to be a picture; leave its row out")
     if max(size_px) > MAX_ASPECT * min(size_px):
         raise UnreadableImageError(f"{shown} is thinner than {MAX_ASPECT}:1; crop it first")
+
+
+def require_sane_file(path: Path) -> None:
+    """Refuse a file too large to be read into memory whole.
+
+    Raises:
+        UnreadableImageError: If it is above `MAX_FILE_BYTES`.
+    """
+    n_bytes = path.stat().st_size
+    if n_bytes > MAX_FILE_BYTES:
+        raise UnreadableImageError(
+            f"{path}: {n_bytes:,} bytes are above {MAX_FILE_BYTES:,}; save it as TIFF"
+        )
+
+
+def choose_page(path: Path, n_pages: int, page: int | None) -> int:
+    """Return the page to read, counted from 0: the only one, or the one that was asked for.
+
+    Raises:
+        UnreadableImageError: If there are several and none was asked for, or not that many.
+    """
+    if page is None and n_pages > 1:
+        raise UnreadableImageError(
+            f"{path}: has {n_pages} pages; say which one by #page=0 to #page={n_pages - 1} "
+            "behind its name"
+        )
+    if page is not None and not 0 <= page < n_pages:
+        raise UnreadableImageError(f"{path}: has no page {page}; its {n_pages} are counted from 0")
+    return page or 0
+
+
+def corrupt(path: Path, reason: object) -> UnreadableImageError:
+    """Return the error about a file of a known format whose content is damaged."""
+    said = " ".join(str(reason).split())[:200] or type(reason).__name__
+    return UnreadableImageError(f"{path}: truncated or corrupt ({said}); fetch it again")
+
+
+DEFAULT_READING = Reading()

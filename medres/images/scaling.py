@@ -78,6 +78,8 @@ def to_uint8(
             )
     elif kind in ("file", "range"):
         low, high = _type_range(values.dtype, kind, bits)
+    if not math.isfinite(high - low):
+        raise ValueError(f"the range from {low} to {high} is too wide; set scaling to window:...")
     n_nan = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
     record = {
         "scaling": scaling,
@@ -133,7 +135,8 @@ def _linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
     numbers = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
     if high == low:  # percentiles of an image of one value: nothing to stretch
         return np.where(numbers > high, 255, 0).astype(np.uint8)
-    return np.round(np.clip((numbers - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    share = (np.clip(numbers, low, high) - low) / (high - low)
+    return np.round(share * 255).astype(np.uint8)
 
 
 def _by_table(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -142,4 +145,5 @@ def _by_table(values: np.ndarray, low: float, high: float) -> np.ndarray:
     every = np.arange(1 << 8 * unsigned.itemsize).astype(unsigned)
     table = _linear(every.view(values.dtype.newbyteorder("=")), low, high)
     native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
-    return table[native.view(unsigned)]
+    scaled: np.ndarray = table[native.view(unsigned)]
+    return scaled

@@ -1,0 +1,135 @@
+"""JPEG, PNG, GIF, BMP, WebP, PGM and PPM to pixels."""
+
+import re
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from medres.images import jpeg, pixels, png
+from medres.images.reading import (
+    DECODER_ERRORS,
+    Reading,
+    UnreadableImageError,
+    choose_page,
+    corrupt,
+    require_sane_file,
+    require_sane_size,
+)
+
+MAX_ANIMATED_PIXELS = 2_000_000_000
+"""Of all frames up to the one asked for: each has to be decoded to come to it."""
+PGM_HEADER = re.compile(rb"P([56])" + 3 * rb"\s+(?:#[^\n]*\n\s*)*(\d{1,10})" + rb"\s")
+
+
+def read(
+    path: Path, kind: str, page: int | None, reading: Reading
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return upright RGB of shape (height, width, 3), and the record of how it was read.
+
+    Args:
+        path: File.
+        kind: JPEG, PNG, GIF, BMP, WEBP or PGM, as its content says.
+        page: Frame of an animation, counted from 0.
+        reading: Choices that the file leaves open.
+
+    Raises:
+        UnreadableImageError: If it is damaged, too large, or a choice is missing.
+    """
+    require_sane_file(path)
+    content = path.read_bytes()
+    orientation, stated, bits = 1, None, None
+    try:
+        if kind == "PNG":
+            samples, orientation, record = png.read(path, content, page)
+        elif kind in ("GIF", "WEBP"):
+            samples, orientation, record = _animation(path, content, kind, page)
+        else:
+            choose_page(path, 1, page)
+            if kind == "JPEG":
+                samples, orientation, record = jpeg.read(path, content)
+            elif kind == "BMP":
+                samples, record = _bitmap(path, content)
+            else:
+                samples, record, stated = _pgm(path, content)
+                bits = record["bits"]
+    except UnreadableImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UnreadableImageError(
+            f"{path}: far too many pixels ({error}); shrink it or read it as a slide"
+        ) from error
+    except DECODER_ERRORS as error:
+        raise corrupt(path, error) from error
+    rgb, scaled = pixels.colour(path, samples, reading, stated=stated, bits=bits)
+    return pixels.upright(rgb, orientation), {"format": kind, **record, **scaled}
+
+
+def _animation(
+    path: Path, content: bytes, kind: str, page: int | None
+) -> tuple[np.ndarray, int, dict[str, Any]]:
+    size_px = webp_size(content) if kind == "WEBP" else None
+    if size_px is not None:  # libwebp allocates the canvas when it opens the file
+        require_sane_size(path, size_px)
+    with Image.open(BytesIO(content), formats=[kind]) as image:
+        require_sane_size(path, image.size)
+        n_pages = int(getattr(image, "n_frames", 1))
+        chosen = choose_page(path, n_pages, page)
+        if (chosen + 1) * image.width * image.height > MAX_ANIMATED_PIXELS:
+            raise UnreadableImageError(
+                f"{path}: frame {chosen} lies behind more than {MAX_ANIMATED_PIXELS:,} pixels of "
+                "other frames; save it as a file of its own"
+            )
+        orientation = int(image.getexif().get(jpeg.ORIENTATION, 1)) if kind == "WEBP" else 1
+        image.seek(chosen)
+        record: dict[str, Any] = {"stored_px": list(image.size), "bits": 8}
+        if n_pages > 1:
+            record["page"] = chosen
+        return _samples(image), orientation, record
+
+
+def _bitmap(path: Path, content: bytes) -> tuple[np.ndarray, dict[str, Any]]:
+    with Image.open(BytesIO(content), formats=["BMP"]) as image:
+        require_sane_size(path, image.size)
+        return _samples(image), {"stored_px": list(image.size), "bits": 8}
+
+
+def _samples(image: Image.Image) -> np.ndarray:
+    image.load()
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        return pixels.over_black(np.asarray(image.convert("RGBA")))
+    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+
+
+def webp_size(content: bytes) -> tuple[int, int] | None:
+    """Return width and height as the header says; None where it is no WebP header."""
+    kind, body = content[12:16], content[20:30]
+    if len(body) < 10:
+        return None
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if kind == b"VP8L":
+        packed = int.from_bytes(body[1:5], "little")
+        return 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        sides = (int.from_bytes(body[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+        return next(sides), next(sides)
+    return None
+
+
+def _pgm(path: Path, content: bytes) -> tuple[np.ndarray, dict[str, Any], tuple[float, float]]:
+    """Read a binary PGM or PPM: Pillow makes 8 bits of a 16-bit PPM without a word."""
+    header = PGM_HEADER.match(content)
+    if header is None:
+        raise corrupt(path, "its header is not that of a binary PGM or PPM")
+    width, height, highest = (int(header[group]) for group in (2, 3, 4))
+    require_sane_size(path, (width, height))
+    if not 0 < highest < 65_536:
+        raise corrupt(path, f"its largest value is {highest}, not 1 to 65,535")
+    shape = (height, width) if header[1] == b"5" else (height, width, 3)
+    dtype = np.dtype(np.uint8 if highest < 256 else ">u2")
+    samples = np.frombuffer(content, dtype, int(np.prod(shape)), header.end()).reshape(shape)
+    bits = highest.bit_length()
+    return samples, {"stored_px": [width, height], "bits": bits}, (0, highest)

@@ -1,0 +1,279 @@
+"""TIFF to pixels: any depth, planar or tiled, many pages or channels, ImageJ and OME."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from medres.images import pixels
+from medres.images.reading import (
+    DECODER_ERRORS,
+    Reading,
+    UnreadableImageError,
+    choose_page,
+    corrupt,
+)
+from medres.images.tiff_layout import (
+    JPEG,
+    require_sound_directories,
+    require_sound_page,
+    require_sound_segment,
+    require_sound_segments,
+)
+
+MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, MASK, CMYK, YCBCR = range(7)
+ASSOCIATED, UNASSOCIATED = 1, 2
+ORIENTATION = 274
+MAX_PLANES = 1_000_000
+
+Page = Any
+"""tifffile.TiffPage or TiffFrame: their annotations let nearly everything be None."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """What one page of a file shows: the stored pages of its channels."""
+
+    pages: tuple[Page, ...]
+    stated: tuple[tuple[float, float] | None, ...]
+    """The display range of each channel, where ImageJ wrote one."""
+    first: int = 0
+    """Planes of an ImageJ stack lie behind one directory: the number of the first of these."""
+    n_behind: int = 0
+    """How many do; 0 where every plane has its directory."""
+
+
+def read(path: Path, page: int | None, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return upright RGB of shape (height, width, 3), and the record of how it was read.
+
+    Args:
+        path: File.
+        page: Which one, counted from 0: directories of the file, or of an ImageJ or OME stack
+            its planes but for channels, in stored order.
+        reading: Choices that the file leaves open.
+
+    Raises:
+        UnreadableImageError: If it is damaged, too large, of a kind that has no defined colours,
+            or a choice is missing.
+    """
+    try:
+        with path.open("rb") as file:
+            require_sound_directories(path, file)
+            n_bytes = file.seek(0, 2)
+            file.seek(0)
+            # No other file that metadata name is opened.
+            with tifffile.TiffFile(
+                file, name=path.name, _multifile=False, is_mmstack=False, is_ndtiff=False
+            ) as tiff:
+                planes = _planes(path, tiff)
+                chosen = choose_page(path, len(planes), page)
+                rgb, record = _shown(path, planes[chosen](), reading, n_bytes)
+                if len(planes) > 1:
+                    record["page"] = chosen
+                return rgb, record
+    except UnreadableImageError:
+        raise
+    except DECODER_ERRORS as error:
+        raise corrupt(path, error) from error
+
+
+def _planes(path: Path, tiff: tifffile.TiffFile) -> list[Callable[[], Plane]]:
+    """Return what gives each page of the file."""
+    if not tiff.pages:
+        raise corrupt(path, "it has no page")
+    if all(series.kind in ("generic", "uniform") for series in tiff.series):
+        stored = range(len(tiff.pages))
+        whole = [k for k in stored if not _is_reduced(tiff.pages[k])]
+        # One image with thumbnails or pyramid levels behind it needs no page.
+        chosen = whole if len(whole) == 1 else stored
+        return [partial(_single, tiff, number) for number in chosen]
+    return [plane for series in tiff.series for plane in _series_planes(path, tiff, series)]
+
+
+def _single(tiff: tifffile.TiffFile, number: int) -> Plane:
+    return Plane((tiff.pages[number],), (None,))
+
+
+def _is_reduced(page: Page) -> bool:
+    return bool(int(page.keyframe.subfiletype) & 0b101)
+
+
+def _series_planes(
+    path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries
+) -> list[Callable[[], Plane]]:
+    keyframe = series.keyframe
+    n_inner = len(keyframe.shape)
+    outer_axes, outer_shape = series.axes[:-n_inner], series.shape[:-n_inner]
+    if series.shape[-n_inner:] != keyframe.shape:
+        raise corrupt(path, f"pages of {keyframe.shape} in a stack of {series.shape}")
+    n_planes = math.prod(outer_shape)
+    if n_planes > MAX_PLANES:
+        raise corrupt(path, f"{n_planes:,} planes")
+    is_behind = series.dataoffset is not None and len(series.pages) == 1 and n_planes > 1
+    if not is_behind and len(series.pages) != n_planes:
+        raise corrupt(path, f"{len(series.pages)} pages in a stack of {n_planes}")
+    numbers = np.arange(n_planes).reshape(outer_shape)
+    if "C" in outer_axes:
+        numbers = np.moveaxis(numbers, outer_axes.index("C"), -1)
+        numbers = numbers.reshape(-1, numbers.shape[-1])
+    else:
+        numbers = numbers.reshape(-1, 1)
+    stated = _imagej_ranges(tiff, numbers.shape[-1])
+
+    def plane(row: np.ndarray) -> Plane:
+        if is_behind:
+            steps = set(np.diff(row).tolist())
+            if len(steps) > 1 or (steps and steps != {1}):
+                raise UnreadableImageError(
+                    f"{path}: its channels do not lie together; save it anew as OME-TIFF"
+                )
+            return Plane((series.pages[0],), stated, int(row[0]), len(row))
+        pages = tuple(series.pages[int(number)] for number in row)
+        if any(each is None for each in pages):
+            raise corrupt(path, "planes of the stack are in another file or missing")
+        return Plane(pages, stated)
+
+    return [partial(plane, row) for row in numbers]
+
+
+def _imagej_ranges(
+    tiff: tifffile.TiffFile, n_channels: int
+) -> tuple[tuple[float, float] | None, ...]:
+    found: dict[str, Any] = tiff.imagej_metadata or {}
+    limits: Any = found.get("Ranges") or (found.get("min"), found.get("max"))
+    if len(limits) != 2 * n_channels or not all(isinstance(x, int | float) for x in limits):
+        return (None,) * n_channels
+    pairs = [(float(limits[2 * k]), float(limits[2 * k + 1])) for k in range(n_channels)]
+    return tuple(pair if pair[0] < pair[1] else None for pair in pairs)
+
+
+def _shown(
+    path: Path, plane: Plane, reading: Reading, n_bytes: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    page = plane.pages[0].keyframe
+    require_sound_page(path, page)
+    bits = int(page.bitspersample)
+    record: dict[str, Any] = {
+        "format": "TIFF",
+        "stored_px": [page.imagewidth, page.imagelength],
+        "bits": bits,
+    }
+    n_samples, n_pages = page.samplesperpixel, plane.n_behind or len(plane.pages)
+    n_colours = {RGB: 3, YCBCR: 3, CMYK: 4}.get(page.photometric, 1)
+    extra = tuple(int(each) for each in page.extrasamples)
+    has_opacity = n_samples == n_colours + 1 and extra in ((ASSOCIATED,), (UNASSOCIATED,))
+    if 262 not in page.tags or page.photometric not in (0, 1, 2, 3, 5, 6):
+        raise UnreadableImageError(
+            f"{path}: TIFF of photometric interpretation {page.photometric!r} is not read; save "
+            "it as grey or RGB"
+        )
+    if page.photometric == YCBCR and page.compression not in JPEG:
+        raise UnreadableImageError(f"{path}: TIFF of uncompressed YCbCr; save it as RGB")
+    if n_pages * (n_samples - has_opacity) == n_colours:
+        samples = _coloured(path, page, _samples(path, plane, 0, n_bytes), extra, record)
+        depth = 8 if page.photometric in (PALETTE, CMYK) else bits
+        rgb, scaled = pixels.colour(path, samples, reading, stated=plane.stated[0], bits=depth)
+    elif page.photometric in (PALETTE, CMYK, YCBCR):
+        raise corrupt(path, f"{n_samples} samples a pixel for {page.photometric!r}")
+    else:
+        stored: dict[int, np.ndarray] = {}
+
+        def channel(number: int) -> np.ndarray:
+            at, sample = divmod(number, n_samples)
+            if at not in stored:
+                stored[at] = _samples(path, plane, at, n_bytes)
+            values = stored[at] if stored[at].ndim == 2 else stored[at][..., sample]
+            return _inverted(values, bits) if page.photometric == MIN_IS_WHITE else values
+
+        stated = [each for each in plane.stated for _ in range(n_samples)]
+        rgb, scaled = pixels.composite(
+            path, channel, n_pages * n_samples, reading, stated=stated, bits=bits
+        )
+    tag = page.tags.get(ORIENTATION)
+    orientation = tag.value if tag is not None and isinstance(tag.value, int) else 1
+    return pixels.upright(rgb, int(orientation)), {**record, **scaled}
+
+
+def _coloured(
+    path: Path, page: Page, samples: np.ndarray, extra: tuple[int, ...], record: Any
+) -> np.ndarray:
+    """Return grey (height, width) or RGB (height, width, 3) of what is stored."""
+    n_colours = {RGB: 3, YCBCR: 3, CMYK: 4}.get(page.photometric, 1)
+    if samples.ndim == 3 and samples.shape[2] == n_colours + 1:
+        record["opacity"] = "over black"
+        if extra == (ASSOCIATED,):  # multiplied already
+            samples = samples[..., :-1] if n_colours > 1 else samples[..., 0]
+        elif samples.dtype.kind != "u" or samples.dtype.itemsize > 2:
+            raise UnreadableImageError(f"{path}: opacity of type {samples.dtype}; save it as RGB")
+        else:
+            samples = pixels.over_black(samples)
+    if page.photometric == MIN_IS_WHITE:
+        return _inverted(samples, int(page.bitspersample))
+    if page.photometric == PALETTE:
+        record["mode"] = "palette"
+        table = page.colormap
+        if table is None or table.shape[0] != 3 or samples.dtype.kind not in "ub":
+            raise corrupt(path, "a palette without its table of colours")
+        # Some writers fill the 16-bit table with 8-bit values.
+        table = (table >> 8 if table.max() > 255 else table).astype(np.uint8)
+        return np.ascontiguousarray(table.T)[samples.astype(np.intp)]
+    if page.photometric == CMYK:
+        record["mode"] = "CMYK"
+        if samples.dtype != np.uint8:
+            raise UnreadableImageError(f"{path}: CMYK of type {samples.dtype}; save it as RGB")
+        ink = Image.frombytes("CMYK", samples.shape[1::-1], samples.tobytes())
+        return np.asarray(ink.convert("RGB"))
+    return samples
+
+
+def _inverted(samples: np.ndarray, bits: int) -> np.ndarray:
+    if samples.dtype.kind == "b":
+        return ~samples
+    if samples.dtype.kind == "u":
+        return ((1 << bits) - 1 - samples.astype(np.uint64)).astype(samples.dtype)
+    return -1 - samples if samples.dtype.kind == "i" else -samples
+
+
+def _samples(path: Path, plane: Plane, number: int, n_bytes: int) -> np.ndarray:
+    """Return the samples of one stored page, shape (height, width[, samples])."""
+    page = plane.pages[0 if plane.n_behind else number]
+    keyframe = page.keyframe
+    require_sound_page(path, keyframe)
+    require_sound_segments(path, page.dataoffsets, page.databytecounts, n_bytes)
+    file = keyframe.parent.filehandle
+    if plane.n_behind:
+        n_values = math.prod(keyframe.shaped)
+        dtype = np.dtype(keyframe.parent.byteorder + keyframe.dtype.char)
+        begin = page.dataoffsets[0] + (plane.first + number) * n_values * dtype.itemsize
+        if begin + n_values * dtype.itemsize > n_bytes:
+            raise corrupt(path, "planes of the stack end behind the file")
+        file.seek(begin)
+        decoded = file.read_array(dtype, n_values)
+    elif keyframe.is_contiguous:
+        decoded = page.asarray(maxworkers=1)
+    else:
+        decoded = np.empty(keyframe.shaped, keyframe.dtype)
+        tables = keyframe.jpegtables
+        for content, index in file.read_segments(page.dataoffsets, page.databytecounts):
+            require_sound_segment(path, keyframe, content)
+            part, (s, _, top, left, _), shape = keyframe.decode(content, index, jpegtables=tables)
+            into = decoded[s, 0, top : top + shape[1], left : left + shape[2]]
+            if into.dtype == np.bool_:  # fax codecs give 0 and 1 as bytes
+                part = part.astype(np.bool_)
+            part = part[0, : into.shape[0], : into.shape[1]]
+            if part.shape != into.shape or part.dtype != into.dtype:
+                raise corrupt(
+                    path,
+                    f"a strip or tile of {part.shape} {part.dtype} instead of "
+                    f"{into.shape} {into.dtype}",
+                )
+            into[...] = part
+    stack: np.ndarray = decoded.reshape(keyframe.shaped)[:, 0]  # (planes, height, width, samples)
+    samples: np.ndarray = stack[0] if stack.shape[0] == 1 else np.moveaxis(stack[..., 0], 0, -1)
+    return samples[..., 0] if samples.shape[-1] == 1 else samples
