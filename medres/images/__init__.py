@@ -152,7 +152,7 @@ def open_rgb(path: Path, reading: Reading = DEFAULT_READING) -> Image.Image:
 def _read_file(path: Path, page: int | None, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
     try:
         if not path.is_file():
-            what = "a folder" if path.is_dir() else "no such image"
+            what = "no such image" if not path.exists() else "not a file but a folder or device"
             raise UnreadableImageError(f"{path}: {what}; check the path in the table")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)

@@ -43,7 +43,7 @@ def read(path: Path, content: bytes) -> tuple[np.ndarray, int, dict[str, Any]]:
                     content, "GRAY" if image.mode == "L" else "RGB", strict=True
                 )
             except ValueError as error:
-                if not _is_padding(str(error)):
+                if not _is_harmless(str(error)):
                     raise
                 record["warning"] = str(error)
                 samples = np.asarray(image)
@@ -55,9 +55,11 @@ def read(path: Path, content: bytes) -> tuple[np.ndarray, int, dict[str, Any]]:
     return samples, orientation, record
 
 
-def _is_padding(warning: str) -> bool:
+def _is_harmless(warning: str) -> bool:
+    """Say whether a warning is about padding, or sampling factors that TurboJPEG does not know."""
     found = re.search(r"(\d+) extraneous bytes before marker 0xd9", warning)
-    return found is not None and int(found[1]) <= MAX_PADDING_BYTES
+    is_padding = found is not None and int(found[1]) <= MAX_PADDING_BYTES
+    return is_padding or "Could not determine subsampling" in warning
 
 
 def frame_header(content: bytes) -> tuple[int, int, int, int] | None:

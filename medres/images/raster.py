@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from medres.images import jpeg, pixels, png
 from medres.images.reading import (
@@ -61,6 +61,8 @@ def read(
         raise UnreadableImageError(
             f"{path}: far too many pixels ({error}); shrink it or read it as a slide"
         ) from error
+    except UnidentifiedImageError as error:  # which names a buffer's address
+        raise corrupt(path, f"the header of a {kind} file is damaged") from error
     except DECODER_ERRORS as error:
         raise corrupt(path, error) from error
     rgb, scaled = pixels.colour(path, samples, reading, stated=stated, bits=bits)

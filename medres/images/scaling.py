@@ -79,7 +79,7 @@ def to_uint8(
     elif kind in ("file", "range"):
         low, high = _type_range(values.dtype, kind, bits)
     if not math.isfinite(high - low):
-        raise ValueError(f"the range from {low} to {high} is too wide; set scaling to window:...")
+        raise ValueError(f"the range from {low} to {high} is too wide; set window:<low>:<high>")
     n_nan = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
     record = {
         "scaling": scaling,

@@ -39,40 +39,48 @@ def require_sound_directories(path: Path, file: BinaryIO) -> None:
     count_format = order + ("Q" if is_big else "H")
     count_size, entry_size, offset_size = (8, 20, 8) if is_big else (2, 12, 4)
     offset_at = 8 if is_big else 4
-    waiting = [struct.unpack_from(offset_format, head.ljust(16, b"\0"), offset_at)[0]]
-    seen: set[int] = set()
-    while waiting:
-        offset = waiting.pop()
-        if offset == 0:
-            continue
-        if offset in seen:
-            raise corrupt(path, f"its directories form a loop at byte {offset}")
-        seen.add(offset)
-        if len(seen) > MAX_DIRECTORIES:
-            raise corrupt(path, f"more than {MAX_DIRECTORIES:,} directories")
-        if offset + count_size > n_bytes:
-            raise corrupt(path, f"a directory at byte {offset:,} of {n_bytes:,}")
-        file.seek(offset)
-        (n_tags,) = struct.unpack(count_format, file.read(count_size))
-        table = file.read(n_tags * entry_size + offset_size) if n_tags <= MAX_TAGS else b""
-        if len(table) < n_tags * entry_size + offset_size:
-            raise corrupt(path, f"a directory of {n_tags:,} tags at byte {offset:,}")
-        waiting.append(struct.unpack(offset_format, table[-offset_size:])[0])
-        for start in range(0, n_tags * entry_size, entry_size):
-            tag, kind = struct.unpack_from(entry_format, table, start)
-            if tag != SUB_IFDS:
-                continue
-            (n_values,) = struct.unpack_from(offset_format, table, start + 4)
-            value_format = order + {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}.get(kind, "I")
-            size = struct.calcsize(value_format) * n_values
-            values = table[start + 4 + offset_size : start + entry_size]
-            if size > offset_size:
-                (value_at,) = struct.unpack(offset_format, values)
-                if value_at + size > n_bytes or n_values > MAX_DIRECTORIES:
-                    raise corrupt(path, f"{n_values:,} sub-directories at byte {value_at:,}")
-                file.seek(value_at)
-                values = file.read(size)
-            waiting += [each[0] for each in struct.iter_unpack(value_format, values[:size])]
+    starts = [struct.unpack_from(offset_format, head.ljust(16, b"\0"), offset_at)[0]]
+    sound: set[int] = set()
+    while starts:
+        offset, chain = starts.pop(), set[int]()
+        while offset and offset not in sound:
+            if offset in chain:
+                raise corrupt(path, f"its directories form a loop at byte {offset:,}")
+            chain.add(offset)
+            if len(sound) + len(chain) + len(starts) > MAX_DIRECTORIES:
+                raise corrupt(path, f"more than {MAX_DIRECTORIES:,} directories")
+            if offset + count_size > n_bytes:
+                raise corrupt(path, f"a directory at byte {offset:,} of {n_bytes:,}")
+            file.seek(offset)
+            (n_tags,) = struct.unpack(count_format, file.read(count_size))
+            table = file.read(n_tags * entry_size + offset_size) if n_tags <= MAX_TAGS else b""
+            if len(table) < n_tags * entry_size + offset_size:
+                raise corrupt(path, f"a directory of {n_tags:,} tags at byte {offset:,}")
+            (offset,) = struct.unpack(offset_format, table[-offset_size:])
+            for at in range(0, n_tags * entry_size, entry_size):
+                tag, kind = struct.unpack_from(entry_format, table, at)
+                if tag == SUB_IFDS:
+                    entry = table[at + 4 : at + entry_size]
+                    starts += _sub_directories(path, file, entry, kind, offset_format, n_bytes)
+        sound |= chain
+
+
+def _sub_directories(
+    path: Path, file: BinaryIO, entry: bytes, kind: int, offset_format: str, n_bytes: int
+) -> list[int]:
+    """Return the offsets that a SubIFDs tag holds, in its entry or elsewhere in the file."""
+    offset_size = struct.calcsize(offset_format)
+    (n_values,) = struct.unpack_from(offset_format, entry)
+    values = entry[offset_size:]
+    value_format = offset_format[0] + ("Q" if kind in (16, 18) else "I")
+    size = struct.calcsize(value_format) * n_values
+    if size > offset_size:
+        (value_at,) = struct.unpack(offset_format, values)
+        if value_at + size > n_bytes or n_values > MAX_DIRECTORIES:
+            raise corrupt(path, f"{n_values:,} sub-directories at byte {value_at:,}")
+        file.seek(value_at)
+        values = file.read(size)
+    return [each[0] for each in struct.iter_unpack(value_format, values[:size])]
 
 
 def require_sound_page(path: Path, page: Any) -> None:
