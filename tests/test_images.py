@@ -13,13 +13,12 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pandas as pd
-import pydicom
 import pytest
 import tifffile
 from PIL import Image
 
 from medres import images
-from medres.images import Reading, UnreadableImageError, open_rgb, pixels
+from medres.images import Reading, UnreadableImageError, open_rgb
 
 LIMIT = "medres.images.reading.MAX_PIXELS"
 
@@ -100,6 +99,7 @@ def _with_scans(n_scans: int) -> bytes:
 WHOLE = _encoded(_noise(), "PNG")
 JPEG = _encoded(_noise((300, 200)), "JPEG")
 RGB = np.asarray(_noise())
+COLOUR = np.random.default_rng(2).integers(0, 256, (61, 83, 3)).astype(np.uint8)
 MOVING = {"save_all": True, "append_images": [_noise().rotate(180), _noise().rotate(90)]}
 SIDE = b"\x60\xea"  # 60,000 in two bytes, last first
 NO_PAGE = "has 3 pages; say which one by #page=0 to #page=2 behind its name"
@@ -181,7 +181,30 @@ UNREADABLE = {
         re.sub(rb"(\xff\xc0\0\x11\x08)....", rb"\1" + 2 * SIDE[::-1], JPEG, flags=re.DOTALL),
         "60000 x 60000 px is above|far too many pixels",
     ),
-    "huge.gif": (b"GIF89a" + 2 * SIDE + _encoded(_noise(), "GIF")[10:], "far too many pixels"),
+    "huge.gif": (
+        b"GIF89a" + 2 * SIDE + _encoded(_noise(), "GIF")[10:],
+        "60000 x 60000 px is above 100,000,000 pixels",
+    ),
+    "growing.gif": (
+        # The last frame is larger than the screen, and Pillow enlarges the picture for it.
+        (b",\0\0\0\0" + 2 * SIDE).join(
+            _encoded(_noise(), "GIF", **MOVING).rsplit(b",\0\0\0\0\x28\0\x1e\0", 1)
+        ),
+        "60000 x 60000 px is above 100,000,000 pixels",
+    ),
+    "crowd.tif": (
+        re.sub(
+            rb"(\xff\x4f\xff\x51.{36})\x00\x01",
+            lambda found: found[1] + b"\x40\0",
+            _tiff(np.zeros((64, 64), np.uint8), compression="jpeg2000"),
+            flags=re.DOTALL,
+        ),
+        "a strip or tile of None px where",
+    ),
+    "cut tile.tif": (
+        _tiff(COLOUR, photometric="rgb", compression="jpeg", rowsperstrip=61, tag_279=3000),
+        "a JPEG strip or tile without its end",
+    ),
     "huge.bmp": (
         b"BM" + b"\0" * 8 + struct.pack("<IIiiHHI", 54, 40, 60_000, 60_000, 1, 24, 0) + b"\0" * 99,
         "far too many pixels",
@@ -483,6 +506,422 @@ def test_the_file_hash_is_sha256_of_the_bytes(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5000
     (tmp_path / "file").write_bytes(content)
     assert images.file_sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def _photograph(size_px: tuple[int, int]) -> Image.Image:
+    """Smooth shades, edges and a little noise, as a photograph has."""
+    width, height = size_px
+    rows, columns = np.mgrid[0:height, 0:width]
+    shade = 120 + 90 * np.sin(rows / 17 + columns / 31) * np.cos(columns / 13)
+    shade[rows + columns > (width + height) / 2] *= 0.6
+    tints = np.stack([shade, 0.8 * shade + 30, 255 - shade], axis=-1)
+    noise = np.random.default_rng(0).normal(0, 4, tints.shape)
+    return Image.fromarray(np.clip(tints + noise, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("size_px", [(320, 240), (301, 199), (17, 23), (2, 9)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"subsampling": "4:4:4"},
+        {"subsampling": "4:2:2"},
+        {"subsampling": "4:2:0"},
+        {"subsampling": "4:2:0", "progressive": True},
+        {"subsampling": "4:2:0", "restart_marker_rows": 1},
+        {"quality": 30, "optimize": True},
+        {"keep_rgb": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_jpeg_pixels_are_those_of_pillow(
+    tmp_path: Path, mode: str, options: dict[str, object], size_px: tuple[int, int]
+) -> None:
+    path = tmp_path / "photograph.jpg"
+    path.write_bytes(_encoded(_photograph(size_px).convert(mode), "JPEG", **options))
+    with Image.open(path) as stored:
+        assert open_rgb(path).tobytes() == stored.convert("RGB").tobytes()
+
+
+def test_jpegs_that_only_pillow_reads_or_that_are_padded_are_read_and_say_so(
+    tmp_path: Path,
+) -> None:
+    padded = JPEG[:-2] + b"\0" * 12 + JPEG[-2:]
+    odd = _encoded(_photograph((300, 200)), "JPEG", subsampling="4:4:4")
+    at = odd.index(b"\xff\xc0") + 11
+    # Three samples of luminance a row to one of colour: no name in TurboJPEG.
+    odd = odd[:at] + b"\x31" + odd[at + 1 :]
+    for content, said in ((padded, "extraneous bytes before marker 0xd9"), (odd, "subsampling")):
+        (tmp_path / "image.jpg").write_bytes(content)
+        image, record = images.read(tmp_path, "image.jpg")
+        with Image.open(tmp_path / "image.jpg") as stored:
+            assert image.tobytes() == stored.convert("RGB").tobytes()
+        assert said in record["warning"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
+@pytest.mark.parametrize("size_px", [(320, 240), (301, 199)])
+def test_png_pixels_are_those_of_pillow(
+    tmp_path: Path, mode: str, size_px: tuple[int, int]
+) -> None:
+    path = tmp_path / "photograph.png"
+    image = _photograph(size_px).convert(mode)
+    if mode in ("RGBA", "LA"):
+        opacity = np.arange(size_px[0] * size_px[1]).astype(np.uint8).reshape(size_px[::-1])
+        image.putalpha(Image.fromarray(opacity))
+    image.save(path)
+    with Image.open(path) as stored:
+        black = Image.new("RGBA", size_px, (0, 0, 0, 255))
+        expected = Image.alpha_composite(black, stored.convert("RGBA")).convert("RGB")
+    assert open_rgb(path).tobytes() == expected.tobytes()
+
+
+def test_opacity_over_black_rounds_as_pillow_does_for_every_pair(tmp_path: Path) -> None:
+    values, opacities = np.meshgrid(np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8))
+    stored = Image.fromarray(np.stack([values, values, values, opacities], axis=-1))
+    stored.save(tmp_path / "veil.png")
+    black = Image.new("RGBA", stored.size, (0, 0, 0, 255))
+    expected = Image.alpha_composite(black, stored).convert("RGB")
+    assert open_rgb(tmp_path / "veil.png").tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(("bits", "step"), [(1, 255), (2, 85), (4, 17)])
+def test_few_bits_of_grey_are_spread_to_white(tmp_path: Path, bits: int, step: int) -> None:
+    n_values = 1 << bits
+    digits = "".join(f"{value:0{bits}b}" for value in range(n_values)) * (8 // n_values or 1)
+    row = b"\0" + int(digits, 2).to_bytes(len(digits) // 8, "big")
+    width = len(digits) // bits
+    (tmp_path / "grey.png").write_bytes(_png((width, 2), bits, 0, row * 2))
+    pixels = np.asarray(open_rgb(tmp_path / "grey.png"))
+    assert pixels[1, :n_values, 1].tolist() == [step * value for value in range(n_values)]
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 3, 4])
+def test_16_bits_of_a_png_are_scaled_once_and_whole(tmp_path: Path, n_samples: int) -> None:
+    # Pillow reads the first byte of each: 0x12FF became 0x12, not 0x13.
+    stored = np.random.default_rng(0).integers(0, 65_536, (30, 40, n_samples)).astype(np.uint16)
+    content = imagecodecs.png_encode(stored[..., 0] if n_samples == 1 else stored)
+    (tmp_path / "deep.png").write_bytes(content)
+    image, record = images.read(tmp_path, "deep.png")
+    exact = stored.astype(float) / 257
+    if n_samples in (2, 4):
+        exact = exact[..., :-1] * stored[..., -1:] / 65_535
+        assert record["opacity"] == "over black"
+    exact = np.broadcast_to(exact, (30, 40, 3))
+    assert np.abs(np.asarray(image) - exact).max() < 0.502  # rounded at 16, then at 8 bits
+    assert (record["bits"], record["low"], record["high"]) == (16, 0, 65_535)
+
+
+def test_a_16_bit_colour_that_is_stated_transparent_is_black(tmp_path: Path) -> None:
+    row = b"\0" + b"\xff\xff\x80\0\0\1" + b"\xff\xff\x80\0\0\2"
+    content = _png((2, 2), 16, 2, row * 2, (b"tRNS", row[1:7]))
+    (tmp_path / "keyed.png").write_bytes(content)
+    assert np.asarray(open_rgb(tmp_path / "keyed.png"))[0].tolist() == [[0, 0, 0], [255, 128, 0]]
+
+
+@pytest.mark.parametrize("name", ["ramp.png", "ramp.tif", "ramp.pgm"])
+def test_a_16_bit_ramp_keeps_its_grey_levels(tmp_path: Path, name: str) -> None:
+    ramp = np.asarray(_grey16())
+    contents = {
+        "ramp.png": _encoded(_grey16(), "PNG"),
+        "ramp.tif": _tiff(ramp),
+        "ramp.pgm": b"P5\n# by hand\n256 256\n65535\n" + ramp.astype(">u2").tobytes(),
+    }
+    (tmp_path / name).write_bytes(contents[name])
+    image, record = images.read(tmp_path, name)
+    levels = np.asarray(image)[..., 0]
+    assert np.unique(levels).size == 256
+    assert (levels == np.round(ramp / 257)).all()
+    assert record["share_clipped"] == 0
+
+
+def test_a_pgm_of_12_bits_is_scaled_from_the_value_that_it_calls_white(tmp_path: Path) -> None:
+    stored = np.array([[0, 2048], [4095, 1024]], ">u2")
+    (tmp_path / "deep.pgm").write_bytes(b"P5 2 2 4095\n" + stored.tobytes())
+    image, record = images.read(tmp_path, "deep.pgm")
+    assert np.asarray(image)[..., 0].tolist() == [[0, 128], [255, 64]]
+    assert (record["bits"], record["high"]) == (12, 4095)
+    (tmp_path / "colour.ppm").write_bytes(b"P6 40 30 255\n" + RGB.tobytes())
+    assert open_rgb(tmp_path / "colour.ppm").tobytes() == RGB.tobytes()
+
+
+GREY16 = np.random.default_rng(1).integers(0, 65_536, (61, 83)).astype(np.uint16)
+BY_257 = np.round(GREY16 / 257)
+MASK = GREY16 > 30_000
+STORED = {
+    "plain": (COLOUR, {"photometric": "rgb"}, COLOUR),
+    "lzw": (COLOUR, {"photometric": "rgb", "compression": "lzw", "predictor": True}, COLOUR),
+    "deflate": (COLOUR, {"photometric": "rgb", "compression": "deflate"}, COLOUR),
+    "packbits": (COLOUR, {"photometric": "rgb", "compression": "packbits"}, COLOUR),
+    "zstd": (COLOUR, {"photometric": "rgb", "compression": "zstd"}, COLOUR),
+    "jpeg2000": (COLOUR, {"photometric": "rgb", "compression": "jpeg2000"}, COLOUR),
+    "webp": (COLOUR, {"photometric": "rgb", "compression": "webp"}, COLOUR),
+    "tiles": (COLOUR, {"photometric": "rgb", "tile": (16, 32), "compression": "lzw"}, COLOUR),
+    "plain tiles": (COLOUR, {"photometric": "rgb", "tile": (16, 32)}, COLOUR),
+    "strips": (COLOUR, {"photometric": "rgb", "rowsperstrip": 7, "compression": "lzw"}, COLOUR),
+    "planar": (COLOUR.transpose(2, 0, 1), {"photometric": "rgb", "planarconfig": 2}, COLOUR),
+    "planar lzw": (
+        COLOUR.transpose(2, 0, 1),
+        {"photometric": "rgb", "planarconfig": 2, "compression": "lzw", "rowsperstrip": 7},
+        COLOUR,
+    ),
+    "big": (COLOUR, {"photometric": "rgb", "bigtiff": True}, COLOUR),
+    "big-endian": (GREY16, {"byteorder": ">"}, BY_257),
+    "big-endian lzw": (GREY16, {"byteorder": ">", "compression": "lzw"}, BY_257),
+    "grey16 jpeg2000": (GREY16, {"compression": "jpeg2000"}, BY_257),
+    "white is 0": (GREY16, {"photometric": "miniswhite"}, np.round((65_535 - GREY16) / 257)),
+    "signed": ((GREY16.astype(np.int32) - 32_768).astype(np.int16), {}, BY_257),
+    "signed bytes": ((COLOUR[..., 0] ^ 128).view(np.int8), {}, COLOUR[..., 0]),
+    "deep colour": (
+        np.stack([GREY16, GREY16 // 2, GREY16 // 3], axis=-1),
+        {"photometric": "rgb"},
+        np.stack([np.round(GREY16 // k / 257) for k in (1, 2, 3)], axis=-1),
+    ),
+    "bilevel": (MASK, {"photometric": "minisblack"}, 255 * MASK),
+    "bilevel, white is 0": (MASK, {"photometric": "miniswhite"}, 255 * ~MASK),
+    "12 bits": (GREY16 >> 4, {"bitspersample": 12}, np.round((GREY16 >> 4) / 4095 * 255)),
+    "4 bits": (COLOUR[..., 0] >> 4, {"bitspersample": 4}, (COLOUR[..., 0] >> 4) * 17),
+    "page of one": (COLOUR[None], {"photometric": "rgb"}, COLOUR),
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_tiff_pixels_come_back_as_stored(tmp_path: Path, name: str) -> None:
+    stored, options, expected = STORED[name]
+    (tmp_path / "image.tif").write_bytes(_tiff(stored, **options))
+    image, record = images.read(tmp_path, "image.tif")
+    expected = expected if expected.ndim == 3 else np.repeat(expected[..., None], 3, axis=-1)
+    assert (np.asarray(image) == expected).all()
+    assert (record["format"], record["stored_px"]) == ("TIFF", [83, 61])
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("RGB", {"compression": "jpeg", "quality": 90}),
+        ("L", {"compression": "jpeg"}),
+        ("1", {"compression": "group3"}),
+        ("1", {"compression": "group4"}),
+        ("P", {}),
+        ("P", {"compression": "tiff_lzw"}),
+        ("CMYK", {}),
+        ("RGBX", {}),
+    ],
+)
+def test_tiff_pixels_are_those_of_pillow(
+    tmp_path: Path, mode: str, options: dict[str, object]
+) -> None:
+    path = tmp_path / "photograph.tif"
+    _photograph((301, 199)).convert(mode).save(path, **options)
+    how = Reading(channels="0,1,2" if mode == "RGBX" else "")
+    with Image.open(path) as stored:
+        assert open_rgb(path, how).tobytes() == stored.convert("RGB").tobytes()
+
+
+def test_32_bits_and_floats_of_a_tiff_take_a_stated_scaling(tmp_path: Path) -> None:
+    for stored in (GREY16.astype(np.uint32), GREY16.astype(np.float32), GREY16.astype(float)):
+        (tmp_path / "deep.tif").write_bytes(_tiff(stored))
+        how = Reading(scaling="window:10000:40000")
+        image, record = images.read(tmp_path, "deep.tif", how)
+        exact = (np.clip(stored.astype(float), 10_000, 40_000) - 10_000) / 30_000 * 255
+        assert np.abs(np.asarray(image)[..., 0] - exact).max() <= 0.5
+        assert (record["low"], record["high"]) == (10_000, 40_000)
+        assert 0.4 < record["share_clipped"] < 0.7
+
+
+@pytest.mark.parametrize("kind", ["assocalpha", "unassalpha"])
+def test_opacity_of_a_tiff_is_laid_over_black(tmp_path: Path, kind: str) -> None:
+    stored = np.dstack([COLOUR, np.full((61, 83), 128, np.uint8)])
+    content = _tiff(stored, photometric="rgb", extrasamples=[kind])
+    (tmp_path / "veil.tif").write_bytes(content)
+    expected = COLOUR if kind == "assocalpha" else np.round(COLOUR * (128 / 255))
+    assert (np.asarray(open_rgb(tmp_path / "veil.tif")) == expected).all()
+
+
+def test_channels_of_a_tiff_are_shown_as_stated_each_by_its_own_percentiles(
+    tmp_path: Path,
+) -> None:
+    stored = np.stack([GREY16 // 8, GREY16 // 4, GREY16 // 2, GREY16, GREY16], axis=-1)
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    (tmp_path / "five.tif").write_bytes(_tiff(stored, **options))
+    how = Reading(scaling="percentiles:0:100", channels="3,-,0")
+    image, record = images.read(tmp_path, "five.tif", how)
+    pixels = np.asarray(image)
+    assert [pixels[..., k].max() for k in range(3)] == [255, 0, 255]
+    limits = [each and each["high"] for each in record["of_channels"]]
+    assert limits == [GREY16.max(), None, GREY16.max() // 8]
+    with pytest.raises(UnreadableImageError, match=r"five\.tif: channels 5,0,1 are asked for, but"):
+        images.read(tmp_path, "five.tif", Reading(channels="5,0,1"))
+    (tmp_path / "rgb.png").write_bytes(WHOLE)
+    swapped, record = images.read(tmp_path, "rgb.png", Reading(channels="2,1,-"))
+    assert (np.asarray(swapped) == RGB[..., [2, 1, 0]] * np.uint8([1, 1, 0])).all()
+    assert record["channels"] == "2,1,-"
+
+
+@pytest.mark.parametrize("kind", ["imagej", "ome"])
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_stacks_of_imagej_and_ome_keep_channels_apart_from_pages(
+    tmp_path: Path, kind: str, compression: str | None
+) -> None:
+    stack = np.random.default_rng(0).integers(0, 256, (3, 2, 21, 32), dtype=np.uint8)
+    options = {kind: True, "metadata": {"axes": "ZCYX"}, "compression": compression}
+    (tmp_path / "stack.tif").write_bytes(_tiff(stack, **options))
+    with pytest.raises(UnreadableImageError, match=rf"stack\.tif: {NO_PAGE}"):
+        images.read(tmp_path, "stack.tif")
+    with pytest.raises(UnreadableImageError, match=r"stack\.tif: has 2 channels without colours"):
+        images.read(tmp_path, "stack.tif#page=1")
+    image, record = images.read(tmp_path, "stack.tif#page=2", Reading(channels="1,0,-"))
+    assert (np.asarray(image)[..., 0] == stack[2, 1]).all()
+    assert (np.asarray(image)[..., 1] == stack[2, 0]).all()
+    assert not np.asarray(image)[..., 2].any()
+    assert record["page"] == 2
+
+
+def test_the_display_range_that_imagej_states_is_the_window_of_the_file(tmp_path: Path) -> None:
+    options = {"imagej": True, "metadata": {"min": 1000.0, "max": 3000.0}}
+    (tmp_path / "dim.tif").write_bytes(_tiff(GREY16 // 20, **options))
+    for scaling, limits in (("file", (1000, 3000)), ("range", (0, 65_535))):
+        _, record = images.read(tmp_path, "dim.tif", Reading(scaling=scaling))
+        assert (record["low"], record["high"]) == limits
+
+
+def test_pages_are_counted_from_0_and_pyramid_levels_are_no_pages(tmp_path: Path) -> None:
+    pages = [_noise((40, 30)), _noise((20, 50)), _noise((33, 44))]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    for number, page in enumerate(pages):
+        image, record = images.read(tmp_path, f"pages.tif#page={number}")
+        assert image.tobytes() == page.tobytes()
+        assert (record["page"], record["stored_px"]) == (number, list(page.size))
+    with tifffile.TiffWriter(tmp_path / "levels.tif") as tiff:
+        tiff.write(COLOUR, photometric="rgb", tile=(16, 16), metadata=None)
+        tiff.write(COLOUR[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
+    assert images.read(tmp_path, "levels.tif")[0].size == (83, 61)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("GIF", {}), ("PNG", {}), ("WEBP", {"lossless": True})]
+)
+def test_frames_of_an_animation_are_pages(
+    tmp_path: Path, kind: str, options: dict[str, object]
+) -> None:
+    frames = [_corners(), _corners().rotate(90), _corners().rotate(180)]
+    moving = {"save_all": True, "append_images": frames[1:], **options}
+    (tmp_path / "moving").write_bytes(_encoded(frames[0], kind, **moving))
+    for number, frame in enumerate(frames):
+        image, record = images.read(tmp_path, f"moving#page={number}")
+        assert image.tobytes() == frame.tobytes()
+        assert record["page"] == number
+    with pytest.raises(UnreadableImageError, match="moving: has no page 3; its 3 are counted fro"):
+        images.read(tmp_path, "moving#page=3")
+
+
+def test_a_frame_far_behind_others_is_refused_rather_than_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "moving.gif").write_bytes(_encoded(_noise(), "GIF", **MOVING))
+    monkeypatch.setattr("medres.images.raster.MAX_ANIMATED_PIXELS", 2 * 40 * 30)
+    assert images.read(tmp_path, "moving.gif#page=1")[0].size == (40, 30)
+    with pytest.raises(UnreadableImageError, match="frame 2 lies behind more than 2,400 pixels"):
+        images.read(tmp_path, "moving.gif#page=2")
+
+
+def test_files_too_large_to_be_held_whole_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "large.png").write_bytes(WHOLE)
+    monkeypatch.setattr("medres.images.reading.MAX_FILE_BYTES", len(WHOLE) - 1)
+    with pytest.raises(UnreadableImageError, match=r"large\.png: 3,[0-9]+ bytes are above"):
+        open_rgb(tmp_path / "large.png")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP"])
+def test_the_content_decides_not_the_suffix(tmp_path: Path, kind: str) -> None:
+    for name in ("image.png", "image.dcm", "image.svs", "image"):
+        (tmp_path / name).write_bytes(_encoded(_noise(), kind))
+        image, record = images.read(tmp_path, name)
+        assert image.size == (40, 30)
+        assert (record["format"], record["stored_px"]) == (kind, [40, 30])
+
+
+def test_arrays_may_be_written_to_whatever_the_format(tmp_path: Path) -> None:
+    for kind in ("JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP", "PPM"):
+        (tmp_path / "image").write_bytes(_encoded(_noise(), kind))
+        rgb, _ = images.read_array(tmp_path, "image")
+        assert (rgb.dtype, rgb.shape, rgb.flags.c_contiguous) == (np.uint8, (30, 40, 3), True)
+        rgb[:] = 0
+
+
+def test_three_grey_images_become_red_green_and_blue(tmp_path: Path) -> None:
+    Image.fromarray(RGB[..., 0]).save(tmp_path / "red.png")
+    Image.fromarray(RGB[..., 1]).convert("RGB").save(tmp_path / "green.bmp")
+    _grey16().save(tmp_path / "large.png")
+    stack = np.stack([RGB[..., 0], RGB[..., 2]])
+    (tmp_path / "blue.tif").write_bytes(_tiff(stack, photometric="minisblack"))
+    image, record = images.read(tmp_path, "red.png|green.bmp|blue.tif#page=1")
+    assert image.tobytes() == RGB.tobytes()
+    assert [each["format"] for each in record["of_channels"]] == ["PNG", "BMP", "TIFF"]
+    image, record = images.read(tmp_path, "-|red.png|-")
+    assert (np.asarray(image) == RGB[..., [1, 0, 1]] * np.uint8([0, 1, 0])).all()
+    assert record["of_channels"][::2] == [None, None]
+    (tmp_path / "rgb.png").write_bytes(WHOLE)
+    for name, said in {
+        "red.png|green.bmp": "joins 2 images by .; give those of red, green and blue",
+        "-|-|-": "joins 3 images",
+        "red.png|large.png|-": r"differ in size .40 x 30, 256 x 256 px.; crop them alike",
+        "red.png|rgb.png|-": r"rgb\.png: has colours, so that it cannot be one channel of red",
+        "red.png|gone.png|-": r"gone\.png: no such image",
+        "red.png||-": "not a file but a folder",
+    }.items():
+        with pytest.raises(UnreadableImageError, match=said):
+            images.read(tmp_path, name)
+
+
+@pytest.mark.parametrize("page", ["", "x", "-1", "1.0", "٣", "9" * 40])
+def test_a_page_that_is_no_count_is_refused(tmp_path: Path, page: str) -> None:
+    (tmp_path / "image.png").write_bytes(WHOLE)
+    with pytest.raises(UnreadableImageError, match=r"image\.png: page .* is no count"):
+        images.read(tmp_path, f"image.png#page={page}")
+    assert images.read(tmp_path, "image.png#page=0")[0].size == (40, 30)
+
+
+def test_a_file_of_a_name_like_a_locator_is_taken_as_it_is(tmp_path: Path) -> None:
+    for name in ("image#page=7.png", "a|b|c", "image.png#page=3"):
+        (tmp_path / name).write_bytes(WHOLE)
+        assert images.read(tmp_path, name)[0].size == (40, 30)
+        assert images.files_of(name, tmp_path) == [name]
+    assert images.files_of("a|-|c") == ["a", "c"]
+    (tmp_path / "folder").mkdir()
+    assert images.read(tmp_path / "folder", "../a|b|c")[0].size == (40, 30)
+    assert images.read(Path("elsewhere"), str(tmp_path / "a|b|c"))[0].size == (40, 30)
+
+
+@pytest.mark.parametrize("channels", ["1", "0,1", "0,1,2,3", "a,b,c", "-1,0,1", "-,-,-"])
+def test_a_map_of_channels_that_is_none_is_refused_at_once(channels: str) -> None:
+    with pytest.raises(ValueError, match=r"are not three numbers|show nothing"):
+        Reading(channels=channels)
+    with pytest.raises(ValueError, match="unknown scaling"):
+        Reading(scaling="auto")
+
+
+def test_dicom_files_go_to_their_reader_whatever_their_name(realdata: Path, tmp_path: Path) -> None:
+    dicom = pytest.importorskip("medres.images.dicom")
+    shutil.copy(realdata / "dicom_small" / "images" / "CT_small.dcm", tmp_path / "scan.png")
+    image, record = images.read(tmp_path, "scan.png")
+    rgb, expected = dicom.read(tmp_path / "scan.png", None, Reading())
+    assert image.tobytes() == rgb.tobytes()
+    assert record == expected
+
+
+def test_slides_go_to_their_reader_and_have_no_pages(realdata: Path) -> None:
+    slides = pytest.importorskip("medres.images.slides")
+    folder, name = realdata / "wsi_tiny" / "images", "cmu-1-small-region.svs"
+    how = Reading(slide_max_pixels=200_000)
+    image, record = images.read(folder, name, how)
+    rgb, expected = slides.read(folder / name, how)
+    assert image.tobytes() == rgb.tobytes()
+    assert record == expected
+    with pytest.raises(UnreadableImageError, match=r"svs: a whole slide has no pages"):
+        images.read(folder, f"{name}#page=0", how)
 
 
 @pytest.mark.parametrize(("name", "n_images"), [("dsb2018_nuclei", 204), ("vqa_rad_hires", 134)])

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-import pytest
 import tifffile
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
@@ -276,7 +275,6 @@ def _outcome(folder: Path, name: str, content: bytes) -> str:
     return "opened"
 
 
-@pytest.mark.slow
 def test_no_damaged_file_crashes_hangs_fills_memory_or_raises_anything_but_its_name(
     tmp_path: Path,
 ) -> None:

@@ -85,6 +85,7 @@ def test_numbers_that_are_none_are_black_and_counted_and_infinities_are_clipped(
     assert _scaled(values, "percentiles:0:100")[1]["high"] == 1
 
 
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 @pytest.mark.parametrize(
     ("values", "name", "stated", "said"),
     [

@@ -76,10 +76,10 @@ def read(
 def read_array(
     folder: Path, image: str, reading: Reading = DEFAULT_READING
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return what `read` returns, the pixels as uint8 of shape (height, width, 3)."""
-    if "|" in image and not _is_file(folder / image):
-        return _joined(folder, image, reading)
-    return _one(folder, image, reading)
+    """Return what `read` returns, the pixels as a writable uint8 array (height, width, 3)."""
+    is_joined = "|" in image and not _is_file(folder / image)
+    rgb, record = (_joined if is_joined else _one)(folder, image, reading)
+    return np.require(rgb, np.uint8, ["C", "W"]), record
 
 
 def _one(folder: Path, image: str, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
@@ -87,7 +87,7 @@ def _one(folder: Path, image: str, reading: Reading) -> tuple[np.ndarray, dict[s
     if found is None or _is_file(folder / image):
         return _read_file(folder / image, None, reading)
     path = folder / found["path"]
-    if not (found["page"].isdecimal() and len(found["page"]) < 10):
+    if not re.fullmatch("[0-9]{1,9}", found["page"]):
         raise UnreadableImageError(
             f"{path}: page {found['page']!r} is no count; pages are counted from 0: #page=0"
         )

@@ -82,7 +82,7 @@ def composite(
         )
     if not shown:
         grey, record = _scaled(path, channel(0), reading, stated[0], bits)
-        return np.repeat(grey[..., None], 3, axis=-1), record
+        return np.stack([grey] * 3, axis=-1), record
     scaled = {
         k: _scaled(path, channel(k), reading, stated[k], bits)
         for k in sorted({k for k in shown if k is not None})

@@ -1,6 +1,7 @@
 """JPEG, PNG, GIF, BMP, WebP, PGM and PPM to pixels."""
 
 import re
+import struct
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from medres.images.reading import (
 
 MAX_ANIMATED_PIXELS = 2_000_000_000
 """Of all frames up to the one asked for: each has to be decoded to come to it."""
+MAX_FRAMES, MAX_STRANGE_BYTES = 100_000, 1_000_000
+"""Of a GIF: Pillow goes through both one by one."""
+GIF_BLOCK = re.compile(rb"[!,;]")
 PGM_HEADER = re.compile(rb"P([56])" + 3 * rb"\s+(?:#[^\n]*\n\s*)*(\d{1,10})" + rb"\s")
 
 
@@ -72,8 +76,9 @@ def read(
 def _animation(
     path: Path, content: bytes, kind: str, page: int | None
 ) -> tuple[np.ndarray, int, dict[str, Any]]:
-    size_px = webp_size(content) if kind == "WEBP" else None
-    if size_px is not None:  # libwebp allocates the canvas when it opens the file
+    # libwebp allocates the canvas when it opens a file, Pillow grows it for a later frame of a GIF.
+    size_px = webp_size(content) if kind == "WEBP" else _gif_extent(path, content)
+    if size_px is not None:
         require_sane_size(path, size_px)
     with Image.open(BytesIO(content), formats=[kind]) as image:
         require_sane_size(path, image.size)
@@ -103,6 +108,32 @@ def _samples(image: Image.Image) -> np.ndarray:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         return pixels.over_black(np.asarray(image.convert("RGBA")))
     return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+
+
+def _gif_extent(path: Path, content: bytes) -> tuple[int, int]:
+    """Return the width and height that hold the screen and all frames, walking all blocks."""
+    right, bottom, flags = struct.unpack_from("<HHB", content.ljust(13, b"\0"), 6)
+    at, n_frames, n_strange_bytes = 13 + _gif_table_bytes(flags), 0, 0
+    while (found := GIF_BLOCK.search(content, at)) is not None and found[0] != b";":
+        n_strange_bytes += found.start() - at
+        at = found.end()
+        if found[0] == b"!":
+            at += 1
+        else:
+            left, top, width, height, flags = struct.unpack_from("<HHHHB", content, at)
+            right, bottom = max(right, left + width), max(bottom, top + height)
+            at += 10 + _gif_table_bytes(flags)
+            n_frames += 1
+        if n_frames > MAX_FRAMES or n_strange_bytes > MAX_STRANGE_BYTES:
+            raise corrupt(path, f"{n_frames:,} frames, {n_strange_bytes:,} bytes of no block")
+        while at < len(content) and content[at]:
+            at += 1 + content[at]
+        at += 1
+    return right, bottom
+
+
+def _gif_table_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def webp_size(content: bytes) -> tuple[int, int] | None:

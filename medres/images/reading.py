@@ -1,5 +1,6 @@
 """What every reader of images shares: the reader's choices, the limits, and the one error."""
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def parse_channels(channels: str) -> tuple[int | None, ...]:
     if not channels:
         return ()
     parts = [part.strip() for part in channels.split(",")]
-    if len(parts) != 3 or not all(part == "-" or part.isdecimal() for part in parts):
+    if len(parts) != 3 or not all(re.fullmatch("-|[0-9]{1,9}", part) for part in parts):
         raise ValueError(
             f"channels {channels!r} are not three numbers counted from 0, or - for none: 2,1,0"
         )

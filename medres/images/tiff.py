@@ -1,9 +1,6 @@
 """TIFF to pixels: any depth, planar or tiled, many pages or channels, ImageJ and OME."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +23,11 @@ from medres.images.tiff_layout import (
     require_sound_segment,
     require_sound_segments,
 )
+from medres.images.tiff_pages import Page, Plane, planes_of
 
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, MASK, CMYK, YCBCR = range(7)
 ASSOCIATED, UNASSOCIATED = 1, 2
 ORIENTATION = 274
-MAX_PLANES = 1_000_000
-
-Page = Any
-"""tifffile.TiffPage or TiffFrame: their annotations let nearly everything be None."""
-
-
-@dataclass(frozen=True)
-class Plane:
-    """What one page of a file shows: the stored pages of its channels."""
-
-    pages: tuple[Page, ...]
-    stated: tuple[tuple[float, float] | None, ...]
-    """The display range of each channel, where ImageJ wrote one."""
-    first: int = 0
-    """Planes of an ImageJ stack lie behind one directory: the number of the first of these."""
-    n_behind: int = 0
-    """How many do; 0 where every plane has its directory."""
 
 
 def read(path: Path, page: int | None, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
@@ -71,7 +52,7 @@ def read(path: Path, page: int | None, reading: Reading) -> tuple[np.ndarray, di
             with tifffile.TiffFile(
                 file, name=path.name, _multifile=False, is_mmstack=False, is_ndtiff=False
             ) as tiff:
-                planes = _planes(path, tiff)
+                planes = planes_of(path, tiff)
                 chosen = choose_page(path, len(planes), page)
                 rgb, record = _shown(path, planes[chosen](), reading, n_bytes)
                 if len(planes) > 1:
@@ -81,76 +62,6 @@ def read(path: Path, page: int | None, reading: Reading) -> tuple[np.ndarray, di
         raise
     except DECODER_ERRORS as error:
         raise corrupt(path, error) from error
-
-
-def _planes(path: Path, tiff: tifffile.TiffFile) -> list[Callable[[], Plane]]:
-    """Return what gives each page of the file."""
-    if not tiff.pages:
-        raise corrupt(path, "it has no page")
-    if all(series.kind in ("generic", "uniform") for series in tiff.series):
-        stored = range(len(tiff.pages))
-        whole = [k for k in stored if not _is_reduced(tiff.pages[k])]
-        # One image with thumbnails or pyramid levels behind it needs no page.
-        chosen = whole if len(whole) == 1 else stored
-        return [partial(_single, tiff, number) for number in chosen]
-    return [plane for series in tiff.series for plane in _series_planes(path, tiff, series)]
-
-
-def _single(tiff: tifffile.TiffFile, number: int) -> Plane:
-    return Plane((tiff.pages[number],), (None,))
-
-
-def _is_reduced(page: Page) -> bool:
-    return bool(int(page.keyframe.subfiletype) & 0b101)
-
-
-def _series_planes(
-    path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries
-) -> list[Callable[[], Plane]]:
-    keyframe = series.keyframe
-    n_inner = len(keyframe.shape)
-    outer_axes, outer_shape = series.axes[:-n_inner], series.shape[:-n_inner]
-    if series.shape[-n_inner:] != keyframe.shape:
-        raise corrupt(path, f"pages of {keyframe.shape} in a stack of {series.shape}")
-    n_planes = math.prod(outer_shape)
-    if n_planes > MAX_PLANES:
-        raise corrupt(path, f"{n_planes:,} planes")
-    is_behind = series.dataoffset is not None and len(series.pages) == 1 and n_planes > 1
-    if not is_behind and len(series.pages) != n_planes:
-        raise corrupt(path, f"{len(series.pages)} pages in a stack of {n_planes}")
-    numbers = np.arange(n_planes).reshape(outer_shape)
-    if "C" in outer_axes:
-        numbers = np.moveaxis(numbers, outer_axes.index("C"), -1)
-        numbers = numbers.reshape(-1, numbers.shape[-1])
-    else:
-        numbers = numbers.reshape(-1, 1)
-    stated = _imagej_ranges(tiff, numbers.shape[-1])
-
-    def plane(row: np.ndarray) -> Plane:
-        if is_behind:
-            steps = set(np.diff(row).tolist())
-            if len(steps) > 1 or (steps and steps != {1}):
-                raise UnreadableImageError(
-                    f"{path}: its channels do not lie together; save it anew as OME-TIFF"
-                )
-            return Plane((series.pages[0],), stated, int(row[0]), len(row))
-        pages = tuple(series.pages[int(number)] for number in row)
-        if any(each is None for each in pages):
-            raise corrupt(path, "planes of the stack are in another file or missing")
-        return Plane(pages, stated)
-
-    return [partial(plane, row) for row in numbers]
-
-
-def _imagej_ranges(
-    tiff: tifffile.TiffFile, n_channels: int
-) -> tuple[tuple[float, float] | None, ...]:
-    found: dict[str, Any] = tiff.imagej_metadata or {}
-    limits: Any = found.get("Ranges") or (found.get("min"), found.get("max"))
-    if len(limits) != 2 * n_channels or not all(isinstance(x, int | float) for x in limits):
-        return (None,) * n_channels
-    pairs = [(float(limits[2 * k]), float(limits[2 * k + 1])) for k in range(n_channels)]
-    return tuple(pair if pair[0] < pair[1] else None for pair in pairs)
 
 
 def _shown(

@@ -157,7 +157,7 @@ def require_sound_segment(path: Path, page: Any, content: bytes) -> None:
         if b"\xff\xd9" not in content[-4:]:
             raise corrupt(path, "a JPEG strip or tile without its end")
     elif page.compression in JPEG_2000:
-        size_px = _jpeg_2000_size(content)
+        size_px = _jpeg_2000_size(content, page.samplesperpixel)
     elif page.compression in WEBP:
         size_px = webp_size(content)
     if size_px is None or size_px[0] > width or size_px[1] > height:
@@ -171,10 +171,14 @@ def segment_size(page: Any) -> tuple[int, int]:
     return page.imagewidth, page.rowsperstrip
 
 
-def _jpeg_2000_size(content: bytes) -> tuple[int, int] | None:
-    """Return the size that the SIZ segment, first in every codestream, says."""
+def _jpeg_2000_size(content: bytes, max_components: int) -> tuple[int, int] | None:
+    """Return the size that the SIZ segment, first in every codestream, says.
+
+    A codestream may have 16,384 components, each of that size: None above `max_components`.
+    """
     at = content.find(b"\xff\x4f\xff\x51", 0, 1 << 16)
     if at < 0 or len(content) < at + 42:
         return None
     right, bottom, left, top = struct.unpack_from(">IIII", content, at + 8)
-    return right - left, bottom - top
+    (n_components,) = struct.unpack_from(">H", content, at + 40)
+    return (right - left, bottom - top) if n_components <= max_components else None
