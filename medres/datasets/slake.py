@@ -133,7 +133,7 @@ def ask(records: pd.DataFrame, folder: Path, *, prompt: str, language: str) -> F
         group=[Path(name).parent.name for name in records["img_name"]],
     )
     is_asked = records["q_lang"] == language
-    what = f"questions are not of the language {language}"
+    what = f"questions in another language than {language}"
     excluded = [triplets.counted(records["question_id"][~is_asked], what)] * (not is_asked.all())
     records = records[is_asked]
     found = triplets.ask(

@@ -56,14 +56,14 @@ def ask(
     answers = records["answer"].astype(object)
     is_number = answers.map(lambda answer: isinstance(answer, numbers.Real) and not pd.isna(answer))
     if is_number.any():
-        notes.append(counted(records["question_id"][is_number], "answers are numbers, now texts"))
+        notes.append(counted(records["question_id"][is_number], "numbers as answers, now texts"))
     table = records.assign(
         dataset=dataset, question=_texts(records["question"]), reference=_texts(answers)
     )
     is_empty = (table["question"] == "") | (table["reference"] == "")
     excluded = []
     if is_empty.any():
-        what = "questions have an empty text or answer"
+        what = "questions with an empty text or answer"
         excluded.append(counted(table["question_id"][is_empty], what))
     table = table[~is_empty].reset_index(drop=True)
     notes += _repeated(table)
@@ -87,12 +87,12 @@ def _repeated(table: pd.DataFrame) -> list[str]:
     notes = []
     again = table.duplicated([*triplet, "split"])
     if again.any():
-        what = "questions repeat image, text and answer of another in their split, and are kept"
+        what = "questions that repeat image, text and answer of another in their split, kept"
         notes.append(counted(table["question_id"][again], what))
     known = table.loc[table["split"] != "test", triplet].apply(tuple, axis=1)
     shared = (table["split"] == "test") & table[triplet].apply(tuple, axis=1).isin(set(known))
     if shared.any():
-        what = "test questions are in training or validation with the same image and answer"
+        what = "test questions that stand in train or validation with image and answer, kept"
         notes.append(counted(table["question_id"][shared], what))
     return notes
 
@@ -102,32 +102,31 @@ def _answer_types(table: pd.DataFrame, is_closed: pd.Series) -> list[str]:
     kinds = table["answer_type"].str.strip()
     has_blank = kinds != table["answer_type"]
     if has_blank.any():
-        what = "answer types have a blank at an end, which does not make another type of them"
+        what = "answer types with a blank at an end, which makes no other type of them"
         notes.append(counted(table["question_id"][has_blank], what))
     is_bare = (kinds == "CLOSED") & ~is_closed
     if is_bare.any():
-        what = "questions are CLOSED, but neither yes nor no and without options: asked as open"
+        what = "CLOSED questions that are neither yes nor no and lack options, asked as open"
         notes.append(counted(table["question_id"][is_bare], what))
     return notes
 
 
 def counted(ids: Sequence[str], what: str) -> str:
-    """Return one sentence with the number of rows, what they are, and the first ids.
+    """Return what rows are, their number and the first of their ids.
 
-    >>> counted(["a", "b"], "answers are empty")
-    '2 answers are empty (a, b)'
+    >>> counted(["a", "b"], "empty answers")
+    'empty answers: 2 (a, b)'
     """
     names = [str(each) for each in ids]
     more = f" and {len(names) - N_SHOWN:,} more" if len(names) > N_SHOWN else ""
-    return f"{len(names):,} {what} ({', '.join(names[:N_SHOWN])}{more})"
+    return f"{what}: {len(names):,} ({', '.join(names[:N_SHOWN])}{more})"
 
 
 def differences(split: pd.Series, stated: Mapping[str, int]) -> list[str]:
     """Return a sentence for each split that holds another number of rows than is stated."""
     counts = split.value_counts()
     return [
-        f"{name}: {counts.get(name, 0):,} questions were found, the source is known to hold "
-        f"{n_stated:,}"
+        f"{name} questions: {counts.get(name, 0):,} found, the source is known to hold {n_stated:,}"
         for name, n_stated in stated.items()
         if counts.get(name, 0) != n_stated
     ]

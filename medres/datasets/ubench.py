@@ -5,9 +5,10 @@ classification), of which some are null or without options: these are counted an
 as the authors do. Everything is a test question. The authors keep only images of more than
 1,000,000 pixels unless told otherwise; `whole` tells it.
 
-The Arrow shards of `perception/0.1.0` are read, or Parquet with the same columns. The images
-of Held et al. 2010 name no source set. Cervical images of Hussain et al. are in it too: never
-train on the one and test on the other.
+The Arrow shards of `perception/0.1.0` are read, or Parquet with the same columns; images that
+are asked about are written to the workspace, up to as much again on disk. The images of Held
+et al. 2010 name no source set. Cervical images of Hussain et al. are in it, too: never train
+on the one and test on the other.
 """
 
 import json
@@ -53,10 +54,10 @@ OPTIONS: dict[str, Any] = {
 }
 N_IMAGES = 17_315
 SMALL_MAX_PIXELS = 1_000_000
-IS_SMALL = f"images have at most {SMALL_MAX_PIXELS:,} pixels; `whole: true` keeps them"
-IS_TWIN = "images are byte for byte another one, whose group they share"
-IS_NAMELESS = "images name no source set; each is its own group"
-IS_INCONSISTENT = "questions have an answer other than the option of answer_idx, which counts"
+IS_SMALL = f"images of at most {SMALL_MAX_PIXELS:,} pixels, which `whole: true` keeps"
+IS_TWIN = "images that are byte for byte another one, whose group they share"
+IS_NAMELESS = "images that name no source set, each its own group"
+IS_INCONSISTENT = "questions whose answer is not the option of answer_idx, which counts"
 HUB_COLUMNS = ("image_id", "image", "dataset", "modality", "questions")
 
 
@@ -124,7 +125,7 @@ def read(
     ).assign(dataset=SOURCE.name, split="test")
     notes = [triplets.counted(names, what) for what, names in told.items()]
     if n_images != N_IMAGES:
-        notes.append(f"{n_images:,} images were found, the source is known to hold {N_IMAGES:,}")
+        notes.append(f"images: {n_images:,} found, the source is known to hold {N_IMAGES:,}")
     return Found(
         _with_unique_ids(table, notes)[list(questions.COLUMNS)],
         workspace,
@@ -146,17 +147,17 @@ def _questions(cell: Any, where: str) -> dict[str, Any]:
 def _fault(question: dict[str, Any] | None, prompt: str) -> str:
     """Return why a question cannot be asked, or nothing."""
     if not question or not str(question.get("question") or "").strip():
-        return "questions are null"
+        return "questions that are null"
     options = question.get("options")
     if not options:
-        return "questions have no options"
+        return "questions without options"
     place = question.get("answer_idx")
     if not isinstance(place, int) or not 0 <= place < len(options):
-        return "questions have an answer_idx that is none of their options"
+        return "questions with an answer_idx that is none of their options"
     # Scoring compares options whatever their case.
     texts = [str(option).strip().casefold() for option in options]
     if prompt == "medres" and (len(set(texts)) < len(texts) or "" in texts):
-        return "questions have a blank or repeated option"
+        return "questions with a blank or repeated option"
     return ""
 
 
@@ -185,7 +186,7 @@ def _with_unique_ids(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Number the questions that repeat an id: nothing says that the source's are unique."""
     again = table.groupby("question_id").cumcount()
     if again.any():
-        what = "questions repeat an id and were numbered"
+        what = "questions that repeat an id and were numbered"
         notes.append(triplets.counted(table["question_id"][again > 0], what))
     suffixes = [f"-{number + 1}" if number else "" for number in again]
     return table.assign(question_id=table["question_id"] + suffixes)

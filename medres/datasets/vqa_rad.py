@@ -119,7 +119,7 @@ def ask(records: pd.DataFrame, folder: Path, *, prompt: str, frames: bool) -> Fo
     excluded, notes = [], triplets.differences(records["split"], MEVF_COUNTS)
     is_frame = records["phrase_type"] == "frame"
     if is_frame.any() and not frames:
-        what = "questions are frame rephrasings, which `frames: true` keeps"
+        what = "frame rephrasings, which `frames: true` keeps"
         excluded.append(triplets.counted(records["question_id"][is_frame], what))
         records = records[~is_frame]
     found = triplets.ask(
