@@ -52,6 +52,7 @@ def test_a_half_fetched_split_raises(tmp_path: Path) -> None:
     "names",
     [
         ("0.1.0/test-00000-of-00001.arrow", "0.2.0/test-00000-of-00001.arrow"),
+        ("test-00000-of-00002.arrow", "test-00001-of-00003.arrow"),
         ("test-00000-of-00001.arrow", "test-00000-of-00002.arrow", "test-00001-of-00002.arrow"),
     ],
 )

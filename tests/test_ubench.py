@@ -140,6 +140,17 @@ def test_null_questions_and_empty_options_are_left_out_and_counted(
     ]
 
 
+def test_an_image_without_a_question_is_not_written(
+    large: bytes, other: bytes, tmp_path: Path
+) -> None:
+    rows = [_row("7", large), _row("8", other, questions={"stain": None})]
+    found = ubench.read(_write_arrow(tmp_path / "set", rows), tmp_path / "work")
+    assert [path.name for path in (tmp_path / "work/images").iterdir()] == [
+        Path(image).name for image in found.table["image"].unique()
+    ]
+    assert "questions that are null: 4 (" in "\n".join(found.excluded)
+
+
 @pytest.mark.parametrize("place", [None, -1, 3])
 def test_an_answer_outside_the_options_is_counted(
     large: bytes, place: int | None, tmp_path: Path
