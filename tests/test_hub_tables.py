@@ -42,7 +42,14 @@ def test_other_files_are_no_shards(tmp_path: Path) -> None:
     assert hub_tables.shards(tmp_path) == {}
 
 
-def test_a_half_fetched_split_raises(tmp_path: Path) -> None:
+def test_shards_lacking_at_the_end_are_told(tmp_path: Path) -> None:
+    train = [f"data/train-0000{number}-of-00003.parquet" for number in (0, 1)]
+    found = hub_tables.shards(_touch(tmp_path, *train, "data/test-00000-of-00001.parquet"))
+    assert len(found["train"]) == 2
+    assert hub_tables.lacking(found) == ["train: only the first 2 of 3 shards are here"]
+
+
+def test_a_split_with_a_gap_raises(tmp_path: Path) -> None:
     _touch(tmp_path, "data/test-00000-of-00003.parquet", "data/test-00002-of-00003.parquet")
     with pytest.raises(FileNotFoundError, match=r"lacks shards \[1\] .* of the 3 of its test"):
         hub_tables.shards(tmp_path)

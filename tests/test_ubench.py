@@ -118,6 +118,14 @@ def test_records_become_lettered_questions(large: bytes, other: bytes, tmp_path:
     assert "images: 2 found, the source is known to hold 17,315" in found.notes
 
 
+def test_a_set_fetched_in_part_says_so(large: bytes, other: bytes, tmp_path: Path) -> None:
+    folder = _write_arrow(tmp_path / "set", [_row("7", large)], [_row("8", other)])
+    (folder / "perception/0.1.0/ubench-test-00001-of-00002.arrow").unlink()
+    found = ubench.read(folder, tmp_path)
+    assert found.table["group"].unique().tolist() == ["acevedo_et_al_2020-7"]
+    assert "test: only the first 1 of 2 shards are here" in found.notes
+
+
 def test_medres_prompt_gives_the_texts_of_the_options(large: bytes, tmp_path: Path) -> None:
     folder = _write_arrow(tmp_path / "set", [_row("7", large)])
     stain = ubench.read(folder, tmp_path, prompt="medres").table.iloc[1]

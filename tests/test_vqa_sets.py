@@ -116,7 +116,9 @@ def test_embedded_images_are_written_as_the_bytes_they_are(tmp_path: Path) -> No
 
 
 def test_a_split_that_is_not_there_is_said(tmp_path: Path) -> None:
-    found = path_vqa.read(_hub(tmp_path), tmp_path)
+    (_hub(tmp_path) / "data/train-00001-of-00002-eb8844602202be60.parquet").unlink()
+    found = path_vqa.read(tmp_path, tmp_path)
+    assert "train: only the first 1 of 2 shards are here" in found.notes
     assert "validation questions: 0 found, the source is known to hold 6,259" in found.notes
 
 

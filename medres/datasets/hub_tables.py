@@ -47,8 +47,10 @@ class Embedded:
 def shards(folder: Path) -> dict[str, list[Path]]:
     """Return the shards of each split below a folder, in their order; empty if there is none.
 
+    Shards lacking at the end are allowed, for a fetch may be limited; see `lacking`.
+
     Raises:
-        FileNotFoundError: If a split lacks one of the shards that its names count.
+        FileNotFoundError: If a split lacks a shard before its last one.
         ValueError: If a split is there twice, in two folders or two versions.
     """
     found: dict[str, list[tuple[int, int, Path]]] = defaultdict(list)
@@ -64,15 +66,25 @@ def shards(folder: Path) -> dict[str, list[Path]]:
                 f"{folder} holds the {split} split twice, as "
                 f"{[str(path.relative_to(folder)) for _, _, path in found[split]]}; keep one"
             )
-        if totals and numbers != list(range(*totals)):
-            missing = sorted(set(range(*totals)) - set(numbers))
+        if numbers != list(range(len(numbers))):
+            missing = sorted(set(range(max(numbers))) - set(numbers))
             raise FileNotFoundError(
                 f"{folder} lacks shards {missing} (counted from 0) of the {max(totals)} of its "
-                f"{split} split; it was fetched in part: fetch it again"
+                f"{split} split; fetch it again"
             )
         if numbers:
             result[split] = [path for _, _, path in sorted(found[split])]
     return result
+
+
+def lacking(found: dict[str, list[Path]]) -> list[str]:
+    """Return a sentence for each split that lacks the last of the shards its names count."""
+    sentences = []
+    for split, paths in found.items():
+        match = _SHARD.fullmatch(paths[-1].name)
+        if match and len(paths) < (total := int(match[3])):
+            sentences.append(f"{split}: only the first {len(paths)} of {total} shards are here")
+    return sentences
 
 
 def unknown_layout(folder: Path, name: str, looked_for: Sequence[str]) -> FileNotFoundError:

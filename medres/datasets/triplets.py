@@ -3,6 +3,7 @@
 import json
 import numbers
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,8 @@ def read_hub(
         stated: Questions of each split as the source is known to hold them.
     """
     records = []
-    for split, paths in hub_tables.shards(folder).items():
+    shards = hub_tables.shards(folder)
+    for split, paths in shards.items():
         row = 0
         for path in paths:
             for cells in hub_tables.rows(path, ["image", "question", "answer"]):
@@ -176,7 +178,8 @@ def read_hub(
     if not records:
         return None
     table = pd.DataFrame(records)
-    return ask(table, dataset=dataset, prompt=prompt, image_folder=workspace, stated=stated)
+    found = ask(table, dataset=dataset, prompt=prompt, image_folder=workspace, stated=stated)
+    return replace(found, notes=hub_tables.lacking(shards) + found.notes)
 
 
 def read_json(path: Path, fields: Sequence[str]) -> list[dict[str, Any]]:

@@ -82,8 +82,8 @@ def read(
     """
     if prompt not in triplets.PROMPTS:
         raise ValueError(f"prompt is {prompt!r}; ubench has {', '.join(triplets.PROMPTS)}")
-    paths = hub_tables.shards(folder).get("test", [])
-    if not paths:
+    shards = hub_tables.shards(folder)
+    if "test" not in shards:
         looked_for = ["perception/0.1.0/ubench-test-*.arrow", "data/test-*.parquet"]
         raise hub_tables.unknown_layout(folder, SOURCE.name, looked_for)
     told: dict[str, list[str]] = defaultdict(list)
@@ -91,7 +91,7 @@ def read(
     asked: list[dict[str, Any]] = []
     groups: dict[str, dict[str, str]] = {}
     n_images = 0
-    for path in paths:
+    for path in shards["test"]:
         for cells in hub_tables.rows(path, HUB_COLUMNS):
             n_images += 1
             name = f"{cells['dataset'] or 'unnamed'}-{cells['image_id']}"
@@ -123,7 +123,8 @@ def read(
         asked,
         columns=["question_id", "image", "question", "reference", "options", "modality", "group"],
     ).assign(dataset=SOURCE.name, split="test")
-    notes = [triplets.counted(names, what) for what, names in told.items()]
+    notes = hub_tables.lacking(shards)
+    notes += [triplets.counted(names, what) for what, names in told.items()]
     if n_images != N_IMAGES:
         notes.append(f"images: {n_images:,} found, the source is known to hold {N_IMAGES:,}")
     return Found(
