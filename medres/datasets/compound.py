@@ -19,8 +19,6 @@ lines with bare carriage returns.
 
 import io
 import random
-import shutil
-import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -81,30 +79,31 @@ QUESTIONS = {
     "compound": "Which compound were these cells treated with?",
 }
 DRAW_SEED = 42
-MAX_TIFF_BYTES = 8_000_000
-"""A field of one channel has 2.6 MB; a larger entry of an archive is refused."""
 
 
 class Downloader(Protocol):
-    """What fetches one file and checks it."""
+    """What brings files into the data set's folder, whole or not at all."""
 
     def get(self, url: str, path: str, *, sha256: str = "", size_bytes: int = 0) -> Path:
-        """Return the local file; `path` is relative to the data set's folder."""
+        """Return the local file; `path` is relative to the folder."""
+
+    def get_archive(
+        self, url: str, path: str, *, sha256: str = "", size_bytes: int = 0
+    ) -> list[Path]:
+        """Return the files of a ZIP, safely unpacked beside it; the ZIP is removed."""
 
 
 def fetch(downloader: Downloader, folder: Path, *, limit: int) -> None:
     """Fetch both tables, then the plates, each unpacked and its ZIP removed.
 
-    Only files that the image table names are taken out of a ZIP, by their bare names; a plate
-    whose files are all there is not fetched again.
-
     Args:
-        downloader: Fetches one file.
+        downloader: Brings files into the folder.
         folder: Where the tables and one folder a plate go.
         limit: Number of plates, in the order of their names; zero means all 55.
 
     Raises:
-        ValueError: If a ZIP is damaged, lacks a file or holds one of absurd size.
+        OSError: If the line stays bad or the disk has no room.
+        ValueError: If a ZIP is damaged or lacks a file that the image table names.
     """
     for name in (IMAGE_TABLE, MOA_TABLE):
         downloader.get(BASE + name, name)
@@ -112,42 +111,14 @@ def fetch(downloader: Downloader, folder: Path, *, limit: int) -> None:
     for plate in sorted(fields["plate"].unique())[: limit or None]:
         rows = fields[fields["plate"] == plate]
         wanted = {name for channel in CHANNELS for name in rows[channel]}
-        if all((folder / plate / name).is_file() for name in wanted):
-            continue
-        name = f"BBBC021_v1_images_{plate}.zip"
-        archive = downloader.get(BASE + name, name)
-        _unpack(archive, folder / plate, wanted)
-        archive.unlink()
-
-
-def _unpack(archive: Path, place: Path, wanted: set[str]) -> None:
-    place.mkdir(exist_ok=True)
-    found: set[str] = set()
-    try:
-        with zipfile.ZipFile(archive) as entries:
-            for entry in entries.infolist():
-                name = PurePosixPath(entry.filename).name
-                if name not in wanted:
-                    continue
-                if entry.file_size > MAX_TIFF_BYTES:
-                    raise ValueError(
-                        f"{archive}: {entry.filename} would unpack to {entry.file_size:,} bytes, "
-                        f"a field has 2.6 MB; delete the ZIP and fetch it again"
-                    )
-                part = place / f"{name}.part"
-                with entries.open(entry) as packed, part.open("wb") as file:
-                    shutil.copyfileobj(packed, file)
-                part.replace(place / name)
-                found.add(name)
-    except zipfile.BadZipFile as error:
-        raise ValueError(
-            f"{archive}: not a whole ZIP ({error}); delete it and fetch it again"
-        ) from error
-    if found != wanted:
-        raise ValueError(
-            f"{archive} lacks {len(wanted - found)} of the {len(wanted)} files that {IMAGE_TABLE} "
-            f"names, first {min(wanted - found)}; delete it and fetch it again"
-        )
+        archive = f"BBBC021_v1_images_{plate}.zip"
+        came = downloader.get_archive(BASE + archive, archive)
+        absent = sorted(wanted - {path.name for path in came if path.parent.name == plate})
+        if absent:
+            raise ValueError(
+                f"{BASE}{archive} lacks {len(absent)} of the {len(wanted)} files that "
+                f"{IMAGE_TABLE} names, first {plate}/{absent[0]}; the source has changed"
+            )
 
 
 def read(
