@@ -20,12 +20,15 @@ lines with bare carriage returns.
 import io
 import random
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from medres import questions
 from medres.datasets.source import Found, Source
+
+if TYPE_CHECKING:
+    from medres.datasets.fetch import Downloader
 
 BASE = "https://data.broadinstitute.org/bbbc/BBBC021/"
 IMAGE_TABLE = "BBBC021_v1_image.csv"
@@ -81,19 +84,7 @@ QUESTIONS = {
 DRAW_SEED = 42
 
 
-class Downloader(Protocol):
-    """What brings files into the data set's folder, whole or not at all."""
-
-    def get(self, url: str, path: str, *, sha256: str = "", size_bytes: int = 0) -> Path:
-        """Return the local file; `path` is relative to the folder."""
-
-    def get_archive(
-        self, url: str, path: str, *, sha256: str = "", size_bytes: int = 0
-    ) -> list[Path]:
-        """Return the files of a ZIP, safely unpacked beside it; the ZIP is removed."""
-
-
-def fetch(downloader: Downloader, folder: Path, *, limit: int) -> None:
+def fetch(downloader: "Downloader", folder: Path, *, limit: int) -> None:
     """Fetch both tables, then the plates, each unpacked and its ZIP removed.
 
     Args:

@@ -18,12 +18,15 @@ right in 38.7 % of the closed test questions; survival and vital status are not 
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from medres import questions
 from medres.datasets.source import File, Found, Source
+
+if TYPE_CHECKING:
+    from medres.datasets.fetch import Downloader
 
 REVISION = "8f708ae"
 FILES = {
@@ -63,6 +66,32 @@ OPTIONS: dict[str, Any] = {
     "missing": "error",  # error, or exclude questions whose slide was not fetched
 }
 N_RECORDS = {"train": 7139, "validation": 798, "test": 735}
+
+
+SLIDES_TABLE = "slides.csv"
+"""What fetch says of the slides it reduced."""
+
+
+def fetch(
+    downloader: "Downloader", folder: Path, *, limit: int, max_pixels: int = 12_000_000
+) -> None:
+    """Fetch the files of the questions, then the slides, each reduced on arrival.
+
+    Args:
+        downloader: Brings files into the folder.
+        folder: Where they go.
+        limit: Number of cases, those of test first; zero means all.
+        max_pixels: What a slide is reduced to, width x height.
+
+    Raises:
+        OSError: If the line stays bad or the disk has no room.
+        ValueError: If what came is not what it should be.
+    """
+    from medres.datasets import gdc  # Only a fetch needs it.
+
+    for file in SOURCE.files:
+        downloader.get(file.url, file.path)
+    gdc.fetch_slides(downloader, folder, cases(folder)[: limit or None], max_pixels=max_pixels)
 
 
 def cases(folder: Path) -> list[str]:
@@ -172,13 +201,9 @@ def read(
         )
     table = table.assign(reference=reference)
     leave_out(reference.isna(), "have an answer that is none of the options")
-    slides, several = _slides(folder, set(table["case"]))
+    slides, slide_notes = _slides(folder, set(table["case"]))
     table = table.assign(image=table["case"].map(slides).astype("str"))
-    if several:
-        notes.append(
-            f"{len(several)} cases have several diagnostic slides, of which DX1 (else the first "
-            f"by name) is shown, first {several[0]}"
-        )
+    notes += slide_notes
     lost = table["image"].isna()
     if lost.any() and (missing == "error" or lost.all()):
         raise FileNotFoundError(
@@ -277,18 +302,32 @@ def _trained_cases(folder: Path) -> set[str] | None:
 
 
 def _slides(folder: Path, wanted: set[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the image of each case that has one, and the cases with several raw slides."""
+    """Return the image of each case that has one, and what the choice of slides leaves out."""
     raw: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*DX*.svs"), key=lambda path: path.name):
         raw.setdefault(path.name[:12], []).append(path)
-    slides, several = {}, []
+    table = folder / SLIDES_TABLE
+    rows = pd.read_csv(table, dtype=str).to_dict("records") if table.is_file() else []
+    reduced = {str(row["case"]): row for row in rows}
+    slides, several, budgets = {}, [], set()
     for case in sorted(wanted):
-        reduced = folder / "slides" / f"{case}.png"
-        if reduced.is_file():
-            slides[case] = reduced.relative_to(folder).as_posix()
+        image = folder / "slides" / f"{case}.png"
+        if image.is_file():
+            slides[case] = image.relative_to(folder).as_posix()
+            n_slides = int(reduced.get(case, {}).get("n_slides", 1))
+            budgets.add(reduced.get(case, {}).get("max_pixels", ""))
         elif case in raw:
             first = [path for path in raw[case] if "-DX1." in path.name]
             slides[case] = (first or raw[case])[0].relative_to(folder).as_posix()
-            if len(raw[case]) > 1:
-                several.append(case)
-    return slides, several
+            n_slides = len(raw[case])
+        else:
+            continue
+        if n_slides > 1:
+            several.append(case)
+    notes = [f"slides were reduced on arrival to {each} pixels" for each in sorted(budgets - {""})]
+    if several:
+        notes.append(
+            f"{len(several)} cases have several diagnostic slides, of which DX1 (else the first "
+            f"by name) is shown, first {several[0]}"
+        )
+    return slides, notes
