@@ -18,10 +18,11 @@ import pytest
 class FaultyServer(ThreadingHTTPServer):
     """Serves `files` at /HOST/PATH; `faults` are used up one a GET, the `always` ones never.
 
-    Faults: cut:N, stall:N and reset:N break off after N bytes; corrupt alters the last byte;
+    Faults: cut:N, stall:N and reset:N break off after N bytes; corrupt alters a byte;
     status:CODE; redirect:URL; short and long lie about the length; chunked, chunked-cut, open
-    (no length, closed at the end), empty, packed; slow; no-range, no-mark, weak-mark, blind
-    (goes on with a range of whatever the file is now), shifted (a range that begins elsewhere).
+    (no length, closed at the end), empty, packed; slow; no-range, no-mark, weak-mark; no-if-range
+    goes on with a range of whatever the file is now, blind so too without saying which version
+    it is; shifted gives a range that begins elsewhere.
     """
 
     daemon_threads = True
@@ -124,7 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._status(416)
         body = content[start:]
         if kind == "corrupt":
-            body = body[:-1] + bytes([body[-1] ^ 1])
+            place = len(body) // 3
+            body = body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
         self.send_response(206 if start else 200)
         if start:
             shown = start + 1 if kind == "shifted" else start
@@ -149,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         asked = self.headers.get("Range", "")
         if not asked or kind == "no-range":
             return 0
-        if kind != "blind" and self.headers.get("If-Range", mark) != mark:
+        if kind not in ("blind", "no-if-range") and self.headers.get("If-Range", mark) != mark:
             return 0
         return int(asked.removeprefix("bytes=").rstrip("-"))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from medres.datasets import REAL, fetch
+from medres.datasets import REAL, fetch, ledger
 from medres.datasets.progress import readable
 from medres.datasets.source import Source
 
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     try:
         if asked.command == "list":
-            print("\n".join(_row(module.SOURCE) for module in REAL.values()))
+            print("\n".join(_row(name, module.SOURCE) for name, module in REAL.items()))
         elif asked.command == "describe":
             print(_description(_module(asked.name).SOURCE))
         else:
@@ -55,17 +55,20 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _key(name: str) -> str:
+    return name.replace("-", "_")
+
+
 def _module(name: str) -> ModuleType:
-    key = name.replace("-", "_")
-    if key not in REAL:
+    if _key(name) not in REAL:
         raise ValueError(f"unknown data set {name!r}; known ones are {', '.join(REAL)}")
-    return REAL[key]
+    return REAL[_key(name)]
 
 
-def _row(source: Source) -> str:
-    kind = "in the paper" if source.paper_image_px or source.paper_n_test else "beside the paper"
-    size = readable(source.size_bytes)
-    return f"{source.name:<12} {size:>9}  {kind:<16}  {source.licence}  {source.title}"
+def _row(name: str, source: Source) -> str:
+    kind = "in the paper" if source.paper_image_px or source.paper_n_test else "not in the paper"
+    licence = textwrap.shorten(source.licence, 40, placeholder=" ...")
+    return f"{name:<12} {readable(source.size_bytes):>9}  {kind:<16}  {licence:<40}  {source.title}"
 
 
 def _description(source: Source) -> str:
@@ -116,7 +119,8 @@ def _fetch(asked: argparse.Namespace) -> None:
     folder: Path = asked.to.expanduser().resolve()
     print(_wrapped("licence   ", source.licence))
     print(_wrapped("cite      ", source.citation))
-    print(f"to        {folder}, {readable(_free_bytes(folder))} free", flush=True)
+    room = f"{readable(_free_bytes(folder))} free, all of it takes {readable(source.size_bytes)}"
+    print(f"to        {folder}, {room}", flush=True)
     options: dict[str, Any] = {"max_pixels": asked.max_pixels} if asked.max_pixels else {}
     kept = fetch.fetch_set(
         module,
@@ -129,7 +133,9 @@ def _fetch(asked: argparse.Namespace) -> None:
     total = sum(entry["size_bytes"] for entry in kept.files.values())
     at = f" at {kept.revision}" if kept.revision else ""
     print(f"whole     {len(kept.files):,} files, {readable(total)}{at}")
-    print(f"use it    in params/STUDY/study.yaml: `{source.name}: {{folder: {folder}}}`")
+    if kept.notes:
+        print(f"lacking   {len(kept.notes)} things, named in {folder / ledger.DONE}")
+    print(f"use it    in params/STUDY/study.yaml: `{_key(asked.name)}: {{folder: {folder}}}`")
 
 
 def _free_bytes(folder: Path) -> int:

@@ -4,8 +4,8 @@ import inspect
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
@@ -208,44 +208,59 @@ def fetch_set(
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         downloader = Downloader(folder, mirror=mirror, patience=patience)
-        kept = downloader.kept
-        _require_same(kept, source)
-        if kept.is_done:
-            is_same = kept.version == source.version and revision in ("", kept.revision)
-            is_enough = kept.limit == 0 or 0 < limit <= kept.limit
-            if is_same and is_enough and not kept.damaged():
-                return kept
-            limit = 0 if 0 in (limit, kept.limit) else max(limit, kept.limit)
-        header = {
-            "name": source.name,
-            "version": source.version,
-            "licence": source.licence,
-            "citation": source.citation,
-            "limit": limit,
-        }
-        if not kept.is_done:  # A whole set stays whole until the source has answered.
-            kept.begin(**header, revision=kept.revision)
-        commit, files = "", list[File]()
-        if own is None:
-            asked = revision or kept.revision
-            commit, files = plan.wanted(downloader.client, source, asked, limit)
-        if kept.revision and commit != kept.revision:
-            raise ValueError(
-                f"{folder} holds {source.name} at {kept.revision}, {revision} is {commit}; fetch "
-                "it into another folder"
-            )
-        _require_room_for_all(downloader, source, files, limit)
-        kept.begin(**header, revision=commit)
-        if own is not None:
-            own(downloader, folder, limit=limit, **options)
-            _record_rest(downloader, source)
-        for file in files:
-            downloader.get_file(file)
-        for path in kept.damaged():  # Of an earlier, larger fetch, and gone since.
-            del kept.files[path]
-        kept.finish()
-    downloader.progress.close()
-    return kept
+        with closing(downloader.progress):
+            _fetch(downloader, source, own, limit=limit, revision=revision, options=options)
+    return downloader.kept
+
+
+def _fetch(
+    downloader: Downloader,
+    source: Source,
+    own: Callable[..., object] | None,
+    *,
+    limit: int,
+    revision: str,
+    options: dict[str, Any],
+) -> None:
+    """Bring what is missing, between the mark that the folder is not whole and the record."""
+    kept, folder = downloader.kept, downloader.folder
+    if kept.name not in ("", source.name):
+        raise ValueError(f"{folder} holds {kept.name}; fetch {source.name} into another folder")
+    if kept.is_done:
+        is_same = kept.version == source.version and revision in ("", kept.revision)
+        is_enough = kept.limit == 0 or 0 < limit <= kept.limit
+        if is_same and is_enough and options in ({}, kept.options) and not kept.damaged():
+            return
+        limit = 0 if 0 in (limit, kept.limit) else max(limit, kept.limit)
+    header = {
+        "name": source.name,
+        "version": source.version,
+        "licence": source.licence,
+        "citation": source.citation,
+        "limit": limit,
+        "options": options or kept.options,
+    }
+    if not kept.is_done:  # A whole set stays whole until the source has answered.
+        kept.begin(**header, revision=kept.revision)
+    commit, files = "", list[File]()
+    if own is None:
+        asked = revision or kept.revision
+        commit, files = plan.wanted(downloader.client, source, asked, limit)
+    if kept.revision and commit != kept.revision:
+        raise ValueError(
+            f"{folder} holds {source.name} at {kept.revision}, {revision} is {commit}; fetch it "
+            "into another folder"
+        )
+    _require_room_for_all(downloader, source, files, limit)
+    kept.begin(**header, revision=commit)
+    if own is not None:
+        own(downloader, folder, limit=limit, **(options or kept.options))
+        _record_rest(downloader, source)
+    for file in files:
+        downloader.get_file(file)
+    for path in kept.damaged():  # Of an earlier, larger fetch, and gone since.
+        del kept.files[path]
+    kept.finish()
 
 
 def inside(folder: Path, path: str) -> Path:
@@ -269,21 +284,15 @@ def _alone(folder: Path) -> Iterator[None]:
         raise OSError(f"{folder}: another fetch is at work in this folder") from error
 
 
-def _require_options(source: Source, own: Any, revision: str, options: dict[str, Any]) -> None:
+def _require_options(
+    source: Source, own: Callable[..., object] | None, revision: str, options: dict[str, Any]
+) -> None:
     taken = set(inspect.signature(own).parameters) if own else set()
     if unknown := sorted(set(options) - taken):
         raise ValueError(f"fetching {source.name} takes no {', '.join(unknown)}")
     if revision and not source.hub_repo:
         raise ValueError(
             f"{source.name} has no revisions to choose from; its version is {source.version}"
-        )
-
-
-def _require_same(kept: ledger.Ledger, source: Source) -> None:
-    """Refuse to mix two data sets in one folder."""
-    if kept.name not in ("", source.name):
-        raise ValueError(
-            f"{kept.folder} holds {kept.name}; fetch {source.name} into another folder"
         )
 
 

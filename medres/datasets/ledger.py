@@ -27,7 +27,7 @@ class Ledger:
 
     folder: Path
     header: dict[str, Any] = field(default_factory=dict)
-    """name, version, revision, licence, limit; at the end also when."""
+    """name, version, revision, licence, citation, limit, options; at the end also when."""
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By path below the folder: url, sha256 and size_bytes; archive for what came in one."""
     archives: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -64,6 +64,11 @@ class Ledger:
     def limit(self) -> int:
         """How much was asked for; zero means all."""
         return int(self.header.get("limit", 0))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What else the fetch was asked, such as max_pixels."""
+        return dict(self.header.get("options", {}))
 
     def has(self, path: str) -> bool:
         """Return whether a recorded file is there in its recorded size."""
@@ -128,6 +133,8 @@ def read(folder: Path) -> Ledger:
     kept = Ledger(folder)
     if (folder / DONE).is_file():
         record = runs.read_json(folder / DONE)
+        if missing := {"name", "when", "files", "archives", "notes"} - set(record):
+            raise ValueError(f"{folder / DONE} is no record of a fetch: it lacks {min(missing)}")
         entries = [*record.pop("files"), *record.pop("archives")]
         kept.notes = record.pop("notes")
         kept.header = record

@@ -104,4 +104,6 @@ def require_whole(folder: Path, name: str) -> str:
         )
     limit = f", limited to {kept.limit}" if kept.limit else ""
     at = f" at {kept.revision}" if kept.revision else ""
-    return f"{name} {kept.version}{at} fetched whole on {kept.header['when'][:10]}{limit}"
+    lacking = f", without {len(kept.notes)} things that the source lacks" if kept.notes else ""
+    when = kept.header["when"][:10]
+    return f"{name} {kept.version}{at} fetched whole on {when}{limit}{lacking}"
