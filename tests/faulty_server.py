@@ -22,7 +22,7 @@ class FaultyServer(ThreadingHTTPServer):
     status:CODE; redirect:URL; short and long lie about the length; chunked, chunked-cut, open
     (no length, closed at the end), empty, packed; slow; no-range, no-mark, weak-mark; no-if-range
     goes on with a range of whatever the file is now, blind so too without saying which version
-    it is; shifted gives a range that begins elsewhere.
+    it is; shifted gives a range that begins a byte later.
     """
 
     daemon_threads = True
@@ -129,8 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
         self.send_response(206 if start else 200)
         if start:
-            shown = start + 1 if kind == "shifted" else start
-            span = f"bytes {shown}-{len(content) - 1}/{len(content)}"
+            span = f"bytes {start}-{len(content) - 1}/{len(content)}"
             self.send_header("Content-Range", span)
         if kind not in ("no-mark", "blind"):
             self.send_header("ETag", f"W/{mark}" if kind == "weak-mark" else mark)
@@ -153,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
             return 0
         if kind not in ("blind", "no-if-range") and self.headers.get("If-Range", mark) != mark:
             return 0
-        return int(asked.removeprefix("bytes=").rstrip("-"))
+        return int(asked.removeprefix("bytes=").rstrip("-")) + (kind == "shifted")
 
     def _send(self, path: str, body: bytes, kind: str, n_bytes: int) -> None:
         if kind == "chunked-cut":

@@ -218,6 +218,16 @@ def test_pieces_of_two_versions_are_found_by_the_hash_and_got_anew(
     assert [headers.get("Range") for headers in web.gets("images.bin")] == ["bytes=1000-", None]
 
 
+def test_pieces_without_mark_or_hash_are_not_joined(
+    web: FaultyServer, downloader: fetch.Downloader
+) -> None:
+    part = downloader.folder / "images.bin.part"
+    part.write_bytes(b"x" * 1000)
+    said = {"url": URL, "mark": "", "total": len(CONTENT)}
+    part.with_name("images.bin.part.json").write_text(json.dumps(said))
+    assert downloader.get(URL, "images.bin").read_bytes() == CONTENT
+
+
 def test_bytes_of_unknown_origin_are_not_gone_on_from(
     web: FaultyServer, downloader: fetch.Downloader
 ) -> None:
@@ -468,6 +478,18 @@ def test_a_larger_limit_extends_and_a_smaller_one_changes_nothing(
     assert (kept.limit, len(kept.files)) == (2, 3)
     kept = fetch.fetch_set(plates, tmp_path, mirror=web.mirror, patience=QUICK)
     assert (kept.limit, len(kept.files)) == (0, 4)
+
+
+def test_less_than_was_begun_may_be_wanted_after_all(
+    web: FaultyServer, plates: types.ModuleType, tmp_path: Path
+) -> None:
+    web.faults[path_of(web, "https://data.example.org/3.zip")] = ["status:404"]
+    with pytest.raises(FileNotFoundError):
+        fetch.fetch_set(plates, tmp_path, mirror=web.mirror, patience=QUICK)
+    (tmp_path / "p2" / "a.tif").unlink()
+    kept = fetch.fetch_set(plates, tmp_path, limit=1, mirror=web.mirror, patience=QUICK)
+    assert sorted(kept.files) == ["p1/a.tif", "table.csv"]
+    assert source.require_whole(tmp_path, "drawn").endswith("limited to 1")
 
 
 def test_a_whole_set_stays_whole_when_the_source_does_not_answer(
