@@ -294,3 +294,46 @@ def test_a_folder_without_the_files_says_how_to_fetch_them(tmp_path: Path) -> No
 def test_wrong_options_are_refused(folder: Path, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _read(folder, **options)
+
+
+def test_what_a_fetch_says_of_its_slides_is_noted(folder: Path) -> None:
+    rows = ["case,slide,max_pixels,n_slides"]
+    rows += [f"{case},{case}-01Z-00-DX1.AB.svs,12000000,{1 + (case == ALL[1])}" for case in ALL]
+    (folder / "slides.csv").write_text("\n".join(rows))
+    _, found = _read(folder)
+    assert _noted(found, "slides were reduced on arrival to 12000000 pixels")
+    several = next(note for note in found.notes if "several diagnostic slides" in note)
+    assert several.startswith("1 cases have")
+    assert several.endswith(f"first {ALL[1]}")
+
+
+@pytest.mark.parametrize(("limit", "n_cases"), [(0, 5), (2, 2)])
+def test_a_fetch_gets_the_files_and_then_the_slides_of_so_many_cases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, n_cases: int
+) -> None:
+    gdc = pytest.importorskip("medres.datasets.gdc")
+    asked: list[object] = []
+    monkeypatch.setattr(gdc, "fetch_slides", lambda *args, **named: asked.append((args, named)))
+
+    class Served:
+        def __init__(self) -> None:
+            self.urls: list[str] = []
+
+        def get(self, url: str, path: str) -> Path:
+            self.urls.append(url)
+            target = tmp_path / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            split = path.rpartition("_")[2].removesuffix(".json")
+            target.write_text(json.dumps(RECORDS[split]) if split in RECORDS else "index,train\n")
+            return target
+
+    served = Served()
+    wsi.fetch(served, tmp_path, limit=limit, max_pixels=1_000)
+    assert [url.rpartition("/")[2] for url in served.urls] == [
+        *wsi.FILES.values(),
+        "splits_0.csv",
+    ]
+    assert served.urls[0].startswith("https://github.com/cpystan/WSI-VQA/raw/8f708ae/dataset/")
+    (((downloader, folder, cases), named),) = asked
+    assert (downloader, folder, named) == (served, tmp_path, {"max_pixels": 1_000})
+    assert cases == wsi.cases(tmp_path)[:n_cases]
