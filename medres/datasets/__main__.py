@@ -67,7 +67,7 @@ def _module(name: str) -> ModuleType:
 
 def _row(name: str, source: Source) -> str:
     kind = "in the paper" if source.paper_image_px or source.paper_n_test else "not in the paper"
-    licence = textwrap.shorten(source.licence, 40, placeholder=" ...")
+    licence = textwrap.shorten(source.licence, 40, placeholder=" ...", break_on_hyphens=False)
     return f"{name:<12} {readable(source.size_bytes):>9}  {kind:<16}  {licence:<40}  {source.title}"
 
 
