@@ -1,10 +1,12 @@
 """Question tables of data sets: prepared once, stored, fingerprinted, then only read."""
 
+import importlib.util
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -14,6 +16,12 @@ from medres import images, questions, runs
 from medres.datasets import own, phantoms
 
 PHANTOM_DEFAULTS = {"n_train_images": 1600, "n_test_images": 400, "data_seed": 0}
+REAL: dict[str, ModuleType] = {
+    name: importlib.import_module(f"medres.datasets.{name}")
+    for name in ("subcellular compound cervical wsi vqa_rad path_vqa slake ubench".split())
+    if importlib.util.find_spec(f"medres.datasets.{name}")
+}
+"""Data sets that others made, each a module that says what it is and reads it."""
 
 
 @dataclass(frozen=True)

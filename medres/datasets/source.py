@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from medres.datasets import ledger
+
 
 @dataclass(frozen=True)
 class File:
@@ -42,7 +44,10 @@ class Source:
     hub_repo: str = ""
     """Data set repository on the Hugging Face hub, where it is fetched from there."""
     hub_patterns: tuple[str, ...] = ()
-    """Files of that repository that are wanted, as shell patterns."""
+    """Files of that repository that are wanted, as shell patterns; a zip is unpacked."""
+    hub_revision: str = "main"
+    """Commit that is fetched; main where none was checked: then what main is at the first fetch
+    is recorded, and later fetches into the same folder keep to it."""
     paper_image_px: str = ""
     """Size of the images as the paper states it, e.g. 2048 x 2048."""
     paper_n_test: int = 0
@@ -61,3 +66,44 @@ class Found:
     """Rows left out, one sentence each with its count and reason."""
     notes: list[str] = field(default_factory=list)
     """What differs from what the source is known to hold, one sentence each."""
+
+
+def require_whole(folder: Path, name: str) -> str:
+    """Return what is known of a data set's folder, in one sentence.
+
+    Sizes are compared with what the fetch recorded; bytes are not read again. A folder without
+    a record is a copy of the user's own: it passes, and the sentence says that nothing vouches
+    for it.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If a fetch was begun and not finished, the folder holds another data set, or
+            a fetched file is gone or has another size; with the command that mends it.
+    """
+    remedy = f"`python -m medres.datasets fetch {name} --to {folder}`"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; {remedy} fetches the data set")
+    kept = ledger.read(folder)
+    if kept.is_begun:
+        limit = f" --limit {kept.limit}" if kept.limit else ""
+        raise ValueError(
+            f"{folder}: a fetch of {kept.name or name} was begun and not finished; finish it with "
+            f"{remedy[:-1]}{limit}`"
+        )
+    if not kept.is_done:
+        return f"{folder} has no record of a fetch: nothing says whether this copy is whole"
+    if kept.name.replace("-", "_") != name.replace("-", "_"):
+        raise ValueError(
+            f"{folder} holds {kept.name}, not {name}; fetch {name} into another folder"
+        )
+    wrong = kept.damaged()
+    if wrong:
+        raise ValueError(
+            f"{folder}: {len(wrong)} of {len(kept.files)} fetched files are gone or have another "
+            f"size, first {wrong[0]}; {remedy} gets them again"
+        )
+    limit = f", limited to {kept.limit}" if kept.limit else ""
+    at = f" at {kept.revision}" if kept.revision else ""
+    lacking = f", without {len(kept.notes)} things that the source lacks" if kept.notes else ""
+    when = kept.header["when"][:10]
+    return f"{name} {kept.version}{at} fetched whole on {when}{limit}{lacking}"

@@ -1,0 +1,147 @@
+"""`python -m medres.datasets list | describe NAME | fetch NAME --to DIR`."""
+
+import argparse
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from medres.datasets import REAL, fetch, ledger
+from medres.datasets.progress import readable
+from medres.datasets.source import Source
+
+
+def main(arguments: list[str]) -> int:
+    """List the data sets, describe one, or fetch one from its source."""
+    parser = argparse.ArgumentParser(prog="python -m medres.datasets", description=main.__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="one line for each data set")
+    describe = commands.add_parser("describe", help="all that is known of one, its defects too")
+    describe.add_argument("name")
+    getting = commands.add_parser(
+        "fetch", help="get one into a folder; the same command goes on after an interruption"
+    )
+    getting.add_argument("name")
+    getting.add_argument("--to", required=True, type=Path, metavar="DIR")
+    getting.add_argument(
+        "--limit",
+        type=int,
+        default=0,
+        help="at most so many archives, cases or images, for a look; zero means all",
+    )
+    getting.add_argument("--revision", default="", help="commit of the hub, instead of the pinned")
+    getting.add_argument(
+        "--mirror", default="", metavar="URL", help="asks URL/HOST/PATH for https://HOST/PATH"
+    )
+    getting.add_argument(
+        "--max-pixels", type=int, default=0, help="size that whole slides are reduced to"
+    )
+    asked = parser.parse_args(arguments)
+    try:
+        if asked.command == "list":
+            print("\n".join(_row(name, module.SOURCE) for name, module in REAL.items()))
+        elif asked.command == "describe":
+            print(_description(_module(asked.name).SOURCE))
+        else:
+            _fetch(asked)
+    except (ValueError, OSError) as error:
+        print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nmedres: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _key(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _module(name: str) -> ModuleType:
+    if _key(name) not in REAL:
+        raise ValueError(f"unknown data set {name!r}; known ones are {', '.join(REAL)}")
+    return REAL[_key(name)]
+
+
+def _row(name: str, source: Source) -> str:
+    kind = "in the paper" if source.paper_image_px or source.paper_n_test else "not in the paper"
+    licence = textwrap.shorten(source.licence, 40, placeholder=" ...", break_on_hyphens=False)
+    return f"{name:<12} {readable(source.size_bytes):>9}  {kind:<16}  {licence:<40}  {source.title}"
+
+
+def _description(source: Source) -> str:
+    facts = {
+        "citation": source.citation,
+        "home": source.home,
+        "licence": source.licence,
+        "version": source.version,
+        "on disk": f"about {readable(source.size_bytes)}",
+        "never split": source.group,
+        "paper": _paper(source),
+        "hub": f"{source.hub_repo} ({', '.join(source.hub_patterns)}) at {source.hub_revision}"
+        if source.hub_repo
+        else "",
+        "files": f"{len(source.files)}, first {source.files[0].url}" if source.files else "",
+    }
+    lines = [f"{source.name}: {source.title}", ""]
+    lines += [_wrapped(f"{name:<12}", text) for name, text in facts.items() if text]
+    lines += ["", "known defects"] + [_wrapped("  - ", text) for text in source.defects]
+    return "\n".join(lines)
+
+
+def _paper(source: Source) -> str:
+    said = [f"images of {source.paper_image_px}"] if source.paper_image_px else []
+    said += [f"{source.paper_n_test:,} test questions"] if source.paper_n_test else []
+    return ", ".join(said)
+
+
+def _wrapped(mark: str, text: str) -> str:
+    width = min(shutil.get_terminal_size((100, 24)).columns, 100)
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=mark,
+        subsequent_indent=" " * len(mark),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _fetch(asked: argparse.Namespace) -> None:
+    module = _module(asked.name)
+    source: Source = module.SOURCE
+    if asked.limit < 0 or asked.max_pixels < 0:
+        raise ValueError(
+            f"--limit is {asked.limit} and --max-pixels {asked.max_pixels}; neither is negative"
+        )
+    folder: Path = asked.to.expanduser().resolve()
+    print(_wrapped("licence   ", source.licence))
+    print(_wrapped("cite      ", source.citation))
+    room = f"{readable(_free_bytes(folder))} free, all of it takes {readable(source.size_bytes)}"
+    print(f"to        {folder}, {room}", flush=True)
+    options: dict[str, Any] = {"max_pixels": asked.max_pixels} if asked.max_pixels else {}
+    kept = fetch.fetch_set(
+        module,
+        folder,
+        limit=asked.limit,
+        revision=asked.revision,
+        mirror=asked.mirror,
+        **options,
+    )
+    total = sum(entry["size_bytes"] for entry in kept.files.values())
+    at = f" at {kept.revision}" if kept.revision else ""
+    print(f"whole     {len(kept.files):,} files, {readable(total)}{at}")
+    if kept.notes:
+        print(f"lacking   {len(kept.notes)} things, named in {folder / ledger.DONE}")
+    print(f"use it    in params/STUDY/study.yaml: `{_key(asked.name)}: {{folder: {folder}}}`")
+
+
+def _free_bytes(folder: Path) -> int:
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    return shutil.disk_usage(there).free
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,166 @@
+"""Cervical: liquid-based Pap smears in four classes of the Bethesda System.
+
+Source: Mendeley Data zddtpgzv63; Hussain et al. 2020, Data in Brief 30:105589. Version 4 of
+18 November 2019 is pinned by its number in the address; the source publishes no checksum.
+Licence: CC BY 4.0, to be confirmed on its page. Size: 0.4 to 1 GB, one ZIP. Group key: the
+image, as no file says which of the 460 patients it is from.
+
+The folder of an image is its label. Known defects: article and files disagree on which of
+LSIL and HSIL has 163 images; fields of one patient cannot be kept together; uBench holds a
+copy of the images, so never train on one and test on the other. The paper tests 193 images,
+a fifth of 963 rounded up; its draw and the text of its question are in no public file.
+"""
+
+import math
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medres import questions
+from medres.datasets.source import File, Found, Source
+
+SOURCE = Source(
+    name="cervical",
+    title="Liquid based cytology pap smear images for multi-class diagnosis of cervical cancer",
+    citation="Hussain et al. 2020, Data in Brief 30:105589, doi 10.17632/zddtpgzv63.4",
+    home="https://data.mendeley.com/datasets/zddtpgzv63/4",
+    licence="CC BY 4.0 (confirm on the page of the data)",
+    version="4 (18 November 2019)",
+    size_bytes=1_000_000_000,
+    group="image",
+    defects=(
+        "The article gives LSIL 163 and HSIL 113; a count of version 2's files gives LSIL 113 and "
+        "HSIL 163, NILM 612 instead of 613.",
+        "No file says which of the 460 patients an image is from, 2.1 images a patient on average.",
+        "uBench holds a copy of the images under other labels.",
+    ),
+    files=(
+        File(
+            url="https://data.mendeley.com/public-api/zip/zddtpgzv63/download/4",
+            path="zddtpgzv63-4.zip",
+            is_archive=True,
+        ),
+    ),
+    paper_image_px="2048 x 1536",
+    paper_n_test=193,
+)
+OPTIONS: dict[str, Any] = {
+    "prompt": "medres",  # the text of the paper's question is in no public file
+}
+CLASSES = {
+    "NILM": "Negative for intraepithelial malignancy",
+    "LSIL": "Low squamous intraepithelial lesion",
+    "HSIL": "High squamous intraepithelial lesion",
+    "SCC": "Squamous cell carcinoma",
+}
+"""Answer of each class: the names of the folders, whose hyphens and capitals vary."""
+ARTICLE = {"NILM": 613, "LSIL": 163, "HSIL": 113, "SCC": 74}
+VERSION_2 = {"NILM": 612, "LSIL": 113, "HSIL": 163, "SCC": 74}
+TEST_SHARE = 0.2
+DRAW_SEED = 42
+QUESTION = "Which class of the Bethesda System does this cervical smear show?"
+
+
+def read(folder: Path, workspace: Path, *, prompt: str = OPTIONS["prompt"]) -> Found:
+    """Return the images of the four class folders, wherever below `folder` these lie.
+
+    Args:
+        folder: The unpacked data.
+        workspace: Unused: nothing is converted.
+        prompt: medres; the paper's is unknown.
+
+    Raises:
+        FileNotFoundError: If a class has no folder.
+        ValueError: If the prompt is unknown, or a class has two files of one name.
+    """
+    if prompt != "medres":
+        raise ValueError(
+            f"prompt is {prompt!r}; use medres (the text that the paper asked about cervical "
+            "smears is in no public file)"
+        )
+    class_folders = _class_folders(folder)
+    rows: list[dict[str, Any]] = []
+    others: list[Path] = []
+    for label, paths in class_folders.items():
+        for path in sorted(each for place in paths for each in place.rglob("*") if each.is_file()):
+            # Archives made on a Mac hold a ._ shadow of every file.
+            if path.suffix.lower() in (".jpg", ".jpeg") and not path.name.startswith("."):
+                rows.append({"label": label, "path": path})
+            else:
+                others.append(path)
+    table = pd.DataFrame(rows, columns=["label", "path"])
+    table["question_id"] = [
+        f"cervical-{row.label}-{row.path.name}" for row in table.itertuples(index=False)
+    ]
+    twice = table["question_id"].duplicated()
+    if twice.any():
+        row = table[twice].iloc[0]
+        raise ValueError(
+            f"{row['path']}: class {row['label']} has two images of that name, {twice.sum()} such; "
+            f"keep one copy of the data below {folder}"
+        )
+    table = table.sort_values("question_id", ignore_index=True)
+    n_test = math.ceil(TEST_SHARE * len(table))
+    drawn = set(random.Random(DRAW_SEED).sample(table["question_id"].tolist(), n_test))
+    options = list(CLASSES.values())
+    image = [path.relative_to(folder).as_posix() for path in table["path"]]
+    result = table.assign(
+        dataset="cervical",
+        image=image,
+        question=f"{QUESTION} Options: {'; '.join(options)}",
+        reference=table["label"].map(CLASSES),
+        options=[list(options) for _ in image],
+        modality="cytology",
+        split=["test" if each in drawn else "train" for each in table["question_id"]],
+        group=image,
+    )
+    excluded = [f"{len(others)} files are no JPEG, first {others[0].name}"] if others else []
+    counts = {label: int((table["label"] == label).sum()) for label in CLASSES}
+    return Found(
+        table=result[list(questions.COLUMNS)],
+        image_folder=folder,
+        excluded=excluded,
+        notes=[
+            f"the paper's test images are in no public file: {n_test} of {len(table)} are drawn "
+            f"here by image, a fifth rounded up, seed {DRAW_SEED}",
+            *_compared(counts),
+        ],
+    )
+
+
+def _class_folders(folder: Path) -> dict[str, list[Path]]:
+    letters = {re.sub("[^a-z]", "", name.casefold()): label for label, name in CLASSES.items()}
+    found: dict[str, list[Path]] = {label: [] for label in CLASSES}
+    if folder.is_dir():
+        for place in sorted(path for path in folder.rglob("*") if path.is_dir()):
+            label = letters.get(re.sub("[^a-z]", "", place.name.casefold()))
+            if label and "__MACOSX" not in place.parts:
+                found[label].append(place)
+    absent = [CLASSES[label] for label, places in found.items() if not places]
+    if absent:
+        raise FileNotFoundError(
+            f"{folder} has no folder named {', '.join(absent)} (capitals and hyphens may vary); "
+            f"fetch the data with `python -m medres.datasets fetch cervical --to {folder}`"
+        )
+    return found
+
+
+def _compared(counts: dict[str, int]) -> list[str]:
+    """Say which of the two known orders of LSIL and HSIL holds, and what else differs."""
+    shown = f"LSIL {counts['LSIL']} and HSIL {counts['HSIL']}"
+    pair = (counts["LSIL"], counts["HSIL"])
+    if pair == (ARTICLE["LSIL"], ARTICLE["HSIL"]):
+        notes = [f"{shown} images, as the article says; a count of version 2 swaps the two"]
+    elif pair == (VERSION_2["LSIL"], VERSION_2["HSIL"]):
+        notes = [f"{shown} images, as in a count of version 2; the article swaps the two"]
+    else:
+        notes = [f"{shown} images; known are 163 and 113 (article) or 113 and 163 (version 2)"]
+    for label in ("NILM", "SCC"):
+        known = sorted({ARTICLE[label], VERSION_2[label]}, reverse=True)
+        if counts[label] not in known:
+            expected = " or ".join(map(str, known))
+            notes.append(f"{label} has {counts[label]} images; known are {expected}")
+    return notes
