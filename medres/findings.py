@@ -158,6 +158,7 @@ def baselines(
         n_questions, n_correct, accuracy, lower, upper.
     """
     rows: list[dict[str, Any]] = []
+    of_label = {each.label: each for each in question_sets.values()}
 
     def add(dataset: str, name: str, train_resolution: str, part: pd.DataFrame) -> None:
         interval = comparison.accuracy_interval(part["correct"], part["group"])
@@ -175,7 +176,7 @@ def baselines(
         )
 
     for dataset, part in table.groupby("dataset", sort=False):
-        question_set = question_sets[str(dataset)]
+        question_set = of_label[str(dataset)]
         asked = set(part["question_id"])
         test = question_set.split("test")
         test = test[test["question_id"].isin(asked)]

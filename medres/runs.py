@@ -28,7 +28,9 @@ IDENTITY = frozenset(
     "dataset model revision train_resolution eval_resolutions seed low_max_pixels "
     "native_max_pixels resampling_filter low_share epochs batch_images learning_rate "
     "weight_decay warmup_share limit n_train_images n_test_images data_seed table test_share "
-    "unreadable".split()
+    "unreadable folder source split scaling channels slide_max_pixels prompt group n_test "
+    "cell_line_cap localization_cap missing check_md5 label include_dmso splits frames language "
+    "whole".split()
 )
 """Parameters that decide a result; they are in the digest."""
 RUNTIME = frozenset("study threads checkpoint_every_steps".split())

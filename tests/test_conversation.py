@@ -270,7 +270,7 @@ def _question_set(folder: Path) -> QuestionSet:
             "height_px": image.height,
         }
     )
-    return QuestionSet("drawn", table, folder, fingerprint="", n_excluded=0)
+    return QuestionSet("drawn", table, folder, fingerprint="")
 
 
 @pytest.mark.parametrize("name", ["low", "native"])

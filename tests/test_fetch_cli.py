@@ -75,10 +75,16 @@ def parquet(split: str) -> bytes:
     return stream.getvalue()
 
 
+def commit_of(repo: str) -> str:
+    (pinned,) = {m.SOURCE.hub_revision for m in REAL.values() if m.SOURCE.hub_repo == repo}
+    return "c0" * 20 if pinned == "main" else pinned
+
+
 def serve_hub_set(server: FaultyServer, repo: str, splits: tuple[str, ...]) -> Served:
     names = [f"data/{split}-00000-of-00001-eb8844602202be60.parquet" for split in splits]
     content = {name: parquet(split) for name, split in zip(names, splits, strict=True)}
-    commit = server.put_hub(repo, {**content, "README.md": b"# card", ".gitattributes": b"*"})
+    files = {**content, "README.md": b"# card", ".gitattributes": b"*"}
+    commit = server.put_hub(repo, files, commit_of(repo))
     return Served(f"/mirror/huggingface.co/datasets/{repo}/resolve/{commit}/{names[-1]}", names)
 
 
@@ -120,7 +126,7 @@ def serve_ubench(server: FaultyServer) -> Served:
         content[name] = stream.getvalue()
     content |= {"perception/0.1.0/dataset_info.json": b"{}"}
     repo = ubench.SOURCE.hub_repo
-    commit = server.put_hub(repo, {**content, "README.md": b"# card"})
+    commit = server.put_hub(repo, {**content, "README.md": b"# card"}, commit_of(repo))
     path = f"/mirror/huggingface.co/datasets/{repo}/resolve/{commit}/{name}"
     return Served(path, list(content), options={"whole": True})
 
@@ -243,8 +249,8 @@ SERVE: dict[str, Callable[[FaultyServer], Served]] = {
     "compound": serve_compound,
     "cervical": serve_cervical,
     "wsi": serve_wsi,
-    "vqa_rad": serve_vqa_rad,
-    "path_vqa": serve_path_vqa,
+    "vqa-rad": serve_vqa_rad,
+    "path-vqa": serve_path_vqa,
     "slake": serve_slake,
     "ubench": serve_ubench,
 }
@@ -385,8 +391,9 @@ def test_a_killed_fetch_goes_on_with_the_byte_it_stopped_at(
 ) -> None:
     content = np.random.default_rng(0).bytes(6 << 20)
     name = "data/test-00000-of-00001.parquet"
-    commit = server.put_hub("flaviagiammarino/vqa-rad", {name: content})
-    path = f"/mirror/huggingface.co/datasets/flaviagiammarino/vqa-rad/resolve/{commit}/{name}"
+    repo = "flaviagiammarino/vqa-rad"
+    commit = server.put_hub(repo, {name: content}, commit_of(repo))
+    path = f"/mirror/huggingface.co/datasets/{repo}/resolve/{commit}/{name}"
     server.always[path] = "slow"
     command = ["fetch", "vqa_rad", "--to", str(tmp_path), "--mirror", server.mirror]
     environment = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}

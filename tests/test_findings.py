@@ -259,7 +259,7 @@ def test_baselines_are_the_majority_answer_and_the_blank_image() -> None:
     test = asked.assign(split="test", reference=["yes", "no", "yes", "yes"])
     test = pd.concat([test, test.assign(question_id=test["question_id"] + "-not-asked")])
     train = asked.assign(split="train", reference="yes", question_id=["a", "b", "c", "d"])
-    question_set = QuestionSet("drawn", pd.concat([test, train]), Path(), "", 0)
+    question_set = QuestionSet("drawn", pd.concat([test, train]), Path(), "")
     table = findings.baselines(answers, {"drawn": question_set})
     found = {
         (row["baseline"], row["train_resolution"]): (row["n_correct"], row["n_questions"])

@@ -44,7 +44,8 @@ def _write(folder: Path, table: Table, suffix: str = ".csv") -> str:
 
 def _read(folder: Path, table: Table, suffix: str = ".csv", **settings: object) -> Table:
     given = own.DEFAULTS | {"table": _write(folder, table, suffix)} | settings
-    return question_tables.validate(own.read("mine", **given)[0], source="mine")
+    found = own.read("mine", given, images.DEFAULT_READING)
+    return question_tables.validate(found.table, source="mine")
 
 
 def _prepare(folder: Path, table: Table, suffix: str = ".csv", **settings: object):
@@ -229,7 +230,7 @@ def test_unreadable_images_are_an_error_or_are_excluded_and_counted(
     assert [reason.split(":")[0] for reason in excluded] == ["row 4", "row 5"]
     assert all("tall.png" in reason for reason in excluded)
     loaded = datasets.load("s", "mine")
-    assert loaded.n_excluded == 2
+    assert list(loaded.excluded) == excluded
     # Other tools shift the answers that follow a bad image by one.
     kept = whole[whole["image"] != "tall.png"].reset_index(drop=True)
     columns = list(question_tables.COLUMNS)
@@ -243,7 +244,7 @@ def test_mending_an_excluded_image_makes_the_table_anew(folder: Path) -> None:
     (folder / "odd.png").write_bytes(content)
     second = _prepare(folder, _table(), unreadable="exclude")
     assert second.digest != first.digest
-    assert datasets.load("s", "mine").n_excluded == 0
+    assert datasets.load("s", "mine").excluded == ()
 
 
 def test_duplicate_ids_are_refused(folder: Path) -> None:
@@ -335,7 +336,7 @@ def test_load_gives_the_table_back_with_the_sizes_of_the_images(folder: Path) ->
     assert loaded.image_folder == folder
     for row in loaded.table.itertuples():
         assert loaded.open(row.image).size == (row.width_px, row.height_px)
-    assert loaded.n_excluded == 0
+    assert loaded.excluded == ()
     hashes = {image: images.file_sha256(folder / image) for image in IMAGES}
     assert loaded.fingerprint == question_tables.fingerprint(expected, hashes)
     assert run.record["outcome"]["n_questions"] == {"train": 4, "test": 4}

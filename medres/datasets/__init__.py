@@ -1,27 +1,52 @@
 """Question tables of data sets: prepared once, stored, fingerprinted, then only read."""
 
-import importlib.util
+import json
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import imagehash
+import numpy as np
 import pandas as pd
 from PIL import Image
 
 from medres import images, questions, runs
-from medres.datasets import own, phantoms
+from medres.datasets import (
+    cervical,
+    compound,
+    own,
+    path_vqa,
+    phantoms,
+    slake,
+    source,
+    splits,
+    subcellular,
+    ubench,
+    vqa_rad,
+    wsi,
+)
 
-PHANTOM_DEFAULTS = {"n_train_images": 1600, "n_test_images": 400, "data_seed": 0}
 REAL: dict[str, ModuleType] = {
-    name: importlib.import_module(f"medres.datasets.{name}")
-    for name in ("subcellular compound cervical wsi vqa_rad path_vqa slake ubench".split())
-    if importlib.util.find_spec(f"medres.datasets.{name}")
+    module.SOURCE.name: module
+    for module in (subcellular, compound, cervical, wsi, vqa_rad, path_vqa, slake, ubench)
 }
 """Data sets that others made, each a module that says what it is and reads it."""
+PHANTOM_DEFAULTS = {"n_train_images": 1600, "n_test_images": 400, "data_seed": 0}
+READING_DEFAULTS = {"scaling": "file", "channels": "", "slide_max_pixels": 12_000_000}
+"""How files become pixels: the fields of `images.Reading`."""
+REAL_DEFAULTS = {
+    "source": "",  # name in REAL; empty where the data set has that name itself
+    "folder": "",  # where it was fetched to
+    "split": "grouped",  # published or grouped
+    "test_share": 0.2,  # of the groups, where they are drawn
+    "data_seed": 0,  # of that draw
+    **READING_DEFAULTS,
+}
+LEAKY = ", leaky split"
 
 
 @dataclass(frozen=True)
@@ -29,14 +54,28 @@ class QuestionSet:
     """The stored questions of one data set."""
 
     name: str
+    """The study's word for it."""
     table: pd.DataFrame
     """Columns of `questions.COLUMNS`, and width_px and height_px of the stored image."""
     image_folder: Path
     """What the table's image paths are relative to."""
     fingerprint: str
     """Hash of the table and of the bytes of every image."""
-    n_excluded: int
-    """Rows left out as unreadable, by the wish of who prepared it; never silently."""
+    image_facts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """One row an image: image, width_px, height_px, sha256 of its file, pixel_sha256,
+    perceptual_hash and, as JSON, how it was read."""
+    excluded: tuple[str, ...] = ()
+    """What was left out, with its count and reason; never silently."""
+    notes: tuple[str, ...] = ()
+    """What differs from what is known of the source."""
+    source: str = ""
+    """Name in `REAL` of the data set, or of the one that a phantom is the twin of."""
+    reading: images.Reading = images.DEFAULT_READING
+
+    @property
+    def label(self) -> str:
+        """What every table and figure calls it: its name, and whether its split leaks."""
+        return str(self.table["dataset"].iloc[0])
 
     def split(self, name: str, *, limit: int = 0) -> pd.DataFrame:
         """Return the questions of one split, at most `limit` of them; zero means all."""
@@ -45,7 +84,7 @@ class QuestionSet:
 
     def open(self, image: str) -> Image.Image:
         """Return the pixels of an image of the table."""
-        return images.open_rgb(self.image_folder / image)
+        return images.read(self.image_folder, image, self.reading)[0]
 
 
 def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run:
@@ -53,9 +92,10 @@ def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run
 
     Args:
         study: Name of the study.
-        dataset: A phantom's name, or any name for own data.
-        parameters: For a phantom n_train_images, n_test_images and data_seed; for own data
-            `table` and optionally test_share, data_seed and unreadable.
+        dataset: A phantom's name, or any name for real or own data.
+        parameters: For a phantom those of `PHANTOM_DEFAULTS`; with `folder` a data set of
+            `REAL`, which takes `REAL_DEFAULTS` and its own OPTIONS; with `table` own data, which
+            take `own.DEFAULTS` and `READING_DEFAULTS`.
 
     Returns:
         The finished run.
@@ -63,19 +103,41 @@ def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run
     Raises:
         ValueError: If a parameter is missing or unknown, or the data break a rule.
     """
-    is_own = "table" in parameters
-    settings = _complete(dataset, own.DEFAULTS if is_own else PHANTOM_DEFAULTS, parameters)
-    inputs = own.inputs(settings) if is_own else {}
+    if "folder" in parameters:
+        kind, module = "real", _module(dataset, parameters)
+        settings = _complete(dataset, {**REAL_DEFAULTS, **module.OPTIONS}, parameters)
+        folder = runs.ROOT / settings["folder"]
+        _require_split(dataset, module, settings)
+        known = source.require_whole(folder, module.SOURCE.name)
+        inputs = {"files": source.listing_sha256(folder)}
+    elif "table" in parameters:
+        kind = "own"
+        settings = _complete(dataset, {**own.DEFAULTS, **READING_DEFAULTS}, parameters)
+        inputs = own.inputs(settings)
+    else:
+        kind, inputs = "drawn", {}
+        if dataset not in phantoms.PHANTOMS:
+            raise ValueError(
+                f"unknown data set {dataset!r}; drawn ones are {', '.join(phantoms.PHANTOMS)}; "
+                "for own images give it a `table`, for a fetched data set its `folder`"
+            )
+        settings = _complete(dataset, PHANTOM_DEFAULTS, parameters)
+    # Checked before a run is begun, since that would put an older one aside.
+    reading = _reading(settings)
     run = runs.start(
         study, "questions", dataset, parameters={"dataset": dataset, **settings}, inputs=inputs
     )
     if run.is_done:
         return run
     began = time.monotonic()
-    if is_own:
-        table, image_folder, excluded = own.read(dataset, **settings)
+    if kind == "real":
+        options = {name: settings[name] for name in module.OPTIONS}
+        found = module.read(folder, run.folder, **options)
+        found.notes.insert(0, known)
+        name = module.SOURCE.name
+    elif kind == "own":
+        found, name = own.read(dataset, settings, reading), ""
     else:
-        image_folder, excluded = run.folder, []
         table = phantoms.draw(
             dataset,
             run.folder,
@@ -83,35 +145,104 @@ def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run
             n_test_images=settings["n_test_images"],
             seed=settings["data_seed"],
         )
-    table = questions.validate(table, source=str(settings.get("table", dataset)))
-    paths = table["image"].unique()
-    sizes = {path: images.open_rgb(image_folder / path).size for path in paths}
-    hashes = {path: images.file_sha256(image_folder / path) for path in paths}
-    table["width_px"] = [sizes[path][0] for path in table["image"]]
-    table["height_px"] = [sizes[path][1] for path in table["image"]]
-    with runs.replacing(run.folder / "questions.parquet") as part:
-        table.to_parquet(part, index=False)
+        found = source.Found(table, run.folder)
+        name = phantoms.PHANTOMS[dataset].twin_of
+    table, notes, facts = found.table, found.notes, _facts(found, reading)
+    if kind == "real":
+        table, said = splits.assign(
+            table,
+            dict(zip(facts["image"], facts["perceptual_hash"], strict=True)),
+            scheme=settings["split"],
+            test_share=settings["test_share"],
+            rng=np.random.default_rng(settings["data_seed"]),
+        )
+        notes = notes + said
+    table = questions.validate(
+        table,
+        source=str(settings.get("table", dataset)),
+        may_leak=settings.get("split") == "published",
+    )
+    facts = facts[facts["image"].isin(table["image"])].reset_index(drop=True)
+    leaks = splits.shared(table, facts)
+    n_leaks = sum(n for what, (_, n) in leaks.items() if what != "question texts")
+    label = dataset + (LEAKY if kind == "real" and n_leaks else "")
+    table = table.assign(dataset=label).merge(
+        facts[["image", "width_px", "height_px"]], on="image", how="left", validate="many_to_one"
+    )
+    for stem, content in (("questions", table), ("images", facts)):
+        with runs.replacing(run.folder / f"{stem}.parquet") as part:
+            content.to_parquet(part, index=False)
+    is_here = found.image_folder == run.folder
     run.finish(
-        files=["questions.parquet"] if is_own else ["questions.parquet", "images"],
-        fingerprint=questions.fingerprint(table, hashes),
-        image_folder=str(image_folder) if is_own else ".",
+        files=["questions.parquet", "images.parquet", *(["images"] if is_here else [])],
+        fingerprint=questions.fingerprint(
+            table, dict(zip(facts["image"], facts["sha256"], strict=True))
+        ),
+        image_folder="." if is_here else str(found.image_folder),
         n_questions=dict(Counter(table["split"])),
-        n_images=len(paths),
-        excluded=excluded,
+        n_images=len(facts),
+        excluded=found.excluded,
+        notes=notes,
+        source=name,
+        leaks={what: list(counts) for what, counts in leaks.items()},
         seconds=round(time.monotonic() - began, 1),
     )
     return run
+
+
+def _module(dataset: str, parameters: Mapping[str, Any]) -> ModuleType:
+    name = str(parameters.get("source") or dataset)
+    if name not in REAL:
+        raise ValueError(
+            f"data set {dataset!r} is of unknown source {name!r}; set `source` to one of "
+            f"{', '.join(REAL)}"
+        )
+    return REAL[name]
+
+
+def _require_split(dataset: str, module: ModuleType, settings: Mapping[str, Any]) -> None:
+    if settings["split"] not in splits.SCHEMES:
+        raise ValueError(
+            f"data set {dataset!r} sets split to {settings['split']!r}; use "
+            f"{' or '.join(splits.SCHEMES)}"
+        )
+    by_split = getattr(module, "PROMPTS_BY_SPLIT", ())
+    if settings["split"] == "grouped" and settings.get("prompt") in by_split:
+        raise ValueError(
+            f"data set {dataset!r}: prompt {settings['prompt']!r} asks other questions in training "
+            "than in test, so questions cannot change sides; set `prompt: medres`, or "
+            "`split: published`"
+        )
+
+
+def _reading(settings: Mapping[str, Any]) -> images.Reading:
+    """Return how files are read; drawn images leave nothing open."""
+    return images.Reading(**{name: settings[name] for name in READING_DEFAULTS if name in settings})
+
+
+def _facts(found: source.Found, reading: images.Reading) -> pd.DataFrame:
+    """Open every image once and return its size, its hashes and how it was read."""
+    rows = []
+    for image in found.table["image"].unique():
+        pixels, record = images.read(found.image_folder, image, reading)
+        rows.append(
+            {
+                "image": image,
+                "width_px": pixels.width,
+                "height_px": pixels.height,
+                "sha256": images.source_sha256(found.image_folder, image),
+                "pixel_sha256": images.pixel_sha256(pixels),
+                "perceptual_hash": str(imagehash.phash(pixels, hash_size=splits.HASH_SIDE)),
+                "reading": json.dumps(record, sort_keys=True),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _complete(
     dataset: str, defaults: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> dict[str, Any]:
     settings = {**defaults, **parameters}
-    if defaults is PHANTOM_DEFAULTS and dataset not in phantoms.PHANTOMS:
-        raise ValueError(
-            f"unknown data set {dataset!r}; drawn ones are {', '.join(phantoms.PHANTOMS)}; for own "
-            "images give it a `table`"
-        )
     unknown = sorted(set(settings) - set(defaults))
     if unknown:
         raise ValueError(
@@ -142,5 +273,9 @@ def load(study: str, dataset: str) -> QuestionSet:
         table=table,
         image_folder=folder / outcome["image_folder"],
         fingerprint=outcome["fingerprint"],
-        n_excluded=len(outcome["excluded"]),
+        image_facts=pd.read_parquet(folder / "images.parquet"),
+        excluded=tuple(outcome["excluded"]),
+        notes=tuple(outcome["notes"]),
+        source=outcome["source"],
+        reading=_reading(record["spec"]["parameters"]),
     )

@@ -55,14 +55,11 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _key(name: str) -> str:
-    return name.replace("-", "_")
-
-
 def _module(name: str) -> ModuleType:
-    if _key(name) not in REAL:
+    key = name.replace("_", "-")
+    if key not in REAL:
         raise ValueError(f"unknown data set {name!r}; known ones are {', '.join(REAL)}")
-    return REAL[_key(name)]
+    return REAL[key]
 
 
 def _row(name: str, source: Source) -> str:
@@ -135,7 +132,7 @@ def _fetch(asked: argparse.Namespace) -> None:
     print(f"whole     {len(kept.files):,} files, {readable(total)}{at}")
     if kept.notes:
         print(f"lacking   {len(kept.notes)} things, named in {folder / ledger.DONE}")
-    print(f"use it    in params/STUDY/study.yaml: `{_key(asked.name)}: {{folder: {folder}}}`")
+    print(f"use it    in params/STUDY/study.yaml: `{module.SOURCE.name}: {{folder: {folder}}}`")
 
 
 def _free_bytes(folder: Path) -> int:

@@ -7,11 +7,47 @@ import pandas as pd
 from IPython.display import HTML
 from PIL import Image
 
-from medres import comparison, figures, images, page, resolution
-from medres.datasets import QuestionSet
+from medres import comparison, figures, page, resolution
+from medres.datasets import REAL, QuestionSet, splits
 from medres.resolution import Treatment
 
 N_RINGS = 32
+NEAR = (
+    f"Near-duplicates differ in at most {splits.NEAR_BITS} of the {splits.HASH_SIDE**2} bits of a "
+    "perceptual hash; images with equal pixels are not counted among them."
+)
+
+
+def paper_table(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
+    """Return the paper's table of data sets with what is found here beside what it says.
+
+    A phantom stands for the data set that it is the twin of, at a smaller size.
+
+    Returns:
+        Columns dataset, stands_for, modality, paper_image_px, median_image_px, paper_n_test,
+        n_test, n_options (of closed questions, the most) and questions_per_image; paper columns
+        are empty where the paper states nothing or the data set is none of its own.
+    """
+    rows = []
+    for question_set in question_sets:
+        source = REAL[question_set.source].SOURCE if question_set.source else None
+        table, test = question_set.table, question_set.split("test")
+        sizes = table.drop_duplicates("image")[["width_px", "height_px"]].median().astype(int)
+        stated = str(source.paper_n_test) if source and source.paper_n_test else ""
+        rows.append(
+            {
+                "dataset": question_set.label,
+                "stands_for": question_set.source,
+                "modality": ", ".join(sorted(table["modality"].unique())[:4]),
+                "paper_image_px": source.paper_image_px if source else "",
+                "median_image_px": f"{sizes['width_px']} x {sizes['height_px']}",
+                "paper_n_test": stated,
+                "n_test": len(test),
+                "n_options": int(table["options"].map(len).max()),
+                "questions_per_image": len(table) / table["image"].nunique(),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def counts(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
@@ -23,14 +59,13 @@ def counts(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
             area = part.drop_duplicates("image").eval("width_px * height_px")
             rows.append(
                 {
-                    "dataset": question_set.name,
+                    "dataset": question_set.label,
                     "split": split,
                     "n_questions": len(part),
                     "n_images": part["image"].nunique(),
                     "n_groups": part["group"].nunique(),
                     "n_question_texts": part["question"].nunique(),
                     "n_answers": part["reference"].nunique(),
-                    "n_excluded": question_set.n_excluded,
                     "median_image_pixels": int(area.median()),
                     "max_image_pixels": int(area.max()),
                 }
@@ -38,34 +73,41 @@ def counts(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def remarks(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
+    """Return what was left out of each data set and why, and what else its reader noted.
+
+    Returns:
+        Columns dataset, kind (left out or note) and remark; one row says so where there is none.
+    """
+    rows = [
+        {"dataset": question_set.label, "kind": kind, "remark": remark}
+        for question_set in question_sets
+        for kind, said in (("left out", question_set.excluded), ("note", question_set.notes))
+        for remark in said
+    ]
+    none = [{"dataset": "all", "kind": "left out", "remark": "nothing"}]
+    return pd.DataFrame(rows or none)
+
+
 def leaks(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
-    """Return what train and test share: images by pixels, groups, and question texts.
+    """Return what train and test share: images, near-duplicates, groups and question texts.
 
     Returns:
         Columns dataset, what, n_test and n_shared_with_train.
     """
-    rows = []
-    for question_set in question_sets:
-        train, test = question_set.split("train"), question_set.split("test")
-        shared = {
-            "images with equal pixels": [_pixels(question_set, part) for part in (train, test)],
-            "groups": [set(part["group"]) for part in (train, test)],
-            "question texts": [set(part["question"]) for part in (train, test)],
+    rows = [
+        {
+            "dataset": question_set.label,
+            "what": what,
+            "n_test": n_test,
+            "n_shared_with_train": n_shared,
         }
-        for what, (in_train, in_test) in shared.items():
-            rows.append(
-                {
-                    "dataset": question_set.name,
-                    "what": what,
-                    "n_test": len(in_test),
-                    "n_shared_with_train": len(in_train & in_test),
-                }
-            )
+        for question_set in question_sets
+        for what, (n_test, n_shared) in splits.shared(
+            question_set.table, question_set.image_facts
+        ).items()
+    ]
     return pd.DataFrame(rows)
-
-
-def _pixels(question_set: QuestionSet, part: pd.DataFrame) -> set[str]:
-    return {images.pixel_sha256(question_set.open(path)) for path in part["image"].unique()}
 
 
 def sentence(counts: pd.DataFrame, leaks: pd.DataFrame, sizes: pd.DataFrame) -> str:
@@ -142,7 +184,7 @@ def spectra(
                 for ring, value in enumerate(power):
                     rows.append(
                         {
-                            "dataset": question_set.name,
+                            "dataset": question_set.label,
                             "resolution": name,
                             "image": path,
                             "frequency_cycles_per_px": 0.5 * (ring + 0.5) / N_RINGS,
@@ -187,8 +229,8 @@ def show_pairs(
         study,
         f"pairs-{question_set.name}",
         figures.image_pairs(native, low, titles),
-        alt=f"Test images of {question_set.name}: native above, low below, answers as titles.",
-        caption=f"{question_set.name}: native (above) and low (below), the same field of view; "
+        alt=f"Test images of {question_set.label}: native above, low below, answers as titles.",
+        caption=f"{question_set.label}: native (above) and low (below), the same field of view; "
         "titles are reference answers.",
     )
 
@@ -207,7 +249,7 @@ def sizes(question_sets: Sequence[QuestionSet], treatment: Treatment) -> pd.Data
                 geometry = resolution.plan((int(width), int(height)), name, treatment)
                 rows.append(
                     {
-                        "dataset": question_set.name,
+                        "dataset": question_set.label,
                         "resolution": name,
                         "width_px": geometry.given_px[0],
                         "height_px": geometry.given_px[1],
@@ -233,7 +275,7 @@ def answers(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
             known = train[train["question"] == text]["reference"]
             rows.append(
                 {
-                    "dataset": question_set.name,
+                    "dataset": question_set.label,
                     "question": text,
                     "n_train": len(known),
                     "n_test": len(part),

@@ -1,7 +1,8 @@
 """Your own images: a table of questions beside a folder of image files.
 
 The table is CSV, JSON lines or Parquet. It must have the columns `image` (path relative to
-the table), `question` and `answer`; it may have `options` (a JSON list, or texts separated
+the table; `scan.dcm#page=3` for one frame or page, `r.tif|g.tif|b.tif` for three grey files),
+`question` and `answer`; it may have `options` (a JSON list, or texts separated
 by |), `group` (patient, slide, plate; what must stay together), `split` (train or test),
 `modality` and `question_id`. Without options a question whose answer is yes or no is closed;
 any other is open. Without group every image is its own; without split whole groups are
@@ -10,6 +11,7 @@ drawn for test, by seed.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from medres import images, questions, runs
+from medres.datasets.source import Found
 
 DEFAULTS: dict[str, Any] = {
     "table": "",
@@ -46,35 +49,33 @@ def inputs(settings: dict[str, Any]) -> dict[str, str]:
     """Return the hashes of the table and of all its images together."""
     path = locate(settings["table"])
     digest = hashlib.sha256()
-    for name in sorted(set(_parse(path)["image"].astype(str))):
-        file = path.parent / name
-        content = images.file_sha256(file) if file.is_file() else "missing"
-        digest.update(f"{name} {content}\n".encode())
+    for image in sorted(set(_parse(path)["image"].astype(str))):
+        for name in images.files_of(image, path.parent):
+            file = path.parent / name
+            content = images.file_sha256(file) if file.is_file() else "missing"
+            digest.update(f"{image} {content}\n".encode())
     return {"table": images.file_sha256(path), "images": digest.hexdigest()}
 
 
-def read(
-    dataset: str, *, table: str, test_share: float, data_seed: int, unreadable: str
-) -> tuple[pd.DataFrame, Path, list[str]]:
+def read(dataset: str, settings: Mapping[str, Any], reading: images.Reading) -> Found:
     """Return the question table of own data, its image folder, and what was left out.
 
     Every image is opened, so that a bad file is known before anything is trained.
 
     Args:
         dataset: Name of the data set.
-        table: Path of the table.
-        test_share: Share of groups drawn for test where the table has no split.
-        data_seed: Seed of that draw.
-        unreadable: error or exclude.
+        settings: What `DEFAULTS` names: the path of the table; the share of groups drawn for
+            test where it has no split, and the seed of that draw; error or exclude.
+        reading: How the image files become pixels.
 
     Raises:
         ValueError: Naming file and row of the first problem and the number like it.
     """
-    path = locate(table)
+    path, unreadable = locate(settings["table"]), settings["unreadable"]
     raw = _parse(path)
     if unreadable not in ("error", "exclude"):
         raise ValueError(f"unreadable is {unreadable!r}; use error or exclude")
-    bad = _unreadable(path, raw)
+    bad = _unreadable(path, raw, reading)
     if bad and unreadable == "error":
         row, reason = next(iter(bad.items()))
         raise ValueError(
@@ -108,9 +109,11 @@ def read(
         result["split"] = raw["split"].astype(str).str.strip()
     else:
         result["split"] = questions.split_by_group(
-            result["group"], test_share=test_share, rng=np.random.default_rng(data_seed)
+            result["group"],
+            test_share=settings["test_share"],
+            rng=np.random.default_rng(settings["data_seed"]),
         )
-    return result, path.parent, [f"row {row}: {reason}" for row, reason in bad.items()]
+    return Found(result, path.parent, [f"row {row}: {reason}" for row, reason in bad.items()])
 
 
 def _parse(path: Path) -> pd.DataFrame:
@@ -142,11 +145,11 @@ def _parse(path: Path) -> pd.DataFrame:
     return raw
 
 
-def _unreadable(path: Path, raw: pd.DataFrame) -> dict[int, str]:
+def _unreadable(path: Path, raw: pd.DataFrame, reading: images.Reading) -> dict[int, str]:
     reasons: dict[str, str] = {}
     for name in raw["image"].astype(str).unique():
         try:
-            images.open_rgb(path.parent / name)
+            images.read(path.parent, name, reading)
         except images.UnreadableImageError as error:
             reasons[name] = str(error)
     return {

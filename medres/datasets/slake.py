@@ -30,11 +30,8 @@ SOURCE = Source(
     ),
     home="https://www.med-vqa.com/slake",
     licence="CC BY 4.0, as the authors' card on the hub (BoKelvin/SLAKE) says",
-    version=(
-        "SLAKE 1.0; branch main of the hub repository, known at commit "
-        "8d18b4d5a4eae47101c1d9f57b99fc58df66f17e (June 2024); the commit that is fetched is "
-        "resolved and recorded then"
-    ),
+    version="SLAKE 1.0, hub commit of June 2024",
+    hub_revision="8d18b4d5a4eae47101c1d9f57b99fc58df66f17e",
     size_bytes=61_200_000,
     group="image",
     defects=(

@@ -1,5 +1,6 @@
 """What a data set's file says of its source, and what its reader gives back."""
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,3 +108,12 @@ def require_whole(folder: Path, name: str) -> str:
     lacking = f", without {len(kept.notes)} things that the source lacks" if kept.notes else ""
     when = kept.header["when"][:10]
     return f"{name} {kept.version}{at} fetched whole on {when}{limit}{lacking}"
+
+
+def listing_sha256(folder: Path) -> str:
+    """Return the hash of the names and sizes of all files in a folder, not of their bytes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()

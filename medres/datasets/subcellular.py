@@ -58,6 +58,8 @@ OPTIONS: dict[str, Any] = {
     "missing": "error",  # error, or exclude records whose image is absent or has another md5_hash
     "check_md5": True,  # whether every image is read to compare its md5_hash, where one is given
 }
+PROMPTS_BY_SPLIT = ("paper",)
+"""Prompts that ask other questions in training than in test."""
 TRAIN_QUESTION = "Provide a description of the given image."
 TEST_QUESTION = "Describe the cell line and subcellular localizations shown in this image."
 MEDRES_QUESTION = "Which cell line is shown in this fluorescence microscopy image?"

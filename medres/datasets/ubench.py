@@ -32,11 +32,8 @@ SOURCE = Source(
     ),
     home="https://huggingface.co/datasets/jnirschl/uBench",
     licence="CC BY-SA 4.0, as the card on the hub says",
-    version=(
-        "perception 0.1.0; branch main of the hub repository, known at commit "
-        "3f2c5b590bc7a208d5b60f3527ce4c76a331aa2b; the commit that is fetched is resolved and "
-        "recorded then"
-    ),
+    version="perception 0.1.0",
+    hub_revision="3f2c5b590bc7a208d5b60f3527ce4c76a331aa2b",
     size_bytes=3_600_000_000,
     group="source set and image",
     defects=(

@@ -31,11 +31,8 @@ SOURCE = Source(
     ),
     home="https://osf.io/89kps",
     licence="CC0 1.0, as the card on the hub says",
-    version=(
-        "branch main of the hub repository, known at commit "
-        "bcf91e7654fb9d51c8ab6a5b82cacf3fafd2fae9 (June 2023); the commit that is fetched is "
-        "resolved and recorded then"
-    ),
+    version="hub commit of June 2023",
+    hub_revision="bcf91e7654fb9d51c8ab6a5b82cacf3fafd2fae9",
     size_bytes=34_500_000,
     group="image",
     defects=(

@@ -221,6 +221,18 @@ def files_of(image: str, folder: Path | None = None) -> list[str]:
     return [found["path"] if (found := PAGE.fullmatch(part)) else part for part in parts]
 
 
+def source_sha256(folder: Path, image: str) -> str:
+    """Return the hash of the files that an image of a question table is read from.
+
+    That of its bytes for one plain file; joined files and pages enter with their place.
+    """
+    files = files_of(image, folder)
+    hashes = [file_sha256(folder / name) for name in files]
+    if files == [image]:
+        return hashes[0]
+    return hashlib.sha256(" ".join([image, *hashes]).encode()).hexdigest()
+
+
 def pixel_sha256(image: Image.Image) -> str:
     """Return the hash of an RGB image's size and pixels, whatever file it came from."""
     digest = hashlib.sha256(f"{image.mode} {image.size}".encode())

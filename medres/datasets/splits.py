@@ -1,0 +1,134 @@
+"""Train and test: as published, or by group with near-duplicates kept together; and leaks.
+
+`published` is the split of the source, faults included; where test shares an image or a group
+with training, the data set's name says so wherever it is shown. `grouped` pools all questions
+and draws whole groups for test, after groups that hold near-duplicate images are joined.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from medres import questions
+
+SCHEMES = ("published", "grouped")
+HASH_SIDE = 16
+"""A perceptual hash has 16 x 16 bits."""
+NEAR_BITS = 32
+"""Bits in which two near-duplicates differ at most. On 338 real radiology and microscopy images
+the same picture as JPEG of quality 75, at half size, 4 px cropped or 10 % brighter differed in at
+most 18 bits (once 36), two pictures in at least 72 (but one pair in 30)."""
+ROWS_AT_ONCE = 512
+"""Hashes compared with all others in one step: bounds the memory."""
+
+
+def assign(
+    table: pd.DataFrame,
+    hashes: Mapping[str, str],
+    *,
+    scheme: str,
+    test_share: float,
+    rng: np.random.Generator,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the questions with their split, and what was left out or joined for it.
+
+    Args:
+        table: Columns of `questions.COLUMNS`; `split` as published: train, validation or test.
+        hashes: Perceptual hash of each image, as hexadecimal digits.
+        scheme: One of `SCHEMES`.
+        test_share: Share of the groups that `grouped` draws for test.
+        rng: Source of that draw; the caller seeds it and owns it.
+    """
+    if scheme == "published":
+        is_used = table["split"].isin(["train", "test"])
+        n_unused = int((~is_used).sum())
+        notes = [f"{n_unused} questions of the published validation split are unused"]
+        return table[is_used].reset_index(drop=True), notes if n_unused else []
+    joined = join_near_duplicates(table, hashes)
+    n_before, n_after = table["group"].nunique(), joined.nunique()
+    split = questions.split_by_group(joined, test_share=test_share, rng=rng)
+    notes = [f"{n_before} groups became {n_after}: those with near-duplicate images are one"]
+    table = table.assign(group=joined, split=split).reset_index(drop=True)
+    return table, notes if n_after < n_before else []
+
+
+def join_near_duplicates(table: pd.DataFrame, hashes: Mapping[str, str]) -> pd.Series:
+    """Return the group of each question, groups with near-duplicate images made one.
+
+    A joined group has the name of its first member.
+    """
+    images = table.drop_duplicates("image")[["image", "group"]]
+    names = pd.Index(images["group"].unique())
+    group_of = names.get_indexer(images["group"])
+    bits = unpack([hashes[image] for image in images["image"]])
+    first, second = near_pairs(bits, bits)
+    links = coo_array(
+        (np.ones(len(first)), (group_of[first], group_of[second])), shape=(len(names), len(names))
+    )
+    _, component = connected_components(links, directed=False)
+    _, first_of = np.unique(component, return_index=True)
+    renamed = dict(zip(names, names[first_of[component]], strict=True))
+    return table["group"].map(renamed)
+
+
+def unpack(hashes: Sequence[str]) -> np.ndarray:
+    """Return perceptual hashes as rows of 64-bit words, shape (n_images, n_words)."""
+    data = b"".join(bytes.fromhex(each) for each in hashes)
+    return np.frombuffer(data, dtype=np.uint64).reshape(len(hashes), HASH_SIDE**2 // 64)
+
+
+def near_pairs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of all pairs that differ in at most `NEAR_BITS` bits.
+
+    Args:
+        first: Words from `unpack`, shape (n_first, n_words).
+        second: The same of others, shape (n_second, n_words).
+
+    Returns:
+        Places in first and in second, each of shape (n_pairs,).
+    """
+    found = []
+    for start in range(0, len(first), ROWS_AT_ONCE):
+        part = first[start : start + ROWS_AT_ONCE]
+        n_bits = np.zeros((len(part), len(second)), dtype=np.uint16)
+        for word in range(first.shape[1]):
+            n_bits += np.bitwise_count(part[:, word, None] ^ second[None, :, word])
+        rows, columns = np.nonzero(n_bits <= NEAR_BITS)
+        found.append((rows + start, columns))
+    if not found:
+        return np.array([], dtype=int), np.array([], dtype=int)
+    return np.concatenate([each[0] for each in found]), np.concatenate([each[1] for each in found])
+
+
+def shared(table: pd.DataFrame, images: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Return what test has in common with train: how many there are in test, and how many leak.
+
+    Args:
+        table: Columns image, group, question and split.
+        images: One row an image of the table: image, pixel_sha256, perceptual_hash.
+
+    Returns:
+        By what is shared: images with equal pixels, near-duplicate images, groups and question
+        texts, each as (number in test, number of them that train has too).
+    """
+    facts = images.set_index("image")
+    train, test = (table[table["split"] == split] for split in ("train", "test"))
+    in_train, in_test = (facts.loc[part["image"].unique()] for part in (train, test))
+    _, near = near_pairs(
+        unpack(in_train["perceptual_hash"].tolist()), unpack(in_test["perceptual_hash"].tolist())
+    )
+    is_same = in_test["pixel_sha256"].isin(set(in_train["pixel_sha256"])).to_numpy()
+    is_near = np.zeros(len(in_test), dtype=bool)
+    is_near[near] = True
+    n_images = len(in_test)
+    result = {
+        "images with equal pixels": (n_images, int(is_same.sum())),
+        "near-duplicate images": (n_images, int((is_near & ~is_same).sum())),
+    }
+    for what, column in (("groups", "group"), ("question texts", "question")):
+        known, asked = set(train[column]), set(test[column])
+        result[what] = (len(asked), len(known & asked))
+    return result
