@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from medres.datasets.phantoms import cells, figures, radiographs, radiology, slides
+from medres.datasets.phantoms import cells, radiographs, radiology, slides, textbook
 from medres.datasets.phantoms.optics import Drawing
 
 
@@ -44,7 +44,7 @@ PHANTOMS = {
         6, radiology.draw_vqa_rad, radiology.IMAGES_PER_GROUP, "image", "vqa-rad"
     ),
     "twin-path-vqa": Phantom(
-        7, figures.draw_figure, figures.IMAGES_PER_FIGURE, "figure", "path-vqa"
+        7, textbook.draw_figure, textbook.IMAGES_PER_FIGURE, "figure", "path-vqa"
     ),
     "twin-slake": Phantom(8, radiology.draw_slake, radiology.IMAGES_PER_GROUP, "image", "slake"),
 }
