@@ -189,8 +189,8 @@ def test_mean_colour_tells_no_yes_from_no(name: str, twins: dict[str, Drawn]) ->
 
 
 COARSE_AND_FINE = [
-    (slices.head, ("bleed", "ventricles", "tumour"), ("fracture", "spots")),
-    (slices.abdomen, ("liver", "cyst", "tumour"), ("stones", "lesions")),
+    (slices.head, ("bleed", "ventricles", "tumour"), ("spots",)),
+    (slices.abdomen, ("liver", "cyst", "tumour"), ("stones",)),
     (slices.chest, ("heart", "fluid"), ("nodules",)),
 ]
 
@@ -262,10 +262,10 @@ def test_glass_is_white_nuclei_are_blue_and_cytoplasm_is_pink() -> None:
     stained = np.ones((40, 40), dtype=np.float32)
     rng = np.random.default_rng(0)
     glass, nuclei, cytoplasm = (
-        stains.bright_field(blue, pink, rng, white=200).mean(axis=(0, 1))
+        stains.bright_field(blue, pink, rng).mean(axis=(0, 1))
         for blue, pink in ((blank, blank), (stained, blank), (blank, stained))
     )
-    assert glass == pytest.approx([200, 200, 200], abs=2)
+    assert glass == pytest.approx([stains.GLASS_GREY] * 3, abs=1)
     assert nuclei[2] > 1.3 * nuclei[0]
     assert cytoplasm[0] > 1.8 * cytoplasm[1]
     assert nuclei.sum() < glass.sum()

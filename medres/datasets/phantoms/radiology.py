@@ -21,18 +21,15 @@ _VQA_RAD = {
         "heart": "is the heart enlarged?",
         "fluid": "is there pleural fluid?",
         "nodules": "are there lung nodules?",
-        "miliary": "is there miliary disease?",
     },
     "abdomen": {
         "liver": "is the liver enlarged?",
         "cyst": "is there a kidney cyst?",
-        "lesions": "are there liver lesions?",
         "stones": "are there kidney stones?",
     },
     "head": {
         "ventricles": "are the ventricles enlarged?",
         "bleed": "is there a bleed?",
-        "fracture": "is the skull fractured?",
         "spots": "are there calcifications?",
     },
 }
@@ -42,6 +39,11 @@ _VQA_RAD_ANSWERS = {
     "chest": ("x-ray", "frontal", "lungs"),
     "abdomen": ("ct", "axial", "liver"),
     "head": ("ct", "axial", "brain"),
+}
+_VQA_RAD_GENERAL = {
+    "ct": "is this a ct?",
+    "axial": "is this an axial plane?",
+    "brain": "is this the brain?",
 }
 _VQA_RAD_OPEN = ("what is the modality?", "what is the plane?", "what organ is shown?")
 
@@ -61,10 +63,14 @@ def draw_vqa_rad(index: int, rng: np.random.Generator) -> Iterator[Drawing]:
         Asked(_VQA_RAD[kind][finding], "yes" if there else "no", _YES_NO)
         for finding, there in found.items()
     ]
+    named = str(rng.choice(list(_VQA_RAD_GENERAL)))
+    is_named = named in _VQA_RAD_ANSWERS[kind]
+    asked.append(Asked(_VQA_RAD_GENERAL[named], "yes" if is_named else "no", _YES_NO))
     for position in np.sort(rng.permutation(3)[:2]):
         asked.append(Asked(_VQA_RAD_OPEN[position], _VQA_RAD_ANSWERS[kind][position]))
     if found[_LATERAL[kind]]:
         asked.append(Asked("on which side is it abnormal?", _SIDES[side]))
+    found["miliary"] = False
     pixels = _picture(kind, "x-ray" if kind == "chest" else "ct", shape, found, side, rng)
     modality = "radiograph" if kind == "chest" else "computed tomography"
     yield Drawing(pixels, modality, tuple(asked))

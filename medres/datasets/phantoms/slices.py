@@ -2,7 +2,7 @@
 
 Seen from the feet, as radiologists do: what is on the patient's left is on the right of the
 image. Coarse findings (a haemorrhage, wide ventricles, a large liver) are some tenths of the
-body wide, fine ones (a fracture, stones, nodules) one to three pixels.
+body wide, fine ones (calcifications, stones, nodules) two to four pixels.
 """
 
 from collections.abc import Collection
@@ -14,7 +14,7 @@ from medres.datasets.phantoms import optics, stains
 from medres.datasets.phantoms.optics import Floats, Pixels
 
 # Hounsfield units, and the signal of both weightings as a share of the brightest tissue.
-HEAD = {
+HEAD: dict[str, dict[str, float]] = {
     "ct": {
         "air": -1000,
         "scalp": -20,
@@ -49,7 +49,7 @@ HEAD = {
         "spot": 0.95,
     },
 }
-BRAIN_WINDOW = (-20.0, 110.0)
+BRAIN_WINDOW = (0.0, 80.0)
 ABDOMEN_WINDOW = (-160.0, 240.0)
 CHEST_WINDOW = (-1000.0, 400.0)
 
@@ -104,7 +104,7 @@ def head(
     Args:
         shape: Height and width.
         contrast: ct, t1 or t2.
-        present: Of bleed, tumour, ventricles (wide), fracture, spots.
+        present: Of bleed, tumour, ventricles (wide), spots.
         side: -1 for what is on the left of the image, 1 for its right.
         rng: Of anatomy and findings.
     """
@@ -131,27 +131,21 @@ def head(
     canvas.paint(falx * brain, tissue["csf"])
     for half in (-1, 1):
         canvas.paint(canvas.ellipse(0.24 * half, 0.05, 0.09, 0.16, -0.4 * half), tissue["grey"])
-    wide = rng.uniform(2.0, 2.6) if "ventricles" in present else rng.uniform(0.8, 1.1)
+    wide = rng.uniform(2.7, 3.3) if "ventricles" in present else rng.uniform(0.8, 1.1)
     for half in (-1, 1):
         horn = canvas.ellipse(0.1 * half * np.sqrt(wide), -0.22, 0.055 * wide, 0.17, -0.35 * half)
         back = canvas.ellipse(0.17 * half * np.sqrt(wide), 0.33, 0.05 * wide, 0.16, 0.4 * half)
         canvas.paint(np.maximum(horn, back), tissue["csf"])
     for name in ("bleed", "tumour"):
         if name in present:
-            u, v = side * rng.uniform(0.28, 0.38), rng.uniform(-0.3, 0.35)
-            radius, flat = rng.uniform(0.15, 0.2), rng.uniform(0.8, 1.2)
+            u, v = side * rng.uniform(0.3, 0.36), rng.uniform(-0.2, 0.25)
+            radius, flat = rng.uniform(0.2, 0.26), rng.uniform(0.85, 1.15)
             lump = canvas.ellipse(u, v, radius * flat, radius / flat, rng.uniform(-1, 1))
-            canvas.paint(lump, tissue[name])
+            canvas.paint(lump * brain, tissue[name])
             if name == "tumour":
                 canvas.paint(canvas.ellipse(u, v, 0.07, 0.07), tissue["csf"])
     if "spots" in present:
-        canvas.paint(canvas.dots(core, int(rng.integers(12, 19)), 1.3, rng), tissue["spot"])
-    if "fracture" in present:
-        for _ in range(3):
-            angle = rng.uniform(0, 2 * np.pi)
-            u, v = skull_width * np.cos(angle), skull_height * np.sin(angle)
-            crack = canvas.ellipse(u, v, 0.2, 1.5 * canvas.pixel, angle + rng.normal(0, 0.3))
-            canvas.paint(crack * skull * (1 - brain), tissue["csf"])
+        canvas.paint(canvas.dots(core, int(rng.integers(16, 24)), 1.5, rng), tissue["spot"])
     return canvas.values
 
 
@@ -162,7 +156,7 @@ def abdomen(
 
     Args:
         shape: Height and width.
-        present: Of liver (large), lesions (of the liver), cyst (of a kidney), stones, fluid.
+        present: Of liver (large), tumour (of the liver), cyst (of a kidney), stones.
         side: -1 for what is on the left of the image, 1 for its right.
         rng: Of anatomy and findings.
     """
@@ -172,7 +166,7 @@ def abdomen(
     wall = rng.uniform(0.06, 0.14)
     canvas.paint(canvas.ellipse(0, 0, half_width - wall, half_height - wall), 55.0)
     cavity = canvas.ellipse(0, -0.03, half_width - wall - 0.07, half_height - wall - 0.08)
-    canvas.paint(cavity, 10.0 if "fluid" in present else -95.0)
+    canvas.paint(cavity, -95.0)
     for _ in range(9):
         u, v = rng.uniform(-0.3, 0.5), rng.uniform(-0.42, 0.15)
         radius = rng.uniform(0.06, 0.1)
@@ -200,21 +194,19 @@ def abdomen(
         canvas.paint(canvas.ellipse(0.33 * half, v, 0.05, 0.09, 0.4 * half), -40.0)
         kidneys = np.maximum(kidneys, kidney)
         if "cyst" in present and half == side:
-            cyst = canvas.ellipse(0.44 * half, v - 0.08, 0.16, 0.15)
+            cyst = canvas.ellipse(0.46 * half, v - 0.1, 0.21, 0.2)
             canvas.paint(cyst * cavity, 5.0)
     canvas.paint(canvas.ellipse(0, 0.45, 0.15, 0.12), 230.0)
     canvas.paint(canvas.ellipse(0, 0.61, 0.05, 0.09), 230.0)
     canvas.paint(canvas.ellipse(0, 0.58, 0.045, 0.045), 25.0)
     canvas.paint(canvas.ellipse(0.03, 0.27, 0.06, 0.06), 170.0)
     canvas.paint(canvas.ellipse(-0.1, 0.25, 0.07, 0.05), 150.0)
-    if "lesions" in present:
-        canvas.paint(canvas.dots(liver**4 + 1e-9, int(rng.integers(9, 14)), 2.2, rng) * liver, 15.0)
     if "tumour" in present:
         u, v = rng.uniform(-0.5, -0.38), rng.uniform(-0.15, 0.0)
-        canvas.paint(canvas.ellipse(u, v, 0.17, 0.17) * liver, 40.0)
-        canvas.paint(canvas.ellipse(u, v, 0.07, 0.07) * liver, 10.0)
+        canvas.paint(canvas.ellipse(u, v, 0.22, 0.22) * liver, 30.0)
+        canvas.paint(canvas.ellipse(u, v, 0.1, 0.1) * liver, -10.0)
     if "stones" in present:
-        canvas.paint(canvas.dots(kidneys**4 + 1e-9, int(rng.integers(7, 11)), 1.3, rng), 600.0)
+        canvas.paint(canvas.dots(kidneys**4 + 1e-9, int(rng.integers(9, 14)), 1.5, rng), 600.0)
     return canvas.values
 
 

@@ -2,7 +2,7 @@
 
 Specimen and stage are told by large shapes, margin and type by smaller ones, the grade by
 glands and nuclei of a few pixels. Receptors follow the grade, but not strictly; the vital
-status cannot be read off a slide. Both are so in the real data.
+status is asked for as in the real data, and as there cannot be read off a slide.
 """
 
 from collections.abc import Iterator
@@ -23,8 +23,7 @@ TYPES = ("ductal", "lobular", "mucinous")
 SLIDES_PER_CASE = 1
 SLIDE_PX = (210, 280)
 """Height and width."""
-WHITE = 70.0
-_TUMOUR_PX = (1_200, 3_200, 7_000, 13_500)
+_TUMOUR_PX = (2_000, 4_500, 8_500, 14_500)
 """Area by stage, in pixels."""
 _CLEARANCE_PX = {"free": 11.0, "close": 3.5, "involved": -2.0, "not inked": -2.0}
 _NUCLEUS_PX = (0.6, 1.0, 1.6)
@@ -61,7 +60,7 @@ def draw_case(index: int, rng: np.random.Generator) -> Iterator[Drawing]:
         Asked("what is the progesterone receptor?", "positive" if progesterone else "negative"),
         Asked("what is the vital status?", "alive" if rng.random() < 0.7 else "dead"),
     ]
-    if index % 2:
+    if index // len(SPECIMENS) % 2:
         asked.append(Asked("what is the her2 status?", "positive" if her2 else "negative"))
     yield Drawing(_slide(case, rng), "histopathology", tuple(asked))
 
@@ -79,8 +78,7 @@ def _slide(case: _Case, rng: np.random.Generator) -> optics.Pixels:
         hematoxylin * tissue,
         eosin * tissue,
         rng,
-        white=WHITE,
-        other=(1.6 * ink)[..., None] * np.array([0.9, 0.7, 0.5], dtype=np.float32),
+        other=ink[..., None] * np.array([0.9, 0.7, 0.5], dtype=np.float32),
     )
 
 
@@ -145,12 +143,12 @@ def _normal(specimen: str, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Return the stains of tissue without tumour: lymphocytes, or fat in fibrous stroma."""
     if specimen == "lymph nodes":
         dots = optics.splat(rng.uniform(0, SLIDE_PX, (9000, 2)), SLIDE_PX)
-        return 1.6 * ndimage.gaussian_filter(dots, 0.6, truncate=3) + 0.1, np.full(
+        return 1.1 * ndimage.gaussian_filter(dots, 0.6, truncate=3) + 0.1, np.full(
             SLIDE_PX, 0.25, dtype=np.float32
         )
     distance_px, _, _ = stains.tiles(SLIDE_PX, 8, rng)
-    fibres = 0.55 + 0.12 * stains.clouds(SLIDE_PX, 3, rng)
-    fat = optics.edge(stains.clouds(SLIDE_PX, 30, rng) - 0.2, 0.2)
+    fibres = 0.45 + 0.08 * stains.clouds(SLIDE_PX, 3, rng)
+    fat = optics.edge(stains.clouds(SLIDE_PX, 30, rng) - 0.6, 0.2)
     eosin = fibres * (1 - fat * optics.inside(4.2 - distance_px))
     dots = optics.splat(rng.uniform(0, SLIDE_PX, (900, 2)), SLIDE_PX)
     return ndimage.gaussian_filter(dots, 0.7, truncate=3) * (1 - fat), np.clip(eosin, 0.04, None)
@@ -180,7 +178,7 @@ def _nests(case: _Case, tumour: Floats, rng: np.random.Generator) -> tuple[Float
         weights = nest * is_island * (1 - lumen)
         cytoplasm = 0.45 * weights + 0.05
     weights = weights * tumour
-    amount = 0.42 * tumour.sum()
+    amount = 0.4 * tumour.sum()
     sigma_px = _NUCLEUS_PX[case.grade - 1]
     points = optics.sample(weights + 1e-9, int(amount / (3.2 * sigma_px**2)) + 1, rng)
     nuclei = ndimage.gaussian_filter(optics.splat(points, SLIDE_PX), sigma_px, truncate=3)

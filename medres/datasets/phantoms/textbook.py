@@ -9,8 +9,7 @@ from medres.datasets.phantoms import optics, stains
 from medres.datasets.phantoms.optics import Asked, Drawing, Floats, Pixels
 
 IMAGES_PER_FIGURE = 1
-WHITE = 70.0
-ORGANS = ("colon", "liver", "lung", "kidney")
+_MICROSCOPIC_ORGANS = ("colon", "liver", "lung")
 _YES_NO = ("yes", "no")
 _MICROSCOPIC = {
     "necrosis": "is necrosis present?",
@@ -26,34 +25,35 @@ _GROSS_ORGANS = ("liver", "lung", "kidney")
 _SIDES = {-1: "left", 1: "right"}
 _COLOURS = {"liver": (0.40, 0.17, 0.10), "lung": (0.55, 0.33, 0.32), "kidney": (0.45, 0.20, 0.20)}
 _PHOTONS = 1200.0
+# Optical density of red, green and blue; scarlet's is what it adds to eosin's.
+_ANILINE_BLUE = np.array([1.1, 0.5, 0.1], dtype=np.float32)
+_SCARLET = np.array([0.0, 0.0, 0.6], dtype=np.float32)
 
 
 def draw_figure(index: int, rng: np.random.Generator) -> Iterator[Drawing]:
     """Yield a figure: mostly micrographs, some photographs of whole organs."""
     shape = (int(rng.integers(84, 98)), int(rng.integers(140, 168)))
-    is_gross = rng.random() < 0.3
+    is_gross = rng.random() < 0.35
     questions = _GROSS if is_gross else _MICROSCOPIC
-    organ = str(rng.choice(_GROSS_ORGANS if is_gross else ORGANS))
+    organ = str(rng.choice(_GROSS_ORGANS if is_gross else _MICROSCOPIC_ORGANS))
     found = {finding: bool(rng.integers(2)) for finding in questions}
     side = int(rng.choice([-1, 1]))
-    is_trichrome = rng.random() < 0.4
+    is_trichrome = rng.random() < 0.25
     asked = [
         Asked(questions[finding], "yes" if there else "no", _YES_NO)
         for finding, there in found.items()
     ]
     asked.append(Asked("what organ is shown?", organ))
-    if rng.random() < 0.5:
-        asked.append(Asked("what kind of image is this?", "gross" if is_gross else "microscopic"))
+    asked.append(Asked("what kind of image is this?", "gross" if is_gross else "microscopic"))
     if not is_gross:
         asked.append(Asked("what stain is used?", "trichrome" if is_trichrome else "h&e"))
-    first = next(iter(questions))
-    if found[first]:
-        asked.append(Asked(f"where is the {first}?", _SIDES[side]))
+    elif found["haemorrhage"]:
+        asked.append(Asked("where is the haemorrhage?", _SIDES[side]))
     present = {finding for finding, there in found.items() if there}
     if is_gross:
         pixels = _photograph(shape, organ, present, side, rng)
     else:
-        pixels = _micrograph(shape, organ, present, side, is_trichrome, rng)
+        pixels = _micrograph(shape, organ, present, is_trichrome, rng)
     yield Drawing(pixels, "photograph" if is_gross else "histopathology", tuple(asked))
 
 
@@ -61,7 +61,6 @@ def _micrograph(
     shape: tuple[int, int],
     organ: str,
     present: set[str],
-    side: int,
     is_trichrome: bool,
     rng: np.random.Generator,
 ) -> Pixels:
@@ -69,26 +68,26 @@ def _micrograph(
     if "necrosis" in present:
         height, width = shape
         rows, columns = np.indices(shape, dtype=np.float32)
-        middle = width * (0.5 + 0.27 * side), height * rng.uniform(0.35, 0.65)
-        reach = np.hypot(columns - middle[0], rows - middle[1])
-        dead = optics.edge(rng.uniform(25, 31) - reach + 4 * stains.clouds(shape, 10, rng), 2.0)
+        reach = np.hypot((columns - width / 2) / 1.5, rows - height / 2)
+        dead = optics.edge(rng.uniform(24, 30) - reach + 4 * stains.clouds(shape, 10, rng), 2.0)
         nuclei = nuclei * (1 - dead)
-        cytoplasm = cytoplasm * (1 - dead) + 0.7 * dead
+        cytoplasm = cytoplasm * (1 - dead) + 1.1 * dead
         stroma = stroma * (1 - dead)
-    sigma_px = 1.7 if "atypia" in present else 0.95
+    sigma_px = 2.2 if "atypia" in present else 0.95
     blue = _dots(nuclei, round(0.035 * nuclei.size / sigma_px**2), sigma_px, rng)
     if "inflammation" in present:
-        clumps = np.exp(1.5 * stains.clouds(shape, 14, rng)) * (stroma + 0.15)
-        blue = 0.6 * blue + 0.4 * _dots(clumps, 420, 0.6, rng)
+        clumps = np.exp(stains.clouds(shape, 16, rng))
+        blue = 0.4 * blue + 0.6 * _dots(clumps, 900, 0.55, rng)
     # The same amounts of stain whatever is found: colour alone tells nothing.
     pink = cytoplasm + stroma
-    blue, pink = 0.28 * blue / blue.mean(), 0.36 * pink / pink.mean()
+    blue, pink = 0.32 * blue / blue.mean(), 0.36 * pink / pink.mean()
     other: Floats | float = 0.0
     if is_trichrome:
+        # Collagen turns from pink to blue, cytoplasm to scarlet.
         collagen = pink * stroma / (cytoplasm + stroma + 1e-6)
         pink = pink - collagen
-        other = collagen[..., None] * np.array([1.1, 0.5, 0.1], dtype=np.float32)
-    return stains.bright_field(blue, pink, rng, white=WHITE, other=other)
+        other = collagen[..., None] * _ANILINE_BLUE + pink[..., None] * _SCARLET
+    return stains.bright_field(blue, pink, rng, other=other)
 
 
 def _dots(weights: Floats, count: int, sigma_px: float, rng: np.random.Generator) -> Floats:
@@ -112,24 +111,12 @@ def _tissue(
         distance_px, _, _ = stains.tiles(shape, 9, rng)
         gaps = np.exp(-((stains.clouds(shape, 9, rng) / 0.15) ** 2))
         nuclei = optics.inside(1.5 - distance_px) * (1 - gaps)
-        return nuclei, 0.65 * (1 - gaps) * optics.inside(4.6 - distance_px), 0.1 * fibres
-    if organ == "lung":
-        distance_px, _, _ = stains.tiles(shape, 20, rng)
-        wall = optics.inside(distance_px - 8.0 + 0.8 * stains.clouds(shape, 8, rng))
-        return wall, 0.2 * wall, fibres * wall
-    distance_px, _, centres = stains.tiles(shape, 12, rng)
-    lumen = optics.inside(2.2 - distance_px)
-    tubule = optics.inside(5.2 - distance_px)
-    nuclei = np.exp(-(((distance_px - 4.0) / 0.8) ** 2))
-    cytoplasm, stroma = 0.6 * tubule * (1 - lumen), 0.4 * fibres * (1 - tubule)
-    rows, columns = np.indices(shape, dtype=np.float32)
-    for middle in centres[rng.permutation(len(centres))[:4]]:
-        far = np.hypot(rows - middle[0], columns - middle[1])
-        tuft, space = optics.inside(9.5 - far), optics.inside(12 - far)
-        nuclei = nuclei * (1 - space) + 0.9 * tuft
-        cytoplasm = cytoplasm * (1 - space) + 0.35 * tuft
-        stroma = stroma * (1 - space)
-    return nuclei, cytoplasm, stroma
+        tract = optics.edge(stains.clouds(shape, 25, rng) - 1.2, 0.15)
+        plates = 0.65 * (1 - gaps) * optics.inside(4.6 - distance_px)
+        return nuclei * (1 - tract), plates * (1 - tract), fibres * np.maximum(tract, 0.1)
+    distance_px, _, _ = stains.tiles(shape, 20, rng)
+    wall = optics.inside(distance_px - 8.0 + 0.8 * stains.clouds(shape, 8, rng))
+    return wall, 0.2 * wall, fibres * wall
 
 
 def _photograph(
@@ -157,7 +144,7 @@ def _photograph(
     body = optics.edge(depth, 0.03)
     shade = 0.55 + 0.45 * np.sqrt(np.clip(depth, 0, 1))
     grain = stains.clouds(shape, 3.2, rng)
-    relief = 1 + (0.3 if "granules" in present else 0.05) * np.clip(grain, -1.5, 1.5)
+    relief = 1 + (0.5 if "granules" in present else 0.05) * np.clip(grain, -1.5, 1.5)
     colour = np.array(_COLOURS[organ], dtype=np.float32)
     light = np.ones((height, width, 3), dtype=np.float32) * colour
     inner = np.clip(depth / 0.25, 0, 1) * body
@@ -166,13 +153,13 @@ def _photograph(
         reach = np.hypot(
             columns - width * (0.5 + 0.2 * side), rows - height * rng.uniform(0.4, 0.55)
         )
-        bled = optics.edge(rng.uniform(13, 17) - reach + 3 * stains.clouds(shape, 9, rng), 1.5)
+        bled = optics.edge(rng.uniform(19, 24) - reach + 3 * stains.clouds(shape, 9, rng), 1.5)
         light += bled[..., None] * (np.array([0.12, 0.01, 0.02], dtype=np.float32) - light)
     if "nodules" in present:
         lumps = np.zeros(shape, dtype=np.float32)
         rows, columns = np.indices(shape, dtype=np.float32)
-        for row, column in optics.sample(inner + 1e-9, int(rng.integers(7, 11)), rng):
-            radius_px = rng.uniform(3.2, 4.6)
+        for row, column in optics.sample(inner + 1e-9, int(rng.integers(6, 10)), rng):
+            radius_px = rng.uniform(4.5, 6.5)
             lumps = np.maximum(
                 lumps, optics.inside(radius_px - np.hypot(rows - row, columns - column))
             )
