@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from scipy.stats import mannwhitneyu
 
 from medres import questions
 from medres.datasets import phantoms
@@ -112,7 +111,7 @@ def test_aspects_are_those_of_the_real_sets(twins: dict[str, Drawn]) -> None:
     [
         ("twin-wsi", 7.5, 0.53),
         ("twin-vqa-rad", 6.5, 0.61),
-        ("twin-path-vqa", 5.65, 0.53),
+        ("twin-path-vqa", 5.8, 0.515),
         ("twin-slake", 7.9, 0.41),
     ],
 )
@@ -181,11 +180,13 @@ def test_mean_colour_tells_no_yes_from_no(name: str, twins: dict[str, Drawn]) ->
     for question, rows in asked.groupby("question"):
         is_yes = (rows["reference"] == "yes").to_numpy()
         colours = means.loc[rows["image"]].to_numpy()
-        pairs = is_yes.sum() * (~is_yes).sum()
-        # The chance that a yes is brighter than a no: a half where brightness tells nothing.
-        chance = mannwhitneyu(colours[is_yes], colours[~is_yes]).statistic / pairs
-        deviation = np.sqrt(len(is_yes) / 12 / pairs)
-        assert np.abs(chance - 0.5).max() < 0.1 + 2 * deviation, question
+        scaled = (colours - colours.mean(axis=0)) / colours.std(axis=0)
+        # Squares let yes lie between two kinds of no.
+        features = np.column_stack([np.ones(len(scaled)), scaled, scaled**2])
+        weights, *_ = np.linalg.lstsq(features, np.where(is_yes, 1.0, -1.0))
+        accuracy = ((features @ weights > 0) == is_yes).mean()
+        # Fitted and counted on the same images, of which there are 80 and more.
+        assert accuracy < max(is_yes.mean(), 1 - is_yes.mean()) + 0.15, question
 
 
 COARSE_AND_FINE = [
@@ -250,7 +251,7 @@ def test_the_stage_is_the_area_of_the_tumour_whatever_the_specimen() -> None:
     for specimen in slides.SPECIMENS:
         areas_px = []
         for stage in range(4):
-            rng = np.random.default_rng(stage)
+            rng = np.random.default_rng(0)
             depth_px = slides._pieces(specimen, rng)
             case = slides._Case(specimen, stage, "not inked", 2, "ductal")
             areas_px.append(slides._tumour(case, depth_px, rng).sum())
@@ -258,17 +259,25 @@ def test_the_stage_is_the_area_of_the_tumour_whatever_the_specimen() -> None:
 
 
 def test_glass_is_white_nuclei_are_blue_and_cytoplasm_is_pink() -> None:
-    blank = np.zeros((40, 40), dtype=np.float32)
-    stained = np.ones((40, 40), dtype=np.float32)
     rng = np.random.default_rng(0)
     glass, nuclei, cytoplasm = (
-        stains.bright_field(blue, pink, rng).mean(axis=(0, 1))
-        for blue, pink in ((blank, blank), (stained, blank), (blank, stained))
+        stains.bright_field(np.ones((40, 40, 1)) * each, rng).mean(axis=(0, 1))
+        for each in (0 * stains.EOSIN, stains.HEMATOXYLIN, stains.EOSIN)
     )
     assert glass == pytest.approx([stains.GLASS_GREY] * 3, abs=1)
     assert nuclei[2] > 1.3 * nuclei[0]
     assert cytoplasm[0] > 1.8 * cytoplasm[1]
     assert nuclei.sum() < glass.sum()
+
+
+def test_balanced_stains_let_the_wanted_light_pass_whatever_their_grain() -> None:
+    rng = np.random.default_rng(0)
+    for sharpness in (1, 4):
+        blue = rng.random((90, 90, 1)) ** sharpness * stains.HEMATOXYLIN
+        pink = rng.random((90, 90, 1)) * stains.EOSIN
+        density = stains.balance(blue, pink, red_light=0.7, green_light=0.4)
+        light = (10**-density).mean(axis=(0, 1))
+        assert light[:2] == pytest.approx([0.7, 0.4], abs=0.01)
 
 
 def test_tiles_give_each_pixel_its_nearest_centre() -> None:

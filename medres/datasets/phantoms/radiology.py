@@ -15,6 +15,11 @@ IMAGES_PER_GROUP = 1
 """Both real sets are split by image."""
 _YES_NO = ("yes", "no")
 _SIDES = {-1: "right", 1: "left"}
+_MODALITIES = {
+    "x-ray": "radiograph",
+    "ct": "computed tomography",
+    "mri": "magnetic resonance",
+}
 
 _VQA_RAD = {
     "chest": {
@@ -35,6 +40,7 @@ _VQA_RAD = {
 }
 _VQA_RAD_SHARES = (0.39, 0.35, 0.26)
 _LATERAL = {"chest": "fluid", "abdomen": "cyst", "head": "bleed"}
+# Modality, plane and organ, in the order of the open questions.
 _VQA_RAD_ANSWERS = {
     "chest": ("x-ray", "frontal", "lungs"),
     "abdomen": ("ct", "axial", "liver"),
@@ -71,9 +77,9 @@ def draw_vqa_rad(index: int, rng: np.random.Generator) -> Iterator[Drawing]:
     if found[_LATERAL[kind]]:
         asked.append(Asked("on which side is it abnormal?", _SIDES[side]))
     found["miliary"] = False
-    pixels = _picture(kind, "x-ray" if kind == "chest" else "ct", shape, found, side, rng)
-    modality = "radiograph" if kind == "chest" else "computed tomography"
-    yield Drawing(pixels, modality, tuple(asked))
+    modality = _VQA_RAD_ANSWERS[kind][0]
+    pixels = _picture(kind, modality, shape, found, side, rng)
+    yield Drawing(pixels, _MODALITIES[modality], tuple(asked))
 
 
 _SLAKE_KINDS = ("chest x-ray", "abdomen ct", "head mri", "chest ct")
@@ -118,7 +124,8 @@ def draw_slake(index: int, rng: np.random.Generator) -> Iterator[Drawing]:
     else:
         shape = (int(rng.integers(112, 127)),) * 2
     found = {name: name == disease for name in (*_DISEASES[part], "miliary")}
-    yield Drawing(_picture(part, contrast, shape, found, side, rng), kind, tuple(asked))
+    pixels = _picture(part, contrast, shape, found, side, rng)
+    yield Drawing(pixels, _MODALITIES[modality], tuple(asked))
 
 
 def _ask_slake(
@@ -161,6 +168,7 @@ def _picture(
     side: int,
     rng: np.random.Generator,
 ) -> Pixels:
+    """Return the image of a part of the body; the contrast is x-ray, ct, t1 or t2."""
     present = [finding for finding, there in found.items() if there]
     if contrast == "x-ray":
         chest = radiographs.thorax(shape, found, rng, rng, fluid_side=side)

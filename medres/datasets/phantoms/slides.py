@@ -26,6 +26,8 @@ SLIDE_PX = (210, 280)
 _TUMOUR_PX = (2_000, 4_500, 8_500, 14_500)
 """Area by stage, in pixels."""
 _CLEARANCE_PX = {"free": 11.0, "close": 3.5, "involved": -2.0, "not inked": -2.0}
+_INK = np.array([0.9, 0.7, 0.5], dtype=np.float32)
+"""Optical density of red, green and blue."""
 _NUCLEUS_PX = (0.6, 1.0, 1.6)
 
 
@@ -74,12 +76,13 @@ def _slide(case: _Case, rng: np.random.Generator) -> optics.Pixels:
     hematoxylin = hematoxylin * (1 - tumour) + nuclei
     eosin = eosin * (1 - tumour) + cytoplasm * tumour
     ink = np.exp(-((depth_px / 1.4) ** 2)) * (case.margin != "not inked")
-    return stains.bright_field(
-        hematoxylin * tissue,
-        eosin * tissue,
-        rng,
-        other=ink[..., None] * np.array([0.9, 0.7, 0.5], dtype=np.float32),
+    blue, pink = rng.uniform(0.85, 1.15, size=2).astype(np.float32)
+    density = (
+        (blue * hematoxylin * tissue)[..., None] * stains.HEMATOXYLIN
+        + (pink * eosin * tissue)[..., None] * stains.EOSIN
+        + ink[..., None] * _INK
     )
+    return stains.bright_field(density, rng)
 
 
 def _pieces(specimen: str, rng: np.random.Generator) -> Floats:

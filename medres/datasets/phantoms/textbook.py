@@ -9,7 +9,12 @@ from medres.datasets.phantoms import optics, stains
 from medres.datasets.phantoms.optics import Asked, Drawing, Floats, Pixels
 
 IMAGES_PER_FIGURE = 1
-_MICROSCOPIC_ORGANS = ("colon", "liver", "lung")
+_LIGHT = {
+    "colon": {"h&e": (0.74, 0.41), "trichrome": (0.58, 0.45)},
+    "liver": {"h&e": (0.74, 0.41), "trichrome": (0.66, 0.43)},
+    "lung": {"h&e": (0.74, 0.58), "trichrome": (0.58, 0.60)},
+}
+"""Share of the red and the green light that passes at most; lungs are mostly air."""
 _YES_NO = ("yes", "no")
 _MICROSCOPIC = {
     "necrosis": "is necrosis present?",
@@ -35,7 +40,7 @@ def draw_figure(index: int, rng: np.random.Generator) -> Iterator[Drawing]:
     shape = (int(rng.integers(84, 98)), int(rng.integers(140, 168)))
     is_gross = rng.random() < 0.35
     questions = _GROSS if is_gross else _MICROSCOPIC
-    organ = str(rng.choice(_GROSS_ORGANS if is_gross else _MICROSCOPIC_ORGANS))
+    organ = str(rng.choice(_GROSS_ORGANS if is_gross else list(_LIGHT)))
     found = {finding: bool(rng.integers(2)) for finding in questions}
     side = int(rng.choice([-1, 1]))
     is_trichrome = rng.random() < 0.25
@@ -78,16 +83,19 @@ def _micrograph(
     if "inflammation" in present:
         clumps = np.exp(stains.clouds(shape, 16, rng))
         blue = 0.4 * blue + 0.6 * _dots(clumps, 900, 0.55, rng)
-    # The same amounts of stain whatever is found: colour alone tells nothing.
-    pink = cytoplasm + stroma
-    blue, pink = 0.32 * blue / blue.mean(), 0.36 * pink / pink.mean()
-    other: Floats | float = 0.0
+    collagen, flesh = stains.EOSIN, stains.EOSIN
     if is_trichrome:
-        # Collagen turns from pink to blue, cytoplasm to scarlet.
-        collagen = pink * stroma / (cytoplasm + stroma + 1e-6)
-        pink = pink - collagen
-        other = collagen[..., None] * _ANILINE_BLUE + pink[..., None] * _SCARLET
-    return stains.bright_field(blue, pink, rng, other=other)
+        collagen, flesh = _ANILINE_BLUE, stains.EOSIN + _SCARLET
+    red, green = _LIGHT[organ]["trichrome" if is_trichrome else "h&e"]
+    density = stains.balance(
+        blue[..., None] * (0.3 * stains.HEMATOXYLIN),
+        cytoplasm[..., None] * flesh + stroma[..., None] * collagen,
+        red_light=red - rng.uniform(0, 0.08),
+        green_light=green - rng.uniform(0, 0.08),
+    )
+    # Plates of many books, each with its own white balance.
+    tint = rng.uniform(-0.04, 0.04, 3).astype(np.float32)
+    return stains.bright_field(density + tint, rng)
 
 
 def _dots(weights: Floats, count: int, sigma_px: float, rng: np.random.Generator) -> Floats:
@@ -115,7 +123,7 @@ def _tissue(
         plates = 0.65 * (1 - gaps) * optics.inside(4.6 - distance_px)
         return nuclei * (1 - tract), plates * (1 - tract), fibres * np.maximum(tract, 0.1)
     distance_px, _, _ = stains.tiles(shape, 20, rng)
-    wall = optics.inside(distance_px - 8.0 + 0.8 * stains.clouds(shape, 8, rng))
+    wall = optics.inside(distance_px - 7.3 + 0.8 * stains.clouds(shape, 8, rng))
     return wall, 0.2 * wall, fibres * wall
 
 
