@@ -13,41 +13,12 @@ from scipy import ndimage
 from medres.datasets.phantoms import optics, stains
 from medres.datasets.phantoms.optics import Floats, Pixels
 
+TISSUES = ("air", "scalp", "bone", "csf", "grey", "white", "bleed", "tumour", "spot")
 # Hounsfield units, and the signal of both weightings as a share of the brightest tissue.
-HEAD: dict[str, dict[str, float]] = {
-    "ct": {
-        "air": -1000,
-        "scalp": -20,
-        "bone": 900,
-        "csf": 4,
-        "grey": 39,
-        "white": 28,
-        "bleed": 72,
-        "tumour": 14,
-        "spot": 120,
-    },
-    "t1": {
-        "air": 0.0,
-        "scalp": 0.9,
-        "bone": 0.06,
-        "csf": 0.12,
-        "grey": 0.42,
-        "white": 0.62,
-        "bleed": 0.8,
-        "tumour": 0.26,
-        "spot": 0.2,
-    },
-    "t2": {
-        "air": 0.0,
-        "scalp": 0.7,
-        "bone": 0.06,
-        "csf": 1.0,
-        "grey": 0.6,
-        "white": 0.42,
-        "bleed": 0.15,
-        "tumour": 0.9,
-        "spot": 0.95,
-    },
+HEAD = {
+    "ct": (-1000.0, -20.0, 900.0, 4.0, 39.0, 28.0, 72.0, 14.0, 120.0),
+    "t1": (0.0, 0.9, 0.06, 0.12, 0.42, 0.62, 0.8, 0.26, 0.2),
+    "t2": (0.0, 0.7, 0.06, 1.0, 0.6, 0.42, 0.15, 0.9, 0.95),
 }
 BRAIN_WINDOW = (0.0, 80.0)
 ABDOMEN_WINDOW = (-160.0, 240.0)
@@ -108,7 +79,7 @@ def head(
         side: -1 for what is on the left of the image, 1 for its right.
         rng: Of anatomy and findings.
     """
-    tissue = HEAD[contrast]
+    tissue = dict(zip(TISSUES, HEAD[contrast], strict=True))
     canvas = _Canvas(shape, tissue["air"])
     half_width, half_height = rng.uniform(0.7, 0.8), rng.uniform(0.84, 0.94)
     canvas.paint(canvas.ellipse(0, 0, half_width, half_height), tissue["scalp"])
