@@ -78,9 +78,9 @@ def _micrograph(
         height, width = shape
         rows, columns = np.indices(shape, dtype=np.float32)
         reach = np.hypot((columns - width / 2) / 1.5, rows - height / 2)
-        dead = optics.edge(rng.uniform(24, 30) - reach + 4 * stains.clouds(shape, 10, rng), 2.0)
+        dead = optics.edge(rng.uniform(27, 33) - reach + 4 * stains.clouds(shape, 10, rng), 2.0)
         nuclei = nuclei * (1 - dead)
-        cytoplasm = cytoplasm * (1 - dead) + 1.1 * dead
+        cytoplasm = cytoplasm * (1 - dead) + 1.6 * dead
         stroma = stroma * (1 - dead)
     sigma_px = 2.2 if "atypia" in present else 0.95
     blue = _dots(nuclei, round(0.035 * nuclei.size / sigma_px**2), sigma_px, rng)
