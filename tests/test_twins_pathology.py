@@ -191,7 +191,7 @@ def test_mean_colour_tells_no_yes_from_no(name: str, twins: dict[str, Drawn]) ->
 
 COARSE_AND_FINE = [
     (slices.head, ("bleed", "ventricles", "tumour"), ("spots",)),
-    (slices.abdomen, ("liver", "cyst", "tumour"), ("stones",)),
+    (slices.abdomen, ("liver", "mass", "tumour"), ("stones",)),
     (slices.chest, ("heart", "fluid"), ("nodules",)),
 ]
 
@@ -218,7 +218,7 @@ def test_the_patients_left_is_on_the_right_of_every_radiology_image() -> None:
     for side in (-1, 1):
         for draw, finding in (
             (lambda *given: slices.head((140, 140), "ct", *given), "bleed"),
-            (lambda *given: slices.abdomen((140, 140), *given), "cyst"),
+            (lambda *given: slices.abdomen((140, 140), *given), "mass"),
             (lambda *given: slices.chest((140, 140), *given), "fluid"),
         ):
             with_it, without = (

@@ -106,12 +106,18 @@ def thorax(
     return np.asarray(chest, dtype=np.float32)
 
 
-def expose(attenuation: Floats, rng: np.random.Generator) -> Pixels:
-    """Return the radiograph: scatter, blur, photon noise, automatic exposure."""
+def expose(attenuation: Floats, rng: np.random.Generator, *, contrast: float = 1.0) -> Pixels:
+    """Return the radiograph: scatter, blur, photon noise, automatic exposure.
+
+    Args:
+        attenuation: Of the chest.
+        rng: Draws focus, photons and exposure.
+        contrast: How steep the film is.
+    """
     beam = np.exp(-attenuation)
     scatter = ndimage.uniform_filter(beam, size=min(beam.shape) // 4)
     beam = ndimage.gaussian_filter(beam, sigma=rng.uniform(0.5, 0.7), truncate=3) + 0.3 * scatter
     counts = rng.poisson(beam * XRAY_PHOTONS)
     film = -np.log((counts + 1) / XRAY_PHOTONS)
-    film = (film - film.mean()) * rng.uniform(80, 100) + rng.uniform(38, 50)
+    film = (film - film.mean()) * (contrast * rng.uniform(80, 100)) + rng.uniform(38, 50)
     return np.asarray(np.clip(film, 0, 255), dtype=np.uint8)

@@ -29,7 +29,7 @@ _VQA_RAD = {
     },
     "abdomen": {
         "liver": "is the liver enlarged?",
-        "cyst": "is there a kidney cyst?",
+        "mass": "is there a kidney mass?",
         "stones": "are there kidney stones?",
     },
     "head": {
@@ -39,7 +39,7 @@ _VQA_RAD = {
     },
 }
 _VQA_RAD_SHARES = (0.39, 0.35, 0.26)
-_LATERAL = {"chest": "fluid", "abdomen": "cyst", "head": "bleed"}
+_LATERAL = {"chest": "fluid", "abdomen": "mass", "head": "bleed"}
 # Modality, plane and organ, in the order of the open questions.
 _VQA_RAD_ANSWERS = {
     "chest": ("x-ray", "frontal", "lungs"),
@@ -99,7 +99,7 @@ _DISEASES = {
     },
     "abdomen": {
         "tumour": ("liver cancer", "liver"),
-        "cyst": ("cyst", "{side} kidney"),
+        "mass": ("kidney cancer", "{side} kidney"),
         "stones": ("kidney stones", "both kidneys"),
     },
     "head": {
@@ -150,7 +150,7 @@ def _ask_slake(
     is_shown = int(rng.integers(2))
     for answer, organ in contained[is_shown:] + contained[:is_shown][: int(rng.integers(2))]:
         asked.append(Asked(f"does the picture contain the {organ}?", answer, _YES_NO))
-    is_healthy = disease == "none" or disease in ("heart", "cyst", "stones")
+    is_healthy = disease == "none" or disease in ("heart", "mass", "stones")
     asked.append(Asked(f"is the {organs[0]} healthy?", "yes" if is_healthy else "no", _YES_NO))
     if part == "chest" and disease != "none":
         culprit = "heart" if disease == "heart" else "lung"
@@ -172,7 +172,7 @@ def _picture(
     present = [finding for finding, there in found.items() if there]
     if contrast == "x-ray":
         chest = radiographs.thorax(shape, found, rng, rng, fluid_side=side)
-        return radiographs.expose(chest, rng)
+        return radiographs.expose(chest, rng, contrast=1.5)
     if part == "abdomen":
         slice_ = slices.abdomen(shape, present, side, rng)
         return slices.tomograph(slice_, slices.ABDOMEN_WINDOW, 20.0, rng)

@@ -127,7 +127,7 @@ def abdomen(
 
     Args:
         shape: Height and width.
-        present: Of liver (large), tumour (of the liver), cyst (of a kidney), stones.
+        present: Of liver (large), tumour (of the liver), mass (of a kidney), stones.
         side: -1 for what is on the left of the image, 1 for its right.
         rng: Of anatomy and findings.
     """
@@ -164,9 +164,10 @@ def abdomen(
         canvas.paint(kidney, 165.0)
         canvas.paint(canvas.ellipse(0.33 * half, v, 0.05, 0.09, 0.4 * half), -40.0)
         kidneys = np.maximum(kidneys, kidney)
-        if "cyst" in present and half == side:
-            cyst = canvas.ellipse(0.46 * half, v - 0.1, 0.21, 0.2)
-            canvas.paint(cyst * cavity, 5.0)
+        if "mass" in present and half == side:
+            mass = canvas.ellipse(0.45 * half, v - 0.08, 0.22, 0.22)
+            canvas.paint(mass * cavity, 190.0)
+            canvas.paint(canvas.ellipse(0.45 * half, v - 0.08, 0.07, 0.07), 20.0)
     canvas.paint(canvas.ellipse(0, 0.45, 0.15, 0.12), 230.0)
     canvas.paint(canvas.ellipse(0, 0.61, 0.05, 0.09), 230.0)
     canvas.paint(canvas.ellipse(0, 0.58, 0.045, 0.045), 25.0)
