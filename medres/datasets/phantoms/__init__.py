@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from medres.datasets.phantoms import cells, radiographs
+from medres.datasets.phantoms import cells, radiographs, radiology, slides, textbook
 from medres.datasets.phantoms.optics import Drawing
 
 
@@ -39,6 +39,14 @@ PHANTOMS = {
     "phantom-radiology": Phantom(
         1, radiographs.draw_patient, radiographs.IMAGES_PER_PATIENT, "patient"
     ),
+    "twin-wsi": Phantom(5, slides.draw_case, slides.SLIDES_PER_CASE, "case", "wsi"),
+    "twin-vqa-rad": Phantom(
+        6, radiology.draw_vqa_rad, radiology.IMAGES_PER_GROUP, "image", "vqa-rad"
+    ),
+    "twin-path-vqa": Phantom(
+        7, textbook.draw_figure, textbook.IMAGES_PER_FIGURE, "figure", "path-vqa"
+    ),
+    "twin-slake": Phantom(8, radiology.draw_slake, radiology.IMAGES_PER_GROUP, "image", "slake"),
 }
 
 

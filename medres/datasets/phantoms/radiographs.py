@@ -30,21 +30,31 @@ def draw_patient(index: int, rng: np.random.Generator) -> Iterator[Drawing]:
     for visit_rng in visit_rngs:
         anatomy_rng.bit_generator.state = anatomy_state
         findings = {finding: bool(visit_rng.integers(2)) for finding in FINDINGS}
-        attenuation = _thorax(shape, findings, anatomy_rng, visit_rng)
+        attenuation = thorax(shape, findings, anatomy_rng, visit_rng)
         asked = tuple(
             Asked(FINDINGS[key], "yes" if found else "no", ("yes", "no"))
             for key, found in findings.items()
         )
-        yield Drawing(_expose(attenuation, visit_rng), "radiograph", asked)
+        yield Drawing(expose(attenuation, visit_rng), "radiograph", asked)
 
 
-def _thorax(
+def thorax(
     shape: tuple[int, int],
     findings: dict[str, bool],
     anatomy_rng: np.random.Generator,
     visit_rng: np.random.Generator,
+    *,
+    fluid_side: int = 0,
 ) -> Floats:
-    """Return the attenuation of a chest, with the findings that are present."""
+    """Return the attenuation of a chest, with the findings that are present.
+
+    Args:
+        shape: Height and width.
+        findings: Whether each of `FINDINGS` is present.
+        anatomy_rng: Of what a patient keeps.
+        visit_rng: Of what changes.
+        fluid_side: -1 for the left of the image, 1 for its right, 0 to draw it.
+    """
     height, width = shape
     v = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     u = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
@@ -75,7 +85,8 @@ def _thorax(
     chest = chest + 0.06 * ndimage.gaussian_filter(optics.splat(vessels, shape), 1.2) * lungs
 
     if findings["fluid"]:
-        side, level = visit_rng.choice([-1, 1]), visit_rng.uniform(0.1, 0.36)
+        side = fluid_side or visit_rng.choice([-1, 1])
+        level = visit_rng.uniform(0.1, 0.36)
         surface = level - 0.5 * np.clip(side * u - lung_u, 0, None)
         chest = chest + 0.6 * optics.edge(v - surface, 0.05) * (side * u > 0) * lungs
     clear = lungs * (1 - heart)
@@ -95,12 +106,18 @@ def _thorax(
     return np.asarray(chest, dtype=np.float32)
 
 
-def _expose(attenuation: Floats, rng: np.random.Generator) -> Pixels:
-    """Return the radiograph: scatter, blur, photon noise, automatic exposure."""
+def expose(attenuation: Floats, rng: np.random.Generator, *, contrast: float = 1.0) -> Pixels:
+    """Return the radiograph: scatter, blur, photon noise, automatic exposure.
+
+    Args:
+        attenuation: Of the chest.
+        rng: Draws focus, photons and exposure.
+        contrast: How steep the film is.
+    """
     beam = np.exp(-attenuation)
     scatter = ndimage.uniform_filter(beam, size=min(beam.shape) // 4)
     beam = ndimage.gaussian_filter(beam, sigma=rng.uniform(0.5, 0.7), truncate=3) + 0.3 * scatter
     counts = rng.poisson(beam * XRAY_PHOTONS)
     film = -np.log((counts + 1) / XRAY_PHOTONS)
-    film = (film - film.mean()) * rng.uniform(80, 100) + rng.uniform(38, 50)
+    film = (film - film.mean()) * (contrast * rng.uniform(80, 100)) + rng.uniform(38, 50)
     return np.asarray(np.clip(film, 0, 255), dtype=np.uint8)
