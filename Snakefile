@@ -7,6 +7,7 @@ own locks guard the runs (`--nolock`), and what Snakemake may delete after a fai
 mark that a run is current, never a run.
 """
 
+import os
 import sys
 
 from medres import study as studies
@@ -66,6 +67,14 @@ def given(stage):
     return arguments
 
 
+def read_from(parameters):
+    """The file that changes when own data are edited or a data set is fetched again."""
+    fetched = os.path.join(parameters.get("folder", ""), "fetched.json")
+    if "folder" in parameters and os.path.exists(fetched):
+        return fetched
+    return parameters.get("table", [])
+
+
 rule all:
     input:
         f"{REPORTS}/index.html",
@@ -90,7 +99,7 @@ rule index:
 rule questions:
     input:
         request("questions", "{dataset}"),
-        lambda wildcards: STUDY.datasets[wildcards.dataset].get("table", []),
+        lambda wildcards: read_from(STUDY.datasets[wildcards.dataset]),
     output:
         touch(made("questions", "{dataset}")),
     shell:
