@@ -198,9 +198,16 @@ def spectra(
 
 
 def pairs(
-    question_set: QuestionSet, treatment: Treatment, *, n_pairs: int
+    question_set: QuestionSet, treatment: Treatment, *, n_pairs: int, patch_px: int
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[str]]:
     """Return test images at native and at low resolution, one per answer if there are many.
+
+    Args:
+        question_set: Data set to look at.
+        treatment: Says what low and native are.
+        n_pairs: Images shown.
+        patch_px: Side of the square that is cut from the middle of the native image, and the
+            same field of view from the low one; smaller images stay whole.
 
     Returns:
         Native images and low images as arrays (height, width, 3) uint8, and their answers.
@@ -215,16 +222,26 @@ def pairs(
         image = question_set.open(str(row.image))
         for name, made in (("native", native), ("low", low)):
             geometry = resolution.plan(image.size, name, treatment)
-            made.append(np.asarray(resolution.apply(image, geometry)))
+            shown = resolution.apply(image, geometry)
+            if name == "native":
+                shares = [min(1, patch_px / side) for side in shown.size]
+            made.append(np.asarray(_middle(shown, shares)))
         titles.append(str(row.reference))
     return native, low, titles
 
 
+def _middle(image: Image.Image, shares: Sequence[float]) -> Image.Image:
+    """Return the middle of an image: a share of its width and one of its height."""
+    kept = [max(1, round(side * share)) for side, share in zip(image.size, shares, strict=True)]
+    left, top = ((side - keep) // 2 for side, keep in zip(image.size, kept, strict=True))
+    return image.crop((left, top, left + kept[0], top + kept[1]))
+
+
 def show_pairs(
-    study: str, question_set: QuestionSet, treatment: Treatment, *, n_pairs: int
+    study: str, question_set: QuestionSet, treatment: Treatment, *, n_pairs: int, patch_px: int
 ) -> HTML:
     """Return the figure of `pairs` for a page."""
-    native, low, titles = pairs(question_set, treatment, n_pairs=n_pairs)
+    native, low, titles = pairs(question_set, treatment, n_pairs=n_pairs, patch_px=patch_px)
     return page.show_figure(
         study,
         f"pairs-{question_set.name}",

@@ -1,0 +1,22 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from medres.datasets import look
+
+
+def test_the_same_field_of_view_is_cut_from_both() -> None:
+    rng = np.random.default_rng(0)
+    low = Image.fromarray(rng.integers(0, 256, (28, 56, 3), dtype=np.uint8))
+    native = low.resize((560, 280), Image.Resampling.NEAREST)
+    shares = [0.5, 1.0]
+    cut, small = look._middle(native, shares), look._middle(low, shares)
+    assert (cut.size, small.size) == ((280, 280), (28, 28))
+    assert np.array_equal(np.asarray(cut), np.asarray(small.resize((280, 280), 0)))
+
+
+@pytest.mark.parametrize("share", [1e-6, 0.3, 1])
+def test_a_patch_is_never_empty_and_never_larger_than_the_image(share: float) -> None:
+    for size in ((1, 1), (7, 5), (100, 33)):
+        cut = look._middle(Image.new("RGB", size), [share, share])
+        assert all(1 <= kept <= side for kept, side in zip(cut.size, size, strict=True))
