@@ -46,6 +46,7 @@ FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
     "p_adjusted": ("adjusted p", p_text),
     "p_mcnemar": ("McNemar p", p_text),
     "mean_visual_tokens": ("visual tokens, mean", lambda value: f"{value:.1f}"),
+    "questions_per_image": ("questions an image", lambda value: f"{value:.1f}"),
     "seconds": ("time (s)", lambda value: f"{value:.1f}"),
     "learning_rate": ("learning rate", lambda value: f"{value:g}"),
 }

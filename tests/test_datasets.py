@@ -71,7 +71,7 @@ def test_the_grouped_split_shares_no_image_and_needs_no_warning(radiology: Path)
     assert loaded.label == "vqa-rad"
     shown = look.paper_table([loaded]).iloc[0]
     assert (shown["stands_for"], shown["median_image_px"]) == ("vqa-rad", "64 x 48")
-    assert shown["paper_n_test"] == "451"
+    assert shown["paper_test"] == "451"
     assert any("no record of a fetch" in remark for remark in look.remarks([loaded])["remark"])
 
 

@@ -24,7 +24,7 @@ def paper_table(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
     A phantom stands for the data set that it is the twin of, at a smaller size.
 
     Returns:
-        Columns dataset, stands_for, modality, paper_image_px, median_image_px, paper_n_test,
+        Columns dataset, stands_for, modality, paper_image_px, median_image_px, paper_test,
         n_test, n_options (of closed questions, the most) and questions_per_image; paper columns
         are empty where the paper states nothing or the data set is none of its own.
     """
@@ -41,7 +41,7 @@ def paper_table(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
                 "modality": ", ".join(sorted(table["modality"].unique())[:4]),
                 "paper_image_px": source.paper_image_px if source else "",
                 "median_image_px": f"{sizes['width_px']} x {sizes['height_px']}",
-                "paper_n_test": stated,
+                "paper_test": stated,
                 "n_test": len(test),
                 "n_options": int(table["options"].map(len).max()),
                 "questions_per_image": len(table) / table["image"].nunique(),
@@ -121,7 +121,7 @@ def sentence(counts: pd.DataFrame, leaks: pd.DataFrame, sizes: pd.DataFrame) -> 
         lines.append(
             f"* **{dataset}**: {test['n_questions']:,} test questions on {test['n_images']:,} "
             f"images in {test['n_groups']:,} groups; train and test share "
-            f"{f'**{n_shared}** images or groups' if n_shared else 'no image and no group'}; an "
+            f"{f'**{n_shared}**' if n_shared else 'no'} images, near-duplicates or groups; an "
             f"image costs {tokens['native']:.1f} visual tokens at native and "
             f"{tokens['low']:.1f} at low resolution, on average."
         )
