@@ -1,0 +1,173 @@
+"""DICOM to pixels, and nothing else of it.
+
+No tag about a person, place or time leaves this reader: of all elements only those that decide
+pixels are read, the record holds technical facts, and messages hold counts and sizes, never the
+text of another library's error, warning or log, which may quote any element. File names are the
+user's own. What is written into the pixels themselves (names on ultrasound, scanned films) is
+there to stay: look at the images before they leave the hospital. Overlays are not drawn, embedded
+colour profiles not applied.
+"""
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+from pydicom import dcmread, uid
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.pixels.processing import apply_color_lut
+
+from medres.images import dicom_grey, pixels, slides
+from medres.images.dicom_frames import decode
+from medres.images.reading import (
+    DECODER_ERRORS,
+    Reading,
+    UnreadableImageError,
+)
+
+SUFFIXES = (".dcm", ".dicom")
+WHOLE_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6"
+GREY = ("MONOCHROME1", "MONOCHROME2")
+COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422")
+COLOUR_OF_JPEG_2000 = ("YBR_RCT", "YBR_ICT")
+READ = [
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
+    *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth"),
+    *("RescaleIntercept", "RescaleSlope", "VOILUTFunction", "ModalityLUTSequence"),
+    *("VOILUTSequence", "PixelPresentation", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+    *(f"{name}PaletteColorLookupTableDescriptor" for name in ("Red", "Green", "Blue")),
+    *(f"{name}PaletteColorLookupTableData" for name in ("Red", "Green", "Blue")),
+    *(f"Segmented{name}PaletteColorLookupTableData" for name in ("Red", "Green", "Blue")),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+]
+"""All elements that are ever read, by keyword."""
+PYDICOM_ERRORS = (
+    *DECODER_ERRORS,
+    InvalidDicomError,
+    BytesLengthException,
+    Image.DecompressionBombError,
+)
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def is_dicom(head: bytes, path: Path) -> bool:
+    """Say whether a file is DICOM, by its first bytes or else its suffix; whole slides are not."""
+    if head[128:132] != b"DICM":
+        return path.suffix.lower() in SUFFIXES and head[:4] not in slides.TIFF
+    return not (WHOLE_SLIDE in head and slides.is_slide(head, path))
+
+
+def read(path: Path, page: int | None, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return RGB of shape (rows, columns, 3), and the record of how it was read.
+
+    Args:
+        path: File.
+        page: Frame, counted from 0; not needed where there is one.
+        reading: Choices that the file leaves open. Under scaling `file` grey is shown as the file
+            says: by its first VOI look-up table, else its first window, else over the range of
+            its bits. Limits of other scalings are in the file's own units (Hounsfield units).
+
+    Raises:
+        UnreadableImageError: If it is damaged, too large, has no pixels, is compressed or
+            coloured in a way that is not read, or a choice is missing.
+    """
+    try:
+        with _ONE_AT_A_TIME, _silenced(), path.open("rb") as file:
+            return _read(path, file, page, reading)
+    except UnreadableImageError as error:
+        message = str(error)
+    except PYDICOM_ERRORS as error:
+        message = f"{path}: truncated or corrupt DICOM ({type(error).__name__}); fetch it again"
+    # Not in the handler: an error's context would show what the file holds.
+    raise UnreadableImageError(message)
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep pydicom's warnings and log entries, which quote elements, from everyone.
+
+    Both are of the whole process: hence one file at a time.
+    """
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _read(
+    path: Path, file: BinaryIO, page: int | None, reading: Reading
+) -> tuple[np.ndarray, dict[str, Any]]:
+    if file.read(132)[128:] != b"DICM":
+        raise UnreadableImageError(
+            f"{path}: DICOM without its file header, so that nothing says how its pixels are "
+            "stored; export it again as a DICOM file"
+        )
+    file.seek(0)
+    syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+    if syntax is None or not uid.UID(syntax).is_transfer_syntax or uid.UID(syntax).is_private:
+        raise UnreadableImageError(
+            f"{path}: DICOM of no known transfer syntax; decompress it to explicit VR little "
+            "endian first"
+        )
+    if syntax == uid.DeflatedExplicitVRLittleEndian:
+        raise UnreadableImageError(
+            f"{path}: DICOM deflated as a whole; save it as explicit VR little endian"
+        )
+    facts = dcmread(file, stop_before_pixels=True, specific_tags=READ)
+    samples, frame, n_frames = decode(path, file, facts, page)
+    _update_from_groups(facts, frame)
+    kind = str(facts.PhotometricInterpretation)
+    bits = int(facts.get("BitsStored") or 8 * samples.dtype.itemsize)
+    record: dict[str, Any] = {
+        "format": "DICOM",
+        "stored_px": [samples.shape[1], samples.shape[0]],
+        "bits": bits,
+        "transfer_syntax": uid.UID(syntax).name,
+    }
+    if n_frames > 1:
+        record |= {"frame": frame, "n_frames": n_frames}
+    of_jpeg_2000 = COLOUR_OF_JPEG_2000 if syntax in uid.JPEG2000TransferSyntaxes else ()
+    if kind in GREY and samples.ndim == 2:
+        grey, scaled = dicom_grey.to_grey(path, samples, facts, reading)
+        shown_as = Reading(channels=reading.channels)
+        rgb = pixels.colour(path, grey, shown_as)[0]
+    elif kind == "PALETTE COLOR" and samples.ndim == 2:
+        rgb, scaled = pixels.colour(path, _by_palette(samples, facts), reading)
+    elif kind in (*COLOUR, *of_jpeg_2000) and samples.ndim == 3:
+        rgb, scaled = pixels.colour(path, samples, reading, bits=bits)
+    else:
+        raise UnreadableImageError(
+            f"{path}: DICOM of a photometric interpretation that is not read; save it as "
+            "MONOCHROME2 or RGB"
+        )
+    return rgb, {**record, "photometric": kind, **scaled}
+
+
+def _update_from_groups(facts: Dataset, frame: int) -> None:
+    """Take rescaling and window of a frame from where enhanced DICOM keeps them."""
+    shared = facts.get("SharedFunctionalGroupsSequence") or []
+    of_frames = facts.get("PerFrameFunctionalGroupsSequence") or []
+    for group in (*shared[:1], *of_frames[frame : frame + 1]):
+        for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for item in (group.get(name) or [])[:1]:
+                facts.update({each.tag: each for each in item if each.keyword in READ})
+
+
+def _by_palette(samples: np.ndarray, facts: Dataset) -> np.ndarray:
+    colours = apply_color_lut(samples, facts)
+    # The high byte: entries of 16 bits hold 8 bits shifted, or repeated.
+    return colours if colours.dtype == np.uint8 else (colours >> 8).astype(np.uint8)

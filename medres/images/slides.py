@@ -1,0 +1,192 @@
+"""Whole slides to pixels at a budget, in bounded memory.
+
+The smallest stored level that is not below the wanted size is read in blocks of whole tiles, and
+every block is added to the result at once: each pixel of the result is the mean of exactly the
+area of the level that it covers, edges weighted by their share (a box filter, no resampling of a
+resampled image). No level is ever in memory whole, and a slide is never enlarged.
+
+Only the main image is read: label and macro images show the patient's label, and of a slide's
+properties only vendor, magnification and pixel size leave this reader. A JPEG tile that is damaged
+within, its size and end in place, is decoded as libjpeg does, without a word.
+"""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import openslide
+import tifffile
+from openslide import OpenSlide, OpenSlideError
+
+from medres.images import pixels, slide_tiles
+from medres.images.area_mean import area_mean
+from medres.images.reading import (
+    DECODER_ERRORS,
+    Reading,
+    UnreadableImageError,
+    corrupt,
+    require_sane_size,
+)
+from medres.images.tiff_layout import require_sound_directories
+from medres.resolution import fit_within
+
+SUFFIXES = (".svs", ".svslide", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+GENERIC = "generic-tiff"
+"""Where OpenSlide leaves out sub-directories and, without a word, 8 of 16 bits: not asked."""
+MAX_LEVEL_PIXELS = 40_000_000_000
+MAX_PIXELS_PER_BYTE = 1000
+"""Of a TIFF: tissue takes about a byte for 5 pixels, blank tiles one for 100."""
+MAX_SHIFT_PX = 1 / 512
+"""OpenSlide addresses a level by pixels of level 0, and interpolates where these fall between."""
+
+
+def is_slide(head: bytes, path: Path) -> bool:
+    """Say whether a file is a whole slide: one of a vendor that OpenSlide knows, or a tiled TIFF.
+
+    Such a TIFF has reduced levels beside its one image, or is too large to be read whole. What is
+    no TIFF but has a slide's name is one too, so that its error speaks of a slide.
+    """
+    if OpenSlide.detect_format(path) not in (None, GENERIC):
+        return True
+    if head[:4] in TIFF:
+        return slide_tiles.is_pyramid(path)
+    return path.suffix.lower() in SUFFIXES
+
+
+def read(path: Path, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return RGB of shape (height, width, 3) within the budget, and the record of how it was read.
+
+    A slide of a vendor is opened by OpenSlide; a tiled TIFF of none by tifffile, which also reads
+    the levels of a vendor's TIFF that OpenSlide would interpolate.
+
+    Args:
+        path: File.
+        reading: Its `slide_max_pixels` is the budget, width x height; scaling and channels are
+            applied after the reduction.
+
+    Raises:
+        ValueError: If the budget is below one pixel.
+        UnreadableImageError: If the slide is damaged, of an unknown kind, or too large.
+    """
+    if reading.slide_max_pixels < 1:
+        raise ValueError(
+            f"slide_max_pixels is {reading.slide_max_pixels}; it has to be a pixel or more"
+        )
+    try:
+        with path.open("rb") as file, ExitStack() as opened:
+            return _read(path, file, opened, reading)
+    except UnreadableImageError as error:
+        message = str(error)
+    except (OpenSlideError, *DECODER_ERRORS) as error:
+        message = f"{path}: slide truncated or corrupt ({type(error).__name__}); fetch it again"
+    # Not in the handler: an error's context may quote what describes the slide and its patient.
+    raise UnreadableImageError(message)
+
+
+def _read(
+    path: Path, file: BinaryIO, opened: ExitStack, reading: Reading
+) -> tuple[np.ndarray, dict[str, Any]]:
+    vendor = OpenSlide.detect_format(path)
+    slide = None if vendor in (None, GENERIC) else _by_openslide(path, opened)
+    tiff = _by_tifffile(path, file, opened, is_needed=slide is None)
+    sizes_px = _sizes_px(path, slide, tiff)
+    size_px = fit_within(sizes_px[0], max_pixels=reading.slide_max_pixels, multiple_px=1)
+    require_sane_size(path, size_px)
+    is_enough = [size[0] >= size_px[0] and size[1] >= size_px[1] for size in sizes_px]
+    level = min(np.flatnonzero(is_enough).tolist(), key=lambda k: sizes_px[k])
+    level_px = sizes_px[level]
+    _require_sane_level(path, level_px, None if tiff is None else file.seek(0, 2))
+    record: dict[str, Any] = {
+        "format": "slide",
+        "vendor": vendor or "unknown",
+        "stored_px": list(sizes_px[0]),
+        "level_count": len(sizes_px),
+        "level": level,
+        "level_px": list(level_px),
+        "reduction": "area mean",
+        "reduction_factor": round(level_px[0] / size_px[0], 4),
+        "mpp": _number(slide, openslide.PROPERTY_NAME_MPP_X),
+        "objective_power": _number(slide, openslide.PROPERTY_NAME_OBJECTIVE_POWER),
+    }
+    page: Any = None
+    if slide is not None:
+        slide_tiles.require_sane_tile(path, slide_tiles.openslide_tile_px(slide, level))
+        shift_px = slide_tiles.openslide_shift_px(slide, level)
+        if shift_px > MAX_SHIFT_PX:
+            page = None if tiff is None else slide_tiles.page_of_size(tiff, level_px)
+            record |= {} if page is not None else {"max_shift_px": round(shift_px, 3)}
+    elif tiff is not None:
+        page = slide_tiles.tiff_levels(tiff)[level]
+    if slide is not None and page is None:
+        record["reader"] = f"openslide {openslide.__library_version__}"
+        blocks = slide_tiles.openslide_blocks(slide, level)
+        n_channels, bits = 3, 8
+    else:
+        record["reader"] = f"tifffile {tifffile.__version__}"
+        blocks = slide_tiles.tiff_blocks(path, page, file.seek(0, 2))
+        n_channels, bits = slide_tiles.n_channels(page), int(page.bitspersample)
+        n_missing = sum(n == 0 for n in page.databytecounts)
+        record |= {"n_missing_tiles": n_missing} if n_missing else {}
+    mean = area_mean(blocks, level_px, size_px, n_channels)
+    values = np.rint(mean, out=mean).astype(np.uint8 if bits == 8 else np.uint16)
+    values = values[..., 0] if n_channels == 1 else values
+    rgb, scaled = pixels.colour(path, values, reading, bits=bits)
+    return rgb, {**record, "bits": bits, **scaled}
+
+
+def _by_openslide(path: Path, opened: ExitStack) -> OpenSlide | None:
+    try:
+        return opened.enter_context(OpenSlide(path))
+    except OpenSlideError:
+        return None
+
+
+def _by_tifffile(
+    path: Path, file: BinaryIO, opened: ExitStack, *, is_needed: bool
+) -> tifffile.TiffFile | None:
+    if file.read(4) not in TIFF:
+        return None
+    try:
+        require_sound_directories(path, file)
+        file.seek(0)
+        return opened.enter_context(slide_tiles.open_tiff(path, file))
+    except (UnreadableImageError, *DECODER_ERRORS):
+        if is_needed:
+            raise
+        return None
+
+
+def _sizes_px(
+    path: Path, slide: OpenSlide | None, tiff: tifffile.TiffFile | None
+) -> list[tuple[int, int]]:
+    """Return width and height of every level, the largest first."""
+    if slide is not None:
+        return list(slide.level_dimensions)
+    if tiff is None:
+        raise UnreadableImageError(
+            f"{path}: a slide by its name, but OpenSlide cannot open it; check that it is whole "
+            "and the files that belong to it lie beside it"
+        )
+    if why := slide_tiles.unread(tiff):
+        raise UnreadableImageError(f"{path}: a slide of {why}")
+    return [(page.imagewidth, page.imagelength) for page in slide_tiles.tiff_levels(tiff)]
+
+
+def _require_sane_level(path: Path, level_px: tuple[int, int], n_bytes: int | None) -> None:
+    n_pixels = level_px[0] * level_px[1]
+    if n_pixels > MAX_LEVEL_PIXELS:
+        raise UnreadableImageError(
+            f"{path}: its level of {level_px[0]} x {level_px[1]} px is above "
+            f"{MAX_LEVEL_PIXELS:,} pixels; save it with reduced levels"
+        )
+    if n_bytes is not None and n_pixels > MAX_PIXELS_PER_BYTE * n_bytes:
+        raise corrupt(path, f"{level_px[0]} x {level_px[1]} px in {n_bytes:,} bytes")
+
+
+def _number(slide: OpenSlide | None, name: str) -> float | None:
+    try:
+        return None if slide is None else float(slide.properties[name])
+    except (KeyError, ValueError):
+        return None
