@@ -27,7 +27,7 @@ TILE_PX = 256
 N_TILES = 300
 MAX_LEVELS = 7
 """A level of half the side each: the smallest is a 64th of the slide."""
-BYTES_PER_TILE = 8_000
+BYTES_PER_TILE = 4_000
 
 
 def write_slide(path: Path, size_px: tuple[int, int], *, n_levels: int, seed: int = 0) -> None:
@@ -61,9 +61,9 @@ def write_slide(path: Path, size_px: tuple[int, int], *, n_levels: int, seed: in
 
 def _tile(rng: np.random.Generator) -> bytes:
     coarse = rng.integers(0, 60, (16, 16, 3)).repeat(16, 0).repeat(16, 1)
-    colour = np.array([225, 160, 200]) - coarse + rng.normal(0, 4, (TILE_PX, TILE_PX, 1))
+    colour = np.array([225, 160, 200]) - coarse + rng.normal(0, 2, (TILE_PX, TILE_PX, 1))
     shown = np.clip(colour, 0, 255).astype(np.uint8)
-    return bytes(imagecodecs.jpeg_encode(shown, level=75, colorspace="rgb", subsampling="420"))
+    return bytes(imagecodecs.jpeg_encode(shown, level=60, colorspace="rgb", subsampling="420"))
 
 
 READ = """
