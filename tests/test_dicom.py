@@ -571,7 +571,7 @@ def test_dicom_is_known_by_its_content_or_else_its_name(tmp_path: Path) -> None:
     assert dicom.is_dicom(head, tmp_path / "scan")
     assert dicom.is_dicom(b"\x08\0\x05\0" * 50, tmp_path / "old.DCM")
     assert not dicom.is_dicom(b"II*\0" * 50, tmp_path / "scan.dcm")
-    assert not dicom.is_dicom(b"anything" * 50, tmp_path / "scan.bin")
+    assert not dicom.is_dicom(b"anything" * 50, tmp_path / "scan.dcm")
     (tmp_path / "bare.dcm").write_bytes(head[132:])
     with pytest.raises(UnreadableImageError, match=re.escape("DICOM without its file header")):
         dicom.read(tmp_path / "bare.dcm", None, Reading())

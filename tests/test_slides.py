@@ -287,7 +287,9 @@ def test_what_is_no_slide_but_has_its_name_is_refused_as_one(tmp_path: Path) -> 
     path = tmp_path / "words.svs"
     path.write_bytes(b"no slide\n" * 500)
     assert slides.is_slide(path.read_bytes(), path)
-    with pytest.raises(UnreadableImageError, match="OpenSlide cannot open it; check that it is wh"):
+    with pytest.raises(
+        UnreadableImageError, match="by its name a slide that OpenSlide cannot open; check"
+    ):
         _read(path, 40_000)
 
 

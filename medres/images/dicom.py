@@ -33,6 +33,8 @@ from medres.images.reading import (
 )
 
 SUFFIXES = (".dcm", ".dicom")
+FIRST_GROUPS = (b"\2\0", b"\x08\0", b"\0\2", b"\0\x08")
+"""What a data set without the header of a file begins with, in either byte order."""
 WHOLE_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6"
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422")
@@ -60,9 +62,9 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def is_dicom(head: bytes, path: Path) -> bool:
-    """Say whether a file is DICOM, by its first bytes or else its suffix; whole slides are not."""
+    """Say whether a file is DICOM, if need be by its name and first element; slides are not."""
     if head[128:132] != b"DICM":
-        return path.suffix.lower() in SUFFIXES and head[:4] not in slides.TIFF
+        return path.suffix.lower() in SUFFIXES and head.startswith(FIRST_GROUPS)
     return not (WHOLE_SLIDE in head and slides.is_slide(head, path))
 
 

@@ -91,6 +91,11 @@ def _read(
     vendor = OpenSlide.detect_format(path)
     slide = None if vendor in (None, GENERIC) else _by_openslide(path, opened)
     tiff = _by_tifffile(path, file, opened, is_needed=slide is None)
+    if slide is None and tiff is None:
+        raise UnreadableImageError(
+            f"{path}: {vendor or 'by its name a'} slide that OpenSlide cannot open; check that it "
+            "is whole and its other files lie beside it, or export it as OME-TIFF"
+        )
     sizes_px = _sizes_px(path, slide, tiff)
     size_px = fit_within(sizes_px[0], max_pixels=reading.slide_max_pixels, multiple_px=1)
     require_sane_size(path, size_px)
@@ -164,11 +169,7 @@ def _sizes_px(
     """Return width and height of every level, the largest first."""
     if slide is not None:
         return list(slide.level_dimensions)
-    if tiff is None:
-        raise UnreadableImageError(
-            f"{path}: a slide by its name, but OpenSlide cannot open it; check that it is whole "
-            "and the files that belong to it lie beside it"
-        )
+    assert tiff is not None
     if why := slide_tiles.unread(tiff):
         raise UnreadableImageError(f"{path}: a slide of {why}")
     return [(page.imagewidth, page.imagelength) for page in slide_tiles.tiff_levels(tiff)]
