@@ -104,7 +104,7 @@ def test_files_of_the_real_set_open_with_their_sizes_or_fail_by_name(realdata: P
         try:
             rgb, record = dicom.read(path, page, Reading())
         except UnreadableImageError as error:
-            failed.append((row.image, str(error).startswith(f"{path}: ")))
+            failed.append(str(error).removeprefix(f"{path}: ").partition(",")[0])
             continue
         assert rgb.shape == (row.height, row.width, 3), row.image
         assert record["stored_px"] == [row.width, row.height]
@@ -113,7 +113,7 @@ def test_files_of_the_real_set_open_with_their_sizes_or_fail_by_name(realdata: P
         assert record["photometric"] == row.photometric
         assert record.get("n_frames", 1) == row.frames
         json.dumps(record)
-    assert failed == [("JPGExtended.dcm", True), ("no_meta.dcm", True)]
+    assert failed == ["DICOM of lossy JPEG with 12 bits", "DICOM without its file header"]
 
 
 def test_one_scan_is_the_same_in_every_transfer_syntax(realdata: Path) -> None:

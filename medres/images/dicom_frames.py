@@ -186,6 +186,11 @@ def _require_sound_frame(
         said = jpeg_2000_size(coded, samples)
     else:
         header = jpeg.frame_header(coded)
+        if syntax == uid.JPEGExtended12Bit and header is not None and header[0] != 8:
+            raise UnreadableImageError(
+                f"{path}: DICOM of lossy JPEG with {header[0]} bits, which is not read; decompress "
+                "it to explicit VR little endian first"
+            )
         said = None if header is None or header[3] != samples else header[1:3]
         if b"\xff\xd9" not in coded.rstrip(b"\0")[-4:]:
             raise corrupt(path, "a frame of JPEG without its end")
