@@ -126,7 +126,7 @@ UNREADABLE = {
     "volume.nii": (b"\x5c\x01" + b"\0" * 342 + b"n+1\0", "a NIfTI volume; save its slices"),
     "figure.png": (b"%PDF-1.7\n", "a PDF; save its figures as images"),
     "plate.tif": (b"\x89HDF\r\n\x1a\n", "HDF5; save its images one by one"),
-    "cells.czi": (b"ZISRAWFILE" + b"\0" * 90, "truncated or corrupt"),
+    "cells.czi": (b"ZISRAWFILE" + b"\0" * 90, "zeiss slide that OpenSlide cannot open"),
     "tile.jp2": (b"\0\0\0\x0cjP  \r\n", "JPEG 2000, which is not read alone; save it as PNG"),
     "dot.png": (_encoded(_noise((1, 1)), "PNG"), "1 x 1 px is too small to be a picture"),
     "line.png": (_encoded(_noise((50, 1)), "PNG"), "50 x 1 px is too small to be a picture"),

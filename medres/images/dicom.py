@@ -1,112 +1,105 @@
-"""DICOM: pixels and what scales them, never a tag about a person.
+"""DICOM to pixels, and nothing else of it.
 
-The values of a frame go through the modality transform (rescale or table) and then, under the
-scaling `file`, through the window that the file states first, else from the least to the largest
-value of the frame: the range of 16 bits would leave a CT of 12 a handful of greys. Only the tags
-named here are parsed, and no message of the library, which may quote others, leaves this module.
-Text that is burned into the pixels stays in them.
+No tag about a person, place or time leaves this reader: of all elements only those that decide
+pixels are read, the record holds technical facts, and messages hold counts and sizes, never the
+text of another library's error, warning or log, which may quote any element. File names are the
+user's own. What is written into the pixels themselves (names on ultrasound, scanned films) is
+there to stay: look at the images before they leave the hospital. Overlays are not drawn, embedded
+colour profiles not applied.
 """
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-import pydicom
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
-from pydicom.pixels.utils import pixel_array
+from PIL import Image
+from pydicom import dcmread, uid
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.pixels.processing import apply_color_lut
 
-from medres.images import scaling
+from medres.images import dicom_grey, pixels, slides
+from medres.images.dicom_frames import decode
 from medres.images.reading import (
     DECODER_ERRORS,
     Reading,
     UnreadableImageError,
-    choose_page,
-    require_sane_size,
 )
 
-MARK = b"DICM"
-TAGS: list[str] = [
-    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
-    *("BitsAllocated", "BitsStored", "PixelRepresentation", "PlanarConfiguration"),
-    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
-    *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "PixelPaddingValue"),
-    *(
-        f"{colour}PaletteColorLookupTable{part}"
-        for colour in ("Red", "Green", "Blue")
-        for part in ("Descriptor", "Data")
-    ),
+SUFFIXES = (".dcm", ".dicom")
+FIRST_GROUPS = (b"\2\0", b"\x08\0", b"\0\2", b"\0\x08")
+"""What a data set without the header of a file begins with, in either byte order."""
+WHOLE_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6"
+GREY = ("MONOCHROME1", "MONOCHROME2")
+COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422")
+COLOUR_OF_JPEG_2000 = ("YBR_RCT", "YBR_ICT")
+READ = [
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
+    *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth"),
+    *("RescaleIntercept", "RescaleSlope", "VOILUTFunction", "ModalityLUTSequence"),
+    *("VOILUTSequence", "PixelPresentation", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+    *(f"{name}PaletteColorLookupTableDescriptor" for name in ("Red", "Green", "Blue")),
+    *(f"{name}PaletteColorLookupTableData" for name in ("Red", "Green", "Blue")),
+    *(f"Segmented{name}PaletteColorLookupTableData" for name in ("Red", "Green", "Blue")),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 ]
-"""All that is read besides the pixels."""
-OF_A_FRAME = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
-ERRORS = (
+"""All elements that are ever read, by keyword."""
+PYDICOM_ERRORS = (
     *DECODER_ERRORS,
-    MemoryError,  # of a length that no file has: the size of the pixels is checked before
-    pydicom.errors.InvalidDicomError,
-    pydicom.errors.BytesLengthException,
+    MemoryError,  # of an element that claims to be longer than any file
+    InvalidDicomError,
+    BytesLengthException,
+    Image.DecompressionBombError,
 )
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def is_dicom(head: bytes, path: Path) -> bool:
-    """Return whether a file that begins with `head` has the mark of DICOM."""
-    return head[128:132] == MARK
+    """Say whether a file is DICOM, if need be by its name and first element; slides are not."""
+    if head[128:132] != b"DICM":
+        return path.suffix.lower() in SUFFIXES and head.startswith(FIRST_GROUPS)
+    return not (WHOLE_SLIDE in head and slides.is_slide(head, path))
 
 
 def read(path: Path, page: int | None, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return one frame as uint8 RGB (height, width, 3), and how it was read.
+    """Return RGB of shape (rows, columns, 3), and the record of how it was read.
 
     Args:
-        path: File in the DICOM format, of any transfer syntax that pydicom, Pillow or GDCM decode.
-        page: Frame, counted from 0; may be left out where there is one.
-        reading: Scaling of the values.
+        path: File.
+        page: Frame, counted from 0; not needed where there is one.
+        reading: Choices that the file leaves open. Under scaling `file` grey is shown as the file
+            says: by its first VOI look-up table, else its first window, else from the least
+            to the greatest of its values where they have more than 8 bits. Limits of other scalings are in the file's own units (Hounsfield units).
 
     Raises:
-        UnreadableImageError: If a frame must be stated, or the pixels are missing, damaged, too
-            many, or compressed in a way that is not read. Never with a value of a tag.
+        UnreadableImageError: If it is damaged, too large, has no pixels, is compressed or
+            coloured in a way that is not read, or a choice is missing.
     """
-    with _quiet():
-        try:
-            known = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
-            size_px = int(known.Columns), int(known.Rows)
-            n_frames = int(known.get("NumberOfFrames") or 1)
-            syntax = known.file_meta.TransferSyntaxUID.name
-        except ERRORS as error:
-            raise _unreadable(path, "damaged, or holds no image", error) from None
-        require_sane_size(path, size_px)
-        frame = choose_page(path, n_frames, page)
-        try:
-            # Decodes this frame alone; colours come as RGB whatever they are stored as.
-            values = pixel_array(path, index=frame)
-            _take_groups(known, frame)
-            rgb, record = _to_rgb(known, values, reading)
-        except ERRORS as error:
-            what = f"its pixels ({syntax}) are missing, damaged or of a kind that is not decoded"
-            raise _unreadable(path, what, error) from None
-    return rgb, {
-        "format": "DICOM",
-        "stored_px": list(size_px),
-        "bits": int(known.BitsStored),
-        "photometric": str(known.PhotometricInterpretation),
-        "transfer_syntax": syntax,
-        "page": frame,
-        "n_pages": n_frames,
-        **record,
-    }
-
-
-def _unreadable(path: Path, what: str, error: BaseException) -> UnreadableImageError:
-    # The kind of the error alone: its text may quote a tag.
-    kind = type(error).__name__
-    return UnreadableImageError(f"{path}: DICOM, but {what} ({kind}); export it again")
+    try:
+        with _ONE_AT_A_TIME, _silenced(), path.open("rb") as file:
+            return _read(path, file, page, reading)
+    except UnreadableImageError as error:
+        message = str(error)
+    except PYDICOM_ERRORS as error:
+        message = f"{path}: truncated or corrupt DICOM ({type(error).__name__}); fetch it again"
+    # Not in the handler: an error's context would show what the file holds.
+    raise UnreadableImageError(message)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep pydicom from warning or logging: both quote values."""
+def _silenced() -> Iterator[None]:
+    """Keep pydicom's warnings and log entries, which quote elements, from everyone.
+
+    Both are of the whole process: hence one file at a time.
+    """
     logger = logging.getLogger("pydicom")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -118,80 +111,66 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _take_groups(known: pydicom.Dataset, frame: int) -> None:
-    """Bring rescale and window of an enhanced multi-frame image to where others have them."""
-    shared = known.get("SharedFunctionalGroupsSequence") or []
-    each = known.get("PerFrameFunctionalGroupsSequence") or []
-    for group in [*shared[:1], *each[frame : frame + 1]]:
-        for name in OF_A_FRAME:
-            for element in [element for item in group.get(name) or [] for element in item]:
-                if element.keyword in TAGS:
-                    known[element.tag] = element
-
-
-def _to_rgb(
-    known: pydicom.Dataset, values: np.ndarray, reading: Reading
+def _read(
+    path: Path, file: BinaryIO, page: int | None, reading: Reading
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    photometric = str(known.PhotometricInterpretation)
-    bits = int(known.BitsStored)
-    if photometric == "PALETTE COLOR":
-        values = apply_color_lut(values, known)
-        bits = 8 * values.dtype.itemsize
-    if values.ndim == 3:
-        return scaling.to_uint8(values, reading.scaling, stated=None, bits=bits)
-    is_padding = np.zeros(values.shape, dtype=bool)
-    if known.get("PixelPaddingValue") is not None:
-        is_padding = values == int(known.PixelPaddingValue)
-    stored = (
-        (0, 2**bits - 1)
-        if not known.PixelRepresentation
-        else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    )
-    values = apply_modality_lut(values, known)
-    values, stated, how = _windowed(known, values, stored, reading)
-    if how == "none" and reading.scaling == "file":
-        shown = values[~is_padding] if not is_padding.all() else values
-        stated, how = (
-            (float(shown.min()), float(max(shown.max(), shown.min() + 1))),
-            "of its values",
+    if file.read(132)[128:] != b"DICM":
+        raise UnreadableImageError(
+            f"{path}: DICOM without its file header, so that nothing says how its pixels are "
+            "stored; export it again as a DICOM file"
         )
-    rule = "file" if reading.scaling == "range" else reading.scaling
-    if is_padding.any():
-        values = np.where(is_padding, np.nan, values.astype(np.float64))
-    grey, record = scaling.to_uint8(values, rule, stated=stated, bits=bits)
-    if photometric == "MONOCHROME1":
-        grey = np.where(is_padding, 0, 255 - grey).astype(np.uint8)
-    record |= {"scaling": reading.scaling, "window": how}
-    return np.repeat(grey[..., None], 3, axis=2), record
+    file.seek(0)
+    syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+    if syntax is None or not uid.UID(syntax).is_transfer_syntax or uid.UID(syntax).is_private:
+        raise UnreadableImageError(
+            f"{path}: DICOM of no known transfer syntax; decompress it to explicit VR little "
+            "endian first"
+        )
+    if syntax == uid.DeflatedExplicitVRLittleEndian:
+        raise UnreadableImageError(
+            f"{path}: DICOM deflated as a whole; save it as explicit VR little endian"
+        )
+    facts = dcmread(file, stop_before_pixels=True, specific_tags=READ)
+    samples, frame, n_frames = decode(path, file, facts, page)
+    _update_from_groups(facts, frame)
+    kind = str(facts.PhotometricInterpretation)
+    bits = int(facts.get("BitsStored") or 8 * samples.dtype.itemsize)
+    record: dict[str, Any] = {
+        "format": "DICOM",
+        "stored_px": [samples.shape[1], samples.shape[0]],
+        "bits": bits,
+        "transfer_syntax": uid.UID(syntax).name,
+    }
+    if n_frames > 1:
+        record |= {"frame": frame, "n_frames": n_frames}
+    of_jpeg_2000 = COLOUR_OF_JPEG_2000 if syntax in uid.JPEG2000TransferSyntaxes else ()
+    if kind in GREY and samples.ndim == 2:
+        grey, scaled = dicom_grey.to_grey(path, samples, facts, reading)
+        shown_as = Reading(channels=reading.channels)
+        rgb = pixels.colour(path, grey, shown_as)[0]
+    elif kind == "PALETTE COLOR" and samples.ndim == 2:
+        rgb, scaled = pixels.colour(path, _by_palette(samples, facts), reading)
+    elif kind in (*COLOUR, *of_jpeg_2000) and samples.ndim == 3:
+        rgb, scaled = pixels.colour(path, samples, reading, bits=bits)
+    else:
+        raise UnreadableImageError(
+            f"{path}: DICOM of a photometric interpretation that is not read; save it as "
+            "MONOCHROME2 or RGB"
+        )
+    return rgb, {**record, "photometric": kind, **scaled}
 
 
-def _windowed(
-    known: pydicom.Dataset, values: np.ndarray, stored: tuple[int, int], reading: Reading
-) -> tuple[np.ndarray, tuple[float, float], str]:
-    """Return the values, the limits that become black and white, and what set these limits."""
-    if reading.scaling == "file" and known.get("VOILUTSequence"):
-        descriptor = known.VOILUTSequence[0].LUTDescriptor
-        return apply_voi(values, known, index=0), (0, 2 ** int(descriptor[2]) - 1), "first table"
-    if reading.scaling == "file" and known.get("WindowCenter") is not None:
-        centre, width = (_first(known[name].value) for name in ("WindowCenter", "WindowWidth"))
-        function = str(known.get("VOILUTFunction") or "LINEAR").upper()
-        if function == "SIGMOID":
-            values = 1 / (1 + np.exp(-4 * (values - centre) / width))
-            return values, (0, 1), "first, sigmoid"
-        # PS3.3 C.11.2.1.2: a linear window of width w spans w - 1 steps about centre - 0.5.
-        exact = function == "LINEAR_EXACT"
-        middle, half = (centre, width / 2) if exact else (centre - 0.5, (width - 1) / 2)
-        if half == 0:
-            half = 0.5
-        return values, (middle - half, middle + half), "first"
-    if known.get("ModalityLUTSequence"):
-        bits = int(known.ModalityLUTSequence[0].LUTDescriptor[2])
-        return values, (0, 2**bits - 1), "none"
-    slope = float(known.get("RescaleSlope") or 1)
-    intercept = float(known.get("RescaleIntercept") or 0)
-    low, high = sorted(slope * limit + intercept for limit in stored)
-    return values, (low, high), "none"
+def _update_from_groups(facts: Dataset, frame: int) -> None:
+    """Take rescaling and window of a frame from where enhanced DICOM keeps them."""
+    shared = facts.get("SharedFunctionalGroupsSequence") or []
+    of_frames = facts.get("PerFrameFunctionalGroupsSequence") or []
+    for group in (*shared[:1], *of_frames[frame : frame + 1]):
+        for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for item in (group.get(name) or [])[:1]:
+                facts.update({each.tag: each for each in item if each.keyword in READ})
 
 
-def _first(value: Any) -> float:
-    return float(value[0] if isinstance(value, pydicom.multival.MultiValue) else value)
+def _by_palette(samples: np.ndarray, facts: Dataset) -> np.ndarray:
+    colours = apply_color_lut(samples, facts)
+    # The high byte: entries of 16 bits hold 8 bits shifted, or repeated.
+    return colours if colours.dtype == np.uint8 else (colours >> 8).astype(np.uint8)

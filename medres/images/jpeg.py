@@ -63,7 +63,10 @@ def _is_harmless(warning: str) -> bool:
 
 
 def frame_header(content: bytes) -> tuple[int, int, int, int] | None:
-    """Return bits, width, height and components as the frame header says; None without one."""
+    """Return bits, width, height and components as the frame header says; None without one.
+
+    Of JPEG and of JPEG-LS (0xF7).
+    """
     position = 2
     while position + 9 < len(content):
         if content[position] != 0xFF:
@@ -71,7 +74,7 @@ def frame_header(content: bytes) -> tuple[int, int, int, int] | None:
         marker = content[position + 1]
         if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD8:  # fill, or no length
             position += 1 if marker == 0xFF else 2
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             height = int.from_bytes(content[position + 5 : position + 7], "big")
             width = int.from_bytes(content[position + 7 : position + 9], "big")
             return content[position + 4], width, height, content[position + 9]

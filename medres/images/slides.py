@@ -1,236 +1,193 @@
-"""Whole slides at a pixel budget: the nearest level of the pyramid, strip by strip.
+"""Whole slides to pixels at a budget, in bounded memory.
 
-OpenSlide reads what it knows, tifffile the tiled TIFFs that it does not. The smallest level that
-is not smaller than the target is read in strips and averaged by area, so that memory holds the
-target and one strip, never a level. Label and macro images, which show patients' names, are
-never opened, and of a slide's properties only vendor and pixel size are read.
+The smallest stored level that is not below the wanted size is read in blocks of whole tiles, and
+every block is added to the result at once: each pixel of the result is the mean of exactly the
+area of the level that it covers, edges weighted by their share (a box filter, no resampling of a
+resampled image). No level is ever in memory whole, and a slide is never enlarged.
+
+Only the main image is read: label and macro images show the patient's label, and of a slide's
+properties only vendor, magnification and pixel size leave this reader. A JPEG tile that is damaged
+within, its size and end in place, is decoded as libjpeg does, without a word.
 """
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 import openslide
 import tifffile
-from PIL import Image
+from openslide import OpenSlide, OpenSlideError
 
+from medres.images import pixels, slide_tiles
+from medres.images.area_mean import area_mean
 from medres.images.reading import (
     DECODER_ERRORS,
-    MAX_ASPECT,
-    MAX_PIXELS,
     Reading,
     UnreadableImageError,
     corrupt,
+    require_sane_size,
 )
+from medres.images.tiff_layout import require_sound_directories
+from medres.resolution import fit_within
 
-STRIP_PIXELS = 8_000_000
-"""Pixels of a level that are read at once."""
-MAX_SIDE_PX = 1_000_000
-"""A scanner's largest slides have a quarter of it."""
-WHITE = "ffffff"
-ERRORS = (*DECODER_ERRORS, openslide.OpenSlideError)
-
-
-class Levels(Protocol):
-    """A pyramid whose levels are read in strips."""
-
-    sizes_px: list[tuple[int, int]]
-    """Width and height of each level, the largest first."""
-    facts: dict[str, Any]
-    """What is recorded of the file."""
-
-    def strips(self, level: int) -> Iterator[np.ndarray]:
-        """Yield a level from top to bottom, each (rows, width, 3) uint8."""
+SUFFIXES = (".svs", ".svslide", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+GENERIC = "generic-tiff"
+"""Where OpenSlide leaves out sub-directories and, without a word, 8 of 16 bits: not asked."""
+MAX_LEVEL_PIXELS = 40_000_000_000
+MAX_PIXELS_PER_BYTE = 1000
+"""Of a TIFF: tissue takes about a byte for 5 pixels, blank tiles one for 100."""
+MAX_SHIFT_PX = 1 / 512
+"""OpenSlide addresses a level by pixels of level 0, and interpolates where these fall between."""
 
 
 def is_slide(head: bytes, path: Path) -> bool:
-    """Return whether a file is a scanner's slide, or a tiled TIFF too large for a plain image."""
-    try:
-        vendor = openslide.OpenSlide.detect_format(path)
-    except ERRORS:
-        vendor = None
-    if vendor not in (None, "generic-tiff"):
+    """Say whether a file is a whole slide: one of a vendor that OpenSlide knows, or a tiled TIFF.
+
+    Such a TIFF has reduced levels beside its one image, or is too large to be read whole. What is
+    no TIFF but has a slide's name is one too, so that its error speaks of a slide.
+    """
+    if OpenSlide.detect_format(path) not in (None, GENERIC):
         return True
-    if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return False
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            return bool(page.is_tiled) and page.imagewidth * page.imagelength > MAX_PIXELS
-    except (*ERRORS, MemoryError):  # of a damaged tag that claims a length no file has
-        return False
+    if head[:4] in TIFF:
+        return slide_tiles.is_pyramid(path)
+    return path.suffix.lower() in SUFFIXES
 
 
 def read(path: Path, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return a slide as uint8 RGB (height, width, 3) within a budget, and how it was read.
+    """Return RGB of shape (height, width, 3) within the budget, and the record of how it was read.
+
+    A slide of a vendor is opened by OpenSlide; a tiled TIFF of none by tifffile, which also reads
+    the levels of a vendor's TIFF that OpenSlide would interpolate.
 
     Args:
-        path: Slide file.
-        reading: Its `slide_max_pixels` is the budget; the slide is never enlarged.
+        path: File.
+        reading: Its `slide_max_pixels` is the budget, width x height; scaling and channels are
+            applied after the reduction.
 
     Raises:
-        UnreadableImageError: If neither reader knows the file, or a part of it is damaged.
+        ValueError: If the budget is below one pixel.
+        UnreadableImageError: If the slide is damaged, of an unknown kind, or too large.
     """
-    budget = reading.slide_max_pixels
-    if budget < 1:
-        raise UnreadableImageError(
-            f"{path}: slide_max_pixels is {budget}; it must be at least one pixel"
+    if reading.slide_max_pixels < 1:
+        raise ValueError(
+            f"slide_max_pixels is {reading.slide_max_pixels}; it has to be a pixel or more"
         )
     try:
-        slide: Levels = _OpenSlide.of(path)
-    except ERRORS as unknown:
-        try:
-            slide = _TiledTiff.of(path)
-        except ERRORS:
-            raise corrupt(path, unknown) from unknown
-    width, height = slide.sizes_px[0]
-    if max(width, height) > min(MAX_SIDE_PX, MAX_ASPECT * min(width, height)):
+        with path.open("rb") as file, ExitStack() as opened:
+            return _read(path, file, opened, reading)
+    except UnreadableImageError as error:
+        message = str(error)
+    except (OpenSlideError, *DECODER_ERRORS) as error:
+        message = f"{path}: slide truncated or corrupt ({type(error).__name__}); fetch it again"
+    # Not in the handler: an error's context may quote what describes the slide and its patient.
+    raise UnreadableImageError(message)
+
+
+def _read(
+    path: Path, file: BinaryIO, opened: ExitStack, reading: Reading
+) -> tuple[np.ndarray, dict[str, Any]]:
+    vendor = OpenSlide.detect_format(path)
+    slide = None if vendor in (None, GENERIC) else _by_openslide(path, opened)
+    tiff = _by_tifffile(path, file, opened, is_needed=slide is None)
+    if slide is None and tiff is None:
         raise UnreadableImageError(
-            f"{path}: a slide of {width} x {height} px is longer than {MAX_SIDE_PX:,} px or "
-            f"thinner than {MAX_ASPECT}:1; check that the file is whole"
+            f"{path}: {vendor or 'by its name a'} slide that OpenSlide cannot open; check that it "
+            "is whole and its other files lie beside it, or export it as OME-TIFF"
         )
-    scale = min(1.0, math.sqrt(budget / (width * height)))
-    target_px = max(1, int(width * scale)), max(1, int(height * scale))
-    level = max(
-        index
-        for index, size in enumerate(slide.sizes_px)
-        if size[0] >= target_px[0] and size[1] >= target_px[1]
-    )
-    try:
-        pixels = _average(slide.strips(level), slide.sizes_px[level], target_px)
-    except ERRORS as error:
-        raise corrupt(path, error) from error
-    return pixels, {
-        **slide.facts,
-        "stored_px": [width, height],
+    sizes_px = _sizes_px(path, slide, tiff)
+    size_px = fit_within(sizes_px[0], max_pixels=reading.slide_max_pixels, multiple_px=1)
+    require_sane_size(path, size_px)
+    is_enough = [size[0] >= size_px[0] and size[1] >= size_px[1] for size in sizes_px]
+    level = min(np.flatnonzero(is_enough).tolist(), key=lambda k: sizes_px[k])
+    level_px = sizes_px[level]
+    _require_sane_level(path, level_px, None if tiff is None else file.seek(0, 2))
+    record: dict[str, Any] = {
+        "format": "slide",
+        "vendor": vendor or "unknown",
+        "stored_px": list(sizes_px[0]),
+        "level_count": len(sizes_px),
         "level": level,
-        "level_px": list(slide.sizes_px[level]),
-        "n_levels": len(slide.sizes_px),
-        "reduction": "none" if target_px == slide.sizes_px[level] else "area average",
+        "level_px": list(level_px),
+        "reduction": "area mean",
+        "reduction_factor": round(level_px[0] / size_px[0], 4),
+        "mpp": _number(slide, openslide.PROPERTY_NAME_MPP_X),
+        "objective_power": _number(slide, openslide.PROPERTY_NAME_OBJECTIVE_POWER),
     }
+    page: Any = None
+    if slide is not None:
+        slide_tiles.require_sane_tile(path, slide_tiles.openslide_tile_px(slide, level))
+        shift_px = slide_tiles.openslide_shift_px(slide, level)
+        if shift_px > MAX_SHIFT_PX:
+            page = None if tiff is None else slide_tiles.page_of_size(tiff, level_px)
+            record |= {} if page is not None else {"max_shift_px": round(shift_px, 3)}
+    elif tiff is not None:
+        page = slide_tiles.tiff_levels(tiff)[level]
+    if slide is not None and page is None:
+        record["reader"] = f"openslide {openslide.__library_version__}"
+        blocks = slide_tiles.openslide_blocks(slide, level)
+        n_channels, bits = 3, 8
+    else:
+        record["reader"] = f"tifffile {tifffile.__version__}"
+        blocks = slide_tiles.tiff_blocks(path, page, file.seek(0, 2))
+        n_channels, bits = slide_tiles.n_channels(page), int(page.bitspersample)
+        n_missing = sum(n == 0 for n in page.databytecounts)
+        record |= {"n_missing_tiles": n_missing} if n_missing else {}
+    mean = area_mean(blocks, level_px, size_px, n_channels)
+    values = np.rint(mean, out=mean).astype(np.uint8 if bits == 8 else np.uint16)
+    values = values[..., 0] if n_channels == 1 else values
+    rgb, scaled = pixels.colour(path, values, reading, bits=bits)
+    return rgb, {**record, "bits": bits, **scaled}
 
 
-@dataclass
-class _OpenSlide:
-    slide: openslide.OpenSlide
-    sizes_px: list[tuple[int, int]]
-    facts: dict[str, Any]
-
-    @classmethod
-    def of(cls, path: Path) -> "_OpenSlide":
-        slide = openslide.OpenSlide(path)
-        facts: dict[str, Any] = {"format": f"slide, {slide.properties['openslide.vendor']}"}
-        size_um = slide.properties.get(openslide.PROPERTY_NAME_MPP_X, "")
-        try:
-            facts["micrometres_per_px"] = float(size_um)
-        except ValueError:
-            pass  # Not every scanner states it.
-        return cls(slide, [(int(w), int(h)) for w, h in slide.level_dimensions], facts)
-
-    def strips(self, level: int) -> Iterator[np.ndarray]:
-        width, height = self.sizes_px[level]
-        down = self.sizes_px[0][1] / height
-        colour = self.slide.properties.get(openslide.PROPERTY_NAME_BACKGROUND_COLOR, WHITE)
-        n_rows = max(1, min(height, STRIP_PIXELS // width))
-        with self.slide:
-            for top in range(0, height, n_rows):
-                rows = min(n_rows, height - top)
-                part = self.slide.read_region((0, round(top * down)), level, (width, rows))
-                ground = Image.new("RGBA", part.size, f"#{colour}")
-                yield np.asarray(Image.alpha_composite(ground, part).convert("RGB"))
+def _by_openslide(path: Path, opened: ExitStack) -> OpenSlide | None:
+    try:
+        return opened.enter_context(OpenSlide(path))
+    except OpenSlideError:
+        return None
 
 
-@dataclass
-class _TiledTiff:
-    file: tifffile.TiffFile
-    pages: list[Any]
-    sizes_px: list[tuple[int, int]]
-    facts: dict[str, Any]
-
-    @classmethod
-    def of(cls, path: Path) -> "_TiledTiff":
-        file = tifffile.TiffFile(path)
-        pages = [series.keyframe for series in file.series[0].levels]
-        for page in pages:
-            if not page.is_tiled or page.dtype != np.uint8 or page.samplesperpixel not in (1, 3):
-                raise ValueError("a slide must be tiled, of 8 bits, grey or RGB")
-            if page.samplesperpixel > 1 and page.planarconfig != 1:
-                raise ValueError("the colours of a slide must be stored together")
-            across, down = (
-                -(-page.imagewidth // page.tilewidth),
-                -(-page.imagelength // page.tilelength),
-            )
-            if across * down != len(page.dataoffsets):
-                raise ValueError(f"{len(page.dataoffsets)} tiles for {across} x {down}")
-            if page.imagewidth * page.tilelength > MAX_PIXELS:
-                raise ValueError(f"a row of tiles {page.tilelength} px high is too large")
-        sizes = [(int(page.imagewidth), int(page.imagelength)) for page in pages]
-        return cls(file, pages, sizes, {"format": "slide, tiled TIFF"})
-
-    def strips(self, level: int) -> Iterator[np.ndarray]:
-        page = self.pages[level]
-        width, height = self.sizes_px[level]
-        across = -(-width // page.tilewidth)
-        with self.file:
-            for first in range(0, len(page.dataoffsets), across):
-                top = first // across * page.tilelength
-                strip = np.zeros((min(page.tilelength, height - top), width, 3), dtype=np.uint8)
-                places = range(first, first + across)
-                for data, index in self.file.filehandle.read_segments(
-                    [page.dataoffsets[place] for place in places],
-                    [page.databytecounts[place] for place in places],
-                    indices=list(places),
-                    sort=True,
-                ):
-                    tile, position, _ = page.decode(data, index, jpegtables=page.jpegtables)
-                    left = position[-2]
-                    if tile is None:  # A tile that is not stored shows the ground.
-                        strip[:, left : left + page.tilewidth] = 255
-                        continue
-                    part = tile.reshape(tile.shape[-3:])[: len(strip), : width - left]
-                    strip[: len(part), left : left + part.shape[1]] = part
-                yield strip
+def _by_tifffile(
+    path: Path, file: BinaryIO, opened: ExitStack, *, is_needed: bool
+) -> tifffile.TiffFile | None:
+    if file.read(4) not in TIFF:
+        return None
+    try:
+        require_sound_directories(path, file)
+        file.seek(0)
+        return opened.enter_context(slide_tiles.open_tiff(path, file))
+    except (UnreadableImageError, *DECODER_ERRORS):
+        if is_needed:
+            raise
+        return None
 
 
-def _average(
-    strips: Iterator[np.ndarray], size_px: tuple[int, int], target_px: tuple[int, int]
-) -> np.ndarray:
-    """Return strips of an image averaged by area to a size that is nowhere larger."""
-    (width, height), (target_width, target_height) = size_px, target_px
-    total = np.zeros((target_height, target_width, 3), dtype=np.float32)
-    top = 0
-    for strip in strips:
-        narrow = _across(strip, width, target_width)
-        edges = np.arange(top, top + len(strip) + 1) * (target_height / height)
-        first, last = int(edges[0]), min(target_height, math.ceil(edges[-1] - 1e-9))
-        rows = np.arange(first, last)
-        # Share of each target row that each row of the strip covers.
-        low = np.maximum(rows[:, None], edges[None, :-1])
-        high = np.minimum(rows[:, None] + 1, edges[None, 1:])
-        shares = np.clip(high - low, 0, None).astype(np.float32)
-        total[first:last] += np.tensordot(shares, narrow, axes=1)
-        top += len(strip)
-    if top != height:
-        raise ValueError(f"{top} of its {height} rows could be read")
-    return np.clip(np.round(total), 0, 255).astype(np.uint8)
+def _sizes_px(
+    path: Path, slide: OpenSlide | None, tiff: tifffile.TiffFile | None
+) -> list[tuple[int, int]]:
+    """Return width and height of every level, the largest first."""
+    if slide is not None:
+        return list(slide.level_dimensions)
+    assert tiff is not None
+    if why := slide_tiles.unread(tiff):
+        raise UnreadableImageError(f"{path}: a slide of {why}")
+    return [(page.imagewidth, page.imagelength) for page in slide_tiles.tiff_levels(tiff)]
 
 
-def _across(strip: np.ndarray, width: int, target_width: int) -> np.ndarray:
-    """Return each row averaged by area to the target's width, as 32-bit floats."""
-    if width == target_width:
-        return strip.astype(np.float32)
-    edges = np.arange(target_width + 1) * (width / target_width)
-    whole = np.minimum(edges.astype(np.int64), width)
-    part = (edges - whole).astype(np.float64)[None, :, None]
-    narrow = np.empty((len(strip), target_width, 3), dtype=np.float32)
-    for start in range(0, len(strip), 16):  # Bounds the memory of the sums.
-        rows = strip[start : start + 16]
-        sums = np.zeros((len(rows), width + 1, 3), dtype=np.uint32)
-        np.cumsum(rows, axis=1, dtype=np.uint32, out=sums[:, 1:])
-        beyond = rows[:, np.minimum(whole, width - 1)]
-        upto = sums[:, whole] + part * beyond
-        narrow[start : start + 16] = np.diff(upto, axis=1) * (target_width / width)
-    return narrow
+def _require_sane_level(path: Path, level_px: tuple[int, int], n_bytes: int | None) -> None:
+    n_pixels = level_px[0] * level_px[1]
+    if n_pixels > MAX_LEVEL_PIXELS:
+        raise UnreadableImageError(
+            f"{path}: its level of {level_px[0]} x {level_px[1]} px is above "
+            f"{MAX_LEVEL_PIXELS:,} pixels; save it with reduced levels"
+        )
+    if n_bytes is not None and n_pixels > MAX_PIXELS_PER_BYTE * n_bytes:
+        raise corrupt(path, f"{level_px[0]} x {level_px[1]} px in {n_bytes:,} bytes")
+
+
+def _number(slide: OpenSlide | None, name: str) -> float | None:
+    try:
+        return None if slide is None else float(slide.properties[name])
+    except (KeyError, ValueError):
+        return None

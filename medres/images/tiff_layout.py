@@ -157,7 +157,7 @@ def require_sound_segment(path: Path, page: Any, content: bytes) -> None:
         if b"\xff\xd9" not in content[-4:]:
             raise corrupt(path, "a JPEG strip or tile without its end")
     elif page.compression in JPEG_2000:
-        size_px = _jpeg_2000_size(content, page.samplesperpixel)
+        size_px = jpeg_2000_size(content, page.samplesperpixel)
     elif page.compression in WEBP:
         size_px = webp_size(content)
     if size_px is None or size_px[0] > width or size_px[1] > height:
@@ -171,7 +171,7 @@ def segment_size(page: Any) -> tuple[int, int]:
     return page.imagewidth, page.rowsperstrip
 
 
-def _jpeg_2000_size(content: bytes, max_components: int) -> tuple[int, int] | None:
+def jpeg_2000_size(content: bytes, max_components: int) -> tuple[int, int] | None:
     """Return the size that the SIZ segment, first in every codestream, says.
 
     A codestream may have 16,384 components, each of that size: None above `max_components`.
