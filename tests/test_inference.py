@@ -31,6 +31,7 @@ SETTINGS: dict[str, Any] = {
     "limit": 0,
     "batch_images": 3,
     "threads": 1,
+    "cache_gib": 0.01,
 }
 SIZES_PX = ((84, 56), (30, 80), (56, 56), (56, 56), (84, 84), (41, 67), (28, 28), (100, 60))
 N_BATCHES = 3
@@ -120,11 +121,11 @@ def count_answers(monkeypatch: pytest.MonkeyPatch, *, stop_at: int = 0) -> list[
     """Note the resolution and first question of every batch asked; stop in the n-th."""
     real, asked = inference.answer, []
 
-    def counting(model: Any, question_set: Any, batch: Any, name: str) -> Any:
+    def counting(model: Any, question_set: Any, batch: Any, name: str, **named: Any) -> Any:
         if len(asked) + 1 == stop_at:
             raise Stop
         asked.append((name, batch[0][1]["question_id"].iloc[0]))
-        return real(model, question_set, batch, name)
+        return real(model, question_set, batch, name, **named)
 
     monkeypatch.setattr(inference, "answer", counting)
     return asked
@@ -392,6 +393,7 @@ def test_the_reply_is_the_most_probable_option_by_its_sum(
         ({"limit": -1}, "limit is -1; it must be at least 0"),
         ({"batch_images": 0}, "batch_images is 0; it must be at least 1"),
         ({"threads": 0}, "threads is 0; it must be at least 1"),
+        ({"cache_gib": -1.0}, "cache_gib is -1.0; it must be at least 0, which keeps nothing"),
         ({"low_share": -0.1}, "low_share is -0.1; it is a share"),
         ({"low_max_pixels": 9_999}, "low_max_pixels is 9999, above native_max_pixels"),
         ({"resampling_filter": "box"}, "unknown filter 'box'"),

@@ -36,6 +36,7 @@ SETTINGS: dict[str, Any] = {
     "warmup_share": 0.2,
     "checkpoint_every_steps": 2,
     "threads": 1,
+    "cache_gib": 0.01,
 }
 N_TRAIN_IMAGES = 5
 N_STEPS = 8
@@ -469,6 +470,7 @@ def test_a_loss_that_is_not_finite_raises_naming_the_step(project: Path) -> None
         ({"batch_images": 0}, "batch_images is 0"),
         ({"checkpoint_every_steps": 0}, "checkpoint_every_steps is 0"),
         ({"threads": 0}, "threads is 0"),
+        ({"cache_gib": math.nan}, "cache_gib is nan; it must be at least 0, which keeps nothing"),
         ({"low_max_pixels": 0}, "low_max_pixels is 0, less than one visual token"),
         ({"low_max_pixels": 9_999}, "low_max_pixels is 9999, above native_max_pixels"),
         ({"resampling_filter": "box"}, "unknown filter 'box'"),

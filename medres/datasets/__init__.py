@@ -1,5 +1,7 @@
 """Question tables of data sets: prepared once, stored, fingerprinted, then only read."""
 
+import functools
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -29,6 +31,7 @@ class QuestionSet:
     """Hash of the table and of the bytes of every image."""
     n_excluded: int
     """Rows left out as unreadable, by the wish of who prepared it; never silently."""
+    reading: images.Reading = images.DEFAULT_READING
 
     def split(self, name: str, *, limit: int = 0) -> pd.DataFrame:
         """Return the questions of one split, at most `limit` of them; zero means all."""
@@ -37,7 +40,28 @@ class QuestionSet:
 
     def open(self, image: str) -> Image.Image:
         """Return the pixels of an image of the table."""
-        return images.open_rgb(self.image_folder / image)
+        return images.read(self.image_folder, image, self.reading)[0]
+
+    def image_sha256(self, image: str) -> str:
+        """Return the hash of the bytes of an image's file, or of all its files.
+
+        Raises:
+            UnreadableImageError: If one of them is missing.
+        """
+        if image not in self._image_sha256:
+            files = [self.image_folder / name for name in images.files_of(image)]
+            for path in files:
+                if not path.is_file():
+                    raise images.UnreadableImageError(
+                        f"{path}: no such image; check the path in the table"
+                    )
+            joined = "|".join(map(images.file_sha256, files))
+            self._image_sha256[image] = hashlib.sha256(joined.encode()).hexdigest()
+        return self._image_sha256[image]
+
+    @functools.cached_property
+    def _image_sha256(self) -> dict[str, str]:
+        return {}
 
 
 def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run:
