@@ -26,7 +26,7 @@ from medres.images import Reading
 from medres.resolution import Geometry
 
 HEADER = struct.Struct("<16sIII")
-"""Kind of file, width and height in pixels, checksum of the pixels."""
+"""Kind of file, width and height in pixels, checksum of size and pixels."""
 KIND = b"medres pixels 1\n"
 KEPT_SHARE = 0.9
 """How full the folder is left when the entries unused for longest are removed."""
@@ -69,7 +69,7 @@ class PixelCache:
 
     def _keep(self, path: Path, image: Image.Image) -> None:
         pixels = image.tobytes()
-        header = HEADER.pack(KIND, *image.size, zlib.crc32(pixels))
+        header = HEADER.pack(KIND, *image.size, _checksum(*image.size, pixels))
         n_bytes = len(header) + len(pixels)
         if n_bytes > self.max_bytes * KEPT_SHARE:
             return
@@ -125,13 +125,18 @@ def _read(path: Path) -> Image.Image | None:
             return None
         kind, width, height, checksum = HEADER.unpack_from(content)
         pixels = memoryview(content)[HEADER.size :]
-        if kind != KIND or len(pixels) != 3 * width * height or zlib.crc32(pixels) != checksum:
+        is_whole = kind == KIND and len(pixels) == 3 * width * height
+        if not is_whole or _checksum(width, height, pixels) != checksum:
             return None
         os.utime(path)
     except OSError:
         # Not there, removed by another process meanwhile, or unreadable: made again.
         return None
     return Image.frombytes("RGB", (width, height), pixels)
+
+
+def _checksum(width: int, height: int, pixels: bytes | memoryview) -> int:
+    return zlib.crc32(pixels, zlib.crc32(f"{width} x {height}".encode()))
 
 
 def of_study(study: str, *, gib: float) -> PixelCache:

@@ -237,6 +237,41 @@ def test_an_evaluation_killed_twice_goes_on_to_the_very_same_bytes(
     assert (run.folder / parquet).read_bytes() == (uninterrupted.folder / parquet).read_bytes()
 
 
+def test_kept_pixels_change_no_answer_and_open_no_image_again(
+    drawn: pd.DataFrame, project: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: runs.Run
+) -> None:
+    real, names = datasets.QuestionSet.open, []
+
+    def noting(question_set: datasets.QuestionSet, image: str) -> Image.Image:
+        names.append(image)
+        return real(question_set, image)
+
+    monkeypatch.setattr(datasets.QuestionSet, "open", noting)
+    twice = 2 * len(SIZES_PX)
+    # The image of 28 x 28 px is the same, low and native.
+    for cache_gib, n_opened in ((0.0, twice), (0.01, twice - 1), (0.01, 0)):
+        names.clear()
+        run = inference.evaluate(**SETTINGS | {"cache_gib": cache_gib})
+        assert len(names) == n_opened, "blank and mixed open nothing"
+        assert (project / "runs" / "small" / "pixels").exists() == (cache_gib > 0)
+        assert run.digest == uninterrupted.digest
+        parquet = "answers.parquet"
+        assert (run.folder / parquet).read_bytes() == (uninterrupted.folder / parquet).read_bytes()
+        shutil.rmtree(run.folder)
+
+
+def test_another_resampler_is_another_run(
+    drawn: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = SETTINGS | {"eval_resolutions": ["low"]}
+    first, ours = inference.evaluate(**small), resolution.resampler()
+    monkeypatch.setattr(resolution, "resampler", lambda: "Pillow 0")
+    second = inference.evaluate(**small)
+    assert second.digest != first.digest
+    said = capsys.readouterr().out
+    assert f"made anew, because inputs.resampler was {ours!r}, is 'Pillow 0'" in said
+
+
 def test_a_finished_evaluation_asks_nothing(
     drawn: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
