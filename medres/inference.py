@@ -18,9 +18,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medres import conversation, datasets, images, models, resolution, runs, scoring
+from medres import (
+    conversation,
+    datasets,
+    images,
+    models,
+    pixel_cache,
+    resolution,
+    runs,
+    scoring,
+)
 from medres.models import qwen2_vl
 from medres.models.qwen2_vl import LoadedModel
+from medres.pixel_cache import PixelCache
 from medres.resolution import Geometry, Treatment
 
 MAX_NEW_TOKENS = 32
@@ -43,6 +53,7 @@ def evaluate(
     limit: int,
     batch_images: int,
     threads: int,
+    cache_gib: float,
 ) -> runs.Run:
     """Answer the test questions of a data set with one checkpoint, or reuse the run.
 
@@ -64,6 +75,7 @@ def evaluate(
         limit: Questions asked; zero means all.
         batch_images: Images of one forward pass.
         threads: CPU threads.
+        cache_gib: Disk space of the study's prepared pixels, in GiB; zero keeps none.
 
     Returns:
         The finished run: answers.parquet, one row a question and resolution.
@@ -89,9 +101,10 @@ def evaluate(
         raise ValueError(f"low_share is {low_share}; it is a share between 0 and 1")
     # Before a run is begun, since that would put an older one aside; the grid is not known yet.
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
+    cache = pixel_cache.of_study(study, gib=cache_gib)
     question_set = datasets.load(study, dataset)
     cell = f"{dataset}/{model.replace('/', '--')}/{train_resolution}/seed{seed}"
-    inputs = {"questions": question_set.fingerprint}
+    inputs = {"questions": question_set.fingerprint, "resampler": resolution.resampler()}
     if train_resolution == "none":
         place = model
         inputs["weights"] = models.fingerprint(model, revision=revision)
@@ -117,7 +130,7 @@ def evaluate(
         for batch in _batches(asked, name, treatment, batch_images=batch_images)
     ]
     for index, (name, batch) in enumerate(batches):
-        log.extend(name, batch, partial(answer, loaded, question_set, batch, name))
+        log.extend(name, batch, partial(answer, loaded, question_set, batch, name, cache=cache))
         if time.monotonic() - said > SAY_EVERY_S:
             said = time.monotonic()
             left_s = round((said - began) / (index + 1) * (len(batches) - index - 1))
@@ -166,6 +179,8 @@ def answer(
     question_set: datasets.QuestionSet,
     batch: list[tuple[Geometry, pd.DataFrame]],
     eval_resolution: str,
+    *,
+    cache: PixelCache = pixel_cache.NONE,
 ) -> list[dict[str, Any]]:
     """Return the answers to all questions of some images, one row each.
 
@@ -174,9 +189,10 @@ def answer(
         question_set: Gives the pixels.
         batch: Planned geometry and questions of each image.
         eval_resolution: Name that goes into the rows.
+        cache: Where prepared pixels are looked for and kept.
     """
     pixels = [
-        resolution.apply(question_set.open(rows["image"].iloc[0]), geometry)
+        pixel_cache.pixels_of(question_set, rows["image"].iloc[0], geometry, cache)
         for geometry, rows in batch
     ]
     trees = [

@@ -20,9 +20,12 @@ from typing import Any
 
 from filelock import FileLock
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when code changes what a run with the same parameters computes."""
-VERSIONS = ("torch", "transformers", "tokenizers", "numpy", "pillow", "scipy")
+VERSIONS = tuple(
+    "torch transformers tokenizers numpy scipy pillow simplejpeg imagecodecs tifffile pydicom "
+    "openslide-bin".split()
+)
 """Packages whose version can change a result."""
 IDENTITY = frozenset(
     "dataset model revision train_resolution eval_resolutions seed low_max_pixels "
@@ -33,7 +36,7 @@ IDENTITY = frozenset(
     "whole".split()
 )
 """Parameters that decide a result; they are in the digest."""
-RUNTIME = frozenset("study threads checkpoint_every_steps".split())
+RUNTIME = frozenset("study threads checkpoint_every_steps cache_gib".split())
 """Parameters that only decide where and how fast it is made; they are not."""
 
 

@@ -17,9 +17,10 @@ import torch
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from medres import conversation, datasets, models, resolution, runs
+from medres import conversation, datasets, models, pixel_cache, resolution, runs
 from medres.models import qwen2_vl
 from medres.models.qwen2_vl import LoadedModel
+from medres.pixel_cache import PixelCache
 from medres.resolution import Treatment
 
 SAY_EVERY_S = 10.0
@@ -46,6 +47,7 @@ def finetune(
     warmup_share: float,
     checkpoint_every_steps: int,
     threads: int,
+    cache_gib: float,
 ) -> runs.Run:
     """Train all weights of a model on one data set at one resolution, or reuse the run.
 
@@ -70,6 +72,7 @@ def finetune(
         warmup_share: Share of the steps that warm up.
         checkpoint_every_steps: Steps between checkpoints to resume from.
         threads: CPU threads.
+        cache_gib: Disk space of the study's prepared pixels, in GiB; zero keeps none.
 
     Returns:
         The finished run: checkpoint/ (a model folder), loss.csv and resolutions.csv.
@@ -91,6 +94,7 @@ def finetune(
         raise ValueError(f"learning_rate is {learning_rate}; it must be positive")
     # Before a run is begun, since that would put an older one aside; the grid is not known yet.
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
+    cache = pixel_cache.of_study(study, gib=cache_gib)
     question_set = datasets.load(study, dataset)
     run = runs.start(
         study,
@@ -100,6 +104,7 @@ def finetune(
         inputs={
             "questions": question_set.fingerprint,
             "base_weights": models.fingerprint(model, revision=revision),
+            "resampler": resolution.resampler(),
         },
     )
     if run.is_done:
@@ -110,7 +115,9 @@ def finetune(
     train = question_set.split("train")
     treatment = Treatment(low_max_pixels, native_max_pixels, resampling_filter, loaded.multiple_px)
     is_low = assign(train, train_resolution, low_share=low_share, seed=seed)
-    samples = Samples(loaded, question_set, train, is_low, treatment, epochs=epochs, seed=seed)
+    samples = Samples(
+        loaded, question_set, train, is_low, treatment, epochs=epochs, seed=seed, cache=cache
+    )
     with runs.replacing(run.folder / "resolutions.csv") as part:
         train.assign(resolution=np.where(is_low, "low", "native"))[
             ["question_id", "image", "modality", "resolution"]
@@ -196,9 +203,11 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
         *,
         epochs: int,
         seed: int,
+        cache: PixelCache = pixel_cache.NONE,
     ) -> None:
         self.model = model
         self.question_set = question_set
+        self.cache = cache
         self.images: list[str] = []
         self.geometries: list[resolution.Geometry] = []
         self.trees: list[conversation.Tree] = []
@@ -230,8 +239,9 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
     def __getitem__(self, step: int) -> tuple[conversation.Tree, Any]:
         """Return the tree and the pixels of one sample."""
         index = self.order[step]
-        image = self.question_set.open(self.images[index])
-        return self.trees[index], resolution.apply(image, self.geometries[index])
+        image, geometry = self.images[index], self.geometries[index]
+        pixels = pixel_cache.pixels_of(self.question_set, image, geometry, self.cache)
+        return self.trees[index], pixels
 
     def collate(self, samples: list[tuple[conversation.Tree, Any]]) -> dict[str, torch.Tensor]:
         """Return the samples of one step as the network takes them, with labels."""

@@ -31,6 +31,7 @@ SETTINGS: dict[str, Any] = {
     "limit": 0,
     "batch_images": 3,
     "threads": 1,
+    "cache_gib": 0.01,
 }
 SIZES_PX = ((84, 56), (30, 80), (56, 56), (56, 56), (84, 84), (41, 67), (28, 28), (100, 60))
 N_BATCHES = 3
@@ -120,11 +121,11 @@ def count_answers(monkeypatch: pytest.MonkeyPatch, *, stop_at: int = 0) -> list[
     """Note the resolution and first question of every batch asked; stop in the n-th."""
     real, asked = inference.answer, []
 
-    def counting(model: Any, question_set: Any, batch: Any, name: str) -> Any:
+    def counting(model: Any, question_set: Any, batch: Any, name: str, **named: Any) -> Any:
         if len(asked) + 1 == stop_at:
             raise Stop
         asked.append((name, batch[0][1]["question_id"].iloc[0]))
-        return real(model, question_set, batch, name)
+        return real(model, question_set, batch, name, **named)
 
     monkeypatch.setattr(inference, "answer", counting)
     return asked
@@ -204,7 +205,7 @@ def test_an_excluded_neighbour_shifts_no_one_s_answer(
     table = draw(project)
     (project / "drawn" / "2.png").write_bytes(b"not an image")
     question_set = store(project, table, unreadable="exclude")
-    assert question_set.n_excluded == len(CLOSED)
+    assert len(question_set.excluded) == len(CLOSED)
     arms = ["low", "native", "blank"]
     run = inference.evaluate(**SETTINGS | {"eval_resolutions": arms})
     table, expected = answers_of(run), answers_of(uninterrupted)
@@ -234,6 +235,41 @@ def test_an_evaluation_killed_twice_goes_on_to_the_very_same_bytes(
     assert not set(third) & {*first, *second}
     parquet = "answers.parquet"
     assert (run.folder / parquet).read_bytes() == (uninterrupted.folder / parquet).read_bytes()
+
+
+def test_kept_pixels_change_no_answer_and_open_no_image_again(
+    drawn: pd.DataFrame, project: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: runs.Run
+) -> None:
+    real, names = datasets.QuestionSet.open, []
+
+    def noting(question_set: datasets.QuestionSet, image: str) -> Image.Image:
+        names.append(image)
+        return real(question_set, image)
+
+    monkeypatch.setattr(datasets.QuestionSet, "open", noting)
+    twice = 2 * len(SIZES_PX)
+    # The image of 28 x 28 px is the same, low and native.
+    for cache_gib, n_opened in ((0.0, twice), (0.01, twice - 1), (0.01, 0)):
+        names.clear()
+        run = inference.evaluate(**SETTINGS | {"cache_gib": cache_gib})
+        assert len(names) == n_opened, "blank and mixed open nothing"
+        assert (project / "runs" / "small" / "pixels").exists() == (cache_gib > 0)
+        assert run.digest == uninterrupted.digest
+        parquet = "answers.parquet"
+        assert (run.folder / parquet).read_bytes() == (uninterrupted.folder / parquet).read_bytes()
+        shutil.rmtree(run.folder)
+
+
+def test_another_resampler_is_another_run(
+    drawn: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = SETTINGS | {"eval_resolutions": ["low"]}
+    first, ours = inference.evaluate(**small), resolution.resampler()
+    monkeypatch.setattr(resolution, "resampler", lambda: "Pillow 0")
+    second = inference.evaluate(**small)
+    assert second.digest != first.digest
+    said = capsys.readouterr().out
+    assert f"made anew, because inputs.resampler was {ours!r}, is 'Pillow 0'" in said
 
 
 def test_a_finished_evaluation_asks_nothing(
@@ -392,6 +428,7 @@ def test_the_reply_is_the_most_probable_option_by_its_sum(
         ({"limit": -1}, "limit is -1; it must be at least 0"),
         ({"batch_images": 0}, "batch_images is 0; it must be at least 1"),
         ({"threads": 0}, "threads is 0; it must be at least 1"),
+        ({"cache_gib": -1.0}, "cache_gib is -1.0; it must be at least 0, which keeps nothing"),
         ({"low_share": -0.1}, "low_share is -0.1; it is a share"),
         ({"low_max_pixels": 9_999}, "low_max_pixels is 9999, above native_max_pixels"),
         ({"resampling_filter": "box"}, "unknown filter 'box'"),

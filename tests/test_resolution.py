@@ -1,11 +1,16 @@
 import itertools
 import math
 import re
+import subprocess
+import sys
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import PIL
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageDraw
 
 from medres import resolution
 from medres.models.qwen2_vl import LoadedModel
@@ -150,14 +155,207 @@ def test_an_image_is_resampled_once_at_most(name: str) -> None:
         assert len({step for step, _ in steps}) == len(steps), size
 
 
+def _photograph(size: tuple[int, int], seed: int) -> Image.Image:
+    """Blobs of several sizes with a little grain."""
+    width, height = size
+    rng = np.random.default_rng(seed)
+    blobs = np.zeros((height, width, 3))
+    for side in (2, 8, 32):
+        coarse = rng.integers(0, 256, (height // side + 2, width // side + 2, 3), dtype=np.uint8)
+        blobs += np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
+    grain = rng.normal(scale=3, size=blobs.shape)
+    return Image.fromarray((blobs / 3 + grain).clip(0, 255).astype(np.uint8))
+
+
+def _text(size: tuple[int, int], seed: int) -> Image.Image:
+    """Black letters on white: every edge is a step from 0 to 255."""
+    image = Image.new("RGB", size, "white")
+    letters = np.random.default_rng(seed).integers(97, 123, (size[1] // 12 + 1, size[0] // 6 + 1))
+    for row, line in enumerate(letters):
+        ImageDraw.Draw(image).text((1, 12 * row), bytes(line.tolist()).decode(), fill="black")
+    return image
+
+
+def _weights(old_px: int, new_px: int, name: str) -> np.ndarray:
+    """The filters' textbook definition, shape (new_px, old_px), widened where it shrinks."""
+    widening = max(1.0, old_px / new_px)
+    centres = (np.arange(new_px)[:, None] + 0.5) * old_px / new_px
+    x = np.abs((np.arange(old_px) + 0.5 - centres) / widening)
+    kernel = {
+        "bilinear": np.clip(1 - x, 0, None),
+        "bicubic": np.where(
+            x < 1,
+            1.5 * x**3 - 2.5 * x**2 + 1,
+            np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0),
+        ),
+        "lanczos": np.where(x < 3, np.sinc(x) * np.sinc(x / 3), 0),
+    }[name]
+    return kernel / kernel.sum(axis=1, keepdims=True)
+
+
+def _exact(image: Image.Image, size: tuple[int, int], name: str) -> np.ndarray:
+    """Across, then down, with unlimited precision but 8-bit limits in between."""
+    across = np.einsum(
+        "nw,hwc->hnc", _weights(image.width, size[0], name), np.asarray(image), optimize=True
+    )
+    down = np.einsum(
+        "nh,hwc->nwc", _weights(image.height, size[1], name), across.clip(0, 255), optimize=True
+    )
+    return down.clip(0, 255)
+
+
+def _by_pillow(image: Image.Image, size: tuple[int, int], name: str) -> Image.Image:
+    """Across, then down: in one call Pillow 13 takes the other order for some tall images."""
+    across = image.resize((size[0], image.height), FILTERS[name])
+    return across.resize(size, FILTERS[name])
+
+
+def _resampled(image: Image.Image, size: tuple[int, int], name: str) -> Image.Image:
+    geometry = replace(plan(image.size, "native", SMALL), steps=((size, name),), given_px=size)
+    return resolution.apply(image, geometry)
+
+
+def _pairs() -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    rng = np.random.default_rng(4)
+    sides = np.exp(rng.uniform(np.log(28), np.log(500), (16, 4))).astype(int).tolist()
+    return [((a, b), (c, d)) for a, b, c, d in sides]
+
+
+KINDS = {"noise": _noise, "photograph": _photograph, "text": _text}
+SMOOTH = [name for name in FILTERS if name != "nearest"]
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_are_as_near_to_the_exact_ones_as_pillow_s(kind: str, name: str) -> None:
+    """The bound that a fast resampler must hold to stand for Pillow, in both directions."""
+    off_pillow, off_exact = [], []
+    for seed, (old, new) in enumerate(_pairs()):
+        image = KINDS[kind](old, seed)
+        ours, theirs = (
+            np.asarray(made(image, new, name)).astype(int) for made in (_resampled, _by_pillow)
+        )
+        exact = _exact(image, new, name)
+        off_pillow.append(np.abs(ours - theirs).ravel())
+        off_exact.append(np.abs(ours - exact).mean() - np.abs(theirs - exact).mean())
+    levels = np.concatenate(off_pillow)
+    assert levels.max() <= 2
+    assert (levels > 1).mean() < 1e-4
+    assert levels.mean() < 0.01
+    assert np.abs(off_exact).max() < 0.001
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 40), (2, 2), (2, 300), (300, 2), (4000, 28), (28, 4000), (29, 27)]
+)
+def test_extreme_shapes_come_out_whole(size: tuple[int, int], name: str) -> None:
+    image = _noise(size)
+    for new in ((28, 28), (56, 28), (28, 1792)):
+        made = _resampled(image, new, name)
+        assert (made.size, made.mode) == (new, "RGB")
+        off = np.abs(np.asarray(made).astype(int) - np.asarray(_by_pillow(image, new, name)))
+        assert off.max() <= 2
+    flat = Image.new("RGB", size, (0, 128, 255))
+    assert _resampled(flat, (56, 28), name).getcolors() == [(56 * 28, (0, 128, 255))]
+
+
+@pytest.mark.parametrize("size", [(1280, 1024), (301, 211), (30, 31)])
+def test_nearest_takes_the_pixels_that_pillow_takes(size: tuple[int, int]) -> None:
+    # torch's nearest-exact takes other columns: 250 levels off.
+    image = _noise(size)
+    for new in ((252, 196), (420, 364)):
+        expected = image.resize(new, Image.Resampling.NEAREST)
+        assert _resampled(image, new, "nearest") == expected
+
+
+GEOMETRIES = [
+    plan((300, 200), name, Treatment(3_136, 50_176, shrink, UNIT))
+    for name in RESOLUTIONS
+    if name != "blank"
+    for shrink in FILTERS
+]
+"""Every arm with every filter, of one image."""
+
+
 @pytest.mark.parametrize("shrink", FILTERS)
 @pytest.mark.parametrize("name", ["low", "native", "scale-0.5"])
-def test_the_pixels_are_those_of_one_resize(name: str, shrink: str) -> None:
-    image = _noise((301, 211))
-    geometry = plan(image.size, name, Treatment(3_136, 50_176, shrink, UNIT))
-    expected = image.resize(geometry.given_px, FILTERS[shrink])
-    assert resolution.apply(image, geometry).tobytes() == expected.tobytes()
+def test_shrinking_is_one_step_with_the_filter_of_the_study(name: str, shrink: str) -> None:
+    geometry = plan((301, 211), name, Treatment(3_136, 50_176, shrink, UNIT))
     assert geometry.steps == ((geometry.given_px, shrink),)
+
+
+def test_all_arms_and_filters_go_through_one_resampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    if resolution.resampler().startswith("Pillow"):
+        pytest.skip("this torch does not offer every filter")
+    real, interpolated = resolution._interpolated, []
+
+    def noting(pixels: np.ndarray, size_px: tuple[int, int], name: str) -> np.ndarray:
+        interpolated.append((size_px, name))
+        return real(pixels, size_px, name)
+
+    monkeypatch.setattr(resolution, "_interpolated", noting)
+    for geometry in GEOMETRIES:
+        resolution.apply(_noise((300, 200)), geometry)
+    steps = [step for geometry in GEOMETRIES for step in geometry.steps]
+    assert {name for _, name in steps} == set(FILTERS)
+    assert interpolated == [step for step in steps if step[1] != "nearest"]
+
+
+def test_where_torch_lacks_a_filter_pillow_does_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = torch.nn.functional.interpolate
+
+    def without_lanczos(*given: object, mode: str, **named: object) -> torch.Tensor:
+        if mode == "lanczos":
+            raise ValueError("Anti-alias option is restricted to bilinear and bicubic modes")
+        return real(*given, mode=mode, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.functional, "interpolate", without_lanczos)
+        name = resolution.resampler.__wrapped__()
+    assert name == f"Pillow {PIL.__version__}"
+    monkeypatch.setattr(resolution, "resampler", lambda: name)
+    for geometry in GEOMETRIES:
+        image = expected = _noise((300, 200))
+        for size_px, filter_name in geometry.steps:
+            expected = expected.resize(size_px, FILTERS[filter_name])
+        assert resolution.apply(image, geometry) == expected
+
+
+def test_the_resampler_is_named_with_its_version() -> None:
+    packages = {"torch": torch.__version__.partition("+")[0], "Pillow": PIL.__version__}
+    package, version = resolution.resampler().split(" ")
+    assert version == packages[package]
+    if torch.__version__ >= "2.13":
+        assert package == "torch"
+
+
+def test_pixels_do_not_depend_on_the_number_of_threads() -> None:
+    image, n_threads = _photograph((600, 500), 3), torch.get_num_threads()
+    made = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        made.append({_resampled(image, (252, 196), name).tobytes() for name in SMOOTH})
+    torch.set_num_threads(n_threads)
+    assert made[0] == made[1] == made[2]
+    assert len(made[0]) == len(SMOOTH)
+
+
+def test_an_image_taller_than_one_strip_is_copied_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = _noise((300, 201))
+    whole = _resampled(image, (140, 84), "bicubic")
+    for n_bytes in (1, 300 * 3 * 20, 300 * 3 * 200):
+        monkeypatch.setattr(resolution, "STRIP_BYTES", n_bytes)
+        assert _resampled(image, (140, 84), "bicubic") == whole
+
+
+def test_whoever_only_plans_sizes_does_without_torch() -> None:
+    code = (
+        "import sys; from medres import resolution\n"
+        "resolution.plan((9, 9), 'low', resolution.Treatment(784, 784, 'bicubic', 28))\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_an_image_that_is_small_already_stays_untouched() -> None:
@@ -177,9 +375,10 @@ def test_upsampled_images_have_native_size_and_differ_by_filter() -> None:
     for name in FILTERS:
         geometry = plan(image.size, f"upsampled-{name}", SMALL)
         made = resolution.apply(image, geometry)
-        once = image.resize(low_px, FILTERS["bicubic"]).resize(native_px, FILTERS[name])
+        twice = _resampled(_resampled(image, low_px, "bicubic"), native_px, name)
         assert made.size == geometry.given_px == native_px
-        assert made.tobytes() == once.tobytes()
+        assert geometry.steps == ((low_px, "bicubic"), (native_px, name))
+        assert made == twice
         assert geometry.is_enlarged
         assert geometry.is_capped
         pixels.add(made.tobytes())
@@ -288,7 +487,6 @@ def test_impossible_draws_are_refused() -> None:
 
 @pytest.mark.parametrize("size", [(56, 56), (224, 140)])
 def test_operations_equal_what_pytorch_counts(tiny_model: LoadedModel, size: tuple) -> None:
-    import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -23,7 +23,11 @@ def _parameters() -> set[str]:
         REPOSITORY / "notebooks" / f"{name}.ipynb" for name in ("02_finetune", "03_evaluate")
     )
     names = {name for path in notebooks for name in study.notebook_parameters(path)}
-    return names | set(own.DEFAULTS) | set(datasets.PHANTOM_DEFAULTS) | {"dataset"}
+    for module in datasets.REAL.values():
+        names |= set(module.OPTIONS)
+    for defaults in (own.DEFAULTS, datasets.PHANTOM_DEFAULTS, datasets.REAL_DEFAULTS):
+        names |= set(defaults)
+    return names | {"dataset"}
 
 
 def _start(given: dict = GIVEN, inputs: dict | None = None, cell: str = CELL) -> runs.Run:

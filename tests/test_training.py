@@ -36,6 +36,7 @@ SETTINGS: dict[str, Any] = {
     "warmup_share": 0.2,
     "checkpoint_every_steps": 2,
     "threads": 1,
+    "cache_gib": 0.01,
 }
 N_TRAIN_IMAGES = 5
 N_STEPS = 8
@@ -257,6 +258,20 @@ def test_a_base_model_with_other_weights_is_another_run(
     assert "unfinished work is dropped, because inputs.base_weights was" in said
 
 
+def test_another_resampler_is_another_run(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    prepare(project)
+    finetune_until(monkeypatch, models, "load", 1)
+    ours = resolution.resampler()
+    monkeypatch.setattr(resolution, "resampler", lambda: "another 1.0")
+    finetune_until(monkeypatch, models, "load", 1)
+    said = capsys.readouterr().out
+    assert f"is dropped, because inputs.resampler was {ours!r}, is 'another 1.0'" in said
+
+
 def test_the_record_counts_what_was_trained(uninterrupted: tuple[Path, runs.Run]) -> None:
     _, run = uninterrupted
     outcome = run.record["outcome"]
@@ -317,6 +332,37 @@ def test_a_low_sample_is_the_low_image(project: Path, tiny_model: LoadedModel) -
             assert pixels == resolution.apply(original, geometry)
             placeholders = (tree.token_ids == tiny_model.image_token_id).sum()
             assert placeholders == geometry.visual_tokens
+
+
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note every image that is opened from its file."""
+    real, names = datasets.QuestionSet.open, []
+
+    def noting(question_set: datasets.QuestionSet, image: str) -> Image.Image:
+        names.append(image)
+        return real(question_set, image)
+
+    monkeypatch.setattr(datasets.QuestionSet, "open", noting)
+    return names
+
+
+def test_kept_pixels_change_no_weight_and_open_each_image_once(
+    project: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: tuple[Path, runs.Run]
+) -> None:
+    _, kept = uninterrupted
+    prepare(project)
+    names = opened(monkeypatch)
+    without = training.finetune(**SETTINGS | {"cache_gib": 0.0})
+    assert len(names) == SETTINGS["epochs"] * N_TRAIN_IMAGES
+    assert not (project / "runs" / "small" / "pixels").exists()
+    assert without.digest == kept.digest
+    assert outcome_of(without) == outcome_of(kept)
+    for n_opened in (N_TRAIN_IMAGES, 0):
+        names.clear()
+        shutil.rmtree(without.folder)
+        again = training.finetune(**SETTINGS)
+        assert len(names) == n_opened
+        assert outcome_of(again) == outcome_of(kept)
 
 
 def test_training_flops_are_those_of_the_samples_seen(
@@ -469,6 +515,7 @@ def test_a_loss_that_is_not_finite_raises_naming_the_step(project: Path) -> None
         ({"batch_images": 0}, "batch_images is 0"),
         ({"checkpoint_every_steps": 0}, "checkpoint_every_steps is 0"),
         ({"threads": 0}, "threads is 0"),
+        ({"cache_gib": math.nan}, "cache_gib is nan; it must be at least 0, which keeps nothing"),
         ({"low_max_pixels": 0}, "low_max_pixels is 0, less than one visual token"),
         ({"low_max_pixels": 9_999}, "low_max_pixels is 9999, above native_max_pixels"),
         ({"resampling_filter": "box"}, "unknown filter 'box'"),

@@ -1,5 +1,6 @@
 """Question tables of data sets: prepared once, stored, fingerprinted, then only read."""
 
+import functools
 import json
 import time
 from collections import Counter
@@ -85,6 +86,20 @@ class QuestionSet:
     def open(self, image: str) -> Image.Image:
         """Return the pixels of an image of the table."""
         return images.read(self.image_folder, image, self.reading)[0]
+
+    def image_sha256(self, image: str) -> str:
+        """Return the hash of an image's file, or files, as they are now; read once.
+
+        Raises:
+            UnreadableImageError: If one of them is missing.
+        """
+        if image not in self._hashes:
+            self._hashes[image] = images.source_sha256(self.image_folder, image)
+        return self._hashes[image]
+
+    @functools.cached_property
+    def _hashes(self) -> dict[str, str]:
+        return {}
 
 
 def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run:

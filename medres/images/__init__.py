@@ -225,8 +225,16 @@ def source_sha256(folder: Path, image: str) -> str:
     """Return the hash of the files that an image of a question table is read from.
 
     That of its bytes for one plain file; joined files and pages enter with their place.
+
+    Raises:
+        UnreadableImageError: If one of them is missing.
     """
     files = files_of(image, folder)
+    for name in files:
+        if not _is_file(folder / name):
+            raise UnreadableImageError(
+                f"{folder / name}: no such image; check the path in the table"
+            )
     hashes = [file_sha256(folder / name) for name in files]
     if files == [image]:
         return hashes[0]

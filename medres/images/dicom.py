@@ -76,8 +76,9 @@ def read(path: Path, page: int | None, reading: Reading) -> tuple[np.ndarray, di
         path: File.
         page: Frame, counted from 0; not needed where there is one.
         reading: Choices that the file leaves open. Under scaling `file` grey is shown as the file
-            says: by its first VOI look-up table, else its first window, else from the least
-            to the greatest of its values where they have more than 8 bits. Limits of other scalings are in the file's own units (Hounsfield units).
+            says: by its first VOI look-up table, else its first window, else, where it has more
+            than 8 bits, from the least to the greatest of its values. Limits of other scalings
+            are in the file's own units (Hounsfield units).
 
     Raises:
         UnreadableImageError: If it is damaged, too large, has no pixels, is compressed or
