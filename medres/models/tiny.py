@@ -57,6 +57,24 @@ CORPUS = (
     "Is there a nodule in the lung? Is the heart enlarged? Is there fluid at the base?",
     "Is there a fracture? Is there a mass? Are there calcifications? Is there an opacity?",
     "What is the modality of the picture? yes no left right none present absent normal",
+    "What is the specimen? core biopsy lumpectomy mastectomy lymph nodes alive dead",
+    "What is the tumour stage? What is the histologic grade? grade 1 grade 2 grade 3 grade 4",
+    "What is the margin status? free close involved not inked t1 t2 t3 t4 positive negative",
+    "What is the histological type? ductal lobular mucinous What is the vital status?",
+    "What is the progesterone receptor? What is the her2 status? What is the plane?",
+    "Are the ventricles enlarged? Is there a bleed? Are there calcifications? Is this a ct?",
+    "Is the liver enlarged? Is there a kidney mass? Are there kidney stones? Is this the brain?",
+    "Is there pleural fluid? Are there lung nodules? Is this an axial plane? ct mri x-ray",
+    "What organ is shown? axial frontal coronal transverse On which side is it abnormal?",
+    "brain liver lungs lung heart kidney spleen kidneys colon chest abdomen head whole both",
+    "Is necrosis present? Is inflammation present? Are the nuclei enlarged? gross microscopic",
+    "Is haemorrhage present? Are nodules present? Is the surface granular? h&e trichrome",
+    "What kind of image is this? What stain is used? Where is the haemorrhage?",
+    "What modality is used? Which part of the body is this? What does this organ do?",
+    "breathe digest think What is the largest organ? What disease is shown? sclerosis bleeding",
+    "none cardiomegaly effusion nodules liver cancer kidney cancer kidney stones brain cancer",
+    "Where is the abnormality? Does the picture contain the brain? Is the lung healthy?",
+    "Which organ is abnormal? Which weighting is this?",
 )
 
 
@@ -92,7 +110,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=640,
+        vocab_size=768,
         min_frequency=1,
         show_progress=False,
         special_tokens=list(SPECIAL_TOKENS),
