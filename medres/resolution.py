@@ -169,14 +169,15 @@ def plan(size_px: tuple[int, int], resolution: str, treatment: Treatment) -> Geo
     )
 
 
-def apply(image: Image.Image, geometry: Geometry) -> Image.Image:
+def apply(image: Image.Image | np.ndarray, geometry: Geometry) -> Image.Image:
     """Return the pixels of a planned geometry.
 
     Every filter but nearest runs across, then down, with 8 bits in between, as `resampler`
     does it; nearest copies pixels and is Pillow's always.
 
     Args:
-        image: RGB image of the size the geometry was planned for.
+        image: RGB image of the size the geometry was planned for; or its pixels as a decoder
+            gives them, 8-bit of shape (height, width, 3), which saves two copies.
         geometry: What `plan` returned.
 
     Returns:
@@ -185,15 +186,18 @@ def apply(image: Image.Image, geometry: Geometry) -> Image.Image:
     Raises:
         ValueError: If the image has another size or mode than planned.
     """
-    if image.size != geometry.original_px or image.mode != "RGB":
-        raise ValueError(
-            f"image is {image.size} {image.mode}, the plan is for {geometry.original_px} RGB"
-        )
+    if isinstance(image, np.ndarray):
+        is_rgb = image.shape[2:] == (3,) and image.dtype == np.uint8
+        size_px, mode = image.shape[1::-1], "RGB" if is_rgb else f"{image.dtype} {image.shape}"
+    else:
+        size_px, mode = image.size, image.mode
+    if size_px != geometry.original_px or mode != "RGB":
+        raise ValueError(f"image is {size_px} {mode}, the plan is for {geometry.original_px} RGB")
     if geometry.is_blank:
         return blank(geometry)
     for size_px, name in geometry.steps:
         image = _resized(image, size_px, name)
-    return image
+    return _as_image(image)
 
 
 def blank(geometry: Geometry) -> Image.Image:
@@ -219,19 +223,31 @@ def resampler() -> str:
     return f"torch {torch.__version__.partition('+')[0]}"
 
 
-def _resized(image: Image.Image, size_px: tuple[int, int], name: str) -> Image.Image:
+def _resized(
+    image: Image.Image | np.ndarray, size_px: tuple[int, int], name: str
+) -> Image.Image | np.ndarray:
     pillow_filter = _filter(name)
     # Not torch's nearest-exact: its 32-bit coordinates take the wrong one of two pixels where
     # the right one hangs by a tie, in 1 column of 63 between 1280 and 252 px.
     if name == "nearest" or not resampler().startswith("torch"):
-        return image.resize(size_px, pillow_filter)
+        return _as_image(image).resize(size_px, pillow_filter)
+    return _interpolated(_as_array(image), size_px, name)
+
+
+def _as_image(image: Image.Image | np.ndarray) -> Image.Image:
+    return Image.fromarray(image) if isinstance(image, np.ndarray) else image
+
+
+def _as_array(image: Image.Image | np.ndarray) -> np.ndarray:
+    if isinstance(image, np.ndarray):
+        return np.require(image, np.uint8, ["C", "W"])
     width, height = image.size
     pixels = np.empty((height, width, 3), dtype=np.uint8)
     n_rows = max(1, STRIP_BYTES // pixels[0].nbytes)
     for top in range(0, height, n_rows):
         bottom = min(height, top + n_rows)
         pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
-    return Image.fromarray(_interpolated(pixels, size_px, name))
+    return pixels
 
 
 def _interpolated(pixels: np.ndarray, size_px: tuple[int, int], name: str) -> np.ndarray:

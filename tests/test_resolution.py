@@ -415,6 +415,24 @@ def test_pixels_of_another_size_or_mode_than_planned_are_refused() -> None:
         resolution.apply(_noise((50, 100)), geometry)
     with pytest.raises(ValueError, match=r"image is \(100, 50\) L, the plan"):
         resolution.apply(_noise((100, 50)).convert("L"), geometry)
+    pixels = np.asarray(_noise((100, 50)))
+    for wrong in (pixels.transpose(1, 0, 2), pixels[:, :, :2], pixels[:, :, 0], pixels / 255):
+        with pytest.raises(ValueError, match=r"image is .*, the plan is for \(100, 50\) RGB"):
+            resolution.apply(wrong, geometry)
+
+
+@pytest.mark.parametrize("name", RESOLUTIONS)
+def test_pixels_in_an_array_are_an_image_like_any_other(name: str) -> None:
+    image = _noise((300, 200))
+    read_only = np.asarray(image)
+    mirrored = np.asarray(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))[:, ::-1]
+    assert not read_only.flags.writeable
+    assert mirrored.strides[1] < 0
+    for shrink in FILTERS:
+        geometry = plan(image.size, name, replace(SMALL, resampling_filter=shrink))
+        expected = resolution.apply(image, geometry)
+        for pixels in (read_only, mirrored):
+            assert resolution.apply(pixels, geometry) == expected
 
 
 def _images(n_images: int, n_questions: int, modality: str) -> tuple[list[str], list[str]]:
