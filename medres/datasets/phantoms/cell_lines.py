@@ -1,9 +1,9 @@
 """Twin of the subcellular set: 37 cell lines under immunofluorescence.
 
 A cell line is a habit of growth, which is seen in a low image, and a grain of its
-microtubules, which only a native image shows. Habits are roughly those of the real lines, grains are
-made up. The green protein is another in every well, as in the Human Protein Atlas, and says
-nothing about the line.
+microtubules, which only a native image shows. Habits are roughly those of the real lines, grains
+are made up. The green protein is another in every well, as in the Human Protein Atlas, and
+says nothing about the line.
 """
 
 from collections.abc import Iterator

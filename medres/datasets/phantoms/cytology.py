@@ -20,7 +20,7 @@ QUESTION = "which class of the Bethesda system is shown?"
 N_IMAGES = {"NILM": 613, "LSIL": 163, "HSIL": 113, "SCC": 74}
 """Images of each class in the article on the real set."""
 CLASSES = tuple(N_IMAGES)
-# Optical density (decadic) of red, green and blue: haematoxylin; light green and eosin of cytoplasm.
+# Optical density (decadic) of red, green and blue: of nuclei, then of cytoplasm.
 _HAEMATOXYLIN = np.array([0.65, 0.70, 0.29], dtype=np.float32)
 _LIGHT_GREEN = np.array([0.80, 0.30, 0.20], dtype=np.float32)
 _EOSIN = np.array([0.07, 0.99, 0.30], dtype=np.float32)

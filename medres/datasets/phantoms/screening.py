@@ -57,7 +57,7 @@ LOOKS = {
     "Actin disruptors": Look(_USUAL, "mesh", "dots", "smooth"),
     "Kinase inhibitors": Look(_LONG, "mesh", "cortex", "grainy"),
 }
-_N_FIELDS = {
+N_FIELDS = {
     "Microtubule stabilizers": 620,
     "Microtubule destabilizers": 168,
     "Aurora kinase inhibitors": 144,
@@ -73,12 +73,12 @@ _N_FIELDS = {
 }
 """Fields of each mechanism in BBBC021; of the 1,428 with stabilizers, nearly all one positive
 control, fewer than half, so that 36 % are of the commonest mechanism."""
-MECHANISMS = tuple(_N_FIELDS)
+MECHANISMS = tuple(N_FIELDS)
 
 
 def draw_compound(index: int, rng: np.random.Generator) -> Iterator[Drawing]:
     """Yield the fields of one compound, from wells of differing exposure and confluence."""
-    mechanism = cells.share_out(index, _N_FIELDS)
+    mechanism = cells.share_out(index, N_FIELDS)
     look = LOOKS[mechanism]
     radius_px = look.layout["radius_px"] * rng.uniform(0.92, 1.08)
     for _ in range(WELLS_PER_COMPOUND):
