@@ -15,7 +15,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from medres.datasets.phantoms import cells, radiographs, radiology, slides, textbook
+from medres.datasets.phantoms import (
+    cell_lines,
+    cells,
+    cytology,
+    radiographs,
+    radiology,
+    screening,
+    slides,
+    textbook,
+)
 from medres.datasets.phantoms.optics import Drawing
 
 
@@ -38,6 +47,15 @@ PHANTOMS = {
     "phantom-subcellular": Phantom(0, cells.draw_well, cells.IMAGES_PER_WELL, "well"),
     "phantom-radiology": Phantom(
         1, radiographs.draw_patient, radiographs.IMAGES_PER_PATIENT, "patient"
+    ),
+    "twin-subcellular": Phantom(
+        2, cell_lines.draw_well, cell_lines.FIELDS_PER_WELL, "well", "subcellular"
+    ),
+    "twin-compound": Phantom(
+        3, screening.draw_compound, screening.FIELDS_PER_COMPOUND, "compound", "compound"
+    ),
+    "twin-cervical": Phantom(
+        4, cytology.draw_smear, cytology.IMAGES_PER_SMEAR, "smear", "cervical"
     ),
     "twin-wsi": Phantom(5, slides.draw_case, slides.SLIDES_PER_CASE, "case", "wsi"),
     "twin-vqa-rad": Phantom(

@@ -1,6 +1,7 @@
 """Fluorescent cells: a protein's organelle is told by the grain of its pattern alone."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from scipy import ndimage
@@ -22,6 +23,7 @@ IMAGES_PER_WELL = 2
 CELL_IMAGE_PX = 168
 CELL_PHOTONS = 220.0
 """Photons of a pixel at full scale (255) of the microscope's camera."""
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def draw_well(index: int, rng: np.random.Generator) -> Iterator[Drawing]:
@@ -45,6 +47,17 @@ def draw_well(index: int, rng: np.random.Generator) -> Iterator[Drawing]:
             "fluorescence microscopy",
             (Asked(question, organelle, ORGANELLES),),
         )
+
+
+def share_out(index: int, weights: Mapping[str, float]) -> str:
+    """Return the class of the group with this number.
+
+    Steps of the golden ratio fill an interval evenly, so that any stretch of groups has its
+    classes in proportion to their weights.
+    """
+    edges = np.cumsum(list(weights.values()))
+    place = (0.5 + index * GOLDEN) % 1 * edges[-1]
+    return list(weights)[int(np.searchsorted(edges, place, side="right"))]
 
 
 def _cell(organelle: str, radius_px: float, rng: np.random.Generator) -> Floats:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 Floats = npt.NDArray[np.floating]
 Pixels = npt.NDArray[np.uint8]
@@ -71,6 +72,13 @@ def splat(points: Floats, shape: tuple[int, ...]) -> Floats:
                 (row * width + column)[kept], weight[kept], minlength=height * width
             )
     return density.reshape(height, width).astype(np.float32)
+
+
+def lumps(shape: tuple[int, int], scale_px: float, rng: np.random.Generator) -> Floats:
+    """Return smooth noise of deviation 1, blurred by a Gaussian of `scale_px`."""
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    smooth = ndimage.gaussian_filter(noise, scale_px, truncate=2.5)
+    return np.asarray(smooth / smooth.std())
 
 
 def edge(signed: Floats, softness: float) -> Floats:
