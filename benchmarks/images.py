@@ -68,7 +68,7 @@ def store(picture: Image.Image, folder: Path) -> dict[str, Path]:
 
 def by_medres(path: Path, geometry: Geometry) -> Image.Image:
     """Return the pixels as training and evaluation make them."""
-    return resolution.apply(images.open_rgb(path), geometry)
+    return resolution.apply(images.read_array(path.parent, path.name)[0], geometry)
 
 
 def by_pillow(path: Path, geometry: Geometry) -> Image.Image:

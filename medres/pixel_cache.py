@@ -166,14 +166,14 @@ def pixels_of(
         cache: Where it is looked for first and kept; blank images are neither.
 
     Raises:
-        UnreadableImageError: As `QuestionSet.open`.
+        UnreadableImageError: As `QuestionSet.read`.
         ValueError: If the image has another size than planned.
     """
     if geometry.is_blank:
         return resolution.blank(geometry)
 
     def make() -> Image.Image:
-        return resolution.apply(question_set.open(image), geometry)
+        return resolution.apply(question_set.read(image), geometry)
 
     if not cache.max_bytes:
         return make()

@@ -240,13 +240,13 @@ def test_an_evaluation_killed_twice_goes_on_to_the_very_same_bytes(
 def test_kept_pixels_change_no_answer_and_open_no_image_again(
     drawn: pd.DataFrame, project: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: runs.Run
 ) -> None:
-    real, names = datasets.QuestionSet.open, []
+    real, names = datasets.QuestionSet.read, []
 
-    def noting(question_set: datasets.QuestionSet, image: str) -> Image.Image:
+    def noting(question_set: datasets.QuestionSet, image: str) -> np.ndarray:
         names.append(image)
         return real(question_set, image)
 
-    monkeypatch.setattr(datasets.QuestionSet, "open", noting)
+    monkeypatch.setattr(datasets.QuestionSet, "read", noting)
     twice = 2 * len(SIZES_PX)
     # The image of 28 x 28 px is the same, low and native.
     for cache_gib, n_opened in ((0.0, twice), (0.01, twice - 1), (0.01, 0)):
@@ -378,9 +378,9 @@ def test_an_open_question_is_generated_and_scored(project: Path, is_mixed: bool)
 def test_the_generated_reply_is_the_greedy_one(
     tiny_model: LoadedModel, drawn: pd.DataFrame
 ) -> None:
-    image = datasets.load("small", "drawn").open("0.png")
-    geometry = resolution.plan(image.size, "native", TREATMENT)
-    pixels = resolution.apply(image, geometry)
+    stored = datasets.load("small", "drawn").read("0.png")
+    geometry = resolution.plan(stored.shape[1::-1], "native", TREATMENT)
+    pixels = resolution.apply(stored, geometry)
     reply = inference.generate(tiny_model, geometry, pixels, "q", "what is seen?")
     tree = inference.conversation.encode(
         tiny_model, geometry.given_px, ["q"], ["what is seen?"], [[]]

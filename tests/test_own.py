@@ -335,7 +335,7 @@ def test_load_gives_the_table_back_with_the_sizes_of_the_images(folder: Path) ->
     assert loaded.name == "mine"
     assert loaded.image_folder == folder
     for row in loaded.table.itertuples():
-        assert loaded.open(row.image).size == (row.width_px, row.height_px)
+        assert loaded.read(row.image).shape == (row.height_px, row.width_px, 3)
     assert loaded.excluded == ()
     hashes = {image: images.file_sha256(folder / image) for image in IMAGES}
     assert loaded.fingerprint == question_tables.fingerprint(expected, hashes)

@@ -234,12 +234,12 @@ def test_prepared_pixels_are_those_of_the_treatment(
 ) -> None:
     cache.max_bytes = 10**6
     geometry = resolution.plan((100, 80), name, TREATMENT)
-    expected = resolution.apply(question_set.open("a.png"), geometry)
+    expected = resolution.apply(question_set.read("a.png"), geometry)
     off, first = (
         pixel_cache.pixels_of(question_set, "a.png", geometry, each)
         for each in (pixel_cache.NONE, cache)
     )
-    monkeypatch.setattr(images, "read", None)
+    monkeypatch.setattr(images, "read_array", None)
     second = pixel_cache.pixels_of(question_set, "a.png", geometry, cache)
     assert off == first == second == expected
 
@@ -260,8 +260,8 @@ def test_blank_images_are_neither_opened_nor_kept(
     question_set: QuestionSet, cache: PixelCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     geometry = resolution.plan((100, 80), "blank", TREATMENT)
-    expected = resolution.apply(question_set.open("a.png"), geometry)
-    monkeypatch.setattr(images, "read", None)
+    expected = resolution.apply(question_set.read("a.png"), geometry)
+    monkeypatch.setattr(images, "read_array", None)
     assert pixel_cache.pixels_of(question_set, "a.png", geometry, cache) == expected
     assert not cache.folder.exists()
 

@@ -327,8 +327,8 @@ def test_a_low_sample_is_the_low_image(project: Path, tiny_model: LoadedModel) -
         samples = samples_of(tiny_model, question_set, is_low=is_low)
         for step in range(N_TRAIN_IMAGES):
             tree, pixels = samples[step]
-            original = question_set.open(samples.images[samples.order[step]])
-            geometry = resolution.plan(original.size, name, TREATMENT)
+            original = question_set.read(samples.images[samples.order[step]])
+            geometry = resolution.plan(original.shape[1::-1], name, TREATMENT)
             assert pixels == resolution.apply(original, geometry)
             placeholders = (tree.token_ids == tiny_model.image_token_id).sum()
             assert placeholders == geometry.visual_tokens
@@ -336,13 +336,13 @@ def test_a_low_sample_is_the_low_image(project: Path, tiny_model: LoadedModel) -
 
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note every image that is opened from its file."""
-    real, names = datasets.QuestionSet.open, []
+    real, names = datasets.QuestionSet.read, []
 
-    def noting(question_set: datasets.QuestionSet, image: str) -> Image.Image:
+    def noting(question_set: datasets.QuestionSet, image: str) -> np.ndarray:
         names.append(image)
         return real(question_set, image)
 
-    monkeypatch.setattr(datasets.QuestionSet, "open", noting)
+    monkeypatch.setattr(datasets.QuestionSet, "read", noting)
     return names
 
 
@@ -388,8 +388,8 @@ def test_training_flops_are_those_of_the_samples_seen(
 def flat_losses(model: LoadedModel, question_set: datasets.QuestionSet, image: str) -> list[float]:
     """Return the loss of every answer token of an image, from plain conversations."""
     rows = question_set.table[question_set.table["image"] == image]
-    original = question_set.open(image)
-    pixels = resolution.apply(original, resolution.plan(original.size, "native", TREATMENT))
+    original = question_set.read(image)
+    pixels = resolution.apply(original, resolution.plan(original.shape[1::-1], "native", TREATMENT))
     losses: list[float] = []
     for row in rows.itertuples():
         content = [{"type": "image"}, {"type": "text", "text": row.question}]

@@ -13,7 +13,6 @@ from typing import Any
 import imagehash
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from medres import images, questions, runs
 from medres.datasets import (
@@ -83,9 +82,9 @@ class QuestionSet:
         rows = self.table[self.table["split"] == name].reset_index(drop=True)
         return rows.head(limit) if limit else rows
 
-    def open(self, image: str) -> Image.Image:
-        """Return the pixels of an image of the table."""
-        return images.read(self.image_folder, image, self.reading)[0]
+    def read(self, image: str) -> np.ndarray:
+        """Return the RGB pixels of an image of the table, uint8 of shape (height, width, 3)."""
+        return images.read_array(self.image_folder, image, self.reading)[0]
 
     def image_sha256(self, image: str) -> str:
         """Return the hash of an image's file, or files, as they are now; read once.

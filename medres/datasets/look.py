@@ -170,12 +170,12 @@ def spectra(
     rows = []
     for question_set in question_sets:
         for path in question_set.split("test")["image"].unique()[:n_images]:
-            image = question_set.open(path)
-            native = resolution.plan(image.size, "native", treatment)
-            low = resolution.plan(image.size, "low", treatment)
-            shrunk = resolution.apply(image, low)
+            stored = question_set.read(path)
+            native = resolution.plan(stored.shape[1::-1], "native", treatment)
+            low = resolution.plan(stored.shape[1::-1], "low", treatment)
+            shrunk = resolution.apply(stored, low)
             shown = {
-                "native": resolution.apply(image, native),
+                "native": resolution.apply(stored, native),
                 "low": shrunk.resize(native.given_px, Image.Resampling.NEAREST),
             }
             limit = 0.5 * low.given_px[0] / native.given_px[0]
@@ -219,10 +219,10 @@ def pairs(
     low: list[np.ndarray] = []
     titles: list[str] = []
     for row in chosen.head(n_pairs).itertuples():
-        image = question_set.open(str(row.image))
+        stored = question_set.read(str(row.image))
         for name, made in (("native", native), ("low", low)):
-            geometry = resolution.plan(image.size, name, treatment)
-            shown = resolution.apply(image, geometry)
+            geometry = resolution.plan(stored.shape[1::-1], name, treatment)
+            shown = resolution.apply(stored, geometry)
             if name == "native":
                 shares = [min(1, patch_px / side) for side in shown.size]
             made.append(np.asarray(_middle(shown, shares)))
