@@ -15,10 +15,11 @@ from faulty_server import FaultyServer, only_loopback, start_server  # noqa: F40
 from PIL import Image
 
 from medres import images
-from medres.datasets import fetch, gdc, ledger, source
-from medres.datasets.progress import Progress
+from medres.datasets import fetch, ledger, source
+from medres.datasets.fetch import gdc
+from medres.datasets.fetch.progress import Progress
+from medres.datasets.fetch.transfer import Client, Patience
 from medres.datasets.source import File, Source
-from medres.datasets.transfer import Client, Patience
 
 pytestmark = pytest.mark.usefixtures("only_loopback")
 

@@ -21,9 +21,10 @@ from faulty_server import FaultyServer, only_loopback, start_server  # noqa: F40
 from PIL import Image
 
 from medres import images
-from medres.datasets import REAL, compound, fetch, gdc, ledger, protein_atlas, source, ubench
+from medres.datasets import REAL, compound, fetch, ledger, protein_atlas, source, ubench
 from medres.datasets.__main__ import main
-from medres.datasets.transfer import Patience
+from medres.datasets.fetch import gdc
+from medres.datasets.fetch.transfer import Patience
 
 pytestmark = pytest.mark.usefixtures("only_loopback")
 QUICK = Patience(stall_s=0.25, attempts=2, wait_s=0.01)

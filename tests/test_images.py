@@ -18,7 +18,7 @@ import tifffile
 from PIL import Image
 
 from medres import images
-from medres.images import Reading, UnreadableImageError, open_rgb
+from medres.images import Reading, UnreadableImageError, dicom, open_rgb, slides
 
 LIMIT = "medres.images.reading.MAX_PIXELS"
 
@@ -904,7 +904,6 @@ def test_a_map_of_channels_that_is_none_is_refused_at_once(channels: str) -> Non
 
 
 def test_dicom_files_go_to_their_reader_whatever_their_name(realdata: Path, tmp_path: Path) -> None:
-    dicom = pytest.importorskip("medres.images.dicom")
     shutil.copy(realdata / "dicom_small" / "images" / "CT_small.dcm", tmp_path / "scan.png")
     image, record = images.read(tmp_path, "scan.png")
     rgb, expected = dicom.read(tmp_path / "scan.png", None, Reading())
@@ -913,7 +912,6 @@ def test_dicom_files_go_to_their_reader_whatever_their_name(realdata: Path, tmp_
 
 
 def test_slides_go_to_their_reader_and_have_no_pages(realdata: Path) -> None:
-    slides = pytest.importorskip("medres.images.slides")
     folder, name = realdata / "wsi_tiny" / "images", "cmu-1-small-region.svs"
     how = Reading(slide_max_pixels=200_000)
     image, record = images.read(folder, name, how)

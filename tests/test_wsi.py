@@ -5,6 +5,7 @@ import pytest
 
 from medres import questions
 from medres.datasets import wsi
+from medres.datasets.fetch import gdc
 
 TYPES = ["fibroadenoma", "lipoma", "malignant invasive ductal carcinoma", "benign cystadenoma"]
 GRADES = ["grade 1", "grade 2", "grade 3", "grade 4"]
@@ -311,7 +312,6 @@ def test_what_a_fetch_says_of_its_slides_is_noted(folder: Path) -> None:
 def test_a_fetch_gets_the_files_and_then_the_slides_of_so_many_cases(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, n_cases: int
 ) -> None:
-    gdc = pytest.importorskip("medres.datasets.gdc")
     asked: list[object] = []
     monkeypatch.setattr(gdc, "fetch_slides", lambda *args, **named: asked.append((args, named)))
 

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from medres.datasets import REAL, fetch, ledger
-from medres.datasets.progress import readable
+from medres.datasets.fetch.progress import readable
 from medres.datasets.source import Source
 
 

@@ -87,7 +87,7 @@ def fetch(
         OSError: If the line stays bad or the disk has no room.
         ValueError: If what came is not what it should be.
     """
-    from medres.datasets import gdc  # Only a fetch needs it.
+    from medres.datasets.fetch import gdc  # Only a fetch needs it.
 
     for file in SOURCE.files:
         downloader.get(file.url, file.path)

@@ -10,8 +10,8 @@ import re
 from collections import defaultdict
 from urllib.parse import quote
 
+from medres.datasets.fetch.transfer import HUB_HOST, Client
 from medres.datasets.source import File, Source
-from medres.datasets.transfer import HUB_HOST, Client
 
 SHARD = r"-\d{5}-of-\d{5}.*"
 """What the names of the shards of one split differ in."""

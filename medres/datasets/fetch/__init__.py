@@ -13,11 +13,12 @@ from typing import Any
 import pooch
 from filelock import FileLock, Timeout
 
-from medres.datasets import ledger, plan
-from medres.datasets.progress import Progress, readable
+from medres.datasets import ledger
+from medres.datasets.fetch import plan
+from medres.datasets.fetch.progress import Progress, readable
+from medres.datasets.fetch.transfer import Client, Patience
+from medres.datasets.fetch.unpack import unpack
 from medres.datasets.source import File, Source
-from medres.datasets.transfer import Client, Patience
-from medres.datasets.unpack import unpack
 
 
 class Downloader:
