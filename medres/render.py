@@ -182,34 +182,33 @@ def _offline(html: str, stem: str) -> str:
 def render_index(study: Study) -> Path:
     """Return the study's first page: verdicts, the grid at a glance, and links to all pages.
 
-    Made from the tables that the reports wrote, so that it cannot say anything else.
+    Made from the tables that the reports wrote, so that it cannot say anything else; what a
+    study makes no report of is left out.
     """
     folder = page.report_folder(study.name)
-    grid = pd.read_csv(folder / "tables" / "grid.csv")
-    baselines = pd.read_csv(folder / "tables" / "baselines.csv", keep_default_na=False)
-    claims = pd.read_csv(folder / "tables" / "findings.csv")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined
     )
     finetuned = {cell.path: cell.page for cell in study.cells("finetune")}
     page.show_table(study.name, "runs", page.runs_table(_folders(study)), caption="")
+    verdict = claims = ""
+    if "12_findings" in study.reports:
+        found = pd.read_csv(folder / "tables" / "findings.csv")
+        verdict = markdown2html(findings.summary(found))
+        columns = ["statement", "dataset", "difference", "lower", "upper", "p_adjusted", "verdict"]
+        claims = page.html_table(
+            found[columns],
+            caption="Difference of second and first arm; details in 12 findings.",
+            csv="findings",
+        )
     html = environment.get_template("study.html.j2").render(
         study=study,
         style=(TEMPLATES / "style.css").read_text(),
         links=_links(study),
-        verdict=markdown2html(findings.summary(claims)),
+        verdict=verdict,
         treatment=findings.describe_treatment(studies.treatment(study)),
-        grids=[
-            _grid_at_a_glance(str(name), part, baselines)
-            for name, part in grid.groupby(grid["dataset"] + ", " + grid["model"], sort=False)
-        ],
-        claims=page.html_table(
-            claims[
-                ["statement", "dataset", "difference", "lower", "upper", "p_adjusted", "verdict"]
-            ],
-            caption="Difference of second and first arm; details in 12 findings.",
-            csv="findings",
-        ),
+        grids=_grids(folder) if "05_alignment" in study.reports else [],
+        claims=claims,
         pages=[
             (stem, _heading(nbformat.read(studies.notebook_path(stem), as_version=4).cells[0]))
             for stem in study.reports
@@ -241,6 +240,15 @@ def _folders(study: Study) -> list[Path]:
     cells = [*study.cells("finetune"), *study.cells("evaluate")]
     return [runs.folder_of(study.name, "questions", name) for name in study.datasets] + [
         runs.folder_of(study.name, cell.stage, cell.path) for cell in cells
+    ]
+
+
+def _grids(folder: Path) -> list[dict[str, Any]]:
+    grid = pd.read_csv(folder / "tables" / "grid.csv")
+    baselines = pd.read_csv(folder / "tables" / "baselines.csv", keep_default_na=False)
+    return [
+        _grid_at_a_glance(str(name), part, baselines)
+        for name, part in grid.groupby(grid["dataset"] + ", " + grid["model"], sort=False)
     ]
 
 

@@ -1,9 +1,11 @@
 """From notebook to page: what fails, what is refused, what the page holds."""
 
 import nbformat
+import pandas as pd
 import pytest
+import yaml
 
-from medres import render
+from medres import render, study
 
 PARAMETERS = 'study: str = "smoke"  # study'
 TITLE = "# Does it end?"
@@ -102,3 +104,17 @@ def test_reports_folder_that_cannot_be_made_is_refused_before_anything_runs(proj
     (project / "reports" / "smoke").write_text("a file in its place")
     with pytest.raises(PermissionError, match="reports"):
         make(project, notebook("1"))
+
+
+def test_index_of_a_study_without_grid_and_findings_leaves_them_out(project, monkeypatch):
+    file = project / "params" / "smoke" / "study.yaml"
+    content = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump(content | {"reports": ["01_datasets"]}))
+    runs = pd.DataFrame({"run": ["a"], "seconds": [1.0]})
+    monkeypatch.setattr(render.page, "runs_table", lambda folders: runs)
+    html = render.render_index(study.load("smoke")).read_text()
+    assert 'href="01_datasets.html"' in html
+    for title in ("The grid at a glance", "The claims", 'class="verdict"'):
+        assert title not in html
+    for name in study.load("smoke").datasets:
+        assert name in html
