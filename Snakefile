@@ -7,7 +7,7 @@ own locks guard the runs (`--nolock`), and what Snakemake may delete after a fai
 mark that a run is current, never a run.
 """
 
-import os
+import pathlib
 import sys
 
 from medres import study as studies
@@ -18,6 +18,7 @@ REPORTS = f"reports/{STUDY.name}"
 CELLS = {
     stage: {cell.path: cell for cell in STUDY.cells(stage)} for stage in ("finetune", "evaluate")
 }
+TABLES = (".csv", ".json", ".jsonl", ".parquet", ".xlsx")
 CODE = ["medres/figures.py", "medres/findings.py", "medres/page.py", "medres/render.py"]
 
 
@@ -68,10 +69,10 @@ def given(stage):
 
 
 def read_from(parameters):
-    """The file that changes when own data are edited or a data set is fetched again."""
-    fetched = os.path.join(parameters.get("folder", ""), "fetched.json")
-    if "folder" in parameters and os.path.exists(fetched):
-        return fetched
+    """The tables that change when own data are edited or a data set is fetched again."""
+    if "folder" in parameters:
+        folder = pathlib.Path(parameters["folder"])
+        return [str(path) for path in folder.rglob("*") if path.suffix in TABLES]
     return parameters.get("table", [])
 
 

@@ -180,8 +180,10 @@ def baselines(
         asked = set(part["question_id"])
         test = question_set.split("test")
         test = test[test["question_id"].isin(asked)]
-        correct = comparison.majority_correct(question_set.split("train"), test)
-        add(str(dataset), "majority answer", "", test.assign(correct=correct))
+        train = question_set.split("train")
+        if not train.empty:
+            correct = comparison.majority_correct(train, test)
+            add(str(dataset), "majority answer", "", test.assign(correct=correct))
         blank = part[part["eval_resolution"] == "blank"]
         for train_resolution, arm in blank.groupby("train_resolution", sort=False):
             add(str(dataset), "blank image", str(train_resolution), arm)

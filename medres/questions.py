@@ -52,9 +52,8 @@ def validate(questions: pd.DataFrame, *, source: str, may_leak: bool = False) ->
     _refuse(outside, questions, source, "a reference that is not among its options")
     repeated = questions["options"].map(lambda options: len(set(options)) != len(options))
     _refuse(repeated, questions, source, "the same option twice")
-    for split in ("train", "test"):
-        if not (questions["split"] == split).any():
-            raise ValueError(f"{source} has no {split} question; give every split some groups")
+    if not (questions["split"] == "test").any():
+        raise ValueError(f"{source} has no test question; give test some groups")
     for name in () if may_leak else ("group", "image"):
         splits = questions.groupby(name)["split"].nunique()
         torn = sorted(splits.index[splits > 1])
@@ -82,21 +81,32 @@ def _refuse(offends: pd.Series, questions: pd.DataFrame, source: str, what: str)
 def split_by_group(groups: pd.Series, *, test_share: float, rng: np.random.Generator) -> pd.Series:
     """Return train or test for each row, whole groups together, drawn by seed.
 
+    Groups are shuffled and go to test as long as that brings its share of the questions nearer
+    to `test_share`, so that one large group cannot make test far larger than asked for.
+
     Args:
         groups: Group of each row, shape (n_questions,).
-        test_share: Share of the groups that goes to test, in (0, 1).
+        test_share: Share of the questions that goes to test, in (0, 1).
         rng: Source of randomness; the caller seeds it and owns it.
 
     Raises:
         ValueError: If the share is outside (0, 1) or fewer than two groups are given.
     """
-    names = sorted(groups.unique())
+    counts = groups.value_counts().sort_index()
     if not 0 < test_share < 1:
         raise ValueError(f"test_share is {test_share}; it is a share between 0 and 1")
-    if len(names) < 2:
-        raise ValueError(f"only {len(names)} group; a split needs at least two")
-    n_test = min(len(names) - 1, max(1, round(test_share * len(names))))
-    test = set(rng.choice(np.array(names, dtype=object), size=n_test, replace=False))
+    if len(counts) < 2:
+        raise ValueError(f"only {len(counts)} group; a split needs at least two")
+    wanted, taken = test_share * len(groups), 0
+    test: set[str] = set()
+    for place in rng.permutation(len(counts)):
+        name, count = counts.index[place], int(counts.iloc[place])
+        is_last = len(test) == len(counts) - 1
+        if not is_last and abs(taken + count - wanted) < abs(taken - wanted):
+            test.add(name)
+            taken += count
+    # Where every group is too large for the share, the smallest comes nearest to it.
+    test = test or {counts.idxmin()}
     return groups.map(lambda group: "test" if group in test else "train")
 
 

@@ -96,6 +96,12 @@ def finetune(
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
     cache = pixel_cache.of_study(study, gib=cache_gib)
     question_set = datasets.load(study, dataset)
+    train = question_set.split("train")
+    if train.empty:
+        raise ValueError(
+            f"data set {dataset!r} has no train question; evaluate it untrained "
+            "(`train_resolutions: [none]`), or draw a split with `split: grouped`"
+        )
     run = runs.start(
         study,
         "finetune",
@@ -112,7 +118,6 @@ def finetune(
     began = time.monotonic()
     torch.set_num_threads(threads)
     loaded = models.load(model, revision=revision)
-    train = question_set.split("train")
     treatment = Treatment(low_max_pixels, native_max_pixels, resampling_filter, loaded.multiple_px)
     is_low = assign(train, train_resolution, low_share=low_share, seed=seed)
     samples = Samples(

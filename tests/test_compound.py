@@ -1,11 +1,14 @@
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from medres import questions
+from medres import datasets, questions
 from medres.datasets import compound
 
 PLATES = ("Week1_22123", "Week1_22141", "Week4_27481")
@@ -285,9 +288,13 @@ class _Served:
     def __init__(self, served: Path, folder: Path) -> None:
         self.served, self.folder, self.urls = served, folder, []
 
-    def get(self, url: str, path: str, *, sha256: str = "", size_bytes: int = 0) -> Path:
+    def get(
+        self, url: str, path: str, *, check: Callable[[Path], object] = lambda path: None
+    ) -> Path:
         self.urls.append(url)
-        return Path(shutil.copy(self.served / url.rpartition("/")[2], self.folder / path))
+        target = Path(shutil.copy(self.served / url.rpartition("/")[2], self.folder / path))
+        check(target)
+        return target
 
     def get_archive(
         self, url: str, path: str, *, sha256: str = "", size_bytes: int = 0
@@ -339,3 +346,18 @@ def test_a_plate_without_all_of_its_files_is_refused(served: _Served) -> None:
     message = r"lacks 71 of the 72 files .* names, first Week1_22123/B02_s1_w1BEDC0\.tif"
     with pytest.raises(ValueError, match=message):
         compound.fetch(served, served.folder, limit=1)
+
+
+def test_dim_fields_are_scaled_by_their_percentiles_unless_another_scaling_is_asked_for(
+    folder: Path, project: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    for path in folder.rglob("*.tif"):
+        Image.fromarray(rng.integers(200, 1200, (32, 40), dtype=np.uint16)).save(path)
+    settings = {"folder": str(folder), "split": "published", "n_test": 4}
+    for scaling, is_bright in (({}, True), ({"scaling": "range"}, False)):
+        datasets.prepare("s", "compound", settings | scaling)
+        loaded = datasets.load("s", "compound")
+        pixels = loaded.read(loaded.table["image"].iloc[0])
+        assert (pixels.max() == 255) == is_bright
+        assert any("keep fewer than 64" in note for note in loaded.notes) == (not is_bright)

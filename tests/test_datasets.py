@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from medres import datasets, runs
+from medres import datasets, images, runs
 from medres.datasets import look, phantoms, subcellular
 
 N_IMAGES = 8
@@ -101,6 +101,49 @@ def test_a_changed_folder_makes_the_table_anew(radiology: Path) -> None:
     second = _prepare(radiology)
     assert first.fingerprint != second.fingerprint
     assert set(second.table["width_px"]) == {64, 100}
+
+
+def test_an_edited_answer_of_the_same_length_makes_the_table_anew(radiology: Path) -> None:
+    _prepare(radiology)
+    path = radiology / "testset.json"
+    text = path.read_text()
+    path.write_text(text.replace('"no"', '"on"'))
+    assert "on" in set(_prepare(radiology).table["reference"])
+
+
+@pytest.mark.parametrize("size_px", [(64, 48), (100, 80)])
+def test_an_image_that_changed_since_is_not_read(radiology: Path, size_px: tuple[int, int]) -> None:
+    loaded = _prepare(radiology)
+    assert loaded.read("images/synpic0.jpg").shape == (48, 64, 3)
+    _picture(99).resize(size_px).save(radiology / "images" / "synpic1.jpg")
+    with pytest.raises(images.UnreadableImageError, match=r"synpic1\.jpg: is another image than"):
+        loaded.read("images/synpic1.jpg")
+
+
+def _scaled(folder: Path, scaling: str, **deep: np.ndarray) -> list[str]:
+    """Return what is noted of deep grey images of a table that says nothing of their scaling."""
+    folder.mkdir()
+    for name, values in deep.items():
+        Image.fromarray(values).save(folder / f"{name}.png")
+    rows = [
+        {"image": f"{name}.png", "question": "is it?", "answer": "yes", "split": "test"}
+        for name in deep
+    ]
+    pd.DataFrame(rows).to_csv(folder / "questions.csv", index=False)
+    settings = {"table": str(folder / "questions.csv"), "scaling": scaling}
+    datasets.prepare("s", "deep", settings)
+    return list(datasets.load("s", "deep").notes)
+
+
+def test_lost_grey_levels_and_clipped_pixels_are_remarked(tmp_path: Path, project: Path) -> None:
+    ramp = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    deep = {"dim": ramp, "whole": ramp * 16, "mask": (ramp % 2).astype(np.uint8) * 255}
+    (few,) = _scaled(tmp_path / "by_range", "range", **deep)
+    assert few.startswith("1 of 3 images keep fewer than 64 of 256 grey levels; `scaling:")
+    assert _scaled(tmp_path / "by_percentiles", "percentiles:0.1:99.9", **deep) == []
+    few, clipped = _scaled(tmp_path / "by_window", "window:100:200", **deep)
+    assert few.startswith("1 of 3 images keep fewer")
+    assert clipped.startswith("3 of 3 images have more than 1% of their pixels clipped")
 
 
 def test_how_an_image_was_read_is_kept(radiology: Path) -> None:

@@ -349,6 +349,56 @@ def test_half_a_set_is_never_whole_and_the_next_fetch_ends_it(
     assert not got & had
 
 
+HASHLESS = [
+    ("subcellular", "subcellular_location.tsv.zip"),
+    ("subcellular", "ENSG00000134057.xml"),
+    ("subcellular", "2006_A9_4_blue_red_green.jpg"),
+    ("compound", compound.MOA_TABLE),
+    ("compound", compound.IMAGE_TABLE),
+    ("compound", "BBBC021_v1_images_Week1_22123.zip"),
+    ("wsi", "WsiVQA_train.json"),
+    ("wsi", "splits_0.csv"),
+]
+
+
+@pytest.mark.parametrize(("name", "file"), HASHLESS)
+def test_a_login_page_in_place_of_a_file_without_hash_is_not_kept(
+    server: FaultyServer, tmp_path: Path, name: str, file: str
+) -> None:
+    served = SERVE[name](server)
+    path = next(path for path in server.files if path.endswith(file) and path not in server.always)
+    content, server.files[path] = server.files[path], b"<!DOCTYPE html><title>Log in</title>"
+    with pytest.raises(ValueError, match=r"what came|not a zip"):
+        fetch.fetch_set(REAL[name], tmp_path, mirror=server.mirror, patience=QUICK)
+    with pytest.raises(ValueError, match="begun and not finished"):
+        source.require_whole(tmp_path, name)
+    server.files[path] = content
+    fetch.fetch_set(REAL[name], tmp_path, mirror=server.mirror, patience=QUICK)
+    assert kept_files(tmp_path) == set(served.files)
+
+
+@pytest.mark.parametrize("name", ["vqa-rad", "wsi"])
+def test_a_kill_between_a_file_and_its_line_leaves_no_file_unrecorded(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    served, add = SERVE[name](server), ledger.Ledger.add
+
+    def killed(kept: ledger.Ledger, **entry: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ledger.Ledger, "add", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fetch.fetch_set(REAL[name], tmp_path, mirror=server.mirror, patience=QUICK)
+    monkeypatch.setattr(ledger.Ledger, "add", add)
+    kept = fetch.fetch_set(REAL[name], tmp_path, mirror=server.mirror, patience=QUICK)
+    assert set(kept.files) == kept_files(tmp_path) == set(served.files)
+    for file in served.files:
+        (tmp_path / file).rename(tmp_path / "aside")
+        with pytest.raises(ValueError, match=r"1 of .* fetched files are gone"):
+            source.require_whole(tmp_path, name)
+        (tmp_path / "aside").rename(tmp_path / file)
+
+
 @pytest.mark.parametrize("name", REAL)
 def test_bad_luck_on_the_line_is_mended_for_every_set(
     server: FaultyServer, tmp_path: Path, name: str
@@ -383,8 +433,11 @@ def test_slides_of_another_size_are_refused(
     command = ["fetch", "wsi", "--to", str(tmp_path), "--mirror", server.mirror]
     assert main([*command, "--max-pixels", "900"]) == 0
     assert main(command) == 0
+    capsys.readouterr()
     assert main([*command, "--max-pixels", "800"]) == 1
-    assert "slides reduced to 900 pixels, not 800" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "{'max_pixels': 900}, not {'max_pixels': 800}; fetch into another folder" in said
+    assert "fetched whole" in source.require_whole(tmp_path, "wsi")
 
 
 def test_a_killed_fetch_goes_on_with_the_byte_it_stopped_at(

@@ -270,6 +270,10 @@ def test_baselines_are_the_majority_answer_and_the_blank_image() -> None:
         ("blank image", "low"): (2, 4),
         ("blank image", "native"): (1, 4),
     }
+    # Without training there is no majority to answer with.
+    untrained = QuestionSet("drawn", test, Path(), "")
+    table = findings.baselines(answers, {"drawn": untrained})
+    assert set(table["baseline"]) == {"blank image"}
 
 
 def test_accuracy_by_question_text_has_a_column_an_eval_resolution() -> None:

@@ -777,12 +777,20 @@ def test_stacks_of_imagej_and_ome_keep_channels_apart_from_pages(
     assert record["page"] == 2
 
 
-def test_the_display_range_that_imagej_states_is_the_window_of_the_file(tmp_path: Path) -> None:
-    options = {"imagej": True, "metadata": {"min": 1000.0, "max": 3000.0}}
-    (tmp_path / "dim.tif").write_bytes(_tiff(GREY16 // 20, **options))
-    for scaling, limits in (("file", (1000, 3000)), ("range", (0, 65_535))):
-        _, record = images.read(tmp_path, "dim.tif", Reading(scaling=scaling))
-        assert (record["low"], record["high"]) == limits
+@pytest.mark.parametrize(
+    ("dtype", "limits"),
+    [(np.uint8, (0, 255)), (np.uint16, (0, 65_535)), (np.float32, (100.0, 120.0))],
+)
+def test_the_display_range_that_imagej_states_counts_for_32_bits_alone(
+    tmp_path: Path, dtype: type, limits: tuple[float, float]
+) -> None:
+    ramp = np.arange(256).astype(dtype).reshape(16, 16)
+    options = {"imagej": True, "metadata": {"min": 100.0, "max": 120.0}}
+    (tmp_path / "looked-at.tif").write_bytes(_tiff(ramp, **options))
+    image, record = images.read(tmp_path, "looked-at.tif")
+    assert (record["low"], record["high"]) == limits
+    if dtype == np.uint8:
+        assert (np.asarray(image)[..., 0] == ramp).all()
 
 
 def test_pages_are_counted_from_0_and_pyramid_levels_are_no_pages(tmp_path: Path) -> None:

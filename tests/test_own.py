@@ -45,12 +45,18 @@ def _write(folder: Path, table: Table, suffix: str = ".csv") -> str:
 def _read(folder: Path, table: Table, suffix: str = ".csv", **settings: object) -> Table:
     given = own.DEFAULTS | {"table": _write(folder, table, suffix)} | settings
     found = own.read("mine", given, images.DEFAULT_READING)
-    return question_tables.validate(found.table, source="mine")
+    table = found.table if "split" in found.table else found.table.assign(split="test")
+    return question_tables.validate(table, source="mine")
 
 
 def _prepare(folder: Path, table: Table, suffix: str = ".csv", **settings: object):
     path = _write(folder, table, suffix)
     return datasets.prepare("s", "mine", {"table": path} | settings)
+
+
+def _drawn(folder: Path, table: Table, **settings: object) -> Table:
+    _prepare(folder, table, **settings)
+    return datasets.load("s", "mine").table
 
 
 def test_csv_json_lines_and_parquet_give_the_same_table(folder: Path) -> None:
@@ -132,14 +138,14 @@ def test_an_answer_that_is_no_option_is_refused_with_its_row(folder: Path) -> No
 
 
 def test_without_group_and_split_images_are_groups_and_are_drawn_by_seed(folder: Path) -> None:
-    result = _read(folder, _table(), test_share=0.5)
+    result = _drawn(folder, _table(), test_share=0.5)
     assert result["group"].tolist() == result["image"].tolist()
     assert result["modality"].unique().tolist() == ["image"]
     assert result["question_id"].is_unique
     assert result.groupby("image")["split"].nunique().max() == 1
     assert result["split"].value_counts().to_dict() == {"train": 4, "test": 4}
     draws = {
-        tuple(_read(folder, _table(), test_share=0.5, data_seed=seed)["split"])
+        tuple(_drawn(folder, _table(), test_share=0.5, data_seed=seed)["split"])
         for seed in (0, 0, 1, 2, 3, 4)
     }
     assert 1 < len(draws) <= 5
@@ -153,8 +159,37 @@ def test_a_given_split_and_group_are_kept(folder: Path) -> None:
 
 
 def test_the_drawn_split_keeps_groups_whole(folder: Path) -> None:
-    result = _read(folder, _table(group=["a"] * 4 + ["b"] * 4))
+    result = _drawn(folder, _table(group=["a"] * 4 + ["b"] * 4))
     assert result.groupby("group")["split"].nunique().tolist() == [1, 1]
+
+
+def _twice(folder: Path) -> Table:
+    """Return a table of twelve pictures, each saved under two names, as exports do."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(12):
+        picture = Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
+        for name in (f"{number}.png", f"copy of {number}.png"):
+            picture.save(folder / name)
+            rows.append({"image": name, "question": f"is it {name}?", "answer": "yes"})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_drawn_split_keeps_copies_of_an_image_together(folder: Path, seed: int) -> None:
+    table = _drawn(folder, _twice(folder), data_seed=seed)
+    copies = table["image"].str.removeprefix("copy of ")
+    assert table.groupby(copies)["split"].nunique().tolist() == [1] * 12
+    assert table["group"].nunique() == 12
+    loaded = datasets.load("s", "mine")
+    assert loaded.label == "mine"
+    assert any("24 groups became 12" in note for note in loaded.notes)
+
+
+def test_a_given_split_with_copies_on_both_sides_says_so_in_the_name(folder: Path) -> None:
+    table = _twice(folder)
+    _prepare(folder, table.assign(split=["train", "test"] * 12))
+    assert datasets.load("s", "mine").label == "mine, leaky split"
 
 
 def test_a_group_in_both_splits_is_refused(folder: Path) -> None:

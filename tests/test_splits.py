@@ -77,7 +77,19 @@ def test_grouped_draws_whole_groups_and_says_what_it_joined(
     assert set(drawn["split"]) == {"train", "test"}
     assert (drawn.groupby("group")["split"].nunique() == 1).all()
     assert drawn["split"][drawn["image"].isin(["a", "b"])].nunique() == 1
-    assert notes == ["5 groups became 4: those with near-duplicate images are one"]
+    share = (drawn["split"] == "test").mean()
+    assert notes == [
+        f"test was drawn as {share:.1%} of the questions (asked: 40.0%) in whole groups; the "
+        "largest of 4 groups holds 42.9%",
+        "5 groups became 4: those with near-duplicate images are one",
+    ]
+    assert 0.2 < share < 0.6
+
+
+def test_groups_that_all_became_one_cannot_be_split(table: pd.DataFrame, hashes: dict) -> None:
+    alike = dict.fromkeys(hashes, hashes["a"])
+    with pytest.raises(ValueError, match="all 5 groups hold near-duplicates"):
+        splits.assign(table, alike, scheme="grouped", test_share=0.4, rng=np.random.default_rng(0))
 
 
 def test_published_keeps_the_source_and_counts_the_validation_split(

@@ -3,6 +3,7 @@ import json
 import random
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -406,7 +407,7 @@ class _Atlas:
             for number in (1, 2)
         }
 
-    def get(self, url: str, path: str, *, sha256: str = "", size_bytes: int = 0) -> Path:
+    def get(self, url: str, path: str, *, check: Callable[[Path], object]) -> Path:
         self.urls.append(url)
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -417,7 +418,8 @@ class _Atlas:
         elif url.endswith(".xml"):
             target.write_text(self.xml[url.rpartition("/")[2][:-4]])
         else:
-            target.write_text(url)
+            target.write_bytes(b"\xff\xd8\xff" + url.encode())
+        check(target)
         return target
 
     def note(self, text: str) -> None:

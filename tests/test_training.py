@@ -542,6 +542,17 @@ def test_a_data_set_that_is_not_prepared_raises_saying_how(project: Path) -> Non
 
 def test_an_image_that_changed_since_it_was_prepared_stops_the_training(project: Path) -> None:
     prepare(project)
-    Image.new("RGB", (200, 100)).save(project / "drawn" / "0.png")
-    with pytest.raises(ValueError, match=r"image is \(200, 100\) RGB, the plan is for"):
+    size_px = Image.open(project / "drawn" / "0.png").size
+    Image.new("RGB", size_px).save(project / "drawn" / "0.png")
+    with pytest.raises(ValueError, match=r"0\.png: is another image than when data set 'drawn'"):
         training.finetune(**SETTINGS)
+
+
+def test_a_data_set_without_train_questions_is_not_trained_on(project: Path) -> None:
+    prepare(project)
+    path = project / "drawn" / "questions.csv"
+    pd.read_csv(path).assign(split="test").to_csv(path, index=False)
+    datasets.prepare("small", "drawn", {"table": "drawn/questions.csv"})
+    with pytest.raises(ValueError, match="'drawn' has no train question; evaluate it untrained"):
+        training.finetune(**SETTINGS)
+    assert not (project / "runs" / "small" / "finetune").exists()

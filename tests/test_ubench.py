@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from medres import datasets
 from medres import questions as question_tables
-from medres.datasets import ubench
+from medres.datasets import look, ubench
+from medres.resolution import Treatment
 
 LARGE_PX, EDGE_PX = (1001, 1000), (1000, 1000)
 KINDS = ("classification", "domain", "stain")
@@ -116,6 +118,25 @@ def test_records_become_lettered_questions(large: bytes, other: bytes, tmp_path:
     assert list(found.table.columns) == list(question_tables.COLUMNS)
     assert (found.image_folder / first["image"]).read_bytes() == large
     assert "images: 2 found, the source is known to hold 17,315" in found.notes
+
+
+def test_the_published_split_has_nothing_to_train_on_and_can_be_looked_at(
+    large: bytes, other: bytes, tmp_path: Path, project: Path
+) -> None:
+    folder = _write_arrow(tmp_path / "set", [_row("7", large)], [_row("8", other)])
+    settings = {"folder": str(folder), "split": "published"}
+    datasets.prepare("s", "ubench", settings)
+    loaded = datasets.load("s", "ubench")
+    assert loaded.table["split"].tolist() == ["test"] * 4
+    assert loaded.label == "ubench"
+    assert look.counts([loaded])["split"].tolist() == ["test"]
+    assert look.leaks([loaded])["n_shared_with_train"].tolist() == [0, 0, 0, 0]
+    assert look.answers([loaded])["accuracy"].isna().all()
+    assert "4 test questions" in look.sentence(
+        look.counts([loaded]),
+        look.leaks([loaded]),
+        look.sizes([loaded], Treatment(3136, 12_000_000, "bicubic", 28)),
+    )
 
 
 def test_a_set_fetched_in_part_says_so(large: bytes, other: bytes, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -319,12 +320,13 @@ def test_a_fetch_gets_the_files_and_then_the_slides_of_so_many_cases(
         def __init__(self) -> None:
             self.urls: list[str] = []
 
-        def get(self, url: str, path: str) -> Path:
+        def get(self, url: str, path: str, *, check: Callable[[Path], object]) -> Path:
             self.urls.append(url)
             target = tmp_path / path
             target.parent.mkdir(parents=True, exist_ok=True)
             split = path.rpartition("_")[2].removesuffix(".json")
             target.write_text(json.dumps(RECORDS[split]) if split in RECORDS else "index,train\n")
+            check(target)
             return target
 
     served = Served()

@@ -4,8 +4,9 @@ import functools
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,11 +43,14 @@ REAL_DEFAULTS = {
     "source": "",  # name in REAL; empty where the data set has that name itself
     "folder": "",  # where it was fetched to
     "split": "grouped",  # published or grouped
-    "test_share": 0.2,  # of the groups, where they are drawn
+    "test_share": 0.2,  # of the questions, where whole groups are drawn for test
     "data_seed": 0,  # of that draw
     **READING_DEFAULTS,
 }
 LEAKY = ", leaky split"
+FEW_LEVELS = 64
+MUCH_CLIPPED = 0.01
+"""From how few grey levels, or how many clipped pixels, on an image's scaling is remarked."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class QuestionSet:
     """Hash of the table and of the bytes of every image."""
     image_facts: pd.DataFrame = field(default_factory=pd.DataFrame)
     """One row an image: image, width_px, height_px, sha256 of its file, pixel_sha256,
-    perceptual_hash and, as JSON, how it was read."""
+    perceptual_hash, n_grey_levels of the channel that has most and, as JSON, how it was read."""
     excluded: tuple[str, ...] = ()
     """What was left out, with its count and reason; never silently."""
     notes: tuple[str, ...] = ()
@@ -83,22 +87,39 @@ class QuestionSet:
         return rows.head(limit) if limit else rows
 
     def read(self, image: str) -> np.ndarray:
-        """Return the RGB pixels of an image of the table, uint8 of shape (height, width, 3)."""
+        """Return the RGB pixels of an image of the table, uint8 of shape (height, width, 3).
+
+        Raises:
+            UnreadableImageError: As `image_sha256`, or if it is damaged.
+        """
+        self.image_sha256(image)
         return images.read_array(self.image_folder, image, self.reading)[0]
 
     def image_sha256(self, image: str) -> str:
-        """Return the hash of an image's file, or files, as they are now; read once.
+        """Return the hash of an image's file, or files, read the first time it is asked for.
 
         Raises:
-            UnreadableImageError: If one of them is missing.
+            UnreadableImageError: If one of them is missing, or is another than was prepared.
         """
         if image not in self._hashes:
-            self._hashes[image] = images.source_sha256(self.image_folder, image)
+            sha256 = images.source_sha256(self.image_folder, image)
+            if self._prepared.get(image, sha256) != sha256:
+                raise images.UnreadableImageError(
+                    f"{self.image_folder / image}: is another image than when data set "
+                    f"{self.name!r} was prepared; put the old one back, or delete "
+                    f"runs/<study>/made/questions/{self.name} and make the study again"
+                )
+            self._hashes[image] = sha256
         return self._hashes[image]
 
     @functools.cached_property
     def _hashes(self) -> dict[str, str]:
         return {}
+
+    @functools.cached_property
+    def _prepared(self) -> dict[str, str]:
+        facts = self.image_facts
+        return {} if facts.empty else dict(zip(facts["image"], facts["sha256"], strict=True))
 
 
 def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run:
@@ -119,15 +140,16 @@ def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run
     """
     if "folder" in parameters:
         kind, module = "real", _module(dataset, parameters)
-        settings = _complete(dataset, {**REAL_DEFAULTS, **module.OPTIONS}, parameters)
+        defaults = {**REAL_DEFAULTS, **getattr(module, "READING", {}), **module.OPTIONS}
+        settings = _complete(dataset, defaults, parameters)
         folder = runs.ROOT / settings["folder"]
         _require_split(dataset, module, settings)
         known = source.require_whole(folder, module.SOURCE.name)
-        inputs = {"files": source.listing_sha256(folder)}
+        inputs = {"files": source.listing_sha256(folder), "imagehash": version("imagehash")}
     elif "table" in parameters:
         kind = "own"
         settings = _complete(dataset, {**own.DEFAULTS, **READING_DEFAULTS}, parameters)
-        inputs = own.inputs(settings)
+        inputs = {**own.inputs(settings), "imagehash": version("imagehash")}
     else:
         kind, inputs = "drawn", {}
         if dataset not in phantoms.PHANTOMS:
@@ -161,25 +183,27 @@ def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run
         )
         found = source.Found(table, run.folder)
         name = phantoms.PHANTOMS[dataset].twin_of
-    table, notes, facts = found.table, found.notes, _facts(found, reading)
-    if kind == "real":
+    table, facts = found.table, _facts(found, reading)
+    notes = found.notes + _said_of(facts)
+    # Phantoms, and own data with a column of that name, come split.
+    scheme = settings.get("split", "" if "split" in table else "grouped")
+    if scheme:
         table, said = splits.assign(
             table,
             dict(zip(facts["image"], facts["perceptual_hash"], strict=True)),
-            scheme=settings["split"],
+            scheme=scheme,
             test_share=settings["test_share"],
             rng=np.random.default_rng(settings["data_seed"]),
         )
-        notes = notes + said
+        notes += said
     table = questions.validate(
-        table,
-        source=str(settings.get("table", dataset)),
-        may_leak=settings.get("split") == "published",
+        table, source=str(settings.get("table", dataset)), may_leak=scheme == "published"
     )
     facts = facts[facts["image"].isin(table["image"])].reset_index(drop=True)
     leaks = splits.shared(table, facts)
     n_leaks = sum(n for what, (_, n) in leaks.items() if what != "question texts")
-    label = dataset + (LEAKY if kind == "real" and n_leaks else "")
+    # Drawings that look alike were drawn apart all the same.
+    label = dataset + (LEAKY if kind != "drawn" and n_leaks else "")
     table = table.assign(dataset=label).merge(
         facts[["image", "width_px", "height_px"]], on="image", how="left", validate="many_to_one"
     )
@@ -205,7 +229,7 @@ def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run
 
 
 def _module(dataset: str, parameters: Mapping[str, Any]) -> ModuleType:
-    name = str(parameters.get("source") or dataset)
+    name = str(parameters.get("source") or dataset).replace("_", "-")
     if name not in REAL:
         raise ValueError(
             f"data set {dataset!r} is of unknown source {name!r}; set `source` to one of "
@@ -239,6 +263,7 @@ def _facts(found: source.Found, reading: images.Reading) -> pd.DataFrame:
     rows = []
     for image in found.table["image"].unique():
         pixels, record = images.read(found.image_folder, image, reading)
+        bands = pixels.split()
         rows.append(
             {
                 "image": image,
@@ -247,10 +272,44 @@ def _facts(found: source.Found, reading: images.Reading) -> pd.DataFrame:
                 "sha256": images.source_sha256(found.image_folder, image),
                 "pixel_sha256": images.pixel_sha256(pixels),
                 "perceptual_hash": str(imagehash.phash(pixels, hash_size=splits.HASH_SIDE)),
+                "n_grey_levels": max(sum(n > 0 for n in band.histogram()) for band in bands),
                 "reading": json.dumps(record, sort_keys=True),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _said_of(facts: pd.DataFrame) -> list[str]:
+    """Return what the change to 8 bits cost, one sentence for each kind of loss."""
+    records = [list(_scalings(json.loads(reading))) for reading in facts["reading"]]
+    has_more = [
+        any(each.get("greatest", 256) - each.get("least", 0) > 255 for each in record)
+        for record in records
+    ]
+    is_coarse = np.array(has_more) & (facts["n_grey_levels"] < FEW_LEVELS)
+    is_clipped = [
+        any(each["share_clipped"] > MUCH_CLIPPED for each in record) for record in records
+    ]
+    is_spread = [any(each.get("is_spread") for each in record) for record in records]
+    other = "; `scaling: percentiles:0.1:99.9` or a window may suit them better"
+    said = (
+        (is_coarse, f"keep fewer than {FEW_LEVELS} of 256 grey levels{other}"),
+        (is_clipped, f"have more than {MUCH_CLIPPED:.0%} of their pixels clipped{other}"),
+        (
+            is_spread,
+            "state no window: each is spread from its own least to its greatest value, so that "
+            "greys of two images do not compare",
+        ),
+    )
+    return [f"{sum(found)} of {len(facts)} images {what}" for found, what in said if any(found)]
+
+
+def _scalings(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield how an image was scaled to 8 bits, or each of its channels."""
+    if "share_clipped" in record:
+        yield record
+    for channel in record.get("of_channels", []):
+        yield from _scalings(channel or {})
 
 
 def _complete(

@@ -137,7 +137,8 @@ def _class_folders(folder: Path) -> dict[str, list[Path]]:
     if folder.is_dir():
         for place in sorted(path for path in folder.rglob("*") if path.is_dir()):
             label = letters.get(re.sub("[^a-z]", "", place.name.casefold()))
-            if label and "__MACOSX" not in place.parts:
+            is_within = any(parent in found.get(label or "", []) for parent in place.parents)
+            if label and not is_within and "__MACOSX" not in place.parts:
                 found[label].append(place)
     absent = [CLASSES[label] for label, places in found.items() if not places]
     if absent:

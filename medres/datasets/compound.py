@@ -7,9 +7,10 @@ page. Size: 55 ZIPs, a plate each, about 40 GB; 104 GB unpacked. Group key: the 
 choice plate or week, for what batches give away.
 
 A field is three 16-bit grey TIFFs of 1280 x 1024 px, which become one picture: actin red,
-tubulin green, DAPI blue. The paper's merged pictures, their order of channels, their scaling
-and the text of the question are in no public file, nor is which label it asked for (12
-mechanisms of action are likelier than 113 compounds) or which 1,000 fields it tested.
+tubulin green, DAPI blue, each scaled from its 0.1th to its 99.9th percentile. The paper's merged
+pictures, their order of channels, their scaling and the text of the question are in no public
+file, nor is which label it asked for (12 mechanisms of action are likelier than 113 compounds)
+or which 1,000 fields it tested.
 
 Known defects: taxol and DMSO make up most labelled fields; Cholesterol-lowering and Kinase
 inhibitors occur in one week each, so that batch is class there; the four fields of a well are
@@ -58,6 +59,9 @@ OPTIONS: dict[str, Any] = {
     "n_test": 1000,  # fields drawn for the published split
     "missing": "error",  # error, or exclude fields whose plate was not fetched
 }
+READING = {"scaling": "percentiles:0.1:99.9"}
+"""Each channel of each field by its own limits, as readers of this set usually do; fluorescence
+fills a small part of 16 bits, and over their whole range would be all but black."""
 N_FIELDS = 13_200
 FIELDS_PER_MOA = {
     "Microtubule stabilizers": 1428,
@@ -96,8 +100,8 @@ def fetch(downloader: "Downloader", folder: Path, *, limit: int) -> None:
         OSError: If the line stays bad or the disk has no room.
         ValueError: If a ZIP is damaged or lacks a file that the image table names.
     """
-    for name in (IMAGE_TABLE, MOA_TABLE):
-        downloader.get(BASE + name, name)
+    downloader.get(BASE + IMAGE_TABLE, IMAGE_TABLE, check=_fields)
+    downloader.get(BASE + MOA_TABLE, MOA_TABLE, check=_mechanisms)
     fields = _fields(folder / IMAGE_TABLE)
     for plate in sorted(fields["plate"].unique())[: limit or None]:
         rows = fields[fields["plate"] == plate]
@@ -267,6 +271,17 @@ def _fields(path: Path) -> pd.DataFrame:
     return fields
 
 
+def _mechanisms(path: Path) -> pd.DataFrame:
+    """Return the table of mechanisms: one row a compound and concentration."""
+    known = _parse(path, ["compound", "concentration", "moa"])
+    known["concentration"] = _concentrations(path, known["concentration"])
+    twice = known.duplicated(["compound", "concentration"])
+    if twice.any():
+        row = known[twice].iloc[0]
+        raise ValueError(f"{path} has {row['compound']} at {row['concentration']:g} uM twice")
+    return known
+
+
 def _concentrations(path: Path, texts: pd.Series) -> pd.Series:
     values = pd.to_numeric(texts, errors="coerce")
     if values.isna().any():
@@ -276,13 +291,8 @@ def _concentrations(path: Path, texts: pd.Series) -> pd.Series:
 
 
 def _with_moa(folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    fields, path = _fields(folder / IMAGE_TABLE), folder / MOA_TABLE
-    known = _parse(path, ["compound", "concentration", "moa"])
-    known["concentration"] = _concentrations(path, known["concentration"])
+    fields, known = _fields(folder / IMAGE_TABLE), _mechanisms(folder / MOA_TABLE)
     key = ["compound", "concentration"]
-    if known.duplicated(key).any():
-        row = known[known.duplicated(key)].iloc[0]
-        raise ValueError(f"{path} has {row['compound']} at {row['concentration']:g} uM twice")
     joined = fields.merge(known[[*key, "moa"]], on=key, how="left", validate="m:1")
     notes = [
         "the paper's order of channels is unknown: actin is red, tubulin green, DAPI blue here"

@@ -56,6 +56,8 @@ def counts(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
     for question_set in question_sets:
         for split in ("train", "test"):
             part = question_set.split(split)
+            if part.empty:
+                continue
             area = part.drop_duplicates("image").eval("width_px * height_px")
             rows.append(
                 {
@@ -287,7 +289,9 @@ def answers(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
     rows = []
     for question_set in question_sets:
         train, test = question_set.split("train"), question_set.split("test")
-        right = test.assign(correct=comparison.majority_correct(train, test))
+        # A set with nothing to train on, such as uBench, has no majority to go by.
+        correct = comparison.majority_correct(train, test) if len(train) else np.nan
+        right = test.assign(correct=correct)
         for text, part in right.groupby("question", sort=True):
             known = train[train["question"] == text]["reference"]
             rows.append(

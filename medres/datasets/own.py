@@ -6,7 +6,7 @@ the table; `scan.dcm#page=3` for one frame or page, `r.tif|g.tif|b.tif` for thre
 by |), `group` (patient, slide, plate; what must stay together), `split` (train or test),
 `modality` and `question_id`. Without options a question whose answer is yes or no is closed;
 any other is open. Without group every image is its own; without split whole groups are
-drawn for test, by seed.
+drawn for test, by seed, groups that hold near-duplicate images joined.
 """
 
 import hashlib
@@ -15,10 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from medres import images, questions, runs
+from medres import images, runs
 from medres.datasets.source import Found
 
 DEFAULTS: dict[str, Any] = {
@@ -60,12 +59,13 @@ def inputs(settings: dict[str, Any]) -> dict[str, str]:
 def read(dataset: str, settings: Mapping[str, Any], reading: images.Reading) -> Found:
     """Return the question table of own data, its image folder, and what was left out.
 
+    It has no column `split` where the user's table has none: the caller draws it.
+
     Every image is opened, so that a bad file is known before anything is trained.
 
     Args:
         dataset: Name of the data set.
-        settings: What `DEFAULTS` names: the path of the table; the share of groups drawn for
-            test where it has no split, and the seed of that draw; error or exclude.
+        settings: `table`, the path of the table, and `unreadable`, error or exclude.
         reading: How the image files become pixels.
 
     Raises:
@@ -107,12 +107,6 @@ def read(dataset: str, settings: Mapping[str, Any], reading: images.Reading) -> 
     ]
     if "split" in raw:
         result["split"] = raw["split"].astype(str).str.strip()
-    else:
-        result["split"] = questions.split_by_group(
-            result["group"],
-            test_share=settings["test_share"],
-            rng=np.random.default_rng(settings["data_seed"]),
-        )
     return Found(result, path.parent, [f"row {row}: {reason}" for row, reason in bad.items()])
 
 

@@ -9,6 +9,7 @@ layout of the XML, so every file that is not as expected is named.
 import hashlib
 import json
 import re
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -48,18 +49,15 @@ def fetch(downloader: "Downloader", folder: Path, *, limit: int) -> None:
     captions = folder / CAPTIONS
     if captions.is_file() and f'"list_made_from": "{RELEASE}"' not in captions.read_text("utf-8"):
         raise ValueError(f"{captions} was not made from {RELEASE}; fetch into another folder")
-    table = downloader.get(f"{RELEASE}/download/{LOCATIONS}", LOCATIONS)
-    genes = pd.read_csv(table, sep="\t", dtype=str, usecols=["Gene"])["Gene"].dropna().unique()
+    table = downloader.get(f"{RELEASE}/download/{LOCATIONS}", LOCATIONS, check=_genes)
     records: list[dict[str, Any]] = []
     n_left_out = 0
-    for gene in genes:
-        if not re.fullmatch(r"ENSG\d{11}", gene):
-            raise ValueError(f"{table}: {gene!r} is no gene of Ensembl, as ENSG00000134057 is")
-        entry = downloader.get(f"{RELEASE}/{gene}.xml", f"genes/{gene}.xml")
+    for gene in _genes(table):
+        entry = downloader.get(f"{RELEASE}/{gene}.xml", f"genes/{gene}.xml", check=_parsed)
         offered, n_odd = _offered(entry, gene)
         n_left_out += n_odd
         for record in offered[: limit - len(records) if limit else None]:
-            image = downloader.get(record["url"], record["file_path"])
+            image = downloader.get(record["url"], record["file_path"], check=_require_jpeg)
             with image.open("rb") as file:
                 record["md5_hash"] = hashlib.file_digest(file, "md5").hexdigest()
             records.append(record)
@@ -78,12 +76,39 @@ def fetch(downloader: "Downloader", folder: Path, *, limit: int) -> None:
     downloader.record(CAPTIONS, url=RELEASE)
 
 
-def _offered(path: Path, gene: str) -> tuple[list[dict[str, Any]], int]:
-    """Return the images of a gene's XML, each once, and the number of those left out."""
+def _genes(table: Path) -> list[str]:
+    """Return the genes of the table of locations, each once."""
     try:
-        root = ElementTree.parse(path).getroot()
+        rows = pd.read_csv(table, sep="\t", dtype=str, usecols=["Gene"], compression="zip")
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{table} is no zip of a table of genes: {error}") from error
+    genes = rows["Gene"].dropna().unique()
+    for gene in genes:
+        if not re.fullmatch(r"ENSG\d{11}", gene):
+            raise ValueError(f"{table}: {gene!r} is no gene of Ensembl, as ENSG00000134057 is")
+    return [str(gene) for gene in genes]
+
+
+def _parsed(path: Path) -> Element:
+    try:
+        root: Element = ElementTree.parse(path).getroot()
     except (ParseError, DefusedXmlException) as error:
         raise ValueError(f"{path} is not XML of the Atlas ({error}); fetch it again") from error
+    if root.tag != "entry" and root.find("entry") is None:
+        raise ValueError(f"{path} is not XML of the Atlas: {root.tag} holds no entry")
+    return root
+
+
+def _require_jpeg(path: Path) -> None:
+    with path.open("rb") as file:
+        begin = file.read(3)
+    if begin != b"\xff\xd8\xff":
+        raise ValueError(f"{path} is no JPEG; it begins with {begin!r}")
+
+
+def _offered(path: Path, gene: str) -> tuple[list[dict[str, Any]], int]:
+    """Return the images of a gene's XML, each once, and the number of those left out."""
+    root = _parsed(path)
     links = [each for each in root.iter("xref") if "uniprot" in each.get("db", "").lower()]
     about = {
         "ensembl_id": gene,

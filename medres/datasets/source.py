@@ -111,9 +111,14 @@ def require_whole(folder: Path, name: str) -> str:
 
 
 def listing_sha256(folder: Path) -> str:
-    """Return the hash of the names and sizes of all files in a folder, not of their bytes."""
+    """Return the hash of names, sizes and times of change of all files in a folder.
+
+    Not of their bytes, which may be 100 GB. A fetch's own record does not count.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     digest = hashlib.sha256()
     for path in files:
-        digest.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
+        name, status = path.relative_to(folder).as_posix(), path.stat()
+        if name not in ledger.OWN:
+            digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -36,11 +36,15 @@ def assign(
     """Return the questions with their split, and what was left out or joined for it.
 
     Args:
-        table: Columns of `questions.COLUMNS`; `split` as published: train, validation or test.
+        table: Columns of `questions.COLUMNS`; `split` as published: train, validation or test;
+            `grouped` does without.
         hashes: Perceptual hash of each image, as hexadecimal digits.
         scheme: One of `SCHEMES`.
-        test_share: Share of the groups that `grouped` draws for test.
+        test_share: Share of the questions that `grouped` draws for test, in whole groups.
         rng: Source of that draw; the caller seeds it and owns it.
+
+    Raises:
+        ValueError: If `grouped` has fewer than two groups to draw from.
     """
     if scheme == "published":
         is_used = table["split"].isin(["train", "test"])
@@ -49,10 +53,22 @@ def assign(
         return table[is_used].reset_index(drop=True), notes if n_unused else []
     joined = join_near_duplicates(table, hashes)
     n_before, n_after = table["group"].nunique(), joined.nunique()
+    if n_after == 1 < n_before:
+        raise ValueError(
+            f"all {n_before} groups hold near-duplicates of each other's images and became one, "
+            "which cannot be split; use a split that is given, not drawn"
+        )
     split = questions.split_by_group(joined, test_share=test_share, rng=rng)
-    notes = [f"{n_before} groups became {n_after}: those with near-duplicate images are one"]
-    table = table.assign(group=joined, split=split).reset_index(drop=True)
-    return table, notes if n_after < n_before else []
+    notes = [
+        f"test was drawn as {np.mean(split == 'test'):.1%} of the questions (asked: "
+        f"{test_share:.1%}) in whole groups; the largest of {n_after} groups holds "
+        f"{joined.value_counts(normalize=True).iloc[0]:.1%}"
+    ]
+    if n_after < n_before:
+        notes.append(
+            f"{n_before} groups became {n_after}: those with near-duplicate images are one"
+        )
+    return table.assign(group=joined, split=split).reset_index(drop=True), notes
 
 
 def join_near_duplicates(table: pd.DataFrame, hashes: Mapping[str, str]) -> pd.Series:

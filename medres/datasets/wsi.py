@@ -6,8 +6,8 @@ Licence: the slides are GDC open access (no re-identification); the repository o
 has no licence file. Size: the slides are 1 to 1.5 TB as stored; reduced on arrival to 12
 megapixels each they take some 35 GB. Group key: the case, TCGA-XX-XXXX.
 
-Slides are taken from `slides/<case>.png`, else from `*.svs` files at any depth whose name starts
-with the case. Two of five questions are open: six templates over five fields of the clinical
+Slides are taken from `slides/<case>.png`, else from diagnostic ones, `<case>*DX*.svs`, at any
+depth. Two of five questions are open: six templates over five fields of the clinical
 table. Known defects, each counted when met: answers that are none of the options, a case in
 both validation and test, repeated questions, validation and test slides that `splits_0.csv`
 also lists for training (the source's loader leaves those out of its list of cases). Not to be
@@ -90,7 +90,9 @@ def fetch(
     from medres.datasets.fetch import gdc  # Only a fetch needs it.
 
     for file in SOURCE.files:
-        downloader.get(file.url, file.path)
+        name = file.path.rpartition("/")[2]
+        check = _train_column if name == SPLITS_TABLE else _parsed
+        downloader.get(file.url, file.path, check=check)
     gdc.fetch_slides(downloader, folder, cases(folder)[: limit or None], max_pixels=max_pixels)
 
 
@@ -247,14 +249,8 @@ def _records(folder: Path, split: str) -> pd.DataFrame:
             f"{folder} has no {FILES[split]}, nor has its dataset/WSI_captions; fetch the data "
             f"with `python -m medres.datasets fetch wsi --to {folder}`"
         )
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}; fetch it again") from error
-    if not isinstance(records, list) or not records:
-        raise ValueError(f"{path} holds no list of questions; fetch it again")
     rows = []
-    for number, record in enumerate(records):
+    for number, record in enumerate(_parsed(path)):
         whole = isinstance(record, dict) and {"Id", "Question", "Answer"} <= set(record)
         choice = (record.get("Choice") or []) if whole else []
         if not whole or not isinstance(choice, list):
@@ -275,6 +271,16 @@ def _records(folder: Path, split: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _parsed(path: Path) -> list[Any]:
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}; fetch it again") from error
+    if not isinstance(records, list) or not records:
+        raise ValueError(f"{path} holds no list of questions; fetch it again")
+    return records
+
+
 def _plain(text: str) -> str:
     return text.casefold().strip().rstrip(".").strip()
 
@@ -293,12 +299,14 @@ def _as_option(answer: str, options: list[str]) -> str | None:
 def _trained_cases(folder: Path) -> set[str] | None:
     """Return the cases in the train column of splits_0.csv, None without that file."""
     path = _find(folder, SPLITS_TABLE)
-    if path is None:
-        return None
+    return None if path is None else set(_train_column(path).str[:12])
+
+
+def _train_column(path: Path) -> pd.Series:
     table = pd.read_csv(path, dtype=str)
     if "train" not in table:
         raise ValueError(f"{path} has no column train; it has {list(table.columns)}")
-    return set(table["train"].dropna().str[:12])
+    return table["train"].dropna()
 
 
 def _slides(folder: Path, wanted: set[str]) -> tuple[dict[str, str], list[str]]:

@@ -46,8 +46,7 @@ def to_grey(
         message = str(error)
     if message:
         raise UnreadableImageError(f"{path}: {message}")
-    n_levels = int((np.bincount(grey.ravel(), minlength=256) > 0).sum())
-    record = {**scaled, "scaling": reading.scaling, "n_grey_levels": n_levels, **record}
+    record = {**scaled, "scaling": reading.scaling, **record}
     if facts.PhotometricInterpretation == "MONOCHROME1":
         grey = 255 - grey
     if has_padding:
@@ -121,7 +120,7 @@ def _windowed(
             return values, limits, {"window": None}
         # The range of 16 bits would leave a CT of 12 a handful of greys.
         low, high = float(values.min()), float(values.max())
-        return values, (low, max(high, low + STEP)), {"window": None}
+        return values, (low, max(high, low + STEP)), {"window": None, "is_spread": True}
     centre, width = centres[0], widths[0]
     function = str(facts.get("VOILUTFunction") or "LINEAR")
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):

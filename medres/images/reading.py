@@ -41,9 +41,11 @@ class Reading:
     """How a stored image becomes 8-bit RGB where its file does not say."""
 
     scaling: str = "file"
-    """From stored values to 8 bits: `file` (the window that the file states, else the range of its
-    data type), `range`, `percentiles:<low>:<high>` or `window:<low>:<high>`. Eight unsigned bits
-    stay as they are under the first two."""
+    """From stored values to 8 bits: `file`, `range` (that of the data type),
+    `percentiles:<low>:<high>` or `window:<low>:<high>`. `file` is the window that a DICOM file
+    states, the frame's least to greatest value where it states none and has more than 8 bits;
+    the display range that ImageJ wrote for 32-bit pixels; for all others the range of the data
+    type. Eight unsigned bits of other formats than DICOM stay as they are under the first two."""
     channels: str = ""
     """Stored channels shown as red, green and blue, counted from 0, - for none: `2,1,0`."""
     slide_max_pixels: int = 12_000_000

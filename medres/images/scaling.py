@@ -55,8 +55,8 @@ def to_uint8(
         bits: Bits stored, where fewer than the data type has.
 
     Returns:
-        Array of uint8, and scaling, low, high, share_clipped (of the values that are numbers)
-        and, where there are any, n_nan.
+        Array of uint8, and scaling, low, high, share_clipped (of the values that are numbers),
+        least and greatest of integers and, where there are any, n_nan.
 
     Raises:
         ValueError: If the rule does not fit: its name, a data type without a useful range,
@@ -87,6 +87,8 @@ def to_uint8(
         "high": float(high),
         "share_clipped": _n_outside(values, low, high) / max(values.size - n_nan, 1),
     }
+    if values.dtype.kind != "f":
+        record |= {"least": int(values.min()), "greatest": int(values.max())}
     if n_nan:
         record["n_nan"] = n_nan
     if values.dtype == np.uint8 and (low, high) == (0, 255):

@@ -24,7 +24,7 @@ class Plane:
 
     pages: tuple[Page, ...]
     stated: tuple[tuple[float, float] | None, ...]
-    """The display range of each channel, where ImageJ wrote one."""
+    """The display range that ImageJ wrote for each channel of 32 bits, which has no other."""
     first: int = 0
     """Planes of an ImageJ stack lie behind one directory: the number of the first of these."""
     n_behind: int = 0
@@ -72,7 +72,7 @@ def _series_planes(
         numbers = numbers.reshape(-1, numbers.shape[-1])
     else:
         numbers = numbers.reshape(-1, 1)
-    stated = _imagej_ranges(tiff, numbers.shape[-1])
+    stated = _imagej_ranges(tiff, keyframe, numbers.shape[-1])
 
     def plane(row: np.ndarray) -> Plane:
         if is_behind:
@@ -91,9 +91,11 @@ def _series_planes(
 
 
 def _imagej_ranges(
-    tiff: tifffile.TiffFile, n_channels: int
+    tiff: tifffile.TiffFile, keyframe: Page, n_channels: int
 ) -> tuple[tuple[float, float] | None, ...]:
-    found: dict[str, Any] = tiff.imagej_metadata or {}
+    # Up to 16 bits have the range of their type: what somebody last looked at may clip all the
+    # rest.
+    found: dict[str, Any] = tiff.imagej_metadata or {} if keyframe.dtype.itemsize == 4 else {}
     limits: Any = found.get("Ranges") or (found.get("min"), found.get("max"))
     if len(limits) != 2 * n_channels or not all(isinstance(x, int | float) for x in limits):
         return (None,) * n_channels

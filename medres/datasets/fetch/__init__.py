@@ -38,6 +38,7 @@ class Downloader:
         sha256: str = "",
         size_bytes: int = 0,
         md5: str = "",
+        check: Callable[[Path], object] | None = None,
         is_kept: bool = True,
     ) -> Path:
         """Return a file below the folder, downloaded unless it is there already.
@@ -50,6 +51,8 @@ class Downloader:
             sha256: Hash that it must have, where known.
             size_bytes: Size that it must have, where known.
             md5: Hash that it must have, where the source publishes only this one.
+            check: Raises ValueError where what came is not such a file, but a page that asks for
+                a password, say; for files of no known hash.
             is_kept: Whether it belongs to the set; if not it is not recorded, and whoever asks
                 for it removes it.
 
@@ -62,9 +65,19 @@ class Downloader:
         wanted = {"sha256": sha256} if sha256 else {"md5": md5} if md5 else {}
         if self._is_there(target, path, url, wanted):
             self.progress.skip(target.stat().st_size)
+            if is_kept and not self.kept.has(path):  # A kill came between its name and its line.
+                self.record(path, url=url)
             return target
         part = target.with_name(f"{target.name}.part")
         self._bring(url, part, wanted, size_bytes)
+        try:
+            if check is not None:
+                check(part)
+        except ValueError as error:
+            _remove(part)
+            raise ValueError(
+                f"{url}: what came is not the file and was removed: {error}"
+            ) from error
         made = {"sha256": pooch.file_hash(part), "size_bytes": part.stat().st_size}
         os.replace(part, target)
         part.with_name(f"{part.name}.json").unlink(missing_ok=True)
@@ -165,14 +178,19 @@ class Downloader:
             found = {kind: pooch.file_hash(part, alg=kind) for kind in wanted}
             if found == wanted:
                 return
-            part.unlink()
-            part.with_name(f"{part.name}.json").unlink(missing_ok=True)
+            _remove(part)
             if not is_joined:
                 kind = next(iter(wanted))
                 raise ValueError(
                     f"{url}: the file that came has {kind} {found[kind]}, not {wanted[kind]}; it "
                     "was removed; the source has changed or the line alters files"
                 )
+
+
+def _remove(part: Path) -> None:
+    """Remove a file that began to come, and what is known of it."""
+    part.unlink()
+    part.with_name(f"{part.name}.json").unlink(missing_ok=True)
 
 
 def fetch_set(
@@ -225,21 +243,26 @@ def _fetch(
 ) -> None:
     """Bring what is missing, between the mark that the folder is not whole and the record."""
     kept, folder = downloader.kept, downloader.folder
+    options = _defaults(own) | kept.options | options
     if kept.name not in ("", source.name):
         raise ValueError(f"{folder} holds {kept.name}; fetch {source.name} into another folder")
     if kept.is_done:
         is_same = kept.version == source.version and revision in ("", kept.revision)
         is_enough = kept.limit == 0 or 0 < limit <= kept.limit
-        if is_same and is_enough and options in ({}, kept.options) and not kept.damaged():
+        if is_same and is_enough and options == kept.options and not kept.damaged():
             return
         limit = 0 if 0 in (limit, kept.limit) else max(limit, kept.limit)
+    if kept.options and kept.options != options:
+        raise ValueError(
+            f"{folder} is of a fetch with {kept.options}, not {options}; fetch into another folder"
+        )
     header = {
         "name": source.name,
         "version": source.version,
         "licence": source.licence,
         "citation": source.citation,
         "limit": limit,
-        "options": options or kept.options,
+        "options": options,
     }
     if not kept.is_done:  # A whole set stays whole until the source has answered.
         kept.begin(**header, revision=kept.revision)
@@ -255,7 +278,7 @@ def _fetch(
     _require_room_for_all(downloader, source, files, limit)
     kept.begin(**header, revision=commit)
     if own is not None:
-        own(downloader, folder, limit=limit, **(options or kept.options))
+        own(downloader, folder, limit=limit, **options)
         _record_rest(downloader, source)
     for file in files:
         downloader.get_file(file)
@@ -295,6 +318,12 @@ def _require_options(
         raise ValueError(
             f"{source.name} has no revisions to choose from; its version is {source.version}"
         )
+
+
+def _defaults(own: Callable[..., object] | None) -> dict[str, Any]:
+    """Return what a data set's own fetch does where nothing else is asked for."""
+    taken = inspect.signature(own).parameters.values() if own else ()
+    return {each.name: each.default for each in taken if each.default is not each.empty}
 
 
 def _record_rest(downloader: Downloader, source: Source) -> None:
