@@ -32,6 +32,9 @@ KEYS = {
 TREATMENT = ("low_max_pixels", "native_max_pixels", "resampling_filter", "low_share")
 """Parameters that training and evaluation must share."""
 
+COMPARING = ("04_native_vs_low", "05_alignment", "12_findings")
+"""Reports that say nothing without a training."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -135,6 +138,12 @@ def load(name: str) -> Study:
         raise ValueError(f"{path}: train_resolutions has {strange}; use {TRAIN_RESOLUTIONS}")
     if strangers := sorted(set(study.finetune) - set(study.datasets)):
         raise ValueError(f"{path}: finetune names {strangers}, which datasets does not have")
+    comparing = [stem for stem in study.reports if stem in COMPARING]
+    if comparing and set(study.train_resolutions) == {"none"}:
+        raise ValueError(
+            f"{path}: reports has {comparing}, which compare trainings, but train_resolutions is "
+            "only none; leave them out: 01_datasets and a page for each evaluation remain"
+        )
     for stem in study.reports:
         file = params_path(name, stem)
         resolve(notebook_path(stem), read_params(file), source=str(file))

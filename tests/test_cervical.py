@@ -104,6 +104,12 @@ def test_other_files_are_counted_and_shadows_of_a_mac_are_no_image(tmp_path: Pat
     assert found.excluded == ["2 files are no JPEG, first ._SCC_1_ (4).jpg"]
 
 
+def test_a_class_folder_within_one_of_its_name_is_counted_once(tmp_path: Path) -> None:
+    nested = {label: f"{name}/{name}" for label, name in FOLDERS.items()}
+    _make(tmp_path, {"NILM": 4, "LSIL": 3, "HSIL": 2, "SCC": 1}, nested)
+    assert len(_read(tmp_path)[0]) == 10
+
+
 def test_two_copies_of_the_data_are_refused(tmp_path: Path) -> None:
     _make(tmp_path, dict.fromkeys(FOLDERS, 2))
     _make(tmp_path / "again", dict.fromkeys(FOLDERS, 2))
