@@ -62,6 +62,8 @@ def test_the_published_split_is_kept_and_its_leak_stands_in_its_name(radiology: 
         "question texts": 0,
     }
     assert set(look.counts([loaded])["dataset"]) == {"vqa-rad, leaky split"}
+    assert look.is_leak_said(look.leaks([loaded]))
+    assert not look.is_leak_said(look.leaks([loaded]).assign(dataset="vqa-rad"))
 
 
 def test_the_grouped_split_shares_no_image_and_needs_no_warning(radiology: Path) -> None:

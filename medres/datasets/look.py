@@ -8,7 +8,7 @@ from IPython.display import HTML
 from PIL import Image
 
 from medres import comparison, figures, page, resolution
-from medres.datasets import REAL, QuestionSet, splits
+from medres.datasets import LEAKY, REAL, QuestionSet, splits
 from medres.resolution import Treatment
 
 N_RINGS = 32
@@ -89,6 +89,17 @@ def remarks(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
     ]
     none = [{"dataset": "all", "kind": "left out", "remark": "nothing"}]
     return pd.DataFrame(rows or none)
+
+
+def is_leak_said(leaks: pd.DataFrame) -> bool:
+    """Return whether every data set that shares a group or an image says so in its name.
+
+    Args:
+        leaks: What `leaks` returned.
+    """
+    is_leak = leaks["what"].isin(["groups", "images with equal pixels"])
+    named = leaks["dataset"].str.endswith(LEAKY)
+    return not (is_leak & ~named & (leaks["n_shared_with_train"] > 0)).any()
 
 
 def leaks(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
