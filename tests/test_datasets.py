@@ -54,13 +54,18 @@ def test_the_published_split_is_kept_and_its_leak_stands_in_its_name(radiology: 
     loaded = _prepare(radiology, split="published")
     assert loaded.table["split"].value_counts().to_dict() == {"train": 7, "test": 2}
     assert loaded.label == "vqa-rad, leaky split"
-    leaks = look.leaks([loaded]).set_index("what")["n_shared_with_train"]
-    assert leaks.to_dict() == {
-        "images with equal pixels": 1,
-        "near-duplicate images": 0,
-        "groups": 1,
-        "question texts": 0,
-    }
+    assert look.leaks([loaded]).to_dict("records") == [
+        {
+            "dataset": "vqa-rad, leaky split",
+            "n_test_images": 2,
+            "n_equal_images": 1,
+            "n_near_duplicates": 0,
+            "n_test_groups": 2,
+            "n_shared_groups": 1,
+            "n_test_texts": 2,
+            "n_shared_texts": 0,
+        }
+    ]
     assert set(look.counts([loaded])["dataset"]) == {"vqa-rad, leaky split"}
     assert look.is_leak_said(look.leaks([loaded]))
     assert not look.is_leak_said(look.leaks([loaded]).assign(dataset="vqa-rad"))
