@@ -1,0 +1,233 @@
+"""Predicted GPU memory of a training, and the split of a total batch that fits into it.
+
+Arithmetic only. Bytes per layer are what autograd keeps of transformers' own layers in bf16,
+measured on small ones (`tests/test_memory.py` measures them again), not a rule of thumb.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from medres.architecture import Architecture, View, lora_parameter_count, parameter_count
+
+LORA_RANK = 8
+BUCKET_VALUES = 500_000_000
+"""DeepSpeed's default for the gradients it reduces at a time; it holds two such buckets."""
+VISION_BYTES = {"qwen2_vl": (22, 6), "internvl": (20, 4), "llava_onevision": (16, 4)}
+"""Kept in a layer of the tower for each patch: bytes per unit of width, and of MLP width."""
+TEXT_BYTES = (24, 8)
+"""The same for a token in a layer of the language model; keys and values are repeated to all
+heads there, because attention is masked."""
+LOGIT_BYTES = 14
+"""A logit in bf16, and in 32 bits itself, its log-probability and its gradient."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A graphics card; what it has beyond `memory_bytes` is left to CUDA and the network."""
+
+    name: str
+    flops_per_s: float
+    """Peak of dense bf16 matrix products."""
+    memory_bytes: int
+
+
+def _gpus() -> dict[str, Gpu]:
+    """Return the known cards.
+
+    From NVIDIA's data sheets of the A100 (312 TFLOP/s in bf16; 40 and 80 GB), the H100 SXM
+    (1,979 TFLOP/s with sparsity, so 989 dense; 80 GB) and the H200 SXM (the same; 141 GB). A GB
+    is taken as 10^9 bytes. The cards count in 2^30: the 7 % between is left to the CUDA context,
+    communication buffers and fragmentation.
+    """
+    cards = (
+        ("A100-40GB", 312e12, 40),
+        ("A100-80GB", 312e12, 80),
+        ("H100-80GB", 989e12, 80),
+        ("H200", 989e12, 141),
+    )
+    return {name: Gpu(name, flops, gigabytes * 10**9) for name, flops, gigabytes in cards}
+
+
+GPUS = _gpus()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a training is kept in memory; the default is the paper's."""
+
+    zero_stage: int = 2
+    """DeepSpeed's: 2 divides optimiser states and gradients among processes, 3 weights too."""
+    is_checkpointed: bool = False
+    """Gradient checkpointing: a layer keeps its input and is computed again."""
+    is_offloaded: bool = False
+    """Optimiser states and gradients in the computer's memory."""
+    is_lora: bool = False
+    """Adapters of rank 8 on the language model's linear layers; all else is frozen."""
+
+    def __str__(self) -> str:
+        """Return its name for a person."""
+        parts = [f"ZeRO-{self.zero_stage}"]
+        parts += ["gradient checkpointing"] if self.is_checkpointed else []
+        parts += ["optimiser offload"] if self.is_offloaded else []
+        parts += ["LoRA"] if self.is_lora else []
+        return " + ".join(parts)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Predicted bytes on one GPU."""
+
+    weights: int
+    gradients: int
+    optimiser: int
+    buffers: int
+    activations: int
+    logits: int
+    update: int
+    """Gradients in 32 bits, while weights are updated and activations are gone."""
+
+    @property
+    def states(self) -> int:
+        """What lasts from step to step."""
+        return self.weights + self.gradients + self.optimiser
+
+    @property
+    def peak(self) -> int:
+        """The most at any time."""
+        passing = self.buffers + self.activations + self.logits
+        return self.states + max(passing, self.update)
+
+
+@dataclass(frozen=True)
+class Load:
+    """The costliest image of an arm, which decides its memory."""
+
+    seen: View
+    text_tokens: int
+    answer_tokens: int
+    """Of the text those whose logits are computed."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A total batch as processes, passes of one process, and images of a pass."""
+
+    micro_batch: int
+    accumulation: int
+    processes: int
+
+    @property
+    def total(self) -> int:
+        """Images of one optimiser step."""
+        return self.micro_batch * self.accumulation * self.processes
+
+    def __str__(self) -> str:
+        """Return the three factors."""
+        return f"{self.micro_batch} x {self.accumulation} x {self.processes}"
+
+
+def predict(
+    architecture: Architecture,
+    load: Load,
+    *,
+    setting: Setting,
+    micro_batch: int,
+    processes: int,
+) -> Memory:
+    """Return the bytes that a training takes on each GPU, bf16 with 32-bit optimiser states.
+
+    As DeepSpeed keeps them: a weight takes 2 bytes, its gradient 2, and its 32-bit copy with
+    AdamW's two averages 12; ZeRO-2 divides all but the weights by the processes.
+
+    Args:
+        architecture: The model.
+        load: The costliest image; every image of a pass is taken to be like it.
+        setting: ZeRO stage, gradient checkpointing, offload, LoRA.
+        micro_batch: Images of one pass.
+        processes: GPUs that share the states.
+    """
+    n_weights = parameter_count(architecture)
+    n_trained = n_weights
+    if setting.is_lora:
+        n_trained = lora_parameter_count(architecture, rank=LORA_RANK)
+        n_weights += n_trained
+    on_gpu = 0 if setting.is_offloaded else 1
+    return Memory(
+        weights=2 * n_weights // (processes if setting.zero_stage == 3 else 1),
+        gradients=on_gpu * 2 * n_trained // processes,
+        optimiser=on_gpu * 12 * n_trained // processes,
+        buffers=2 * 2 * min(BUCKET_VALUES, n_trained),
+        activations=micro_batch * activation_bytes(architecture, load, setting),
+        logits=micro_batch * LOGIT_BYTES * load.answer_tokens * architecture.shape.vocabulary,
+        update=on_gpu * 4 * n_trained // processes,
+    )
+
+
+def activation_bytes(architecture: Architecture, load: Load, setting: Setting) -> int:
+    """Return what the layers keep of one image for the backward pass, in bytes.
+
+    With gradient checkpointing that is each layer's input, and everything of the one layer that
+    is being computed again. A frozen tower (LoRA) keeps nothing.
+    """
+    shape = architecture.shape
+    patches = load.seen.tiles * load.seen.patches
+    tokens = load.seen.visual_tokens + load.text_tokens
+    per_width, per_mlp = VISION_BYTES[architecture.family]
+    vision = patches * (per_width * shape.vision_width + per_mlp * shape.vision_mlp_width)
+    per_width, per_mlp = TEXT_BYTES
+    # Masked attention keeps its mask in bf16, in every layer.
+    text = tokens * (per_width * shape.text_width + per_mlp * shape.text_mlp_width + 2 * tokens)
+    pixels = 4 * patches * shape.patch_values
+    if setting.is_lora:
+        vision = 0
+    if not setting.is_checkpointed:
+        return pixels + shape.vision_layers * vision + shape.text_layers * text
+    inputs = shape.text_layers * 2 * tokens * shape.text_width
+    if vision:
+        inputs += shape.vision_layers * 2 * patches * shape.vision_width
+    return pixels + inputs + max(vision, text)
+
+
+def split(
+    total: int, *, processes: int, peak_bytes: Callable[[int, int], int], free_bytes: int
+) -> Split | None:
+    """Return how a total batch is split, from predicted memory.
+
+    As many processes as divide the batch, up to those there are; then the most images a pass
+    that divide the rest and fit. Where that leaves none, fewer processes are tried.
+
+    Args:
+        total: Images of one optimiser step, on all processes.
+        processes: GPUs there are.
+        peak_bytes: Bytes on each GPU, from images of a pass and processes.
+        free_bytes: Bytes that a GPU has.
+
+    Returns:
+        The split, whose factors' product is `total`; None if not even one image a pass fits.
+
+    Raises:
+        ValueError: If the batch or the number of processes is not positive.
+
+    >>> split(128, processes=8, peak_bytes=lambda micro, _: 10 * micro, free_bytes=60)
+    Split(micro_batch=4, accumulation=4, processes=8)
+    """
+    if total < 1 or processes < 1:
+        raise ValueError(f"a total batch of {total} on {processes} processes; both are at least 1")
+    for used in range(min(total, processes), 0, -1):
+        if total % used:
+            continue
+        share = total // used
+        for micro_batch in range(share, 0, -1):
+            if share % micro_batch == 0 and peak_bytes(micro_batch, used) <= free_bytes:
+                return Split(micro_batch, share // micro_batch, used)
+    return None
+
+
+def remedies(setting: Setting, *, processes: int) -> list[Setting]:
+    """Return what may make a training fit that does not, the cheapest first."""
+    kept = replace(setting, is_checkpointed=True)
+    divided = replace(kept, zero_stage=3)
+    tried = [kept, *([divided] if processes > 1 else []), replace(kept, is_offloaded=True)]
+    tried += [replace(divided, is_offloaded=True)] if processes > 1 else []
+    tried += [replace(kept, is_lora=True)]
+    return [each for each in dict.fromkeys(tried) if each != setting]
