@@ -41,6 +41,7 @@ FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
     "lower": ("lower (%)", _percent),
     "upper": ("upper (%)", _percent),
     "difference": ("difference (points)", _points),
+    "detectable_difference": ("would find (points)", _percent),
     "margin": ("margin (points)", _percent),
     "p_value": ("p", p_text),
     "p_adjusted": ("adjusted p", p_text),

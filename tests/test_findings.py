@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from medres import comparison, findings, runs
+from medres import comparison, findings, power, runs
 from medres.datasets import QuestionSet
 from medres.findings import Claim
 from medres.study import Study
@@ -219,6 +219,31 @@ def test_a_margin_is_judged_by_the_interval(n_lost: int, verdict: str) -> None:
         "contradicted": row["upper"] < -0.05,
     }
     assert [name for name, holds in expected.items() if holds] == [verdict]
+
+
+def test_a_row_says_what_it_would_find_and_what_other_trainings_would_give() -> None:
+    rng = np.random.default_rng(0)
+    parts = [
+        arm(name, name, rng.random(60) < share, seed=seed, per_group=2)
+        for seed in range(3)
+        for name, share in (("low", 0.4), ("native", 0.6))
+    ]
+    (row,) = compared(parts, BEATS).to_dict("records")
+    by_seed = [
+        compared([low, native], BEATS)["difference"].iloc[0]
+        for low, native in zip(parts[::2], parts[1::2], strict=True)
+    ]
+    expected = comparison.training_interval(by_seed)
+    assert (row["training_lower"], row["training_upper"]) == pytest.approx(
+        (expected.lower, expected.upper)
+    )
+    assert row["difference"] == pytest.approx(expected.estimate)
+    (alone,) = compared(parts[:2], BEATS).to_dict("records")
+    assert np.isnan(alone["training_lower"])
+    low, native = (part.sort_values("question_id") for part in parts[:2])
+    error = power.standard_error(low["correct"], native["correct"], low["group"])
+    assert alone["detectable_difference"] == pytest.approx(power.detectable_difference(*error))
+    assert 0 < row["detectable_difference"] < alone["detectable_difference"]
 
 
 def test_a_missing_arm_gives_no_row() -> None:
