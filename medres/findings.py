@@ -42,6 +42,9 @@ SHOWN = (
 ALIGNED = "aligned native against aligned low"
 MISALIGNED = "misaligned against aligned"
 MIXED = "mixed training"
+ZERO_SHOT = "inference of untrained models"
+RESAMPLED = "resampling at inference"
+FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 CLAIMS = (
     Claim(
         "C1-C4",
@@ -83,6 +86,46 @@ CLAIMS = (
         +1,
         MIXED,
         margin=0.01,
+    ),
+    Claim(
+        "C11",
+        "A model not trained on the data does better asked at native than at low",
+        ("none", "low"),
+        ("none", "native"),
+        +1,
+        ZERO_SHOT,
+    ),
+    Claim(
+        "C13",
+        "Enlarged by bicubic, low images are answered better than by bilinear",
+        ("native", "upsampled-bilinear"),
+        ("native", "upsampled-bicubic"),
+        +1,
+        RESAMPLED,
+    ),
+    Claim(
+        "C12",
+        "Enlarged by Lanczos, low images are answered better than by bicubic",
+        ("native", "upsampled-bicubic"),
+        ("native", "upsampled-lanczos"),
+        +1,
+        RESAMPLED,
+    ),
+    Claim(
+        "C14, gain",
+        "Enlarging by Lanczos gains over leaving images low",
+        ("native", "low"),
+        ("native", "upsampled-lanczos"),
+        +1,
+        RESAMPLED,
+    ),
+    Claim(
+        "C14, rest",
+        "Even enlarged by Lanczos, low images fall short of native ones",
+        ("native", "native"),
+        ("native", "upsampled-lanczos"),
+        -1,
+        RESAMPLED,
     ),
 )
 
@@ -135,6 +178,62 @@ def grid(table: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).sort_values(CELL, key=_rank, kind="stable", ignore_index=True)
+
+
+def core(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers of the grid: asked at low, native, mixed or blank."""
+    return table[table["eval_resolution"].isin(RESOLUTION_ORDER)].reset_index(drop=True)
+
+
+def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
+    """Return what enlarging a low image brings back, one row a data set and eval resolution.
+
+    Args:
+        table: Answers as from `answers`.
+        train_resolution: Models whose answers are taken.
+
+    Returns:
+        Columns dataset, model, eval_resolution (low, each upsampled-<filter>, native),
+        n_questions, accuracy, lower, upper, share_of_native (accuracy over that at native),
+        mean_visual_tokens; then one row an eval resolution and model with the mean of the
+        shares over the data sets.
+
+    Raises:
+        ValueError: If there is no such model, or it was not asked at low, native and enlarged.
+    """
+    names = ["low", *(f"upsampled-{name}" for name in FILTERS), "native"]
+    is_used = table["train_resolution"].eq(train_resolution) & table["eval_resolution"].isin(names)
+    cells = grid(table[is_used].assign(seed=0))  # all trainings of a cell together
+    asked = set(cells["eval_resolution"])
+    if not {"low", "native"} < asked:
+        raise ValueError(
+            f"models trained {train_resolution} were asked at {sorted(asked)}; eval_resolutions in "
+            "03_evaluate.yaml must have low, native and an upsampled-<filter>"
+        )
+    key = ["dataset", "model"]
+    native = cells[cells["eval_resolution"] == "native"].set_index(key)["accuracy"]
+    shares = cells["accuracy"] / cells.join(native.rename("at_native"), on=key)["at_native"]
+    cells["share_of_native"] = shares
+    cells["rank"] = cells["eval_resolution"].map(names.index)
+    means = cells.groupby(["model", "eval_resolution"], sort=False, as_index=False).agg(
+        n_questions=("n_questions", "sum"),
+        share_of_native=("share_of_native", "mean"),
+        mean_visual_tokens=("mean_visual_tokens", "mean"),
+        rank=("rank", "first"),
+    )
+    n_datasets = cells["dataset"].nunique()
+    every = pd.concat(
+        [
+            cells.sort_values(
+                ["dataset", "model", "rank"],
+                key=lambda column: column if column.name == "rank" else _rank(column),
+            ),
+            means.assign(dataset=f"mean of {n_datasets} data sets").sort_values("rank"),
+        ],
+        ignore_index=True,
+    )
+    shown = "n_questions accuracy lower upper share_of_native mean_visual_tokens".split()
+    return every[["dataset", "model", "eval_resolution", *shown]]
 
 
 def _rank(column: pd.Series) -> pd.Series:

@@ -47,6 +47,7 @@ FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
     "difference": ("difference (points)", _points),
     "detectable_difference": ("would find (points)", _percent),
     "margin": ("margin (points)", _percent),
+    "share_of_native": ("share of native (%)", _percent),
     "p_value": ("p", p_text),
     "p_adjusted": ("adjusted p", p_text),
     "p_mcnemar": ("McNemar p", p_text),

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from medres import comparison, findings, power, runs
+from medres import comparison, findings, power, resolution, runs
 from medres.datasets import QuestionSet
 from medres.findings import Claim
+from medres.resolution import TRAIN_RESOLUTIONS
 from medres.study import Study
 
 GRID_COLUMNS = (
@@ -270,10 +271,58 @@ def test_claims_are_of_known_arms_and_families() -> None:
     for claim in findings.CLAIMS:
         assert claim.sign in (1, -1)
         assert claim.first != claim.second
-        assert {*claim.first, *claim.second} <= {"low", "native", "mixed"}
-    families = (findings.ALIGNED, findings.MISALIGNED, findings.MIXED)
+        for trained, asked in (claim.first, claim.second):
+            assert trained in TRAIN_RESOLUTIONS
+            assert asked == "mixed" or resolution.parse(asked)
+    main = (findings.ALIGNED, findings.MISALIGNED, findings.MIXED)
+    families = (*main, findings.ZERO_SHOT, findings.RESAMPLED)
     assert findings.claims_of(*families) == findings.CLAIMS
     assert {claim.family for claim in findings.claims_of(findings.MIXED)} == {findings.MIXED}
+
+
+def recovered(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    return findings.recovery(pd.concat(parts, ignore_index=True), train_resolution="native")
+
+
+def test_recovery_is_a_share_of_native_with_its_mean_over_data_sets() -> None:
+    parts = [
+        arm("native", asked, [1] * n_right + [0] * (10 - n_right), dataset=dataset, seed=seed)
+        for seed in (0, 1)
+        for dataset, rights in (("a", (2, 4, 8)), ("b", (5, 6, 6)))
+        for asked, n_right in zip(("low", "upsampled-lanczos", "native"), rights, strict=True)
+    ]
+    parts.append(arm("low", "low", [1] * 10, dataset="a"))
+    table = recovered(parts[::-1])
+    found = {
+        (row["dataset"], row["eval_resolution"]): (row["n_questions"], row["share_of_native"])
+        for row in table.to_dict("records")
+    }
+    assert found == {
+        ("a", "low"): (20, 0.25),
+        ("a", "upsampled-lanczos"): (20, 0.5),
+        ("a", "native"): (20, 1),
+        ("b", "low"): (20, 5 / 6),
+        ("b", "upsampled-lanczos"): (20, 1),
+        ("b", "native"): (20, 1),
+        ("mean of 2 data sets", "low"): (40, pytest.approx((0.25 + 5 / 6) / 2)),
+        ("mean of 2 data sets", "upsampled-lanczos"): (40, 0.75),
+        ("mean of 2 data sets", "native"): (40, 1),
+    }
+    order = ["low", "upsampled-lanczos", "native"]
+    assert table["eval_resolution"].tolist() == order * 3
+    assert table["accuracy"].iloc[-1:].isna().all()
+
+
+def test_recovery_needs_an_enlarged_arm_and_says_where_to_ask_for_it() -> None:
+    parts = [arm("native", "low", [0, 1]), arm("native", "native", [1, 1])]
+    with pytest.raises(ValueError, match=r"asked at \['low', 'native'\]; eval_resolutions in"):
+        recovered(parts)
+
+
+def test_the_core_of_the_grid_leaves_enlarged_arms_out() -> None:
+    parts = [arm("native", name, [1, 0]) for name in ("low", "upsampled-bicubic", "blank", "mixed")]
+    kept = findings.core(pd.concat(parts))
+    assert kept["eval_resolution"].unique().tolist() == ["low", "blank", "mixed"]
 
 
 def test_baselines_are_the_majority_answer_and_the_blank_image() -> None:
