@@ -39,6 +39,8 @@ SHOWN = (
     "p_mcnemar p_adjusted verdict"
 ).split()
 """Columns of the comparisons that a page shows; the CSV holds all."""
+SHOWN_BY_ARMS = [name for name in SHOWN if name != "statement"]
+SHOWN_BY_STATEMENT = [name for name in SHOWN if name not in ("first", "second")]
 ALIGNED = "aligned native against aligned low"
 MISALIGNED = "misaligned against aligned"
 MIXED = "mixed training"
