@@ -17,6 +17,10 @@ from scipy import stats
 from medres import findings
 
 ARMS = ("low", "native")
+COLUMNS = (
+    "dataset model n_answers n_groups log_odds_ratio standard_error odds_ratio ratio_lower "
+    "ratio_upper p_value"
+).split()
 SHOWN = "dataset model n_answers n_groups odds_ratio ratio_lower ratio_upper".split()
 """Columns that a page shows; the CSV holds all."""
 KEY = ["train_resolution", "eval_resolution"]
@@ -56,7 +60,7 @@ def odds_ratios(table: pd.DataFrame) -> pd.DataFrame:
                 "p_value": 2 * stats.norm.sf(abs(estimate) / error),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def heterogeneity(ratios: pd.DataFrame) -> dict[str, Any]:
@@ -85,6 +89,8 @@ def heterogeneity(ratios: pd.DataFrame) -> dict[str, Any]:
 
 def sentence(ratios: pd.DataFrame) -> str:
     """Return whether data sets differ in what alignment is worth, in words, a model a line."""
+    if ratios.empty:
+        return "The study does not have the four arms that the ratio is made of."
     lines = []
     for model, rows in ratios.groupby("model", sort=False):
         found = heterogeneity(rows)
@@ -95,7 +101,7 @@ def sentence(ratios: pd.DataFrame) -> str:
                 f"{found['q']:.1f} on {found['degrees_of_freedom']} degrees of freedom, p "
                 f"{findings.p_text(found['p_value'])})."
             )
-    return "\n".join(lines) or "One data set: nothing to compare the ratio with."
+    return "\n".join(lines) or "There are no two data sets whose ratios could be compared."
 
 
 def _four_arms(table: pd.DataFrame) -> pd.DataFrame:

@@ -83,8 +83,11 @@ def test_one_group_has_no_ratio_and_a_missing_arm_gives_no_row() -> None:
     table = answers([0.8, 0.4, 0.3, 0.9])
     alone = alignment.odds_ratios(table.assign(group="one"))
     assert alone["p_value"].isna().all()
-    assert alignment.odds_ratios(table[table["eval_resolution"] == "low"]).empty
-    assert alignment.odds_ratios(table.iloc[:0]).empty
+    for lacking in (table[table["eval_resolution"] == "low"], table.iloc[:0]):
+        nothing = alignment.odds_ratios(lacking)
+        assert nothing.empty
+        assert set(alignment.SHOWN) < set(nothing.columns)
+        assert "does not have the four arms" in alignment.sentence(nothing)
 
 
 def test_other_arms_change_nothing() -> None:
@@ -103,7 +106,7 @@ def test_heterogeneity_tells_data_sets_apart_and_leaves_alike_ones_alone() -> No
     assert mixed["p_value"] < 1e-6
     single = alignment.odds_ratios(alike[0])
     assert np.isnan(alignment.heterogeneity(single)["p_value"])
-    assert alignment.sentence(single).startswith("One data set")
+    assert alignment.sentence(single).startswith("There are no two data sets")
     ratios = alignment.odds_ratios(pd.concat([*alike, other]))
     assert alignment.sentence(ratios).startswith("* tiny: the ratios of 4 data sets differ (")
 
