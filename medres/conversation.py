@@ -19,6 +19,10 @@ IGNORED = -100
 """Label of a position without loss, as transformers counts them."""
 
 
+class TooLongError(ValueError):
+    """A conversation has more tokens than the model takes."""
+
+
 @dataclass(frozen=True)
 class Tree:
     """The tokens of one image and its questions."""
@@ -54,7 +58,7 @@ def encode(
         replies: For each question the replies to train on or to score; may be empty.
 
     Raises:
-        ValueError: If a path is longer than the model takes; nothing is ever cut.
+        TooLongError: If a path is longer than the model takes; nothing is ever cut.
     """
     tokenizer = model.tokenizer
     prompts = [_render(model, question) for question in questions]
@@ -89,7 +93,7 @@ def encode(
             n_replies += 1
             longest = max(longest, len(root_ids) + len(ids[branch]) + len(where))
         if longest > model.max_length:
-            raise ValueError(
+            raise TooLongError(
                 f"question {question_id} needs {longest} tokens at {size_px[0]} x {size_px[1]} px, "
                 f"max_length is {model.max_length}; truncation would cut the answer"
             )

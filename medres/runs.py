@@ -36,8 +36,8 @@ IDENTITY = frozenset(
     "whole".split()
 )
 """Parameters that decide a result; they are in the digest."""
-RUNTIME = frozenset("study threads checkpoint_every_steps cache_gib".split())
-"""Parameters that only decide where and how fast it is made; they are not."""
+RUNTIME = frozenset("study threads checkpoint_every_steps cache_gib micro_batch_images".split())
+"""Parameters that only decide where and how fast it is made, up to rounding; they are not."""
 
 
 def _find_root() -> Path:
