@@ -6,11 +6,13 @@ ancestors only, and its position counts along its own path, so each path is exac
 conversation. Training and inference build their inputs here and nowhere else.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from medres.models.qwen2_vl import LoadedModel, image_positions
 
@@ -61,7 +63,7 @@ def encode(
         TooLongError: If a path is longer than the model takes; nothing is ever cut.
     """
     tokenizer = model.tokenizer
-    prompts = [_render(model, question) for question in questions]
+    prompts = [_render(tokenizer, question) for question in questions]
     root_ids, root_positions = _root(model, prompts[0][0], size_px)
     ids, positions, parents = [root_ids], [root_positions], [-1]
     starts = [0]
@@ -72,7 +74,7 @@ def encode(
 
     def grow(text: str, parent: int) -> int:
         nonlocal n_tokens
-        new = np.array(tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
+        new = _token_ids(tokenizer, text)
         first = int(positions[parent].max()) + 1
         ids.append(new)
         positions.append(np.broadcast_to(first + np.arange(len(new)), (3, len(new))))
@@ -107,10 +109,11 @@ def encode(
     )
 
 
-def _render(model: LoadedModel, question: str) -> tuple[str, str]:
+@functools.lru_cache(maxsize=4096)
+def _render(tokenizer: PreTrainedTokenizerBase, question: str) -> tuple[str, str]:
     """Return the prompt up to the end of the image, and the rest of it."""
     content = [{"type": "image"}, {"type": "text", "text": question}]
-    text = model.tokenizer.apply_chat_template(
+    text = tokenizer.apply_chat_template(
         [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": content}],
         tokenize=False,
         add_generation_prompt=True,
@@ -121,10 +124,18 @@ def _render(model: LoadedModel, question: str) -> tuple[str, str]:
     return before + mark, after
 
 
+@functools.lru_cache(maxsize=65_536)
+def _token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> np.ndarray:
+    """Return the tokens of a text; questions and options come again with every image."""
+    ids = np.array(tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
+    ids.flags.writeable = False
+    return ids
+
+
 def _root(
     model: LoadedModel, prefix: str, size_px: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    tokens = np.array(model.tokenizer.encode(prefix, add_special_tokens=False), dtype=np.int64)
+    tokens = _token_ids(model.tokenizer, prefix)
     place = int(np.flatnonzero(tokens == model.image_token_id)[0])
     image = image_positions(size_px, multiple_px=model.multiple_px, start=place)
     before = np.broadcast_to(np.arange(place), (3, place))
