@@ -467,12 +467,15 @@ def summary(compared: pd.DataFrame) -> str:
 
 
 def describe_treatment(treatment: Mapping[str, Any]) -> str:
-    """Return what low, native and mixed mean in a study, in one sentence."""
+    """Return what low, native and mixed mean in a study, in a sentence or two."""
+    is_compute = treatment["tiling"] == "compute"
+    limit = "no more tiles than the pixels of an image fill (compute)"
+    addition = f" A model that tiles gets {limit}." if is_compute else ""
     return (
         f"Low is at most {treatment['low_max_pixels']:,} pixels, native at most "
         f"{treatment['native_max_pixels']:,}, shrunk with a {treatment['resampling_filter']} "
         f"filter; mixed takes {100 * treatment['low_share']:.0f} % of each modality's questions "
-        "low."
+        f"low.{addition}"
     )
 
 

@@ -29,7 +29,7 @@ KEYS = {
     "reports": list,
 }
 """What a study file holds: finetune gives parameters that differ by data set."""
-TREATMENT = ("low_max_pixels", "native_max_pixels", "resampling_filter", "low_share")
+TREATMENT = ("low_max_pixels", "native_max_pixels", "resampling_filter", "low_share", "tiling")
 """Parameters that training and evaluation must share."""
 
 COMPARING = ("04_native_vs_low", "05_alignment", "07_resampling")

@@ -18,8 +18,7 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from medres import conversation, datasets, micro_batches, models, pixel_cache, resolution, runs
-from medres.models import qwen2_vl
-from medres.models.qwen2_vl import LoadedModel
+from medres.models import LoadedModel
 from medres.pixel_cache import PixelCache
 from medres.resolution import Treatment
 
@@ -51,6 +50,7 @@ def finetune(
     threads: int,
     cache_gib: float,
     micro_batch_images: int = 0,
+    tiling: str = "information",
 ) -> runs.Run:
     """Train all weights of a model on one data set at one resolution, or reuse the run.
 
@@ -79,6 +79,7 @@ def finetune(
         cache_gib: Disk space of the study's prepared pixels, in GiB; zero keeps none.
         micro_batch_images: Most images of one forward pass, for less memory and padding at the
             same result within float error; zero takes the whole batch at once.
+        tiling: For models that tile: information or compute, as in `models.TILINGS`.
 
     Returns:
         The finished run: checkpoint/ (a model folder), loss.csv and resolutions.csv.
@@ -103,8 +104,12 @@ def finetune(
             raise ValueError(f"{name} is {parameters[name]}; it is a share between 0 and 1")
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate is {learning_rate}; it must be positive")
-    # Before a run is begun, since that would put an older one aside; the grid is not known yet.
+    # Before a run is begun, since that would put an older one aside.
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
+    config = models.config_of(model, revision=revision)
+    treatment = models.treatment(config, **{name: parameters[name] for name in models.TREATMENT})
+    if not models.tiles(config):
+        del parameters["tiling"]
     cache = pixel_cache.of_study(study, gib=cache_gib)
     question_set = datasets.load(study, dataset)
     train = question_set.split("train")
@@ -128,8 +133,7 @@ def finetune(
         return run
     began = time.monotonic()
     torch.set_num_threads(threads)
-    loaded = models.load(model, revision=revision)
-    treatment = Treatment(low_max_pixels, native_max_pixels, resampling_filter, loaded.multiple_px)
+    loaded = models.load(model, revision=revision, tiling=tiling)
     is_low = assign(train, train_resolution, low_share=low_share, seed=seed)
     samples = Samples(
         loaded, question_set, train, is_low, treatment, epochs=epochs, seed=seed, cache=cache
@@ -155,7 +159,7 @@ def finetune(
     log = pd.DataFrame([row for row in trainer.state.log_history if "loss" in row])
     with runs.replacing(run.folder / "loss.csv") as part:
         log[["step", "loss", "learning_rate"]].to_csv(part, index=False)
-    qwen2_vl.save(loaded, str(run.folder / "checkpoint"))
+    models.save(loaded, str(run.folder / "checkpoint"))
     run.finish(
         files=["checkpoint", "loss.csv", "resolutions.csv"],
         weights_sha256=models.weights_sha256(run.folder / "checkpoint"),
@@ -331,7 +335,7 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
         # Trainer counts labels from the second column on, as if they were still to be shifted.
         ahead = torch.full((len(trees), 1), conversation.IGNORED)
         batch["labels"] = torch.cat([ahead, wanted], dim=1)
-        return batch | qwen2_vl.pixel_inputs(self.model, [pixels for _, pixels in samples])
+        return batch | models.pixel_inputs(self.model, [pixels for _, pixels in samples])
 
     def asked(self, place: int) -> list[str]:
         """Return the ids of the questions of a sample."""
@@ -353,6 +357,7 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
                 self.model.shape,
                 visual_tokens=geometry.visual_tokens,
                 text_tokens=len(tree.token_ids) - geometry.visual_tokens,
+                n_crops=geometry.n_crops,
             )
             for geometry, tree in zip(self.geometries, self.trees, strict=True)
         ]
