@@ -516,7 +516,7 @@ def test_a_model_with_code_of_its_own_is_refused(project: Path) -> None:
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line_with_a_remedy(project: Path) -> None:
-    with pytest.raises(OSError, match="at commit abc could not be loaded.*the network") as raised:
+    with pytest.raises(OSError, match=r"at commit abc could not be loaded.*the network") as raised:
         models.load("no-organisation/no-model", revision="abc")
     assert "\n" not in str(raised.value)
 
