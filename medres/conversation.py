@@ -64,7 +64,7 @@ def encode(
         TooLongError: If a path is longer than the model takes; nothing is ever cut.
     """
     tokenizer = model.tokenizer
-    prompts = [_render(tokenizer, question) for question in questions]
+    prompts = [_render(model, question) for question in questions]
     root_ids, root_positions = _root(model, prompts[0][0], size_px)
     ids, positions, parents = [root_ids], [root_positions], [-1]
     starts = [0]

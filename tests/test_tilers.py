@@ -18,7 +18,7 @@ from transformers import (
 from transformers.models.llava_onevision.modeling_llava_onevision import LlavaOnevisionModel
 from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
 
-from medres import conversation, inference, models, resolution, training
+from medres import conversation, datasets, inference, models, resolution, training
 from medres.datasets import QuestionSet
 from medres.models import LoadedModel, internvl, tiny
 
@@ -506,11 +506,67 @@ def test_an_incomplete_folder_is_refused_in_one_line(checkpoint: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_a_model_with_code_of_its_own_is_refused(project: Path) -> None:
+    """OpenGVLab/InternVL2_5-2B is such a one; its code would otherwise be offered to run."""
+    (project / "other").mkdir()
+    content = {"model_type": "internvl_chat", "auto_map": {"AutoConfig": "configuration.Chat"}}
+    (project / "other" / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="'other' is a internvl_chat; known families are"):
+        models.load("other")
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line_with_a_remedy(project: Path) -> None:
+    with pytest.raises(OSError, match=r"at commit abc could not be loaded.*the network") as raised:
+        models.load("no-organisation/no-model", revision="abc")
+    assert "\n" not in str(raised.value)
+
+
 def test_an_unknown_tiling_or_one_without_meaning_is_refused(project: Path) -> None:
     with pytest.raises(ValueError, match="tiling is 'free'; use information or compute"):
         models.load("tiny-internvl", tiling="free")
     with pytest.raises(ValueError, match="a qwen2_vl does not tile; use information"):
         models.load(tiny.NAME, tiling="compute")
+
+
+STEPS = {"epochs": 1, "batch_images": 4, "learning_rate": 1.0e-3, "weight_decay": 0.1}
+RUN = {
+    "study": "tiles",
+    "dataset": "phantom-radiology",
+    "revision": "",
+    "train_resolution": "low",
+    "seed": 0,
+    "low_share": 0.5,
+    "threads": 1,
+    "cache_gib": 0.0,
+}
+
+
+def test_a_run_records_the_tiling_of_models_that_tile_alone(project: Path) -> None:
+    amounts = {"n_train_images": 4, "n_test_images": 2, "data_seed": 0}
+    datasets.prepare("tiles", "phantom-radiology", amounts)
+    recorded, tokens = {}, {}
+    for name, tiling in (
+        ("tiny-internvl", "information"),
+        ("tiny-internvl", "compute"),
+        (tiny.NAME, "information"),
+    ):
+        given = RUN | SMALL | {"model": name, "tiling": tiling}
+        trained = training.finetune(**given, **STEPS, warmup_share=0.0, checkpoint_every_steps=10)
+        asked = inference.evaluate(
+            **given, eval_resolutions=["low", "native"], limit=0, batch_images=2
+        )
+        for run in (trained, asked):
+            recorded.setdefault((name, tiling), set()).add(run.spec["parameters"].get("tiling"))
+        answers = pd.read_parquet(asked.folder / "answers.parquet")
+        assert ("n_crops" in answers) == (name != tiny.NAME)
+        mean = answers.groupby("eval_resolution")["visual_tokens"].mean()
+        tokens[name, tiling] = (mean["low"], mean["native"])
+    assert recorded == {
+        ("tiny-internvl", "information"): {"information"},
+        ("tiny-internvl", "compute"): {"compute"},
+        (tiny.NAME, "information"): {None},
+    }
+    assert tokens["tiny-internvl", "compute"][0] == 4 < tokens["tiny-internvl", "information"][0]
 
 
 def test_the_limit_of_tiles_is_internvl_s_own() -> None:

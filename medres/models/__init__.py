@@ -23,7 +23,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from medres import runs
 from medres.models import internvl, llava_onevision, qwen2_vl, tiny
-from medres.models.loaded import LoadedModel
+from medres.models.loaded import LoadedModel, unread
 from medres.resolution import Layout, Treatment
 
 __all__ = ["FAMILIES", "TILINGS", "LoadedModel"]
@@ -70,16 +70,22 @@ def config_of(model: str, *, revision: str = "") -> PretrainedConfig:
     Raises:
         ValueError: If the hub id has no revision or the architecture has no family file.
         FileNotFoundError: If the name is unknown.
+        OSError: If the config cannot be read, saying what to look at.
     """
     place = locate(model)
     if not Path(place).is_dir() and not revision:
         raise ValueError(f"model {model!r} is a hub id without revision; pin its commit")
-    config = AutoConfig.from_pretrained(place, revision=revision or None)
-    if config.model_type not in FAMILIES:
+    try:
+        content, _ = PretrainedConfig.get_config_dict(place, revision=revision or None)
+    except OSError as error:
+        raise unread(place, revision, error) from error
+    # Looked at first: transformers would offer to run the code that comes with unknown types.
+    if content.get("model_type") not in FAMILIES:
         raise ValueError(
-            f"model {model!r} is a {config.model_type}; known families are {', '.join(FAMILIES)}"
+            f"model {model!r} is a {content.get('model_type')}; known families are "
+            f"{', '.join(FAMILIES)}"
         )
-    return config
+    return AutoConfig.from_pretrained(place, revision=revision or None, trust_remote_code=False)
 
 
 def load(model: str, *, revision: str = "", tiling: str = "information") -> LoadedModel:

@@ -78,11 +78,7 @@ def read(network_class: Any, place: str, *, revision: str, image_token: str) -> 
             place, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **pinned
         )
     except OSError as error:
-        where = place if Path(place).is_dir() else f"{place} at commit {revision}"
-        raise OSError(
-            f"{where} could not be loaded ({' '.join(str(error).split())[:300]}); look at its "
-            "files, or at the id, the commit, the network and HF_TOKEN where it is on the hub"
-        ) from error
+        raise unread(place, revision, error) from error
     if report["missing_keys"]:
         raise ValueError(
             f"{place}: the weights lack {sorted(report['missing_keys'])[:3]}, which would stay "
@@ -98,6 +94,15 @@ def read(network_class: Any, place: str, *, revision: str, image_token: str) -> 
         tokenizer.chat_template = template
     network.generation_config = GenerationConfig(do_sample=False, pad_token_id=0)
     return Parts(network.eval(), tokenizer, image_processor)
+
+
+def unread(place: str, revision: str, error: OSError) -> OSError:
+    """Return what to say where transformers could not read a checkpoint: one line, a remedy."""
+    where = f"{place} at commit {revision}" if revision else place
+    return OSError(
+        f"{where} could not be loaded ({' '.join(str(error).split())[:300]}); look at its files, "
+        "or at the id, the commit, the network and HF_TOKEN where it is on the hub"
+    )
 
 
 def save(model: LoadedModel, folder: str) -> None:
