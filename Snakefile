@@ -19,7 +19,13 @@ CELLS = {
     stage: {cell.path: cell for cell in STUDY.cells(stage)} for stage in ("finetune", "evaluate")
 }
 TABLES = (".csv", ".json", ".jsonl", ".parquet", ".xlsx")
-CODE = ["medres/figures.py", "medres/findings.py", "medres/page.py", "medres/render.py"]
+CODE = [
+    "medres/datasets/look.py",
+    "medres/figures.py",
+    "medres/findings.py",
+    "medres/page.py",
+    "medres/render.py",
+]
 
 
 CELL = "{dataset}/{model}/{train_resolution}/seed{seed}"

@@ -104,6 +104,40 @@ def paired_difference(
     return Interval(float(sums.sum() / counts.sum()), float(lower), float(upper))
 
 
+def training_interval(differences: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Return the mean difference of several trainings with the interval that covers trainings.
+
+    Student's t over trainings (seeds), all asked the same questions: it says what another
+    training would give on these questions, where `paired_difference` says what other questions
+    would give for these trainings. Limits are NaN for one training.
+
+    Args:
+        differences: One difference a training, as fractions, shape (n_trainings,).
+        level: Coverage of the interval, in (0, 1).
+
+    Raises:
+        ValueError: If there is none, or one is missing.
+    """
+    values = np.asarray(differences, dtype=float)
+    if values.ndim != 1 or values.size == 0 or np.isnan(values).any():
+        raise ValueError(f"differences are {values.tolist()}; give one number a training")
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}, it must lie between 0 and 1")
+    mean, n_trainings = float(values.mean()), len(values)
+    if n_trainings == 1:
+        return Interval(mean, float("nan"), float("nan"))
+    half = stats.t.ppf((1 + level) / 2, n_trainings - 1) * values.std(ddof=1) / n_trainings**0.5
+    return Interval(mean, mean - float(half), mean + float(half))
+
+
+def gains(
+    first: ArrayLike, second: ArrayLike, groups: ArrayLike
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return second minus first of each question, its group as an integer, and their number."""
+    scores, codes, n_groups = _checked({"first": first, "second": second}, groups, False)
+    return scores[1] - scores[0], codes, n_groups
+
+
 def mcnemar_exact(first: ArrayLike, second: ArrayLike) -> float:
     """Return McNemar's exact two-sided p-value, 1.0 without discordant pair; ignores groups."""
     (before, after), _, _ = _checked({"first": first, "second": second}, None, True)

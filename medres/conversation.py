@@ -6,17 +6,24 @@ ancestors only, and its position counts along its own path, so each path is exac
 conversation. Training and inference build their inputs here and nowhere else.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
-from medres.models.qwen2_vl import LoadedModel, image_positions
+from medres import models
+from medres.models import LoadedModel
 
 SYSTEM_PROMPT = "You are a biomedical expert."
 IGNORED = -100
 """Label of a position without loss, as transformers counts them."""
+
+
+class TooLongError(ValueError):
+    """A conversation has more tokens than the model takes."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Tree:
     token_ids: np.ndarray
     """Shape (n_tokens,)."""
     positions: np.ndarray
-    """Rotary positions: time, height, width; shape (3, n_tokens)."""
+    """Rotary positions; shape (3, n_tokens), time, height and width, or (1, n_tokens)."""
     sees: np.ndarray
     """Whether token i attends to token j; shape (n_tokens, n_tokens), bool."""
     targets: np.ndarray
@@ -54,7 +61,7 @@ def encode(
         replies: For each question the replies to train on or to score; may be empty.
 
     Raises:
-        ValueError: If a path is longer than the model takes; nothing is ever cut.
+        TooLongError: If a path is longer than the model takes; nothing is ever cut.
     """
     tokenizer = model.tokenizer
     prompts = [_render(model, question) for question in questions]
@@ -68,10 +75,12 @@ def encode(
 
     def grow(text: str, parent: int) -> int:
         nonlocal n_tokens
-        new = np.array(tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
+        new = _token_ids(tokenizer, text)
         first = int(positions[parent].max()) + 1
         ids.append(new)
-        positions.append(np.broadcast_to(first + np.arange(len(new)), (3, len(new))))
+        positions.append(
+            np.broadcast_to(first + np.arange(len(new)), (len(root_positions), len(new)))
+        )
         parents.append(parent)
         starts.append(n_tokens)
         n_tokens += len(new)
@@ -81,7 +90,7 @@ def encode(
         branch = grow(prompt, 0)
         longest = len(root_ids) + len(ids[branch])
         for text in texts:
-            leaf = grow(text + tokenizer.eos_token, branch)
+            leaf = grow(text + model.end_of_turn, branch)
             where = np.arange(starts[leaf], n_tokens)
             targets.extend(where)
             predictors.extend([starts[branch] + len(ids[branch]) - 1, *where[:-1]])
@@ -89,7 +98,7 @@ def encode(
             n_replies += 1
             longest = max(longest, len(root_ids) + len(ids[branch]) + len(where))
         if longest > model.max_length:
-            raise ValueError(
+            raise TooLongError(
                 f"question {question_id} needs {longest} tokens at {size_px[0]} x {size_px[1]} px, "
                 f"max_length is {model.max_length}; truncation would cut the answer"
             )
@@ -105,28 +114,52 @@ def encode(
 
 def _render(model: LoadedModel, question: str) -> tuple[str, str]:
     """Return the prompt up to the end of the image, and the rest of it."""
-    content = [{"type": "image"}, {"type": "text", "text": question}]
-    text = model.tokenizer.apply_chat_template(
-        [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": content}],
+    text = _rendered(model.tokenizer, question)
+    before, mark, after = text.partition(model.image_in_template)
+    image_token = model.tokenizer.convert_ids_to_tokens(model.image_token_id)
+    if not mark or text.count(image_token) != 1 or question not in after:
+        raise ValueError("the chat template must place exactly one image, before the question")
+    if SYSTEM_PROMPT not in before:
+        raise ValueError("the chat template leaves out the system prompt; take another revision")
+    return before + model.image_in_prompt, after
+
+
+@functools.lru_cache(maxsize=4096)
+def _rendered(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
+    # Contents are lists throughout: some templates pass over a string without a word.
+    said = [{"type": "text", "text": question}]
+    text: str = tokenizer.apply_chat_template(
+        [
+            {"role": "system", "content": [{"type": "text", "text": SYSTEM_PROMPT}]},
+            {"role": "user", "content": [{"type": "image"}, *said]},
+        ],
         tokenize=False,
         add_generation_prompt=True,
     )
-    before, mark, after = text.partition("<|vision_end|>")
-    if before.count("<|image_pad|>") != 1 or "<|image_pad|>" in after:
-        raise ValueError("the chat template must place exactly one image, before the question")
-    return before + mark, after
+    return text
+
+
+@functools.lru_cache(maxsize=65_536)
+def _token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> np.ndarray:
+    """Return the tokens of a text; questions and options come again with every image."""
+    ids = np.array(tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
+    ids.flags.writeable = False
+    return ids
 
 
 def _root(
     model: LoadedModel, prefix: str, size_px: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    tokens = np.array(model.tokenizer.encode(prefix, add_special_tokens=False), dtype=np.int64)
+    # What the tokenizer puts before any text: nothing, or Llama's <s>.
+    opening = np.array(model.tokenizer.encode(""), dtype=np.int64)
+    tokens = np.concatenate([opening, _token_ids(model.tokenizer, prefix)])
     place = int(np.flatnonzero(tokens == model.image_token_id)[0])
-    image = image_positions(size_px, multiple_px=model.multiple_px, start=place)
-    before = np.broadcast_to(np.arange(place), (3, place))
+    image = models.image_positions(model, size_px, start=place)
+    n_rows, n_image = image.shape
+    before = np.broadcast_to(np.arange(place), (n_rows, place))
     n_after = len(tokens) - place - 1
-    after = np.broadcast_to(image.max() + 1 + np.arange(n_after), (3, n_after))
-    ids = [tokens[:place], np.full(image.shape[1], model.image_token_id), tokens[place + 1 :]]
+    after = np.broadcast_to(image.max() + 1 + np.arange(n_after), (n_rows, n_after))
+    ids = [tokens[:place], np.full(n_image, model.image_token_id), tokens[place + 1 :]]
     return np.concatenate(ids), np.concatenate([before, image, after], axis=1)
 
 
@@ -146,13 +179,14 @@ def collate(trees: Sequence[Tree], *, pad_token_id: int) -> dict[str, torch.Tens
     """Return trees of any length as one batch for the network.
 
     Returns:
-        input_ids (n_trees, length), position_ids (3, n_trees, length), attention_mask
-        (n_trees, 1, length, length) bool, and logits_to_keep: the positions, common to all
-        trees, whose logits are needed.
+        input_ids (n_trees, length), position_ids (3, n_trees, length), or (n_trees, length)
+        where positions have one row, attention_mask (n_trees, 1, length, length) bool, and
+        logits_to_keep: the positions, common to all trees, whose logits are needed.
     """
     length = max(len(tree.token_ids) for tree in trees)
     input_ids = np.full((len(trees), length), pad_token_id, dtype=np.int64)
-    position_ids = np.zeros((3, len(trees), length), dtype=np.int64)
+    n_rows = len(trees[0].positions)
+    position_ids = np.zeros((n_rows, len(trees), length), dtype=np.int64)
     # Padding sees itself, since a row that sees nothing would be not a number.
     mask = np.broadcast_to(np.eye(length, dtype=bool), (len(trees), length, length)).copy()
     for index, tree in enumerate(trees):
@@ -163,7 +197,7 @@ def collate(trees: Sequence[Tree], *, pad_token_id: int) -> dict[str, torch.Tens
     keep = np.unique(np.concatenate([tree.predictors for tree in trees]))
     return {
         "input_ids": torch.from_numpy(input_ids),
-        "position_ids": torch.from_numpy(position_ids),
+        "position_ids": torch.from_numpy(position_ids if n_rows > 1 else position_ids[0]),
         "attention_mask": torch.from_numpy(mask[:, None]),
         "logits_to_keep": torch.from_numpy(keep),
     }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import comparison, datasets, runs
+from medres import comparison, datasets, power, runs
 from medres.study import Study
 
 CELL = ["dataset", "model", "train_resolution", "eval_resolution", "seed"]
@@ -35,12 +35,18 @@ class Claim:
 
 
 SHOWN = (
-    "statement dataset first second n_questions difference lower upper p_mcnemar p_adjusted verdict"
+    "statement dataset first second n_questions difference lower upper detectable_difference "
+    "p_mcnemar p_adjusted verdict"
 ).split()
 """Columns of the comparisons that a page shows; the CSV holds all."""
+SHOWN_BY_ARMS = [name for name in SHOWN if name != "statement"]
+SHOWN_BY_STATEMENT = [name for name in SHOWN if name not in ("first", "second")]
 ALIGNED = "aligned native against aligned low"
 MISALIGNED = "misaligned against aligned"
 MIXED = "mixed training"
+ZERO_SHOT = "inference of untrained models"
+RESAMPLED = "resampling at inference"
+FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 CLAIMS = (
     Claim(
         "C1-C4",
@@ -82,6 +88,46 @@ CLAIMS = (
         +1,
         MIXED,
         margin=0.01,
+    ),
+    Claim(
+        "C11",
+        "A model not trained on the data does better asked at native than at low",
+        ("none", "low"),
+        ("none", "native"),
+        +1,
+        ZERO_SHOT,
+    ),
+    Claim(
+        "C13",
+        "Enlarged by bicubic, low images are answered better than by bilinear",
+        ("native", "upsampled-bilinear"),
+        ("native", "upsampled-bicubic"),
+        +1,
+        RESAMPLED,
+    ),
+    Claim(
+        "C12",
+        "Enlarged by Lanczos, low images are answered better than by bicubic",
+        ("native", "upsampled-bicubic"),
+        ("native", "upsampled-lanczos"),
+        +1,
+        RESAMPLED,
+    ),
+    Claim(
+        "C14, gain",
+        "Enlarging by Lanczos gains over leaving images low",
+        ("native", "low"),
+        ("native", "upsampled-lanczos"),
+        +1,
+        RESAMPLED,
+    ),
+    Claim(
+        "C14, rest",
+        "Even enlarged by Lanczos, low images fall short of native ones",
+        ("native", "native"),
+        ("native", "upsampled-lanczos"),
+        -1,
+        RESAMPLED,
     ),
 )
 
@@ -134,6 +180,62 @@ def grid(table: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).sort_values(CELL, key=_rank, kind="stable", ignore_index=True)
+
+
+def core(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers of the grid: asked at low, native, mixed or blank."""
+    return table[table["eval_resolution"].isin(RESOLUTION_ORDER)].reset_index(drop=True)
+
+
+def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
+    """Return what enlarging a low image brings back, one row a data set and eval resolution.
+
+    Args:
+        table: Answers as from `answers`.
+        train_resolution: Models whose answers are taken.
+
+    Returns:
+        Columns dataset, model, eval_resolution (low, each upsampled-<filter>, native),
+        n_questions, accuracy, lower, upper, share_of_native (accuracy over that at native),
+        mean_visual_tokens; then one row an eval resolution and model with the mean of the
+        shares over the data sets.
+
+    Raises:
+        ValueError: If there is no such model, or it was not asked at low, native and enlarged.
+    """
+    names = ["low", *(f"upsampled-{name}" for name in FILTERS), "native"]
+    is_used = table["train_resolution"].eq(train_resolution) & table["eval_resolution"].isin(names)
+    cells = grid(table[is_used].assign(seed=0))  # all trainings of a cell together
+    asked = set(cells["eval_resolution"])
+    if not {"low", "native"} < asked:
+        raise ValueError(
+            f"models trained {train_resolution} were asked at {sorted(asked)}; eval_resolutions in "
+            "03_evaluate.yaml must have low, native and an upsampled-<filter>"
+        )
+    key = ["dataset", "model"]
+    native = cells[cells["eval_resolution"] == "native"].set_index(key)["accuracy"]
+    shares = cells["accuracy"] / cells.join(native.rename("at_native"), on=key)["at_native"]
+    cells["share_of_native"] = shares
+    cells["rank"] = cells["eval_resolution"].map(names.index)
+    means = cells.groupby(["model", "eval_resolution"], sort=False, as_index=False).agg(
+        n_questions=("n_questions", "sum"),
+        share_of_native=("share_of_native", "mean"),
+        mean_visual_tokens=("mean_visual_tokens", "mean"),
+        rank=("rank", "first"),
+    )
+    n_datasets = cells["dataset"].nunique()
+    every = pd.concat(
+        [
+            cells.sort_values(
+                ["dataset", "model", "rank"],
+                key=lambda column: column if column.name == "rank" else _rank(column),
+            ),
+            means.assign(dataset=f"mean of {n_datasets} data sets").sort_values("rank"),
+        ],
+        ignore_index=True,
+    )
+    shown = "n_questions accuracy lower upper share_of_native mean_visual_tokens".split()
+    return every[["dataset", "model", "eval_resolution", *shown]]
 
 
 def _rank(column: pd.Series) -> pd.Series:
@@ -208,7 +310,9 @@ def comparisons(
     Returns:
         Columns claim, statement, dataset, model, first, second (train→eval), family,
         n_questions, n_groups, n_seeds, accuracy_first, accuracy_second, difference, lower,
-        upper, n_first_only, n_second_only, p_mcnemar, p_value, p_adjusted, n_family, verdict.
+        upper (they cover questions), detectable_difference (found with power 0.8 at 5 %, before
+        any adjustment), training_lower, training_upper (they cover trainings, for several seeds),
+        n_first_only, n_second_only, p_mcnemar, p_value, p_adjusted, n_family, verdict.
         A claim whose arms the study does not have gives no row.
     """
     rows: list[dict[str, Any]] = []
@@ -224,6 +328,9 @@ def comparisons(
             interval = _difference(first, second, joined["group"], n_resamples)
             intervals.append(interval)
             n_seeds = arms[keys[0]]["seed"].nunique()
+            of_seed = joined["question_id"].str.rpartition("#")[2]
+            gain = second.astype(int) - first.astype(int)
+            of_training = comparison.training_interval(gain.groupby(of_seed).mean())
             tested = claim.margin == 0
             rows.append(
                 {
@@ -242,6 +349,11 @@ def comparisons(
                     "difference": interval.estimate,
                     "lower": interval.lower,
                     "upper": interval.upper,
+                    "detectable_difference": power.detectable_difference(
+                        *power.standard_error(first, second, joined["group"])
+                    ),
+                    "training_lower": of_training.lower,
+                    "training_upper": of_training.upper,
                     "n_first_only": int((first & ~second).sum()),
                     "n_second_only": int((~first & second).sum()),
                     # McNemar takes every pair as independent: said only where that can hold.
@@ -355,12 +467,15 @@ def summary(compared: pd.DataFrame) -> str:
 
 
 def describe_treatment(treatment: Mapping[str, Any]) -> str:
-    """Return what low, native and mixed mean in a study, in one sentence."""
+    """Return what low, native and mixed mean in a study, in a sentence or two."""
+    is_compute = treatment["tiling"] == "compute"
+    limit = "no more tiles than the pixels of an image fill (compute)"
+    addition = f" A model that tiles gets {limit}." if is_compute else ""
     return (
         f"Low is at most {treatment['low_max_pixels']:,} pixels, native at most "
         f"{treatment['native_max_pixels']:,}, shrunk with a {treatment['resampling_filter']} "
         f"filter; mixed takes {100 * treatment['low_share']:.0f} % of each modality's questions "
-        "low."
+        f"low.{addition}"
     )
 
 

@@ -28,8 +28,7 @@ from medres import (
     runs,
     scoring,
 )
-from medres.models import qwen2_vl
-from medres.models.qwen2_vl import LoadedModel
+from medres.models import LoadedModel
 from medres.pixel_cache import PixelCache
 from medres.resolution import Geometry, Treatment
 
@@ -54,6 +53,7 @@ def evaluate(
     batch_images: int,
     threads: int,
     cache_gib: float,
+    tiling: str = "information",
 ) -> runs.Run:
     """Answer the test questions of a data set with one checkpoint, or reuse the run.
 
@@ -76,6 +76,7 @@ def evaluate(
         batch_images: Images of one forward pass.
         threads: CPU threads.
         cache_gib: Disk space of the study's prepared pixels, in GiB; zero keeps none.
+        tiling: For models that tile: information or compute, as in `models.TILINGS`.
 
     Returns:
         The finished run: answers.parquet, one row a question and resolution.
@@ -99,8 +100,12 @@ def evaluate(
             raise ValueError(f"{name} is {parameters[name]}; it must be at least {least}")
     if not 0 <= low_share <= 1:
         raise ValueError(f"low_share is {low_share}; it is a share between 0 and 1")
-    # Before a run is begun, since that would put an older one aside; the grid is not known yet.
+    # Before a run is begun, since that would put an older one aside.
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
+    config = models.config_of(model, revision=revision)
+    treatment = models.treatment(config, **{name: parameters[name] for name in models.TREATMENT})
+    if not models.tiles(config):
+        del parameters["tiling"]
     cache = pixel_cache.of_study(study, gib=cache_gib)
     question_set = datasets.load(study, dataset)
     cell = f"{dataset}/{model.replace('/', '--')}/{train_resolution}/seed{seed}"
@@ -118,8 +123,7 @@ def evaluate(
         return run
     began = time.monotonic()
     torch.set_num_threads(threads)
-    loaded = models.load(place, revision=revision)
-    treatment = Treatment(low_max_pixels, native_max_pixels, resampling_filter, loaded.multiple_px)
+    loaded = models.load(place, revision=revision, tiling=tiling)
     asked = question_set.split("test", limit=limit)
     log = _AnswerLog(run.folder / "answers.jsonl")
     said = time.monotonic()
@@ -227,15 +231,34 @@ def answer(
                     "option_log_probabilities_per_token": per_token.tolist(),
                     "given_width_px": geometry.given_px[0],
                     "given_height_px": geometry.given_px[1],
-                    "resampling": " then ".join(
-                        f"{width}x{height} {name}" for (width, height), name in geometry.steps
-                    ),
+                    "resampling": _resampling(geometry),
                     "visual_tokens": geometry.visual_tokens,
                     "is_capped": geometry.is_capped,
                     "is_enlarged": geometry.is_enlarged,
+                    **_tiles(model, geometry),
                 }
             )
     return result
+
+
+def _resampling(geometry: Geometry) -> str:
+    steps = [f"{width}x{height} {name}" for (width, height), name in geometry.steps]
+    if geometry.layout and geometry.layout.canvas_px != geometry.given_px:
+        width, height = geometry.layout.canvas_px
+        steps.append(f"{width}x{height} {geometry.layout.resampling_filter} by the model")
+    return " then ".join(steps)
+
+
+def _tiles(model: LoadedModel, geometry: Geometry) -> dict[str, Any]:
+    """Return what a model that tiles made of an image; nothing for others."""
+    if not geometry.layout:
+        return {}
+    return {
+        "tiling": model.tiling,
+        "tile_columns": geometry.layout.columns,
+        "tile_rows": geometry.layout.rows,
+        "n_crops": geometry.layout.n_crops,
+    }
 
 
 def score(
@@ -252,7 +275,7 @@ def score(
     batch = conversation.collate(trees, pad_token_id=model.tokenizer.pad_token_id)
     inputs = {
         name: value.to(device)
-        for name, value in (batch | qwen2_vl.pixel_inputs(model, list(pixels))).items()
+        for name, value in (batch | models.pixel_inputs(model, list(pixels))).items()
     }
     logits = model.network(**inputs, use_cache=False).logits
     kept = batch["logits_to_keep"].numpy()
@@ -273,15 +296,15 @@ def generate(
     """Return the greedy reply to an open question, without its end-of-turn token."""
     tree = conversation.encode(model, geometry.given_px, [question_id], [question], [[]])
     input_ids = torch.from_numpy(tree.token_ids)[None].to(model.network.device)
-    pixels = qwen2_vl.pixel_inputs(model, [image])
+    pixels = models.pixel_inputs(model, [image])
     output = model.network.generate(
         input_ids=input_ids,
         attention_mask=torch.ones_like(input_ids),
-        mm_token_type_ids=(input_ids == model.image_token_id).int(),
+        **models.flat_inputs(model, input_ids),
         **{name: value.to(model.network.device) for name, value in pixels.items()},
         max_new_tokens=MAX_NEW_TOKENS,
         do_sample=False,
-        eos_token_id=model.tokenizer.eos_token_id,
+        eos_token_id=model.tokenizer.convert_tokens_to_ids(model.end_of_turn),
     )
     new_tokens = output[0, input_ids.shape[1] :]
     return str(model.tokenizer.decode(new_tokens, skip_special_tokens=True)).strip()

@@ -34,6 +34,10 @@ def _count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def _ratio(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 1 else f"{value:.1f}"
+
+
 FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
     "accuracy": ("accuracy (%)", _percent),
     "accuracy_first": ("accuracy of first (%)", _percent),
@@ -41,12 +45,17 @@ FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
     "lower": ("lower (%)", _percent),
     "upper": ("upper (%)", _percent),
     "difference": ("difference (points)", _points),
+    "detectable_difference": ("would find (points)", _percent),
     "margin": ("margin (points)", _percent),
+    "share_of_native": ("share of native (%)", _percent),
     "p_value": ("p", p_text),
     "p_adjusted": ("adjusted p", p_text),
     "p_mcnemar": ("McNemar p", p_text),
     "mean_visual_tokens": ("visual tokens, mean", lambda value: f"{value:.1f}"),
     "questions_per_image": ("questions an image", lambda value: f"{value:.1f}"),
+    "odds_ratio": ("odds ratio", _ratio),
+    "ratio_lower": ("lower", _ratio),
+    "ratio_upper": ("upper", _ratio),
     "seconds": ("time (s)", lambda value: f"{value:.1f}"),
     "learning_rate": ("learning rate", lambda value: f"{value:g}"),
 }

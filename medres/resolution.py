@@ -7,7 +7,7 @@ from the plan (`apply`); what reaches the model is exactly `Geometry.given_px`.
 import functools
 import itertools
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,22 @@ STRIP_BYTES = 2**20
 
 
 @dataclass(frozen=True)
+class Layout:
+    """What a model's own processor makes of the pixels that it is given."""
+
+    visual_tokens: int
+    """Tokens of the image that the language model sees."""
+    canvas_px: tuple[int, int]
+    """Width and height that the given pixels are brought to, all tiles together."""
+    columns: int = 1
+    rows: int = 1
+    n_crops: int = 1
+    """Images that the vision tower encodes: the tiles, and mostly the whole in small as well."""
+    resampling_filter: str = ""
+    """Of the processor's own, second resampling; empty where it takes the pixels as they are."""
+
+
+@dataclass(frozen=True)
 class Treatment:
     """The parameters of the study that turn a resolution's name into pixels."""
 
@@ -38,6 +54,8 @@ class Treatment:
     """Filter of every shrinking: nearest, bilinear, bicubic or lanczos."""
     multiple_px: int
     """Side of one visual token in pixels; every side is a multiple of it."""
+    lay_out: Callable[[tuple[int, int]], Layout] | None = None
+    """For models that tile: what their processor makes of a size in pixels."""
 
     def __post_init__(self) -> None:
         """Refuse a treatment that could not be carried out."""
@@ -69,6 +87,13 @@ class Geometry:
     """Whether a side grew: by an upsampled resolution, or to reach one visual token."""
     is_blank: bool = False
     """Whether the pixels are replaced by one grey."""
+    layout: Layout | None = None
+    """What the model's processor makes of the given pixels, where it tiles them."""
+
+    @property
+    def n_crops(self) -> int:
+        """Images that the vision tower encodes."""
+        return self.layout.n_crops if self.layout else 1
 
 
 def fit_within(size_px: tuple[int, int], *, max_pixels: int, multiple_px: int) -> tuple[int, int]:
@@ -156,16 +181,18 @@ def plan(size_px: tuple[int, int], resolution: str, treatment: Treatment) -> Geo
             steps.append(step)
             current = step[0]
     sizes = [size_px, *(size for size, _ in steps)]
+    layout = treatment.lay_out(current) if treatment.lay_out else None
     return Geometry(
         original_px=size_px,
         steps=tuple(steps),
         given_px=current,
-        visual_tokens=visual_token_count(current, multiple_px=treatment.multiple_px),
+        visual_tokens=layout.visual_tokens if layout else visual_token_count(current, **grid),
         is_capped=kind != "blank" and asked_px[0] * asked_px[1] > budget,
         is_enlarged=any(
             new[axis] > old[axis] for old, new in itertools.pairwise(sizes) for axis in (0, 1)
         ),
         is_blank=kind == "blank",
+        layout=layout,
     )
 
 
@@ -356,7 +383,7 @@ def visual_token_count(size_px: tuple[int, int], *, multiple_px: int) -> int:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The sizes of a Qwen2-VL-like model that decide its cost."""
+    """The sizes of a model that decide its cost."""
 
     vision_layers: int
     vision_width: int
@@ -370,9 +397,17 @@ class ModelShape:
     text_mlp_width: int
     text_key_value_width: int
     vocabulary: int
+    crop_patches: int = 0
+    """Patches of one crop of a model that tiles; zero where an image is encoded in one piece."""
+    class_tokens: int = 0
+    """Tokens of a crop, beside its patches, that leave the vision tower unused."""
+    merger_width: int = 0
+    """Between the two layers after the vision tower; zero means the width of what is merged."""
 
 
-def forward_flops(shape: ModelShape, *, visual_tokens: int, text_tokens: int) -> int:
+def forward_flops(
+    shape: ModelShape, *, visual_tokens: int, text_tokens: int, n_crops: int = 1
+) -> int:
     """Return the floating-point operations of one forward pass over one conversation.
 
     Counts matrix products and attention (a multiply-add is two operations), full attention
@@ -383,18 +418,22 @@ def forward_flops(shape: ModelShape, *, visual_tokens: int, text_tokens: int) ->
         shape: Sizes of the model.
         visual_tokens: Tokens of the image.
         text_tokens: All other tokens of the conversation.
+        n_crops: Images that the vision tower encodes, each by itself.
 
     Returns:
         Operations of vision tower, merger, language model and head together.
     """
-    patches = visual_tokens * shape.patches_per_token
+    patches = shape.crop_patches or visual_tokens * shape.patches_per_token
     width = shape.vision_width
     merged = width * shape.patches_per_token
-    vision = 2 * patches * shape.patch_values * width
-    vision += shape.vision_layers * (
-        2 * patches * (4 * width**2 + 2 * width * shape.vision_mlp_width) + 4 * patches**2 * width
+    seen = patches + shape.class_tokens
+    crop = 2 * patches * shape.patch_values * width
+    crop += shape.vision_layers * (
+        2 * seen * (4 * width**2 + 2 * width * shape.vision_mlp_width) + 4 * seen**2 * width
     )
-    merger = 2 * visual_tokens * (merged**2 + merged * shape.text_width)
+    hidden = shape.merger_width or merged
+    crop += 2 * (patches // shape.patches_per_token) * hidden * (merged + shape.text_width)
+    vision = n_crops * crop
     tokens = visual_tokens + text_tokens
     text = shape.text_layers * (
         2 * tokens * shape.text_width * (2 * shape.text_width + 2 * shape.text_key_value_width)
@@ -402,15 +441,19 @@ def forward_flops(shape: ModelShape, *, visual_tokens: int, text_tokens: int) ->
         + 4 * tokens**2 * shape.text_width
     )
     head = 2 * tokens * shape.text_width * shape.vocabulary
-    return vision + merger + text + head
+    return vision + text + head
 
 
-def training_flops(shape: ModelShape, *, visual_tokens: int, text_tokens: int) -> int:
+def training_flops(
+    shape: ModelShape, *, visual_tokens: int, text_tokens: int, n_crops: int = 1
+) -> int:
     """Return the operations of one training step over one conversation.
 
     The backward pass costs twice the forward pass (gradients of inputs and of weights).
     """
-    return 3 * forward_flops(shape, visual_tokens=visual_tokens, text_tokens=text_tokens)
+    return 3 * forward_flops(
+        shape, visual_tokens=visual_tokens, text_tokens=text_tokens, n_crops=n_crops
+    )
 
 
 def _filter(name: str) -> Image.Resampling:

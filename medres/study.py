@@ -29,10 +29,10 @@ KEYS = {
     "reports": list,
 }
 """What a study file holds: finetune gives parameters that differ by data set."""
-TREATMENT = ("low_max_pixels", "native_max_pixels", "resampling_filter", "low_share")
+TREATMENT = ("low_max_pixels", "native_max_pixels", "resampling_filter", "low_share", "tiling")
 """Parameters that training and evaluation must share."""
 
-COMPARING = ("04_native_vs_low", "05_alignment", "12_findings")
+COMPARING = ("04_native_vs_low", "05_alignment", "07_resampling")
 """Reports that say nothing without a training."""
 
 
@@ -142,7 +142,7 @@ def load(name: str) -> Study:
     if comparing and set(study.train_resolutions) == {"none"}:
         raise ValueError(
             f"{path}: reports has {comparing}, which compare trainings, but train_resolutions is "
-            "only none; leave them out: 01_datasets and a page for each evaluation remain"
+            "only none; leave them out: 01_datasets, 06_zero_shot and 12_findings remain"
         )
     for stem in study.reports:
         file = params_path(name, stem)

@@ -17,13 +17,14 @@ import torch
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from medres import conversation, datasets, models, pixel_cache, resolution, runs
-from medres.models import qwen2_vl
-from medres.models.qwen2_vl import LoadedModel
+from medres import conversation, datasets, micro_batches, models, pixel_cache, resolution, runs
+from medres.models import LoadedModel
 from medres.pixel_cache import PixelCache
 from medres.resolution import Treatment
 
 SAY_EVERY_S = 10.0
+MOST_NAMED = 20
+"""Questions that an error names; it counts the rest."""
 ADAM_BETA2 = 0.98
 """Averages gradients over some 50 steps: a training here has hundreds of steps, not 10,000s."""
 
@@ -48,10 +49,13 @@ def finetune(
     checkpoint_every_steps: int,
     threads: int,
     cache_gib: float,
+    micro_batch_images: int = 0,
+    tiling: str = "information",
 ) -> runs.Run:
     """Train all weights of a model on one data set at one resolution, or reuse the run.
 
-    The loss is the mean over the answer tokens of a batch, the end of the turn included.
+    The loss is the mean over the answer tokens of a batch, the end of the turn included,
+    whatever the micro-batches it is split into.
     AdamW (second beta 0.98), linear warm-up, cosine decay to zero, gradients clipped at norm 1.
 
     Args:
@@ -73,6 +77,9 @@ def finetune(
         checkpoint_every_steps: Steps between checkpoints to resume from.
         threads: CPU threads.
         cache_gib: Disk space of the study's prepared pixels, in GiB; zero keeps none.
+        micro_batch_images: Most images of one forward pass, for less memory and padding at the
+            same result within float error; zero takes the whole batch at once.
+        tiling: For models that tile: information or compute, as in `models.TILINGS`.
 
     Returns:
         The finished run: checkpoint/ (a model folder), loss.csv and resolutions.csv.
@@ -87,13 +94,22 @@ def finetune(
     for name in ("epochs", "batch_images", "checkpoint_every_steps", "threads"):
         if parameters[name] < 1:
             raise ValueError(f"{name} is {parameters[name]}; it must be at least 1")
+    if micro_batch_images < 0:
+        raise ValueError(
+            f"micro_batch_images is {micro_batch_images}; give the images of one forward pass, or "
+            "0 for the whole batch at once"
+        )
     for name in ("low_share", "warmup_share"):
         if not 0 <= parameters[name] <= 1:
             raise ValueError(f"{name} is {parameters[name]}; it is a share between 0 and 1")
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate is {learning_rate}; it must be positive")
-    # Before a run is begun, since that would put an older one aside; the grid is not known yet.
+    # Before a run is begun, since that would put an older one aside.
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
+    config = models.config_of(model, revision=revision)
+    treatment = models.treatment(config, **{name: parameters[name] for name in models.TREATMENT})
+    if not models.tiles(config):
+        del parameters["tiling"]
     cache = pixel_cache.of_study(study, gib=cache_gib)
     question_set = datasets.load(study, dataset)
     train = question_set.split("train")
@@ -117,8 +133,7 @@ def finetune(
         return run
     began = time.monotonic()
     torch.set_num_threads(threads)
-    loaded = models.load(model, revision=revision)
-    treatment = Treatment(low_max_pixels, native_max_pixels, resampling_filter, loaded.multiple_px)
+    loaded = models.load(model, revision=revision, tiling=tiling)
     is_low = assign(train, train_resolution, low_share=low_share, seed=seed)
     samples = Samples(
         loaded, question_set, train, is_low, treatment, epochs=epochs, seed=seed, cache=cache
@@ -127,52 +142,35 @@ def finetune(
         train.assign(resolution=np.where(is_low, "low", "native"))[
             ["question_id", "image", "modality", "resolution"]
         ].to_csv(part, index=False)
-    total_steps = math.ceil(len(samples) / batch_images)
-    trainer = _AnswerTrainer(
-        model=loaded.network,
-        args=TrainingArguments(
-            output_dir=str(run.folder / "resume"),
-            max_steps=total_steps,
-            per_device_train_batch_size=batch_images,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            warmup_steps=round(warmup_share * total_steps),
-            lr_scheduler_type="cosine",
-            max_grad_norm=1.0,
-            optim="adamw_torch",
-            adam_beta2=ADAM_BETA2,
-            seed=seed,
-            save_steps=checkpoint_every_steps,
-            save_total_limit=2,
-            logging_steps=1,
-            logging_nan_inf_filter=False,
-            use_cpu=not torch.cuda.is_available(),
-            remove_unused_columns=False,
-            dataloader_pin_memory=False,
-            disable_tqdm=True,
-            report_to=[],
-        ),
-        train_dataset=samples,
-        data_collator=samples.collate,
-        callbacks=[_Progress(f"{dataset} {train_resolution} seed {seed}", run.folder)],
+    trainer = trainer_of(
+        samples,
+        run.folder / "resume",
+        batch_images=batch_images,
+        micro_batch_images=micro_batch_images,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        warmup_share=warmup_share,
+        checkpoint_every_steps=checkpoint_every_steps,
+        seed=seed,
     )
-    trainer.remove_callback(_printer(trainer))
+    trainer.add_callback(_Progress(f"{dataset} {train_resolution} seed {seed}", run.folder))
     checkpoint = last_checkpoint(run.folder / "resume")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log = pd.DataFrame([row for row in trainer.state.log_history if "loss" in row])
     with runs.replacing(run.folder / "loss.csv") as part:
         log[["step", "loss", "learning_rate"]].to_csv(part, index=False)
-    qwen2_vl.save(loaded, str(run.folder / "checkpoint"))
+    models.save(loaded, str(run.folder / "checkpoint"))
     run.finish(
         files=["checkpoint", "loss.csv", "resolutions.csv"],
         weights_sha256=models.weights_sha256(run.folder / "checkpoint"),
-        n_steps=total_steps,
+        n_steps=trainer.args.max_steps,
         n_train_questions=len(train),
         n_train_images=int(train["image"].nunique()),
         n_low_questions=int(is_low.sum()),
         n_images_seen=len(samples),
         mean_visual_tokens=samples.mean_visual_tokens(),
         training_flops=samples.training_flops(),
+        padding_share=trainer.train_dataset.padding_share(),
         final_loss=float(log["loss"].tail(10).mean()),
         resumed_at_step=int(checkpoint.name.split("-")[1]) if checkpoint else 0,
         seconds=round(time.monotonic() - began, 1),
@@ -193,6 +191,73 @@ def assign(
         low_share=low_share,
         rng=np.random.default_rng([seed, 1]),
     )
+
+
+def trainer_of(
+    samples: "Samples",
+    folder: Path,
+    *,
+    batch_images: int,
+    micro_batch_images: int,
+    learning_rate: float,
+    weight_decay: float,
+    warmup_share: float,
+    checkpoint_every_steps: int,
+    seed: int,
+) -> Trainer:
+    """Return the Trainer that walks the samples once, ready to train.
+
+    Args:
+        samples: In the order in which all epochs see them; they hold the model.
+        folder: Where checkpoints to resume from are written.
+        batch_images: Images of one optimiser step, on all processes together.
+        micro_batch_images: As in `finetune`.
+        learning_rate: As in `finetune`.
+        weight_decay: As in `finetune`.
+        warmup_share: As in `finetune`.
+        checkpoint_every_steps: As in `finetune`.
+        seed: Trainer's own; nothing of the training is drawn from it.
+    """
+    total_steps = math.ceil(len(samples) / batch_images)
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=total_steps,
+        per_device_train_batch_size=1,
+        average_tokens_across_devices=True,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        warmup_steps=round(warmup_share * total_steps),
+        lr_scheduler_type="cosine",
+        max_grad_norm=1.0,
+        optim="adamw_torch",
+        adam_beta2=ADAM_BETA2,
+        seed=seed,
+        save_steps=checkpoint_every_steps,
+        save_total_limit=2,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        use_cpu=not torch.cuda.is_available(),
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+        report_to=[],
+    )
+    split = {
+        "batch_images": batch_images,
+        "micro_batch_images": micro_batch_images,
+        "n_processes": arguments.world_size,
+    }
+    # Trainer counts the answer tokens of all micro-batches of a step, on all processes, and
+    # gives their number to compute_loss.
+    arguments.gradient_accumulation_steps = micro_batches.count(**split)
+    trainer = _AnswerTrainer(
+        model=samples.model.network,
+        args=arguments,
+        train_dataset=MicroBatches(samples, **split),
+        data_collator=_only_one,
+    )
+    trainer.remove_callback(_printer(trainer))
+    return trainer
 
 
 class Samples(Dataset[tuple[conversation.Tree, Any]]):
@@ -216,6 +281,9 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
         self.images: list[str] = []
         self.geometries: list[resolution.Geometry] = []
         self.trees: list[conversation.Tree] = []
+        self.question_ids: list[list[str]] = []
+        too_long: list[conversation.TooLongError] = []
+        n_images = train["image"].nunique()
         for image, rows in train.assign(is_low=is_low).groupby("image", sort=True):
             first = rows.iloc[0]
             geometry = resolution.plan(
@@ -223,16 +291,27 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
                 "low" if first["is_low"] else "native",
                 treatment,
             )
-            self.images.append(str(image))
-            self.geometries.append(geometry)
-            self.trees.append(
-                conversation.encode(
+            question_ids = rows["question_id"].tolist()
+            try:
+                tree = conversation.encode(
                     model,
                     geometry.given_px,
-                    rows["question_id"].tolist(),
+                    question_ids,
                     rows["question"].tolist(),
                     [[reference] for reference in rows["reference"]],
                 )
+            except conversation.TooLongError as error:
+                too_long.append(error)
+                continue
+            self.images.append(str(image))
+            self.geometries.append(geometry)
+            self.trees.append(tree)
+            self.question_ids.append(question_ids)
+        if too_long:
+            raise ValueError(
+                f"{len(too_long)} of {n_images} training images have questions that are too long; "
+                "lower low_max_pixels or native_max_pixels, or leave them out of the data set; "
+                f"first, {too_long[0]}"
             )
         rng = np.random.default_rng([seed, 2])
         self.order = np.concatenate([rng.permutation(len(self.images)) for _ in range(epochs)])
@@ -256,7 +335,16 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
         # Trainer counts labels from the second column on, as if they were still to be shifted.
         ahead = torch.full((len(trees), 1), conversation.IGNORED)
         batch["labels"] = torch.cat([ahead, wanted], dim=1)
-        return batch | qwen2_vl.pixel_inputs(self.model, [pixels for _, pixels in samples])
+        return batch | models.pixel_inputs(self.model, [pixels for _, pixels in samples])
+
+    def asked(self, place: int) -> list[str]:
+        """Return the ids of the questions of a sample."""
+        return self.question_ids[self.order[place]]
+
+    def lengths(self) -> np.ndarray:
+        """Return the tokens of each sample in order, shape (n_samples,)."""
+        each = np.array([len(tree.token_ids) for tree in self.trees], dtype=np.int64)
+        return np.take(each, self.order)
 
     def mean_visual_tokens(self) -> float:
         """Return the visual tokens of a training image, on average."""
@@ -269,10 +357,48 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
                 self.model.shape,
                 visual_tokens=geometry.visual_tokens,
                 text_tokens=len(tree.token_ids) - geometry.visual_tokens,
+                n_crops=geometry.n_crops,
             )
             for geometry, tree in zip(self.geometries, self.trees, strict=True)
         ]
         return int(sum(per_image[index] for index in self.order))
+
+
+class MicroBatches(Dataset[dict[str, Any]]):
+    """Samples in the groups that go through the network together, collated."""
+
+    def __init__(
+        self, samples: Samples, *, batch_images: int, micro_batch_images: int, n_processes: int
+    ) -> None:
+        self.samples = samples
+        self.dealt = micro_batches.deal(
+            samples.lengths(),
+            batch_images=batch_images,
+            micro_batch_images=micro_batch_images,
+            n_processes=n_processes,
+        )
+
+    def __len__(self) -> int:
+        """Return the number of micro-batches of all epochs, on all processes."""
+        return len(self.dealt)
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        """Return one micro-batch as the network takes it, with labels."""
+        dealt = self.dealt[place]
+        batch = self.samples.collate([self.samples[index] for index in dealt.samples])
+        batch["places"] = torch.from_numpy(dealt.samples)
+        if not dealt.is_counted:
+            batch["labels"].fill_(conversation.IGNORED)
+        return batch
+
+    def padding_share(self) -> float:
+        """Return the share of the language model's tokens that are padding."""
+        return micro_batches.padding_share(self.dealt, self.samples.lengths())
+
+
+def _only_one(batches: list[dict[str, Any]]) -> dict[str, Any]:
+    (batch,) = batches
+    return batch
 
 
 class _AnswerTrainer(Trainer):  # type: ignore[misc]
@@ -289,6 +415,7 @@ class _AnswerTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         wanted = inputs.pop("labels")[:, 1:]
+        places = inputs.pop("places").cpu()
         outputs = model(**inputs)
         summed = torch.nn.functional.cross_entropy(
             outputs.logits.flatten(0, 1).float(),
@@ -296,18 +423,30 @@ class _AnswerTrainer(Trainer):  # type: ignore[misc]
             ignore_index=conversation.IGNORED,
             reduction="sum",
         )
-        n_tokens = (
-            wanted.ne(conversation.IGNORED).sum()
-            if num_items_in_batch is None
-            else num_items_in_batch
-        )
-        loss = summed / n_tokens
+        if num_items_in_batch is None:
+            loss = summed / wanted.ne(conversation.IGNORED).sum()
+        else:
+            # Counted over all processes, whose gradients are then averaged.
+            loss = summed * self.accelerator.num_processes / num_items_in_batch
         if not torch.isfinite(loss):
+            each = torch.nn.functional.cross_entropy(
+                outputs.logits.flatten(0, 1).float(),
+                wanted.flatten(),
+                ignore_index=conversation.IGNORED,
+                reduction="none",
+            ).view(wanted.shape)
+            is_wrong = ~each.isfinite().all(dim=1).cpu()
             raise ValueError(
                 f"the loss is {loss.item()} at step {self.state.global_step + 1}; lower "
-                "learning_rate, or look at the images of this step"
+                f"learning_rate, or look at the images of {self._named(places[is_wrong])}"
             )
         return (loss, outputs) if return_outputs else loss
+
+    def _named(self, places: torch.Tensor) -> str:
+        """Return the questions of samples, as an error names them."""
+        names = [name for place in places for name in self.train_dataset.samples.asked(int(place))]
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        return f"questions {', '.join(names[:MOST_NAMED])}{more}"
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         # Trainer's own loader matches none of Qwen2-VL's names (checkpoints keep the hub's) and

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from medres import comparison, findings, runs
+from medres import comparison, findings, power, resolution, runs
 from medres.datasets import QuestionSet
 from medres.findings import Claim
+from medres.resolution import TRAIN_RESOLUTIONS
 from medres.study import Study
 
 GRID_COLUMNS = (
@@ -221,6 +222,31 @@ def test_a_margin_is_judged_by_the_interval(n_lost: int, verdict: str) -> None:
     assert [name for name, holds in expected.items() if holds] == [verdict]
 
 
+def test_a_row_says_what_it_would_find_and_what_other_trainings_would_give() -> None:
+    rng = np.random.default_rng(0)
+    parts = [
+        arm(name, name, rng.random(60) < share, seed=seed, per_group=2)
+        for seed in range(3)
+        for name, share in (("low", 0.4), ("native", 0.6))
+    ]
+    (row,) = compared(parts, BEATS).to_dict("records")
+    by_seed = [
+        compared([low, native], BEATS)["difference"].iloc[0]
+        for low, native in zip(parts[::2], parts[1::2], strict=True)
+    ]
+    expected = comparison.training_interval(by_seed)
+    assert (row["training_lower"], row["training_upper"]) == pytest.approx(
+        (expected.lower, expected.upper)
+    )
+    assert row["difference"] == pytest.approx(expected.estimate)
+    (alone,) = compared(parts[:2], BEATS).to_dict("records")
+    assert np.isnan(alone["training_lower"])
+    low, native = (part.sort_values("question_id") for part in parts[:2])
+    error = power.standard_error(low["correct"], native["correct"], low["group"])
+    assert alone["detectable_difference"] == pytest.approx(power.detectable_difference(*error))
+    assert 0 < row["detectable_difference"] < alone["detectable_difference"]
+
+
 def test_a_missing_arm_gives_no_row() -> None:
     parts = [arm("low", "low", [0, 1, 1]), arm("native", "native", [1, 1, 1])]
     assert compared(parts, BEATS, LOSES, ALONE)["claim"].tolist() == ["A"]
@@ -245,10 +271,58 @@ def test_claims_are_of_known_arms_and_families() -> None:
     for claim in findings.CLAIMS:
         assert claim.sign in (1, -1)
         assert claim.first != claim.second
-        assert {*claim.first, *claim.second} <= {"low", "native", "mixed"}
-    families = (findings.ALIGNED, findings.MISALIGNED, findings.MIXED)
+        for trained, asked in (claim.first, claim.second):
+            assert trained in TRAIN_RESOLUTIONS
+            assert asked == "mixed" or resolution.parse(asked)
+    main = (findings.ALIGNED, findings.MISALIGNED, findings.MIXED)
+    families = (*main, findings.ZERO_SHOT, findings.RESAMPLED)
     assert findings.claims_of(*families) == findings.CLAIMS
     assert {claim.family for claim in findings.claims_of(findings.MIXED)} == {findings.MIXED}
+
+
+def recovered(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    return findings.recovery(pd.concat(parts, ignore_index=True), train_resolution="native")
+
+
+def test_recovery_is_a_share_of_native_with_its_mean_over_data_sets() -> None:
+    parts = [
+        arm("native", asked, [1] * n_right + [0] * (10 - n_right), dataset=dataset, seed=seed)
+        for seed in (0, 1)
+        for dataset, rights in (("a", (2, 4, 8)), ("b", (5, 6, 6)))
+        for asked, n_right in zip(("low", "upsampled-lanczos", "native"), rights, strict=True)
+    ]
+    parts.append(arm("low", "low", [1] * 10, dataset="a"))
+    table = recovered(parts[::-1])
+    found = {
+        (row["dataset"], row["eval_resolution"]): (row["n_questions"], row["share_of_native"])
+        for row in table.to_dict("records")
+    }
+    assert found == {
+        ("a", "low"): (20, 0.25),
+        ("a", "upsampled-lanczos"): (20, 0.5),
+        ("a", "native"): (20, 1),
+        ("b", "low"): (20, 5 / 6),
+        ("b", "upsampled-lanczos"): (20, 1),
+        ("b", "native"): (20, 1),
+        ("mean of 2 data sets", "low"): (40, pytest.approx((0.25 + 5 / 6) / 2)),
+        ("mean of 2 data sets", "upsampled-lanczos"): (40, 0.75),
+        ("mean of 2 data sets", "native"): (40, 1),
+    }
+    order = ["low", "upsampled-lanczos", "native"]
+    assert table["eval_resolution"].tolist() == order * 3
+    assert table["accuracy"].iloc[-1:].isna().all()
+
+
+def test_recovery_needs_an_enlarged_arm_and_says_where_to_ask_for_it() -> None:
+    parts = [arm("native", "low", [0, 1]), arm("native", "native", [1, 1])]
+    with pytest.raises(ValueError, match=r"asked at \['low', 'native'\]; eval_resolutions in"):
+        recovered(parts)
+
+
+def test_the_core_of_the_grid_leaves_enlarged_arms_out() -> None:
+    parts = [arm("native", name, [1, 0]) for name in ("low", "upsampled-bicubic", "blank", "mixed")]
+    kept = findings.core(pd.concat(parts))
+    assert kept["eval_resolution"].unique().tolist() == ["low", "blank", "mixed"]
 
 
 def test_baselines_are_the_majority_answer_and_the_blank_image() -> None:

@@ -194,7 +194,9 @@ def test_an_image_that_changed_since_it_was_prepared_raises(
     drawn: pd.DataFrame, project: Path
 ) -> None:
     Image.new("RGB", (200, 100)).save(project / "drawn" / "0.png")
-    with pytest.raises(ValueError, match=r"image is \(200, 100\) RGB, the plan is for"):
+    with pytest.raises(
+        ValueError, match=r"0\.png: is another image than when data set .drawn. was"
+    ):
         inference.evaluate(**SETTINGS)
 
 

@@ -159,11 +159,11 @@ def test_a_second_writer_of_the_tiny_model_leaves_the_first_one_s(
 ) -> None:
     folder, real = tmp_path / "tiny", tiny._tokenizer
 
-    def while_another_writes() -> object:
+    def while_another_writes(*given: object, **named: object) -> object:
         monkeypatch.setattr(tiny, "_tokenizer", real)
         tiny.make(folder)
         (folder / "mark").touch()
-        return real()
+        return real(*given, **named)
 
     monkeypatch.setattr(tiny, "_tokenizer", while_another_writes)
     tiny.make(folder)

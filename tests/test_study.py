@@ -78,8 +78,8 @@ def test_a_study_that_is_not_there_is_named_with_those_that_are(small: Path) -> 
         ({"datasets": {"mine": None}, "finetune": {}}, "datasets gives mine None, not parameters"),
         ({"finetune": {"mine": 3}}, "finetune gives mine 3, not parameters"),
         (
-            {"train_resolutions": ["none"], "reports": ["01_datasets", "12_findings"]},
-            "reports has ['12_findings'], which compare trainings",
+            {"train_resolutions": ["none"], "reports": ["01_datasets", "07_resampling"]},
+            "reports has ['07_resampling'], which compare trainings",
         ),
     ],
 )

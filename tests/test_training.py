@@ -1,3 +1,4 @@
+import dataclasses
 import gc
 import math
 import shutil
@@ -31,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "low_share": 0.5,
     "epochs": 3,
     "batch_images": 2,
+    "micro_batch_images": 0,
     "learning_rate": 1e-3,
     "weight_decay": 0.01,
     "warmup_share": 0.2,
@@ -225,7 +227,12 @@ def test_a_finished_run_is_reused_without_loading_a_model(
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     with monkeypatch.context() as patch:
         patch.setattr(models, "load", None)
-        for runtime in ({}, {"checkpoint_every_steps": 5}, {"threads": 2}):
+        for runtime in (
+            {},
+            {"checkpoint_every_steps": 5},
+            {"threads": 2},
+            {"micro_batch_images": 1},
+        ):
             again = training.finetune(**SETTINGS | runtime)
             assert again.is_done
             assert (again.folder, again.digest) == (folder, done.digest)
@@ -431,46 +438,6 @@ def test_the_loss_is_the_mean_over_the_answer_tokens_of_a_batch(
     assert logged == pytest.approx(np.concatenate(losses).mean(), abs=1e-4)
 
 
-def trained_once(
-    folder: Path, question_set: datasets.QuestionSet, *, batch_images: int, accumulated: int
-) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-    """Return the log and the gradients' effect of one optimiser step of four images."""
-    loaded = qwen2_vl.load(str(tiny.make(folder / "tiny")))
-    samples = samples_of(loaded, question_set)
-    trainer = training._AnswerTrainer(
-        model=loaded.network,
-        args=TrainingArguments(
-            output_dir=str(folder / "trainer"),
-            max_steps=1,
-            per_device_train_batch_size=batch_images,
-            gradient_accumulation_steps=accumulated,
-            learning_rate=1e-2,
-            lr_scheduler_type="constant",
-            optim="sgd",
-            logging_steps=1,
-            save_strategy="no",
-            use_cpu=True,
-            remove_unused_columns=False,
-            dataloader_pin_memory=False,
-            disable_tqdm=True,
-            report_to=[],
-        ),
-        train_dataset=samples,
-        data_collator=samples.collate,
-    )
-    trainer.train()
-    return trainer.state.log_history[0], loaded.network.state_dict()
-
-
-def test_accumulated_batches_are_one_batch(project: Path, tmp_path: Path) -> None:
-    question_set = prepare(project)
-    whole, weights = trained_once(tmp_path, question_set, batch_images=4, accumulated=1)
-    parts, others = trained_once(tmp_path, question_set, batch_images=1, accumulated=4)
-    for name in ("loss", "grad_norm"):
-        assert parts[name] == pytest.approx(whole[name], rel=1e-4)
-    torch.testing.assert_close(others, weights, rtol=0, atol=1e-6)
-
-
 def test_a_batch_s_loss_weighs_its_images_by_their_answer_tokens(
     project: Path, tmp_path: Path, tiny_model: LoadedModel
 ) -> None:
@@ -478,12 +445,12 @@ def test_a_batch_s_loss_weighs_its_images_by_their_answer_tokens(
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
     trainer = training._AnswerTrainer(tiny_model.network, arguments)
     chosen = [samples[step] for step in range(4)]
+    place = {"places": torch.zeros(1)}
     with torch.no_grad():
-        together = trainer.compute_loss(tiny_model.network, samples.collate(chosen)).item()
-        alone = [
-            trainer.compute_loss(tiny_model.network, samples.collate([each])).item()
-            for each in chosen
-        ]
+        together, *alone = (
+            trainer.compute_loss(tiny_model.network, samples.collate(part) | place).item()
+            for part in (chosen, *([each] for each in chosen))
+        )
     counts = [len(tree.targets) for tree, _ in chosen]
     assert len(set(counts)) > 1
     assert together == pytest.approx(np.average(alone, weights=counts), rel=1e-5)
@@ -506,6 +473,67 @@ def test_a_loss_that_is_not_finite_raises_naming_the_step(project: Path) -> None
         training.finetune(**SETTINGS | {"learning_rate": 1e30, "warmup_share": 0.0})
 
 
+@pytest.mark.parametrize("micro_batch_images", [0, 2])
+def test_a_loss_that_is_not_finite_names_the_questions_that_made_it_so(
+    project: Path, monkeypatch: pytest.MonkeyPatch, micro_batch_images: int
+) -> None:
+    question_set = prepare(project)
+    train = question_set.split("train")
+    wrong = train["image"].unique()[3]
+    real = Samples.collate
+
+    def spoiling(samples: Samples, chosen: list[Any]) -> dict[str, torch.Tensor]:
+        batch = real(samples, chosen)
+        for row, (tree, _) in enumerate(chosen):
+            if tree is samples.trees[samples.images.index(wrong)]:
+                n_patches = batch["image_grid_thw"].prod(dim=1)
+                start = int(n_patches[:row].sum())
+                batch["pixel_values"][start : start + int(n_patches[row])] = math.nan
+        return batch
+
+    monkeypatch.setattr(Samples, "collate", spoiling)
+    names = ", ".join(train.loc[train["image"] == wrong, "question_id"])
+    split = {"batch_images": 5, "micro_batch_images": micro_batch_images}
+    with pytest.raises(ValueError, match=rf"loss is nan at step 1; .* of questions {names}$"):
+        training.finetune(**SETTINGS | split)
+
+
+def test_questions_that_are_too_long_are_counted_before_training(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One at a time they would cost a start each."""
+    prepare(project)
+    real = models.load
+
+    def short(*arguments: Any, **named: Any) -> LoadedModel:
+        return dataclasses.replace(real(*arguments, **named), max_length=40)
+
+    monkeypatch.setattr(models, "load", short)
+    monkeypatch.setattr(training, "trainer_of", None)
+    with pytest.raises(
+        ValueError,
+        match=r"^\d of 5 training images have questions that are too long; .* first, question "
+        r"\S+ needs \d+ tokens at \d+ x \d+ px, max_length is 40; truncation would cut the answer",
+    ):
+        training.finetune(**SETTINGS)
+
+
+def test_a_training_may_go_on_with_another_split(
+    project: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: tuple[Path, runs.Run]
+) -> None:
+    prepare(project)
+    finetune_until(monkeypatch, Samples, "collate", 6)
+    run = training.finetune(**SETTINGS | {"micro_batch_images": 1})
+    assert run.record["outcome"]["resumed_at_step"] == 4
+    assert run.digest == uninterrupted[1].digest
+    losses, expected = (
+        pd.read_csv(each.folder / "loss.csv")["loss"] for each in (run, uninterrupted[1])
+    )
+    assert losses.tolist() == pytest.approx(expected.tolist(), rel=1e-3)
+    assert run.record["outcome"]["padding_share"] == 0
+    assert uninterrupted[1].record["outcome"]["padding_share"] > 0
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -513,6 +541,7 @@ def test_a_loss_that_is_not_finite_raises_naming_the_step(project: Path) -> None
         ({"train_resolution": "hi"}, "train_resolution is 'hi'"),
         ({"epochs": 0}, "epochs is 0; it must be at least 1"),
         ({"batch_images": 0}, "batch_images is 0"),
+        ({"micro_batch_images": -1}, "micro_batch_images is -1; give the images of one forward"),
         ({"checkpoint_every_steps": 0}, "checkpoint_every_steps is 0"),
         ({"threads": 0}, "threads is 0"),
         ({"cache_gib": math.nan}, "cache_gib is nan; it must be at least 0, which keeps nothing"),

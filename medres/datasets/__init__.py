@@ -1,17 +1,15 @@
 """Question tables of data sets: prepared once, stored, fingerprinted, then only read."""
 
 import functools
-import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import imagehash
 import numpy as np
 import pandas as pd
 
@@ -19,6 +17,7 @@ from medres import images, questions, runs
 from medres.datasets import (
     cervical,
     compound,
+    image_facts,
     own,
     path_vqa,
     phantoms,
@@ -48,9 +47,6 @@ REAL_DEFAULTS = {
     **READING_DEFAULTS,
 }
 LEAKY = ", leaky split"
-FEW_LEVELS = 64
-MUCH_CLIPPED = 0.01
-"""From how few grey levels, or how many clipped pixels, on an image's scaling is remarked."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +179,8 @@ def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run
         )
         found = source.Found(table, run.folder)
         name = phantoms.PHANTOMS[dataset].twin_of
-    table, facts = found.table, _facts(found, reading)
-    notes = found.notes + _said_of(facts)
+    table, facts = found.table, image_facts.gather(found, reading)
+    notes = found.notes + image_facts.losses(facts)
     # Phantoms, and own data with a column of that name, come split.
     scheme = settings.get("split", "" if "split" in table else "grouped")
     if scheme:
@@ -256,60 +252,6 @@ def _require_split(dataset: str, module: ModuleType, settings: Mapping[str, Any]
 def _reading(settings: Mapping[str, Any]) -> images.Reading:
     """Return how files are read; drawn images leave nothing open."""
     return images.Reading(**{name: settings[name] for name in READING_DEFAULTS if name in settings})
-
-
-def _facts(found: source.Found, reading: images.Reading) -> pd.DataFrame:
-    """Open every image once and return its size, its hashes and how it was read."""
-    rows = []
-    for image in found.table["image"].unique():
-        pixels, record = images.read(found.image_folder, image, reading)
-        bands = pixels.split()
-        rows.append(
-            {
-                "image": image,
-                "width_px": pixels.width,
-                "height_px": pixels.height,
-                "sha256": images.source_sha256(found.image_folder, image),
-                "pixel_sha256": images.pixel_sha256(pixels),
-                "perceptual_hash": str(imagehash.phash(pixels, hash_size=splits.HASH_SIDE)),
-                "n_grey_levels": max(sum(n > 0 for n in band.histogram()) for band in bands),
-                "reading": json.dumps(record, sort_keys=True),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _said_of(facts: pd.DataFrame) -> list[str]:
-    """Return what the change to 8 bits cost, one sentence for each kind of loss."""
-    records = [list(_scalings(json.loads(reading))) for reading in facts["reading"]]
-    has_more = [
-        any(each.get("greatest", 256) - each.get("least", 0) > 255 for each in record)
-        for record in records
-    ]
-    is_coarse = np.array(has_more) & (facts["n_grey_levels"] < FEW_LEVELS)
-    is_clipped = [
-        any(each["share_clipped"] > MUCH_CLIPPED for each in record) for record in records
-    ]
-    is_spread = [any(each.get("is_spread") for each in record) for record in records]
-    other = "; `scaling: percentiles:0.1:99.9` or a window may suit them better"
-    said = (
-        (is_coarse, f"keep fewer than {FEW_LEVELS} of 256 grey levels{other}"),
-        (is_clipped, f"have more than {MUCH_CLIPPED:.0%} of their pixels clipped{other}"),
-        (
-            is_spread,
-            "state no window: each is spread from its own least to its greatest value, so that "
-            "greys of two images do not compare",
-        ),
-    )
-    return [f"{sum(found)} of {len(facts)} images {what}" for found, what in said if any(found)]
-
-
-def _scalings(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield how an image was scaled to 8 bits, or each of its channels."""
-    if "share_clipped" in record:
-        yield record
-    for channel in record.get("of_channels", []):
-        yield from _scalings(channel or {})
 
 
 def _complete(

@@ -138,12 +138,15 @@ def sentence(counts: pd.DataFrame, leaks: pd.DataFrame, sizes: pd.DataFrame) -> 
         test = rows[rows["split"] == "test"].iloc[0]
         leak = leaks.set_index("dataset").loc[dataset]
         tokens = sizes[sizes["dataset"] == dataset].groupby("resolution")["visual_tokens"].mean()
-        n_shared = int(leak[["n_equal_images", "n_near_duplicates", "n_shared_groups"]].sum())
+        n_equal, n_groups = leak["n_equal_images"], leak["n_shared_groups"]
+        near = f", {leak['n_near_duplicates']} test images look like one of train"
         lines.append(
             f"* **{dataset}**: {test['n_questions']:,} test questions on {test['n_images']:,} "
             f"images in {test['n_groups']:,} groups; train and test share "
-            f"{f'**{n_shared}**' if n_shared else 'no'} images, near-duplicates or groups; an "
-            f"image costs {tokens['native']:.1f} visual tokens at native and "
+            f"{f'**{n_equal}**' if n_equal else 'no'} images and "
+            f"{f'**{n_groups}**' if n_groups else 'no'} groups"
+            f"{near if leak['n_near_duplicates'] else ''}; an image costs "
+            f"{tokens['native']:.1f} visual tokens at native and "
             f"{tokens['low']:.1f} at low resolution, on average."
         )
     return "\n".join(lines)

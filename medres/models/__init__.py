@@ -1,43 +1,67 @@
-"""Loading a model by name, folder or hub id; one file per family, picked by the config."""
+"""Models by name, folder or hub id; one file per family, picked by the config.
+
+What to give as `model` in a study: `tiny-qwen2-vl`, `tiny-internvl` or `tiny-llava-onevision`,
+made on the spot with random weights; a checkpoint folder; or a hub id with its `revision`, a
+commit. The paper's models, and what stands in for them:
+
+* Qwen2-VL 2B and 7B: Qwen/Qwen2-VL-2B-Instruct and Qwen/Qwen2-VL-7B-Instruct.
+* InternVL2.5 2B: OpenGVLab/InternVL2_5-2B-MPO-hf, the same architecture but trained further on
+  preferences, so not the paper's weights (`internvl`).
+* LLaVA-OneVision "2B": llava-hf/llava-onevision-qwen2-0.5b-ov-hf; there is no 2B, the smallest
+  language model of the family has 0.5B (`llava_onevision`).
+"""
 
 import hashlib
+from functools import partial
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from transformers import AutoConfig
+import numpy as np
+import torch
+from transformers import AutoConfig, PretrainedConfig
 
 from medres import runs
-from medres.models import qwen2_vl, tiny
-from medres.models.qwen2_vl import LoadedModel
+from medres.models import internvl, llava_onevision, qwen2_vl, tiny
+from medres.models.loaded import LoadedModel, unread
+from medres.resolution import Layout, Treatment
 
-FAMILIES = {"qwen2_vl": qwen2_vl}
+__all__ = ["FAMILIES", "TILINGS", "LoadedModel"]
+
+FAMILIES = {"qwen2_vl": qwen2_vl, "internvl": internvl, "llava_onevision": llava_onevision}
+TILINGS = ("information", "compute")
+"""How models that tile do it: freely, or with no more tiles than an image's pixels fill."""
+TREATMENT = ("low_max_pixels", "native_max_pixels", "resampling_filter", "tiling")
+"""Parameters of a study that `treatment` takes."""
 
 
 def locate(model: str) -> str:
     """Return the folder of a model, or the hub id it is known by.
 
-    The tiny model is made on first use, under `runs/models`.
+    The tiny models are made on first use, under `runs/models`.
 
     Args:
-        model: tiny-qwen2-vl, a checkpoint folder (absolute, or relative to the project), or
-            a hub id such as organisation/name.
+        model: A tiny model's name, a checkpoint folder (absolute, or relative to the project),
+            or a hub id such as organisation/name.
 
     Raises:
-        FileNotFoundError: If a name is neither of them.
+        FileNotFoundError: If a name is none of them.
     """
-    if model == tiny.NAME:
-        return str(tiny.make(runs.ROOT / "runs" / "models" / tiny.NAME))
+    if model in tiny.NAMES:
+        return str(tiny.make(runs.ROOT / "runs" / "models" / model, model))
     folder = runs.ROOT / model
     if (folder / "config.json").is_file():
         return str(folder)
     if model.count("/") == 1 and not folder.exists() and not model.startswith("."):
         return model
     raise FileNotFoundError(
-        f"unknown model {model!r}; give {tiny.NAME}, a folder with a config.json, or a hub id"
+        f"unknown model {model!r}; give {', '.join(tiny.NAMES)}, a folder with a config.json, or "
+        "a hub id"
     )
 
 
-def load(model: str, *, revision: str = "") -> LoadedModel:
-    """Return a model ready to train or answer, with tokenizer and image processor.
+def config_of(model: str, *, revision: str = "") -> PretrainedConfig:
+    """Return a model's config, from which its geometry follows without its weights.
 
     Args:
         model: As in `locate`.
@@ -46,17 +70,136 @@ def load(model: str, *, revision: str = "") -> LoadedModel:
     Raises:
         ValueError: If the hub id has no revision or the architecture has no family file.
         FileNotFoundError: If the name is unknown.
+        OSError: If the config cannot be read, saying what to look at.
     """
     place = locate(model)
     if not Path(place).is_dir() and not revision:
         raise ValueError(f"model {model!r} is a hub id without revision; pin its commit")
-    config = AutoConfig.from_pretrained(place, revision=revision or None)
-    if config.model_type not in FAMILIES:
+    try:
+        content, _ = PretrainedConfig.get_config_dict(place, revision=revision or None)
+    except OSError as error:
+        raise unread(place, revision, error) from error
+    # Looked at first: transformers would offer to run the code that comes with unknown types.
+    if content.get("model_type") not in FAMILIES:
         raise ValueError(
-            f"model {model!r} is a {config.model_type}; known families are {', '.join(FAMILIES)}"
+            f"model {model!r} is a {content.get('model_type')}; known families are "
+            f"{', '.join(FAMILIES)}"
         )
-    loaded: LoadedModel = FAMILIES[config.model_type].load(place, revision=revision)
+    return AutoConfig.from_pretrained(place, revision=revision or None, trust_remote_code=False)
+
+
+def load(model: str, *, revision: str = "", tiling: str = "information") -> LoadedModel:
+    """Return a model ready to train or answer, with tokenizer and image processor.
+
+    Args:
+        model: As in `locate`.
+        revision: Commit of a hub model; required for a hub id, unused otherwise.
+        tiling: One of `TILINGS`.
+
+    Raises:
+        ValueError: If the hub id has no revision, the architecture no family file, or the
+            tiling is unknown or without meaning for the model.
+        FileNotFoundError: If the name is unknown.
+    """
+    config = config_of(model, revision=revision)
+    check_tiling(config, tiling)
+    loaded: LoadedModel = _family(config).load(locate(model), revision=revision, tiling=tiling)
     return loaded
+
+
+def save(model: LoadedModel, folder: str) -> None:
+    """Write a checkpoint folder that `load` reads."""
+    _family(model.config).save(model, folder)
+
+
+def tiles(config: PretrainedConfig) -> bool:
+    """Return whether a model cuts images into tiles, so that `tiling` decides what it sees."""
+    return bool(_family(config).TILES)
+
+
+def check_tiling(config: PretrainedConfig, tiling: str) -> None:
+    """Refuse a tiling that is unknown, or that would change nothing.
+
+    Raises:
+        ValueError: Saying which, and what to give.
+    """
+    if tiling not in TILINGS:
+        raise ValueError(f"tiling is {tiling!r}; use {' or '.join(TILINGS)}")
+    if tiling != TILINGS[0] and not tiles(config):
+        raise ValueError(
+            f"tiling is {tiling!r}, but a {config.model_type} does not tile; use {TILINGS[0]}"
+        )
+
+
+def geometry(
+    config: PretrainedConfig, given_px: tuple[int, int], *, tiling: str = "information"
+) -> Layout:
+    """Return what a model makes of pixels of a size: tiles, crops, visual tokens.
+
+    Args:
+        config: From `config_of`, or any config of transformers; no weights are needed.
+        given_px: Width and height handed to the model, as in `Geometry.given_px`.
+        tiling: One of `TILINGS`.
+    """
+    layout: Layout = _family(config).geometry(config, given_px, tiling=tiling)
+    return layout
+
+
+def treatment(
+    config: PretrainedConfig,
+    *,
+    low_max_pixels: int,
+    native_max_pixels: int,
+    resampling_filter: str,
+    tiling: str = "information",
+) -> Treatment:
+    """Return what the resolutions of a study mean for a model.
+
+    Args:
+        config: As in `geometry`.
+        low_max_pixels: Budget of a low image, in pixels.
+        native_max_pixels: Budget of a native image, in pixels.
+        resampling_filter: Filter of every shrinking of ours.
+        tiling: One of `TILINGS`.
+    """
+    check_tiling(config, tiling)
+    if not tiles(config):
+        return Treatment(
+            low_max_pixels, native_max_pixels, resampling_filter, qwen2_vl.multiple_px(config)
+        )
+    lay_out = partial(geometry, config, tiling=tiling)
+    return Treatment(low_max_pixels, native_max_pixels, resampling_filter, 1, lay_out)
+
+
+def pixel_inputs(model: LoadedModel, images: list[Any]) -> dict[str, torch.Tensor]:
+    """Return the vision inputs of images as `resolution.apply` makes them, for the network."""
+    inputs: dict[str, torch.Tensor] = _family(model.config).pixel_inputs(model, images)
+    return inputs
+
+
+def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return what the network needs beside the tokens of a flat conversation, as in generation."""
+    inputs: dict[str, torch.Tensor] = _family(model.config).flat_inputs(model, input_ids)
+    return inputs
+
+
+def image_positions(model: LoadedModel, size_px: tuple[int, int], *, start: int) -> np.ndarray:
+    """Return the rotary positions of an image's visual tokens.
+
+    Args:
+        model: Gives the family.
+        size_px: Width and height of the image as given to the model, in pixels.
+        start: Position of the first.
+
+    Returns:
+        Shape (n_rows, n_tokens): three rows (time, height, width) or one, as the model has it.
+    """
+    positions: np.ndarray = _family(model.config).positions_of(model, size_px, start=start)
+    return positions
+
+
+def _family(config: PretrainedConfig) -> ModuleType:
+    return FAMILIES[config.model_type]
 
 
 def fingerprint(model: str, *, revision: str) -> str:

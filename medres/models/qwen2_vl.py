@@ -1,87 +1,84 @@
 """Qwen2-VL: variable resolution, one visual token per 28 x 28 px.
 
-Inputs are built from tokenizer, chat template and our pixels, never through AutoProcessor,
-whose video half needs torchvision: the same path and pixels with and without it.
+The paper's models are Qwen/Qwen2-VL-2B-Instruct and Qwen/Qwen2-VL-7B-Instruct. Inputs are
+built from tokenizer, chat template and our pixels, never through AutoProcessor, whose video
+half needs torchvision: the same path and pixels with and without it.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Qwen2VLForConditionalGeneration,
-)
+from transformers import PretrainedConfig, PreTrainedModel, Qwen2VLForConditionalGeneration
 
-from medres.resolution import ModelShape
+from medres.models import loaded
+from medres.models.loaded import LoadedModel, save
+from medres.resolution import Layout, ModelShape, visual_token_count
 
+__all__ = ["LoadedModel", "geometry", "image_positions", "load", "pixel_inputs", "save", "shape_of"]
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model and what its conversations need."""
-
-    network: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    image_processor: Any
-    multiple_px: int
-    """Side of one visual token, in pixels."""
-    max_length: int
-    """Tokens of the longest conversation the model takes."""
-    image_token_id: int
-    shape: ModelShape
+IMAGE_TOKEN = "<|image_pad|>"
+IMAGE = f"<|vision_start|>{IMAGE_TOKEN}<|vision_end|>"
+TILES = False
 
 
-def load(place: str, *, revision: str = "") -> LoadedModel:
+def load(place: str, *, revision: str = "", tiling: str = "information") -> LoadedModel:
     """Return Qwen2-VL from a checkpoint folder or hub id, in 32-bit, in evaluation mode.
 
     Args:
         place: Folder with config, safetensors, tokenizer and image processor, or a hub id.
         revision: Commit of a hub id; empty for a folder.
+        tiling: Without meaning here: nothing is tiled.
 
     Raises:
         OSError: If a file is missing, from transformers, naming it.
         ValueError: If the tokenizer does not know the image token of the config.
     """
-    pinned = {"revision": revision or None}
-    network = Qwen2VLForConditionalGeneration.from_pretrained(
-        place, dtype=torch.float32, use_safetensors=True, **pinned
+    parts = loaded.read(
+        Qwen2VLForConditionalGeneration, place, revision=revision, image_token=IMAGE_TOKEN
     )
-    _use_linear_patch_embedding(network)
-    network.generation_config = GenerationConfig(do_sample=False, pad_token_id=0)
-    tokenizer = AutoTokenizer.from_pretrained(place, **pinned)
-    image_processor = AutoImageProcessor.from_pretrained(place, backend="pil", **pinned)
-    config = network.config
-    if tokenizer.convert_tokens_to_ids("<|image_pad|>") != config.image_token_id:
-        raise ValueError(
-            f"{place}: the tokenizer's <|image_pad|> is not the config's image token "
-            f"{config.image_token_id}; tokenizer and config are of different models"
-        )
+    _use_linear_patch_embedding(parts.network)
+    config = parts.network.config
     return LoadedModel(
-        network=network.eval(),
-        tokenizer=tokenizer,
-        image_processor=image_processor,
-        multiple_px=image_processor.patch_size * image_processor.merge_size,
+        network=parts.network,
+        config=config,
+        tokenizer=parts.tokenizer,
+        image_processor=parts.image_processor,
+        multiple_px=multiple_px(config),
         max_length=config.text_config.max_position_embeddings,
         image_token_id=config.image_token_id,
+        image_in_template=IMAGE,
+        image_in_prompt=IMAGE,
+        end_of_turn="<|im_end|>",
         shape=shape_of(config),
     )
 
 
-def save(model: LoadedModel, folder: str) -> None:
-    """Write a checkpoint folder that `load` reads."""
-    model.network.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
-    model.image_processor.save_pretrained(folder)
+def multiple_px(config: PretrainedConfig) -> int:
+    """Return the side of one visual token, in pixels."""
+    side: int = config.vision_config.patch_size * config.vision_config.spatial_merge_size
+    return side
 
 
-def shape_of(config: AutoConfig) -> ModelShape:
+def geometry(
+    config: PretrainedConfig, given_px: tuple[int, int], *, tiling: str = "information"
+) -> Layout:
+    """Return what the model makes of pixels on its grid: they are taken as they are.
+
+    Args:
+        config: Of the model; no weights are needed.
+        given_px: Width and height handed to the model, in pixels.
+        tiling: Without meaning here.
+
+    Raises:
+        ValueError: If a side is off the grid.
+    """
+    n_tokens = visual_token_count(given_px, multiple_px=multiple_px(config))
+    return Layout(visual_tokens=n_tokens, canvas_px=given_px)
+
+
+def shape_of(config: PretrainedConfig) -> ModelShape:
     """Return the sizes that decide the cost of a model, from its config."""
     vision, text = config.vision_config, config.text_config
     head_width = text.hidden_size // text.num_attention_heads
@@ -111,6 +108,11 @@ def pixel_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, tor
     return dict(model.image_processor(images, do_resize=False, return_tensors="pt"))
 
 
+def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return what the network needs to find the positions of a flat conversation by itself."""
+    return {"mm_token_type_ids": (input_ids == model.image_token_id).int()}
+
+
 def image_positions(size_px: tuple[int, int], *, multiple_px: int, start: int) -> np.ndarray:
     """Return the rotary positions of an image's visual tokens, shape (3, n_tokens).
 
@@ -122,10 +124,15 @@ def image_positions(size_px: tuple[int, int], *, multiple_px: int, start: int) -
     return start + np.stack([np.zeros_like(rows), rows, columns])
 
 
+def positions_of(model: LoadedModel, size_px: tuple[int, int], *, start: int) -> np.ndarray:
+    """Return the rotary positions of an image of a size that is given to the model."""
+    return image_positions(size_px, multiple_px=model.multiple_px, start=start)
+
+
 def _use_linear_patch_embedding(network: PreTrainedModel) -> None:
     # A patch is one convolution window, so the convolution is a matrix product with
     # a cheaper backward pass on a CPU. The weight keeps its name and shape.
-    embedding = network.model.visual.patch_embed
+    embedding: Any = network.model.visual.patch_embed
 
     def forward(patches: torch.Tensor) -> torch.Tensor:
         weight = embedding.proj.weight

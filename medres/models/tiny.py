@@ -1,6 +1,6 @@
-"""A tiny but genuine Qwen2-VL: the architecture, tokens and files of the real one.
+"""Tiny but genuine models: the architecture, tokens and files of the real ones.
 
-A standard checkpoint folder with random weights, for the demo study and for tests. It is
+Standard checkpoint folders with random weights, for the demo study and for tests. They are
 loaded, trained and queried by the same code as a model of two billion parameters.
 """
 
@@ -18,12 +18,12 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
+from medres.models import tiny_tilers
+from medres.models.tiny_tilers import IMAGE_MEAN, IMAGE_STD, INITIALIZER_RANGE
+
 NAME = "tiny-qwen2-vl"
+NAMES = (NAME, "tiny-internvl", "tiny-llava-onevision")
 SEED = 0
-# Dark images with fine detail, weights from scratch: patches reach the first layer with a
-# spread of about one, and narrow layers start wide enough to pass it on (see LOG.md).
-IMAGE_MEAN, IMAGE_STD = 0.1, 0.1
-INITIALIZER_RANGE = 0.08
 SPECIAL_TOKENS = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -78,24 +78,39 @@ CORPUS = (
 )
 
 
-def make(folder: Path) -> Path:
-    """Write the checkpoint folder unless it is there, and return it.
+def make(folder: Path, name: str = NAME) -> Path:
+    """Write the checkpoint folder of a tiny model unless it is there, and return it.
 
     Written aside and renamed, so that a killed or a second writer leaves no half of it.
+
+    Args:
+        folder: Where it is written.
+        name: One of `NAMES`.
     """
     if (folder / "config.json").is_file():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    tokenizer = _tokenizer()
-    network = _network(tokenizer)
+    if name == NAME:
+        tokenizer = _tokenizer(SPECIAL_TOKENS, CHAT_TEMPLATE, end_of_text="<|im_end|>")
+        build, image_processor = _network, _image_processor()
+    elif name == "tiny-internvl":
+        tokenizer = _tokenizer(
+            tiny_tilers.INTERNVL_TOKENS, tiny_tilers.INTERNVL_TEMPLATE, end_of_text="</s>"
+        )
+        tiny_tilers.begin_with(tokenizer, "<s>")
+        build, image_processor = tiny_tilers.internvl, tiny_tilers.internvl_image_processor()
+    else:
+        tokenizer = _tokenizer(
+            tiny_tilers.LLAVA_TOKENS, tiny_tilers.LLAVA_TEMPLATE, end_of_text="<|im_end|>"
+        )
+        build, image_processor = tiny_tilers.llava, tiny_tilers.llava_image_processor()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        network = build(tokenizer)
     network.save_pretrained(aside)
     tokenizer.save_pretrained(aside)
-    Qwen2VLImageProcessorPil(
-        size={"shortest_edge": 28 * 28, "longest_edge": 16384 * 28 * 28},
-        image_mean=[IMAGE_MEAN] * 3,
-        image_std=[IMAGE_STD] * 3,
-    ).save_pretrained(aside)
+    image_processor.save_pretrained(aside)
     try:
         os.replace(aside, folder)
     except OSError:
@@ -105,7 +120,10 @@ def make(folder: Path) -> Path:
     return folder
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def _tokenizer(
+    special_tokens: tuple[str, ...], chat_template: str, *, end_of_text: str
+) -> PreTrainedTokenizerFast:
+    """Return a byte-level tokenizer; the first special token fills up, the others are marks."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -113,20 +131,28 @@ def _tokenizer() -> PreTrainedTokenizerFast:
         vocab_size=768,
         min_frequency=1,
         show_progress=False,
-        special_tokens=list(SPECIAL_TOKENS),
+        special_tokens=list(special_tokens),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
     sentences = [text for line in CORPUS for text in (line, f" {line}", line.lower())]
     backend.train_from_iterator(sentences, trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        pad_token="<|endoftext|>",
-        eos_token="<|im_end|>",
-        additional_special_tokens=list(SPECIAL_TOKENS[1:]),
+        pad_token=special_tokens[0],
+        eos_token=end_of_text,
+        additional_special_tokens=list(special_tokens[1:]),
         clean_up_tokenization_spaces=False,
     )
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.chat_template = chat_template
     return tokenizer
+
+
+def _image_processor() -> Qwen2VLImageProcessorPil:
+    return Qwen2VLImageProcessorPil(
+        size={"shortest_edge": 28 * 28, "longest_edge": 16384 * 28 * 28},
+        image_mean=[IMAGE_MEAN] * 3,
+        image_std=[IMAGE_STD] * 3,
+    )
 
 
 def _network(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForConditionalGeneration:
@@ -169,6 +195,4 @@ def _network(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForConditionalGenerat
         tie_word_embeddings=True,
         initializer_range=INITIALIZER_RANGE,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        return Qwen2VLForConditionalGeneration(config)
+    return Qwen2VLForConditionalGeneration(config)

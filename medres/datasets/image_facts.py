@@ -1,0 +1,71 @@
+"""What is known of every image of a table: sizes, hashes, and what reading it has cost."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import imagehash
+import numpy as np
+import pandas as pd
+
+from medres import images
+from medres.datasets import splits
+from medres.datasets.source import Found
+
+FEW_LEVELS = 64
+MUCH_CLIPPED = 0.01
+"""From how few grey levels, or how many clipped pixels, on an image's scaling is remarked."""
+
+
+def gather(found: Found, reading: images.Reading) -> pd.DataFrame:
+    """Open every image once and return its size, its hashes and how it was read."""
+    rows = []
+    for image in found.table["image"].unique():
+        pixels, record = images.read(found.image_folder, image, reading)
+        bands = pixels.split()
+        rows.append(
+            {
+                "image": image,
+                "width_px": pixels.width,
+                "height_px": pixels.height,
+                "sha256": images.source_sha256(found.image_folder, image),
+                "pixel_sha256": images.pixel_sha256(pixels),
+                "perceptual_hash": str(imagehash.phash(pixels, hash_size=splits.HASH_SIDE)),
+                "n_grey_levels": max(sum(n > 0 for n in band.histogram()) for band in bands),
+                "reading": json.dumps(record, sort_keys=True),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def losses(facts: pd.DataFrame) -> list[str]:
+    """Return what the change to 8 bits cost, one sentence for each kind of loss."""
+    records = [list(_scalings(json.loads(reading))) for reading in facts["reading"]]
+    has_more = [
+        any(each.get("greatest", 256) - each.get("least", 0) > 255 for each in record)
+        for record in records
+    ]
+    is_coarse = np.array(has_more) & (facts["n_grey_levels"] < FEW_LEVELS)
+    is_clipped = [
+        any(each["share_clipped"] > MUCH_CLIPPED for each in record) for record in records
+    ]
+    is_spread = [any(each.get("is_spread") for each in record) for record in records]
+    other = "; `scaling: percentiles:0.1:99.9` or a window may suit them better"
+    said = (
+        (is_coarse, f"keep fewer than {FEW_LEVELS} of 256 grey levels{other}"),
+        (is_clipped, f"have more than {MUCH_CLIPPED:.0%} of their pixels clipped{other}"),
+        (
+            is_spread,
+            "state no window: each is spread from its own least to its greatest value, so that "
+            "greys of two images do not compare",
+        ),
+    )
+    return [f"{sum(found)} of {len(facts)} images {what}" for found, what in said if any(found)]
+
+
+def _scalings(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield how an image was scaled to 8 bits, or each of its channels."""
+    if "share_clipped" in record:
+        yield record
+    for channel in record.get("of_channels", []):
+        yield from _scalings(channel or {})

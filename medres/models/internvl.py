@@ -1,0 +1,161 @@
+"""InternVL: an image becomes a grid of square tiles, chosen by its shape, and a thumbnail.
+
+The paper evaluates InternVL2.5 2B. OpenGVLab/InternVL2_5-2B itself needs remote code, which is
+never run here; OpenGVLab/InternVL2_5-2B-MPO-hf has the same architecture for transformers, but
+was trained further on preferences: another checkpoint than the paper's. Relatives in the same
+form are OpenGVLab/InternVL3-1B-hf and OpenGVLab/InternVL3-2B-hf.
+
+The processor brings the pixels that it is given to a canvas of at most 12 tiles of 448 px,
+with the nearest shape: it enlarges small images and squeezes others. A low image of 258 x 193 px
+is 4 x 3 tiles and a thumbnail, as costly as a large one. Hence two kinds of arm:
+
+* `information`: as the model was trained, tiles by shape alone; low takes away detail, no cost.
+* `compute`: no more tiles than the pixels of the image fill, at least one; low costs less too.
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import InternVLForConditionalGeneration, PretrainedConfig
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
+
+from medres.models import loaded
+from medres.models.loaded import LoadedModel, save
+from medres.resolution import Layout, ModelShape
+
+__all__ = ["geometry", "load", "pixel_inputs", "save", "shape_of"]
+
+IMAGE_TOKEN = "<IMG_CONTEXT>"
+IMAGE = f"<img>{IMAGE_TOKEN}</img>"
+TILES = True
+MAX_TILES = 12
+"""Of training and evaluation of all InternVL2.5 and 3; the thumbnail is one more."""
+
+
+def load(place: str, *, revision: str = "", tiling: str = "information") -> LoadedModel:
+    """Return InternVL from a checkpoint folder or hub id, in 32-bit, in evaluation mode.
+
+    Args:
+        place: Folder with config, safetensors, tokenizer and image processor, or a hub id.
+        revision: Commit of a hub id; empty for a folder.
+        tiling: information or compute, as above.
+
+    Raises:
+        OSError: If a file is missing, naming it.
+        ValueError: If tokenizer or image processor do not fit the config.
+    """
+    parts = loaded.read(
+        InternVLForConditionalGeneration, place, revision=revision, image_token=IMAGE_TOKEN
+    )
+    config = parts.network.config
+    size = parts.image_processor.size
+    if (size["height"], size["width"]) != tuple(config.vision_config.image_size):
+        raise ValueError(
+            f"{place}: the image processor makes tiles of {size}, the config wants "
+            f"{config.vision_config.image_size} px; they are of different models"
+        )
+    return LoadedModel(
+        network=parts.network,
+        config=config,
+        tokenizer=parts.tokenizer,
+        image_processor=parts.image_processor,
+        multiple_px=1,
+        max_length=config.text_config.max_position_embeddings,
+        image_token_id=config.image_token_id,
+        image_in_template=IMAGE_TOKEN,
+        image_in_prompt=IMAGE,
+        end_of_turn="<|im_end|>",
+        shape=shape_of(config),
+        tiling=tiling,
+    )
+
+
+def geometry(
+    config: PretrainedConfig, given_px: tuple[int, int], *, tiling: str = "information"
+) -> Layout:
+    """Return the tiles and visual tokens of an image.
+
+    Args:
+        config: Of the model; no weights are needed.
+        given_px: Width and height handed to the model, in pixels.
+        tiling: information or compute.
+    """
+    height_px, width_px = config.vision_config.image_size
+    columns, rows = get_optimal_tiled_canvas(
+        given_px[::-1], (height_px, width_px), 1, _max_tiles(config, given_px, tiling)
+    )
+    n_tiles = columns * rows
+    n_crops = n_tiles + 1 if n_tiles > 1 else 1
+    return Layout(
+        visual_tokens=n_crops * int(_crop_patches(config) * config.downsample_ratio**2),
+        canvas_px=(columns * width_px, rows * height_px),
+        columns=columns,
+        rows=rows,
+        n_crops=n_crops,
+        resampling_filter="bicubic",
+    )
+
+
+def shape_of(config: PretrainedConfig) -> ModelShape:
+    """Return the sizes that decide the cost of a model, from its config."""
+    vision, text = config.vision_config, config.text_config
+    head_width = text.hidden_size // text.num_attention_heads
+    return ModelShape(
+        vision_layers=vision.num_hidden_layers,
+        vision_width=vision.hidden_size,
+        vision_mlp_width=vision.intermediate_size,
+        patch_values=vision.num_channels * int(np.prod(vision.patch_size)),
+        patches_per_token=round(config.downsample_ratio**-2),
+        text_layers=text.num_hidden_layers,
+        text_width=text.hidden_size,
+        text_mlp_width=text.intermediate_size,
+        text_key_value_width=text.num_key_value_heads * head_width,
+        vocabulary=text.vocab_size,
+        crop_patches=_crop_patches(config),
+        class_tokens=1,
+        merger_width=text.hidden_size,
+    )
+
+
+def pixel_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, torch.Tensor]:
+    """Return the tiles of images of any size, cut by the model's own processor.
+
+    Returns:
+        pixel_values of shape (n_crops of all images, 3, height, width).
+    """
+    crops = [
+        model.image_processor(
+            image,
+            crop_to_patches=True,
+            min_patches=1,
+            max_patches=_max_tiles(model.config, image.size, model.tiling),
+            resample=Image.Resampling.BICUBIC,
+            return_tensors="pt",
+        )["pixel_values"]
+        for image in images
+    ]
+    return {"pixel_values": torch.cat(crops)}
+
+
+def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return what the network needs to find positions by itself: nothing."""
+    return {}
+
+
+def positions_of(model: LoadedModel, size_px: tuple[int, int], *, start: int) -> np.ndarray:
+    """Return the rotary positions of an image's visual tokens, one after the other: (1, n)."""
+    n_tokens = geometry(model.config, size_px, tiling=model.tiling).visual_tokens
+    return start + np.arange(n_tokens)[None]
+
+
+def _crop_patches(config: PretrainedConfig) -> int:
+    sides = zip(config.vision_config.image_size, config.vision_config.patch_size, strict=True)
+    return int(np.prod([side // patch for side, patch in sides]))
+
+
+def _max_tiles(config: PretrainedConfig, given_px: tuple[int, int], tiling: str) -> int:
+    if tiling == "information":
+        return MAX_TILES
+    height_px, width_px = config.vision_config.image_size
+    n_filled: int = given_px[0] * given_px[1] // (width_px * height_px)
+    return min(MAX_TILES, max(1, n_filled))

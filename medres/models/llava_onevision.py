@@ -1,0 +1,195 @@
+"""LLaVA-OneVision: an image is fitted into a canvas of square tiles, and seen whole as well.
+
+The paper's "LLaVA-OneVision 2B" has no such size on the hub: the smallest language model of the
+family is Qwen2 0.5B, and llava-hf/llava-onevision-qwen2-0.5b-ov-hf is the one meant. The others
+are -7b- and -72b-. LLaVA-OneVision-1.5 and -2 are other architectures, not substitutes.
+
+The processor takes the canvas (a "pinpoint", at most 6 x 6 tiles of 384 px) that keeps most of
+the image's pixels at least waste, enlarges the image to fill it, pads it, and adds a base view
+of one tile. Above 9 tiles of features these are shrunk, so that cost lies in the vision tower:
+2048 x 2048 px are 37 crops and 7,371 tokens. Two kinds of arm:
+
+* `information`: as the model was trained, every canvas is allowed.
+* `compute`: no canvas of more tiles than the pixels of the image fill, at least one.
+"""
+
+import math
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import LlavaOnevisionForConditionalGeneration, PretrainedConfig
+from transformers.image_processing_utils import select_best_resolution
+
+from medres.models import loaded
+from medres.models.loaded import LoadedModel, save
+from medres.resolution import Layout, ModelShape
+
+__all__ = ["geometry", "load", "pixel_inputs", "save", "shape_of"]
+
+IMAGE_TOKEN = "<image>"
+TILES = True
+SHRUNK_ABOVE = 1.1
+"""Features are shrunk where each side has more than this times what the limit allows."""
+
+
+def load(place: str, *, revision: str = "", tiling: str = "information") -> LoadedModel:
+    """Return LLaVA-OneVision from a checkpoint folder or hub id, in 32-bit, ready to answer.
+
+    Args:
+        place: Folder with config, safetensors, tokenizer and image processor, or a hub id.
+        revision: Commit of a hub id; empty for a folder.
+        tiling: information or compute, as above.
+
+    Raises:
+        OSError: If a file is missing, naming it.
+        ValueError: If tokenizer or image processor do not fit the config.
+    """
+    parts = loaded.read(
+        LlavaOnevisionForConditionalGeneration, place, revision=revision, image_token=IMAGE_TOKEN
+    )
+    config, processor = parts.network.config, parts.image_processor
+    side = config.vision_config.image_size
+    made = (processor.size["height"], processor.size["width"], _pinpoints(processor))
+    if made != (side, side, _pinpoints(config)):
+        raise ValueError(
+            f"{place}: the image processor's size or image_grid_pinpoints are not the config's; "
+            "they are of different models"
+        )
+    return LoadedModel(
+        network=parts.network,
+        config=config,
+        tokenizer=parts.tokenizer,
+        image_processor=processor,
+        multiple_px=1,
+        max_length=config.text_config.max_position_embeddings,
+        image_token_id=config.image_token_id,
+        image_in_template=IMAGE_TOKEN,
+        image_in_prompt=IMAGE_TOKEN,
+        end_of_turn="<|im_end|>",
+        shape=shape_of(config),
+        tiling=tiling,
+    )
+
+
+def geometry(
+    config: PretrainedConfig, given_px: tuple[int, int], *, tiling: str = "information"
+) -> Layout:
+    """Return the canvas, crops and visual tokens of an image.
+
+    Args:
+        config: Of the model; no weights are needed.
+        given_px: Width and height handed to the model, in pixels.
+        tiling: information or compute.
+    """
+    side = config.vision_config.image_size
+    patches = side // config.vision_config.patch_size
+    canvas = _canvas(config, given_px, tiling)
+    rows, columns = canvas[0] // side, canvas[1] // side
+    height, width = _unpadded(
+        (rows * patches, columns * patches), _sizes_told(given_px, canvas, tiling)
+    )
+    limit = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
+    ratio = math.sqrt(height * width / (limit * patches**2))
+    if ratio > SHRUNK_ABOVE:
+        height, width = int(height // ratio), int(width // ratio)
+    return Layout(
+        # One more a row: the token that ends it.
+        visual_tokens=patches**2 + height * (width + 1),
+        canvas_px=(canvas[1], canvas[0]),
+        columns=columns,
+        rows=rows,
+        n_crops=rows * columns + 1,
+        resampling_filter="bicubic",
+    )
+
+
+def shape_of(config: PretrainedConfig) -> ModelShape:
+    """Return the sizes that decide the cost of a model, from its config."""
+    vision, text = config.vision_config, config.text_config
+    head_width = text.hidden_size // text.num_attention_heads
+    return ModelShape(
+        vision_layers=vision.num_hidden_layers,
+        vision_width=vision.hidden_size,
+        vision_mlp_width=vision.intermediate_size,
+        patch_values=vision.num_channels * vision.patch_size**2,
+        patches_per_token=1,
+        text_layers=text.num_hidden_layers,
+        text_width=text.hidden_size,
+        text_mlp_width=text.intermediate_size,
+        text_key_value_width=text.num_key_value_heads * head_width,
+        vocabulary=text.vocab_size,
+        crop_patches=(vision.image_size // vision.patch_size) ** 2,
+        merger_width=text.hidden_size,
+    )
+
+
+def pixel_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, torch.Tensor]:
+    """Return the base views and tiles of images of any size, by the model's own processor.
+
+    Returns:
+        pixel_values of shape (n_images, most crops, 3, side, side), zeros where an image has
+        fewer, and image_sizes, height and width, of (n_images, 2).
+    """
+    crops, sizes = [], []
+    for image in images:
+        canvas = _canvas(model.config, image.size, model.tiling)
+        made = model.image_processor(
+            image,
+            image_grid_pinpoints=[list(canvas)],
+            resample=Image.Resampling.BICUBIC,
+            return_tensors="pt",
+        )
+        crops.append(made["pixel_values"][0])
+        sizes.append(_sizes_told(image.size, canvas, model.tiling))
+    padded = torch.nn.utils.rnn.pad_sequence(crops, batch_first=True)
+    return {"pixel_values": padded, "image_sizes": torch.tensor(sizes)}
+
+
+def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return what the network needs to find positions by itself: nothing."""
+    return {}
+
+
+def positions_of(model: LoadedModel, size_px: tuple[int, int], *, start: int) -> np.ndarray:
+    """Return the rotary positions of an image's visual tokens, one after the other: (1, n)."""
+    n_tokens = geometry(model.config, size_px, tiling=model.tiling).visual_tokens
+    return start + np.arange(n_tokens)[None]
+
+
+def _pinpoints(owner: PretrainedConfig) -> list[tuple[int, int]]:
+    return [(height, width) for height, width in owner.image_grid_pinpoints]
+
+
+def _canvas(config: PretrainedConfig, given_px: tuple[int, int], tiling: str) -> tuple[int, int]:
+    """Return height and width of the canvas."""
+    allowed = _pinpoints(config)
+    if tiling == "compute":
+        most = max(given_px[0] * given_px[1], config.vision_config.image_size**2)
+        allowed = [pinpoint for pinpoint in allowed if pinpoint[0] * pinpoint[1] <= most]
+    height, width = select_best_resolution(given_px[::-1], allowed)
+    return height, width
+
+
+def _sizes_told(given_px: tuple[int, int], canvas: tuple[int, int], tiling: str) -> tuple[int, int]:
+    """Return the height and width from which the network finds the canvas by itself."""
+    width, height = given_px
+    if tiling == "information":
+        return height, width
+    # The network knows all canvases and would take a larger one for the size as given. The
+    # size that the processor fits into the smaller canvas leads it there.
+    scale_width, scale_height = canvas[1] / width, canvas[0] / height
+    if scale_width < scale_height:
+        return min(math.ceil(height * scale_width), canvas[0]), canvas[1]
+    return canvas[0], min(math.ceil(width * scale_height), canvas[1])
+
+
+def _unpadded(features: tuple[int, int], image: tuple[int, int]) -> tuple[int, int]:
+    """Return rows and columns of features without the padding around the image."""
+    rows, columns = features
+    height, width = image
+    if width / height > columns / rows:
+        rows -= 2 * ((rows - int(round(height * (columns / width), 7))) // 2)
+    else:
+        columns -= 2 * ((columns - int(round(width * (rows / height), 7))) // 2)
+    return rows, columns

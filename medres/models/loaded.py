@@ -1,0 +1,150 @@
+"""What every family's `load` gives, and the reading of a checkpoint that all share."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoImageProcessor,
+    AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import cached_file
+
+from medres.resolution import ModelShape
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model and what its conversations need."""
+
+    network: PreTrainedModel
+    config: PretrainedConfig
+    tokenizer: PreTrainedTokenizerBase
+    image_processor: Any
+    multiple_px: int
+    """Side of one visual token in pixels; 1 for models that take any size and tile it."""
+    max_length: int
+    """Tokens of the longest conversation the model takes."""
+    image_token_id: int
+    image_in_template: str
+    """What the chat template writes for an image."""
+    image_in_prompt: str
+    """What stands in the prompt for it, with one image token that is repeated."""
+    end_of_turn: str
+    """Ends every reply; not always the tokenizer's end of text."""
+    shape: ModelShape
+    tiling: str = "information"
+    """How a model that tiles does it, as in `models.TILINGS`."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The files of a checkpoint, read."""
+
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    image_processor: Any
+
+
+def read(network_class: Any, place: str, *, revision: str, image_token: str) -> Parts:
+    """Return network (32-bit, in evaluation mode), tokenizer and image processor.
+
+    Args:
+        network_class: Class of transformers that has the architecture.
+        place: Folder with config, safetensors, tokenizer and image processor, or a hub id.
+        revision: Commit of a hub id; empty for a folder.
+        image_token: What the tokenizer calls the config's image token.
+
+    Raises:
+        FileNotFoundError: If a folder's weights are pickles, or a shard is not there.
+        OSError: If a file is missing or the hub refuses, saying what to look at.
+        ValueError: If weights are missing in the files, or the tokenizer does not know the
+            image token of the config.
+    """
+    pinned = {"revision": revision or None}
+    if Path(place).is_dir():
+        _require_weights(Path(place))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, **pinned)
+        template = _processor_template(place, **pinned)
+        image_processor = AutoImageProcessor.from_pretrained(place, backend="pil", **pinned)
+        network, report = network_class.from_pretrained(
+            place, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **pinned
+        )
+    except OSError as error:
+        raise unread(place, revision, error) from error
+    if report["missing_keys"]:
+        raise ValueError(
+            f"{place}: the weights lack {sorted(report['missing_keys'])[:3]}, which would stay "
+            "random; fetch the checkpoint again"
+        )
+    expected = network.config.image_token_id
+    if tokenizer.convert_tokens_to_ids(image_token) != expected:
+        raise ValueError(
+            f"{place}: the tokenizer's {image_token} is not the config's image token "
+            f"{expected}; tokenizer and config are of different models"
+        )
+    if template:
+        tokenizer.chat_template = template
+    network.generation_config = GenerationConfig(do_sample=False, pad_token_id=0)
+    return Parts(network.eval(), tokenizer, image_processor)
+
+
+def unread(place: str, revision: str, error: OSError) -> OSError:
+    """Return what to say where transformers could not read a checkpoint: one line, a remedy."""
+    where = f"{place} at commit {revision}" if revision else place
+    return OSError(
+        f"{where} could not be loaded ({' '.join(str(error).split())[:300]}); look at its files, "
+        "or at the id, the commit, the network and HF_TOKEN where it is on the hub"
+    )
+
+
+def save(model: LoadedModel, folder: str) -> None:
+    """Write a checkpoint folder that the family's `load` reads."""
+    model.network.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    model.image_processor.save_pretrained(folder)
+
+
+def _require_weights(folder: Path) -> None:
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = set(json.loads(index.read_text())["weight_map"].values())
+        absent = sorted(name for name in shards if not (folder / name).is_file())
+        if absent:
+            raise FileNotFoundError(
+                f"{folder} lacks {len(absent)} of {len(shards)} shards of its weights, first "
+                f"{absent[0]}; fetch the checkpoint again"
+            )
+    elif not list(folder.glob("*.safetensors")):
+        pickled = sorted(
+            path.name for kind in ("bin", "pt", "pth") for path in folder.glob(f"*.{kind}")
+        )
+        found = (
+            f"only pickled weights ({pickled[0]}), which are never read"
+            if pickled
+            else "no weights"
+        )
+        raise FileNotFoundError(
+            f"{folder} holds {found}; convert them to safetensors, or take a revision that has them"
+        )
+
+
+def _processor_template(place: str, **pinned: Any) -> str:
+    # Older checkpoints keep the template with images in a file of the processor, and leave the
+    # language model's own, which knows no images, in the tokenizer. The newer file goes first,
+    # and the tokenizer reads it by itself.
+    quiet = {
+        "_raise_exceptions_for_missing_entries": False,
+        "_raise_exceptions_for_connection_errors": False,
+    }
+    if cached_file(place, "chat_template.jinja", **quiet, **pinned):
+        return ""
+    path = cached_file(place, "chat_template.json", **quiet, **pinned)
+    return str(json.loads(Path(path).read_text())["chat_template"]) if path else ""
