@@ -7,7 +7,8 @@ measured on small ones (`tests/test_memory.py` measures them again), not a rule 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from medres.architecture import Architecture, View, lora_parameter_count, parameter_count
+from medres.models.kept import Sizes
+from medres.resolution import Layout
 
 LORA_RANK = 8
 BUCKET_VALUES = 500_000_000
@@ -102,7 +103,7 @@ class Memory:
 class Load:
     """The costliest image of an arm, which decides its memory."""
 
-    seen: View
+    layout: Layout
     text_tokens: int
     answer_tokens: int
     """Of the text those whose logits are computed."""
@@ -127,7 +128,7 @@ class Split:
 
 
 def predict(
-    architecture: Architecture,
+    sizes: Sizes,
     load: Load,
     *,
     setting: Setting,
@@ -140,16 +141,16 @@ def predict(
     AdamW's two averages 12; ZeRO-2 divides all but the weights by the processes.
 
     Args:
-        architecture: The model.
+        sizes: Of the model.
         load: The costliest image; every image of a pass is taken to be like it.
         setting: ZeRO stage, gradient checkpointing, offload, LoRA.
         micro_batch: Images of one pass.
         processes: GPUs that share the states.
     """
-    n_weights = parameter_count(architecture)
+    n_weights = sizes.n_weights
     n_trained = n_weights
     if setting.is_lora:
-        n_trained = lora_parameter_count(architecture, rank=LORA_RANK)
+        n_trained = LORA_RANK * sizes.text_linear_sides
         n_weights += n_trained
     on_gpu = 0 if setting.is_offloaded else 1
     return Memory(
@@ -157,22 +158,24 @@ def predict(
         gradients=on_gpu * 2 * n_trained // processes,
         optimiser=on_gpu * 12 * n_trained // processes,
         buffers=2 * 2 * min(BUCKET_VALUES, n_trained),
-        activations=micro_batch * activation_bytes(architecture, load, setting),
-        logits=micro_batch * LOGIT_BYTES * load.answer_tokens * architecture.shape.vocabulary,
+        activations=micro_batch * activation_bytes(sizes, load, setting),
+        logits=micro_batch * LOGIT_BYTES * load.answer_tokens * sizes.shape.vocabulary,
         update=on_gpu * 4 * n_trained // processes,
     )
 
 
-def activation_bytes(architecture: Architecture, load: Load, setting: Setting) -> int:
+def activation_bytes(sizes: Sizes, load: Load, setting: Setting) -> int:
     """Return what the layers keep of one image for the backward pass, in bytes.
 
     With gradient checkpointing that is each layer's input, and everything of the one layer that
     is being computed again. A frozen tower (LoRA) keeps nothing.
     """
-    shape = architecture.shape
-    patches = load.seen.tiles * load.seen.patches
-    tokens = load.seen.visual_tokens + load.text_tokens
-    per_width, per_mlp = VISION_BYTES[architecture.family]
+    shape = sizes.shape
+    patches = load.layout.visual_tokens * shape.patches_per_token
+    if shape.crop_patches:
+        patches = load.layout.n_crops * (shape.crop_patches + shape.class_tokens)
+    tokens = load.layout.visual_tokens + load.text_tokens
+    per_width, per_mlp = VISION_BYTES[sizes.family]
     vision = patches * (per_width * shape.vision_width + per_mlp * shape.vision_mlp_width)
     per_width, per_mlp = TEXT_BYTES
     # Masked attention keeps its mask in bf16, in every layer.

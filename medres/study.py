@@ -165,6 +165,24 @@ def treatment(study: Study) -> dict[str, Any]:
     return {key: settings[key] for key in TREATMENT}
 
 
+def unpinned(study: Study) -> list[str]:
+    """Return a line for each model from the hub whose commit the study does not say."""
+    lines = []
+    for model in study.models:
+        cells = [cell for stage in ("finetune", "evaluate") for cell in study.cells(stage)]
+        open_in = {
+            f"{cell.notebook}.yaml"
+            for cell in cells
+            if cell.model == model and not study.settings(cell)["revision"]
+        }
+        if model.count("/") == 1 and not (runs.ROOT / model).exists() and open_in:
+            lines.append(
+                f"model {model} is a hub id without revision: set `revision` to a commit in "
+                f"{' and '.join(sorted(open_in))} of params/{study.name} before it is loaded"
+            )
+    return lines
+
+
 def write_requests(study: Study) -> None:
     """Write, for each run, what is asked of it, touching only files whose content changes.
 
@@ -292,6 +310,9 @@ def main(arguments: list[str]) -> int:
     try:
         study = load(asked.study)
         if asked.command == "check":
+            # Not an error: a study can be planned, and its data prepared, without a commit.
+            for line in unpinned(study):
+                print(f"medres: {line}", file=sys.stderr)
             return 0
         from medres import datasets  # imports this module's readers, and takes a second
 
