@@ -10,6 +10,11 @@ import pandas as pd
 _INSIDE_WORD = re.compile(r"(?<=\d)[.,](?=\d)|(?<=[^\W\d_])'(?=[^\W\d_])")  # 1.5, isn't
 _CLAUSE_ENDS = frozenset(".,;:!?()[]—–。")
 _NEGATIONS = frozenset({"not", "no", "non", "never", "without", "neither", "nor", "cannot"})
+_AUXILIARIES = frozenset(
+    "is was are were be been being has have had does do did can could may might must will would "
+    "should seems appears looks".split()
+)
+_REFUSALS = frozenset("absent excluded unlikely wrong incorrect false".split())
 
 
 def parse_choice(reply: str, options: Sequence[str]) -> str | None:
@@ -17,10 +22,15 @@ def parse_choice(reply: str, options: Sequence[str]) -> str | None:
 
     Whole words are compared, whatever their case, width and punctuation. A mention does not
     count inside the mention of a longer option ("T2" in "T2 flair"), nor after a negation in the
-    same clause ("not yes", "no sign of pneumonia"), unless the negation is itself an option or
-    part of one. Naming two options, or none, is None: "Yes, there is no effusion" stands for
-    both yes and no, and nothing is inferred from a refused option. Options that are single
-    letters meet the article "a": prefer their texts.
+    same clause ("not yes", "no sign of pneumonia"), nor where a verb refuses it ("pneumonia is
+    not seen", "benign is unlikely"), unless the negation is itself an option or part of one.
+    Naming two options, or none, is None: "Yes, there is no effusion" stands for both yes and no,
+    and nothing is inferred from a refused option. Options that are single letters meet the
+    article "a": prefer their texts.
+
+    No word before or after a reply makes another option of the one it names, unless together
+    they name a longer option; a word that is neither part of an option nor refuses one changes
+    nothing.
 
     Raises:
         ValueError: If the options are one string, or one of them is blank or repeated.
@@ -47,17 +57,33 @@ def parse_choice(reply: str, options: Sequence[str]) -> str | None:
         if not any(s <= start and end <= e and (s, e) != (start, end) for s, e, _ in spans)
     ]
     covered = {place for start, end, _ in spans for place in range(start, end)}
-    negated = [
-        place
-        for place, word in enumerate(words)
-        if (word in _NEGATIONS or word.endswith("n't")) and place not in covered
-    ]
+    negated = {
+        place for place, word in enumerate(words) if _is_negation(word) and place not in covered
+    }
     chosen = {
         option
-        for start, _, option in spans
+        for start, end, option in spans
         if not any(place < start and clauses[place] == clauses[start] for place in negated)
+        and not _is_refused(words, clauses, end, negated)
     }
     return chosen.pop() if len(chosen) == 1 else None
+
+
+def _is_negation(word: str) -> bool:
+    return word in _NEGATIONS or word.endswith("n't")
+
+
+def _is_refused(words: list[str], clauses: list[int], end: int, negated: set[int]) -> bool:
+    """Return whether a verb that follows a mention refuses it, in the mention's clause."""
+    after = end
+    while after < len(words) and words[after] in _AUXILIARIES:
+        after += 1
+    if after == len(words) or clauses[after] != clauses[end - 1]:
+        return False
+    # Without a verb of its own, "not" belongs to what follows it: "malignant not benign".
+    if after == end:
+        return words[after].endswith("n't") and after in negated
+    return after in negated or words[after] in _REFUSALS
 
 
 def normalise_answer(text: str) -> str:
