@@ -5,14 +5,18 @@ always its. `paper` is the rule of the paper's authors, with its traps, for tabl
 """
 
 from medres.scoring import paper
+from medres.scoring.rules import COLUMNS as RULE_COLUMNS
+from medres.scoring.rules import rule_metrics
 from medres.scoring.strict import normalise_answer, parse_choice, score_table, strict_correct
 from medres.scoring.vqa import YES_NO, vqa_metrics
 
 __all__ = [
+    "RULE_COLUMNS",
     "YES_NO",
     "normalise_answer",
     "paper",
     "parse_choice",
+    "rule_metrics",
     "score_table",
     "strict_correct",
     "vqa_metrics",

@@ -106,7 +106,7 @@ def strict_correct(reply: str, reference: str, options: Sequence[str]) -> bool:
     Raises:
         ValueError: If the reference is empty or, of a closed question, none of the options.
     """
-    return _judge(reply, reference, options)[1]
+    return judge(reply, reference, options)[1]
 
 
 def score_table(answers: pd.DataFrame) -> pd.DataFrame:
@@ -128,7 +128,7 @@ def score_table(answers: pd.DataFrame) -> pd.DataFrame:
     for question_id, reply, reference, options in zip(*fields, strict=True):
         is_open = np.ndim(options) == 0 and pd.isna(options)
         try:
-            judged.append(_judge(reply, reference, [] if is_open else options))
+            judged.append(judge(reply, reference, [] if is_open else options))
         except ValueError as error:
             raise ValueError(f"question {question_id}: {error}") from error
     return answers.assign(
@@ -137,7 +137,12 @@ def score_table(answers: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _judge(reply: str, reference: str, options: Sequence[str]) -> tuple[str | None, bool]:
+def judge(reply: str, reference: str, options: Sequence[str]) -> tuple[str | None, bool]:
+    """Return the parsed answer, None if there is none, and whether it is right.
+
+    Raises:
+        ValueError: As `strict_correct`.
+    """
     for name, text in (("reply", reply), ("reference", reference)):
         if not isinstance(text, str):
             raise ValueError(f"{name} is {text!r}, it must be a string")
