@@ -9,9 +9,9 @@ import pandas as pd
 from medres.scoring import paper, strict
 
 COLUMNS = (
-    "n_questions n_generated accuracy_log_probability accuracy_per_token accuracy_strict "
-    "n_unparsable accuracy_paper n_strict_log_probability n_paper_log_probability n_paper_strict "
-    "n_order note"
+    "n_questions n_generated accuracy_log_probability accuracy_per_token "
+    "n_per_token_log_probability accuracy_strict n_unparsable accuracy_paper "
+    "n_strict_log_probability n_paper_log_probability n_paper_strict n_order note"
 ).split()
 """What `rule_metrics` may return."""
 
@@ -31,18 +31,20 @@ def rule_metrics(closed: pd.DataFrame, *, source: str) -> dict[str, Any]:
     Returns:
         Values of `COLUMNS`: n_questions and n_generated; the accuracy of the option most probable
         in sum (log_probability) and by token, then of the generated reply by strict and by paper,
-        as fractions; n_unparsable of strict; the number of questions with another verdict from
-        one rule to the other; n_order, the questions whose paper verdict depends on an order that
+        as fractions; n_unparsable of strict; n_<one>_<other>, the questions whose verdict changes
+        from one to the other; n_order, the questions whose paper verdict depends on an order that
         the authors left to chance; note, why rules were not computed. Those are left out.
     """
     chosen = closed["correct"].to_numpy(dtype=bool)
     options_of = [tuple(options) for options in closed["options"]]
     references = closed["reference"].tolist()
     places = map(np.argmax, closed["option_log_probabilities_per_token"])
-    by_token = [
-        options[place] == reference
-        for options, place, reference in zip(options_of, places, references, strict=True)
-    ]
+    by_token = np.array(
+        [
+            options[place] == reference
+            for options, place, reference in zip(options_of, places, references, strict=True)
+        ]
+    )
     none = pd.Series(None, index=closed.index, dtype=object)
     replies = closed.get("generated_reply", none)
     result = {
@@ -50,6 +52,7 @@ def rule_metrics(closed: pd.DataFrame, *, source: str) -> dict[str, Any]:
         "n_generated": int(replies.notna().sum()),
         "accuracy_log_probability": float(chosen.mean()),
         "accuracy_per_token": float(np.mean(by_token)),
+        "n_per_token_log_probability": int((by_token != chosen).sum()),
         "note": "",
     }
     n_missing = int(replies.isna().sum())

@@ -9,6 +9,7 @@ import pandas as pd
 
 _INSIDE_WORD = re.compile(r"(?<=\d)[.,](?=\d)|(?<=[^\W\d_])'(?=[^\W\d_])")  # 1.5, isn't
 _CLAUSE_ENDS = frozenset(".,;:!?()[]—–。")
+_ASKS = frozenset(":?")
 _NEGATIONS = frozenset({"not", "no", "non", "never", "without", "neither", "nor", "cannot"})
 _AUXILIARIES = frozenset(
     "is was are were be been being has have had does do did can could may might must will would "
@@ -16,21 +17,24 @@ _AUXILIARIES = frozenset(
 )
 _REFUSALS = frozenset("absent excluded unlikely wrong incorrect false".split())
 
+Clause = tuple[int, str]
+"""Its number in the text, and the sign or word that began it."""
+
 
 def parse_choice(reply: str, options: Sequence[str]) -> str | None:
     """Return the one option that the reply names, or None.
 
     Whole words are compared, whatever their case, width and punctuation. A mention does not
     count inside the mention of a longer option ("T2" in "T2 flair"), nor after a negation in the
-    same clause ("not yes", "no sign of pneumonia"), nor where a verb refuses it ("pneumonia is
-    not seen", "benign is unlikely"), unless the negation is itself an option or part of one.
+    same clause ("not yes", "no sign of pneumonia"), nor where what follows refuses it ("pneumonia
+    is not seen", "benign is unlikely", "pneumonia: no"), unless the negation is itself an option
+    or part of one.
     Naming two options, or none, is None: "Yes, there is no effusion" stands for both yes and no,
     and nothing is inferred from a refused option. Options that are single letters meet the
     article "a": prefer their texts.
 
     No word before or after a reply makes another option of the one it names, unless together
-    they name a longer option; a word that is neither part of an option nor refuses one changes
-    nothing.
+    they name a longer one.
 
     Raises:
         ValueError: If the options are one string, or one of them is blank or repeated.
@@ -73,17 +77,21 @@ def _is_negation(word: str) -> bool:
     return word in _NEGATIONS or word.endswith("n't")
 
 
-def _is_refused(words: list[str], clauses: list[int], end: int, negated: set[int]) -> bool:
-    """Return whether a verb that follows a mention refuses it, in the mention's clause."""
+def _is_refused(words: list[str], clauses: list[Clause], end: int, negated: set[int]) -> bool:
+    """Return whether what follows a mention refuses it: a verb, or a "no" of its own."""
     after = end
     while after < len(words) and words[after] in _AUXILIARIES:
         after += 1
-    if after == len(words) or clauses[after] != clauses[end - 1]:
+    if after == len(words):
         return False
-    # Without a verb of its own, "not" belongs to what follows it: "malignant not benign".
-    if after == end:
-        return words[after].endswith("n't") and after in negated
-    return after in negated or words[after] in _REFUSALS
+    refuses = after in negated or words[after] in _REFUSALS
+    is_same, sign = clauses[after] == clauses[end - 1], clauses[after][1]
+    if after > end or words[after].endswith("n't"):
+        return refuses and is_same
+    # In "malignant not benign" the negation belongs to what follows it, in "pneumonia: not seen"
+    # and "pneumonia, no" to the mention.
+    is_alone = after + 1 == len(words) or clauses[after + 1] != clauses[after]
+    return (refuses and not is_same and sign in _ASKS) or (after in negated and is_alone)
 
 
 def normalise_answer(text: str) -> str:
@@ -164,7 +172,7 @@ def _fold(text: str) -> str:
     return " ".join(folded.replace("’", "'").split())
 
 
-def _words(text: str) -> tuple[list[str], list[int]]:
+def _words(text: str) -> tuple[list[str], list[Clause]]:
     """Return words and mathematical signs (HER2+, <5 mm), and the clause each stands in."""
     folded = _fold(text.replace("\n", " ; "))
     inside = {match.start() for match in _INSIDE_WORD.finditer(folded)}
@@ -174,10 +182,11 @@ def _words(text: str) -> tuple[list[str], list[int]]:
         for i, char in enumerate(folded)
     )
     words: list[str] = []
-    clauses: list[int] = []
-    clause = 0
+    clauses: list[Clause] = []
+    clause = (0, "")
     for token in "".join(spaced).split():
-        clause += token in _CLAUSE_ENDS or token == "but"
+        if token in _CLAUSE_ENDS or token == "but":
+            clause = (clause[0] + 1, token)
         if unicodedata.category(token[0]) == "Sm" or unicodedata.category(token[0])[0] in "LMN":
             words.append(token)
             clauses.append(clause)
