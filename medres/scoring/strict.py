@@ -28,10 +28,9 @@ def parse_choice(reply: str, options: Sequence[str]) -> str | None:
     count inside the mention of a longer option ("T2" in "T2 flair"), nor after a negation in the
     same clause ("not yes", "no sign of pneumonia"), nor where what follows refuses it ("pneumonia
     is not seen", "benign is unlikely", "pneumonia: no"), unless the negation is itself an option
-    or part of one.
-    Naming two options, or none, is None: "Yes, there is no effusion" stands for both yes and no,
-    and nothing is inferred from a refused option. Options that are single letters meet the
-    article "a": prefer their texts.
+    or part of one. Naming two options, or none, is None: "Yes, there is no effusion" stands for
+    both yes and no, and nothing is inferred from a refused option. Options that are single
+    letters meet the article "a": prefer their texts.
 
     No word before or after a reply makes another option of the one it names, unless together
     they name a longer one.
