@@ -179,7 +179,8 @@ def describe_rules(rules: pd.DataFrame) -> str:
     lacking = rules[rules["note"] != ""]
     said = (
         f"Closed questions of {len(rules)} cells: the most probable option, by its sum and by "
-        "token, and the rules strict and paper on a generated reply."
+        "token, and the rules strict and paper on a generated reply; one against another counts "
+        "the questions whose verdict changes."
     )
     if len(lacking):
         n_missing = int((lacking["n_questions"] - lacking["n_generated"]).sum())

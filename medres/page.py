@@ -48,6 +48,8 @@ FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
     "n_paper_log_probability": ("paper against most probable", _count),
     "n_paper_strict": ("paper against strict", _count),
     "n_order": ("paper left to chance", _count),
+    "n_yes_no": ("yes or no", _count),
+    "n_closed_flag": ("CLOSED by the data set", _count),
     "yes_no": ("yes or no (%)", _percent),
     "closed_flag": ("CLOSED by the data set (%)", _percent),
     "open_exact": ("open, exact (%)", _percent),
