@@ -18,12 +18,23 @@ COLUMNS = {
     "group": "what is never split and is resampled as one: patient, slide, well, image",
 }
 
+OPTIONAL = {
+    "answer_type": "what the data set itself calls a question: CLOSED or OPEN",
+}
+"""Columns that are kept where a data set tells them; they decide no answer, and so are not part
+of the fingerprint."""
+
+
+def columns_of(questions: pd.DataFrame) -> list[str]:
+    """Return the columns of `COLUMNS`, and of `OPTIONAL` those that the table has."""
+    return [*COLUMNS, *(name for name in OPTIONAL if name in questions)]
+
 
 def validate(questions: pd.DataFrame, *, source: str, may_leak: bool = False) -> pd.DataFrame:
     """Return the table if every rule holds, its rows in their order and columns in ours.
 
     Args:
-        questions: Table with the columns of `COLUMNS`.
+        questions: Table with the columns of `COLUMNS`, and maybe of `OPTIONAL`.
         source: Where the table is from, for the error message.
         may_leak: Whether a group or image may stand in both splits, as in published splits.
 
@@ -65,7 +76,7 @@ def validate(questions: pd.DataFrame, *, source: str, may_leak: bool = False) ->
     groups = questions.groupby("image")["group"].nunique()
     if (groups > 1).any():
         raise ValueError(f"{source} has image {groups.index[groups > 1][0]!r} in two groups")
-    return questions[list(COLUMNS)].reset_index(drop=True)
+    return questions[columns_of(questions)].reset_index(drop=True)
 
 
 def _refuse(offends: pd.Series, questions: pd.DataFrame, source: str, what: str) -> None:

@@ -82,6 +82,14 @@ def test_a_valid_table_keeps_its_rows_and_gets_our_columns(questions: Table) -> 
     pd.testing.assert_frame_equal(result, questions[::-1].reset_index(drop=True))
 
 
+def test_a_data_set_s_own_flag_is_kept_and_changes_no_fingerprint(questions: Table) -> None:
+    flagged = questions.assign(answer_type="CLOSED")
+    result = validate(flagged, source="my table")
+    assert list(result.columns) == [*COLUMNS, "answer_type"]
+    hashes = dict.fromkeys(questions["image"], "0")
+    assert fingerprint(flagged, hashes) == fingerprint(questions, hashes)
+
+
 def test_open_questions_and_options_as_arrays_are_valid(questions: Table) -> None:
     questions["options"] = questions["options"].map(lambda options: np.array(options, dtype=object))
     assert len(validate(questions, source="my table")) == 12

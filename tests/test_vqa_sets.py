@@ -185,8 +185,10 @@ def test_mevf_records_become_questions(tmp_path: Path) -> None:
     assert rows["reference"].tolist() == ["yes", "12", "Axial", "Axial", "Lung"]
     assert rows["group"].tolist() == ["synpic1.jpg"] * 4 + ["synpic2.jpg"]
     assert rows["modality"].unique().tolist() == ["radiology-chest", "radiology-abd"]
+    assert rows["answer_type"].tolist() == ["CLOSED", "OPEN", "CLOSED", "CLOSED", "OPEN"]
     assert found.image_folder == tmp_path / "set"
-    question_tables.validate(found.table, source="vqa-rad")
+    kept = question_tables.validate(found.table, source="vqa-rad")
+    assert kept["answer_type"].equals(found.table["answer_type"])
 
 
 def test_mevf_defects_are_counted(tmp_path: Path) -> None:
@@ -354,6 +356,9 @@ def test_real_vqa_rad_defects_are_counted(rad_records: pd.DataFrame) -> None:
     in_test = rad_records[rad_records["split"] == "test"]
     found = vqa_rad.ask(in_test, Path(), prompt="paper", frames=True)
     assert ": 21 (" in _saying(found.notes, "CLOSED")
+    metrics = scoring.vqa_metrics(scoring.score_table(found.table.assign(reply="Yes")))
+    counts = [metrics[name] for name in ("n_yes_no", "n_closed_flag", "n_open", "n_questions")]
+    assert counts == [251, 272, 200, 451]
 
 
 def test_real_vqa_rad_closed_questions_can_be_scored(rad_records: pd.DataFrame) -> None:

@@ -56,7 +56,7 @@ class QuestionSet:
     name: str
     """The study's word for it."""
     table: pd.DataFrame
-    """Columns of `questions.COLUMNS`, and width_px and height_px of the stored image."""
+    """Columns of `questions.columns_of`, and width_px and height_px of the stored image."""
     image_folder: Path
     """What the table's image paths are relative to."""
     fingerprint: str

@@ -60,7 +60,7 @@ class Found:
     """What a reader found in a folder."""
 
     table: pd.DataFrame
-    """Columns of `questions.COLUMNS`; `split` as published: train, validation or test."""
+    """Columns of `questions.columns_of`; `split` as published: train, validation or test."""
     image_folder: Path
     """What the table's image paths are relative to."""
     excluded: list[str] = field(default_factory=list)

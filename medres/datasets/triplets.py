@@ -42,7 +42,8 @@ def ask(
 
     Args:
         records: Columns question_id, image, question, answer, modality, split and group; may
-            have answer_type, of which only is told where it says more than the answer.
+            have answer_type, which is kept without blanks at its ends, and told where it says
+            more than the answer.
         dataset: Name of the data set.
         prompt: Key of `PROMPTS`.
         image_folder: What the images' paths are relative to.
@@ -71,12 +72,13 @@ def ask(
     is_closed = table["reference"].str.lower().isin(YES_NO)
     if "answer_type" in table:
         notes += _answer_types(table, is_closed)
+        table["answer_type"] = table["answer_type"].str.strip()
     table["reference"] = table["reference"].where(~is_closed, table["reference"].str.lower())
     table["options"] = [list(YES_NO) if closed else [] for closed in is_closed]
     table["question"] += is_closed.map(
         {True: PROMPTS[prompt]["closed"], False: PROMPTS[prompt]["open"]}
     )
-    return Found(table[list(questions.COLUMNS)], image_folder, excluded, notes)
+    return Found(table[questions.columns_of(table)], image_folder, excluded, notes)
 
 
 def _texts(values: pd.Series) -> list[str]:

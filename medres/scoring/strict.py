@@ -9,7 +9,16 @@ import pandas as pd
 
 _INSIDE_WORD = re.compile(r"(?<=\d)[.,](?=\d)|(?<=[^\W\d_])'(?=[^\W\d_])")  # 1.5, isn't
 _CLAUSE_ENDS = frozenset(".,;:!?()[]—–。")
+_ASKS = frozenset(":?")
 _NEGATIONS = frozenset({"not", "no", "non", "never", "without", "neither", "nor", "cannot"})
+_AUXILIARIES = frozenset(
+    "is was are were be been being has have had does do did can could may might must will would "
+    "should seems appears looks".split()
+)
+_REFUSALS = frozenset("absent excluded unlikely wrong incorrect false".split())
+
+Clause = tuple[int, str]
+"""Its number in the text, and the sign or word that began it."""
 
 
 def parse_choice(reply: str, options: Sequence[str]) -> str | None:
@@ -17,10 +26,14 @@ def parse_choice(reply: str, options: Sequence[str]) -> str | None:
 
     Whole words are compared, whatever their case, width and punctuation. A mention does not
     count inside the mention of a longer option ("T2" in "T2 flair"), nor after a negation in the
-    same clause ("not yes", "no sign of pneumonia"), unless the negation is itself an option or
-    part of one. Naming two options, or none, is None: "Yes, there is no effusion" stands for
+    same clause ("not yes", "no sign of pneumonia"), nor where what follows refuses it ("pneumonia
+    is not seen", "benign is unlikely", "pneumonia: no"), unless the negation is itself an option
+    or part of one. Naming two options, or none, is None: "Yes, there is no effusion" stands for
     both yes and no, and nothing is inferred from a refused option. Options that are single
     letters meet the article "a": prefer their texts.
+
+    No word before or after a reply makes another option of the one it names, unless together
+    they name a longer one.
 
     Raises:
         ValueError: If the options are one string, or one of them is blank or repeated.
@@ -47,17 +60,37 @@ def parse_choice(reply: str, options: Sequence[str]) -> str | None:
         if not any(s <= start and end <= e and (s, e) != (start, end) for s, e, _ in spans)
     ]
     covered = {place for start, end, _ in spans for place in range(start, end)}
-    negated = [
-        place
-        for place, word in enumerate(words)
-        if (word in _NEGATIONS or word.endswith("n't")) and place not in covered
-    ]
+    negated = {
+        place for place, word in enumerate(words) if _is_negation(word) and place not in covered
+    }
     chosen = {
         option
-        for start, _, option in spans
+        for start, end, option in spans
         if not any(place < start and clauses[place] == clauses[start] for place in negated)
+        and not _is_refused(words, clauses, end, negated)
     }
     return chosen.pop() if len(chosen) == 1 else None
+
+
+def _is_negation(word: str) -> bool:
+    return word in _NEGATIONS or word.endswith("n't")
+
+
+def _is_refused(words: list[str], clauses: list[Clause], end: int, negated: set[int]) -> bool:
+    """Return whether what follows a mention refuses it: a verb, or a "no" of its own."""
+    after = end
+    while after < len(words) and words[after] in _AUXILIARIES:
+        after += 1
+    if after == len(words):
+        return False
+    refuses = after in negated or words[after] in _REFUSALS
+    is_same, sign = clauses[after] == clauses[end - 1], clauses[after][1]
+    if after > end or words[after].endswith("n't"):
+        return refuses and is_same
+    # In "malignant not benign" the negation belongs to what follows it, in "pneumonia: not seen"
+    # and "pneumonia, no" to the mention.
+    is_alone = after + 1 == len(words) or clauses[after + 1] != clauses[after]
+    return (refuses and not is_same and sign in _ASKS) or (after in negated and is_alone)
 
 
 def normalise_answer(text: str) -> str:
@@ -80,7 +113,7 @@ def strict_correct(reply: str, reference: str, options: Sequence[str]) -> bool:
     Raises:
         ValueError: If the reference is empty or, of a closed question, none of the options.
     """
-    return _judge(reply, reference, options)[1]
+    return judge(reply, reference, options)[1]
 
 
 def score_table(answers: pd.DataFrame) -> pd.DataFrame:
@@ -102,7 +135,7 @@ def score_table(answers: pd.DataFrame) -> pd.DataFrame:
     for question_id, reply, reference, options in zip(*fields, strict=True):
         is_open = np.ndim(options) == 0 and pd.isna(options)
         try:
-            judged.append(_judge(reply, reference, [] if is_open else options))
+            judged.append(judge(reply, reference, [] if is_open else options))
         except ValueError as error:
             raise ValueError(f"question {question_id}: {error}") from error
     return answers.assign(
@@ -111,7 +144,12 @@ def score_table(answers: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _judge(reply: str, reference: str, options: Sequence[str]) -> tuple[str | None, bool]:
+def judge(reply: str, reference: str, options: Sequence[str]) -> tuple[str | None, bool]:
+    """Return the parsed answer, None if there is none, and whether it is right.
+
+    Raises:
+        ValueError: As `strict_correct`.
+    """
     for name, text in (("reply", reply), ("reference", reference)):
         if not isinstance(text, str):
             raise ValueError(f"{name} is {text!r}, it must be a string")
@@ -133,7 +171,7 @@ def _fold(text: str) -> str:
     return " ".join(folded.replace("’", "'").split())
 
 
-def _words(text: str) -> tuple[list[str], list[int]]:
+def _words(text: str) -> tuple[list[str], list[Clause]]:
     """Return words and mathematical signs (HER2+, <5 mm), and the clause each stands in."""
     folded = _fold(text.replace("\n", " ; "))
     inside = {match.start() for match in _INSIDE_WORD.finditer(folded)}
@@ -143,10 +181,11 @@ def _words(text: str) -> tuple[list[str], list[int]]:
         for i, char in enumerate(folded)
     )
     words: list[str] = []
-    clauses: list[int] = []
-    clause = 0
+    clauses: list[Clause] = []
+    clause = (0, "")
     for token in "".join(spaced).split():
-        clause += token in _CLAUSE_ENDS or token == "but"
+        if token in _CLAUSE_ENDS or token == "but":
+            clause = (clause[0] + 1, token)
         if unicodedata.category(token[0]) == "Sm" or unicodedata.category(token[0])[0] in "LMN":
             words.append(token)
             clauses.append(clause)

@@ -1,0 +1,23 @@
+"""Judge replies by a named rule, and sum the verdicts up by named metrics.
+
+`strict` reads one answer out of a reply, and guesses nothing; a stored verdict (`correct`) is
+always its. `paper` is the rule of the paper's authors, with its traps, for tables beside theirs.
+"""
+
+from medres.scoring import paper
+from medres.scoring.rules import COLUMNS as RULE_COLUMNS
+from medres.scoring.rules import rule_metrics
+from medres.scoring.strict import normalise_answer, parse_choice, score_table, strict_correct
+from medres.scoring.vqa import YES_NO, vqa_metrics
+
+__all__ = [
+    "RULE_COLUMNS",
+    "YES_NO",
+    "normalise_answer",
+    "paper",
+    "parse_choice",
+    "rule_metrics",
+    "score_table",
+    "strict_correct",
+    "vqa_metrics",
+]
