@@ -73,6 +73,12 @@ class Setting:
         parts += ["LoRA"] if self.is_lora else []
         return " + ".join(parts)
 
+    @property
+    def short(self) -> str:
+        """Its name in a narrow table."""
+        flags = {"c": self.is_checkpointed, "o": self.is_offloaded, "l": self.is_lora}
+        return " ".join([f"ZeRO-{self.zero_stage}", *(flag for flag in flags if flags[flag])])
+
 
 @dataclass(frozen=True)
 class Memory:

@@ -5,6 +5,7 @@ they are of. Weights are never made: networks are built without memory to count 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConf
 
 from medres import models, runs
 from medres.models import tiny
-from medres.resolution import ModelShape
+from medres.resolution import ModelShape, Treatment
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
@@ -51,6 +52,20 @@ def config_of(model: str) -> PretrainedConfig:
         f"no config of model {model!r} is known; kept are those of {', '.join(hub_ids())}; give "
         f"one of them, {', '.join(tiny.NAMES)}, or a folder with the model's config.json"
     )
+
+
+def treatment_of(model: str, settings: Mapping[str, Any]) -> Treatment:
+    """Return what the resolutions of a study mean for a model, without asking the hub.
+
+    Args:
+        model: As in `config_of`.
+        settings: Parameters of a study or a cell, with those of `models.TREATMENT`.
+
+    Raises:
+        ValueError: If the model's config is not at hand, or the settings are impossible.
+        FileNotFoundError: If the name is unknown.
+    """
+    return models.treatment(config_of(model), **{name: settings[name] for name in models.TREATMENT})
 
 
 def hub_ids() -> dict[str, str]:

@@ -1,0 +1,252 @@
+"""What the trainings and evaluations of a study cost: tokens, operations, memory, seconds.
+
+Arithmetic only: no GPU, no weights, no hub, no data.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from medres import memory, models, resolution
+from medres.datasets import described
+from medres.datasets.described import Described, Images, Side
+from medres.memory import Gpu, Load, Memory, Setting, Split
+from medres.models import kept
+from medres.models.kept import Sizes
+from medres.resolution import Geometry, Layout, Treatment
+from medres.study import Cell, Study
+
+PROMPT_TOKENS = 20
+"""Beside the image, what an image's questions share: the system prompt and its marks."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One model trained on one data set at one resolution, and its evaluation."""
+
+    cell: Cell
+    """Of the first seed."""
+    mean_tokens: float
+    """Visual tokens of a training image; of a test image at native where nothing is trained."""
+    max_tokens: int
+    eval_flops: int
+    """Of all eval resolutions and seeds together."""
+    epochs: int = 0
+    """Zero where nothing is trained."""
+    train_flops: int = 0
+    """Of all seeds together, an image's questions sharing it, as medres trains them."""
+    unshared_flops: int = 0
+    """The same where each question brings its image along, as other trainers do."""
+    plain: Memory | None = None
+    """Of one image a pass; None where nothing is trained."""
+    checkpointed: Memory | None = None
+    """The same with gradient checkpointing."""
+    asked: Memory | None = None
+    """Of as many images a pass as the study says."""
+    setting: Setting | None = None
+    """The first that fits; None where none does, or nothing is trained."""
+    split: Split | None = None
+    """The largest micro-batch that fits, with that setting."""
+
+    def seconds(self, gpu: Gpu, utilisation: float) -> tuple[float, float]:
+        """Return the GPU seconds of training and of evaluation.
+
+        Gradient checkpointing computes each layer once more: a third on top.
+        """
+        again = 4 / 3 if self.setting and self.setting.is_checkpointed else 1.0
+        per_s = gpu.flops_per_s * utilisation
+        return self.train_flops * again / per_s, self.eval_flops / per_s
+
+
+@dataclass(frozen=True)
+class _Costed:
+    """A model and what its questions are about."""
+
+    config: Any
+    sizes: Sizes
+    treatment: Treatment
+
+    def layout(self, geometry: Geometry) -> Layout:
+        return geometry.layout or models.geometry(self.config, geometry.given_px)
+
+    def forward_flops(self, side: Side, geometry: Geometry, n_questions: float) -> int:
+        """Return the operations of one image's questions, which share it."""
+        layout = self.layout(geometry)
+        return resolution.forward_flops(
+            self.sizes.shape,
+            visual_tokens=layout.visual_tokens,
+            text_tokens=text_tokens(side, n_questions),
+            n_crops=layout.n_crops,
+        )
+
+
+def text_tokens(side: Side, n_questions: float) -> int:
+    """Return what an image's conversations have beside its visual tokens."""
+    return round(PROMPT_TOKENS + n_questions * (side.question_tokens + side.reply_tokens))
+
+
+def describe(study: Study) -> dict[str, Described]:
+    """Return what each data set of a study holds, prepared or not.
+
+    Raises:
+        ValueError: If nothing is known of one, with what to do.
+    """
+    return {
+        dataset: described.describe(study.name, dataset, parameters)
+        for dataset, parameters in study.datasets.items()
+    }
+
+
+def arms(
+    study: Study,
+    holds: Mapping[str, Described],
+    *,
+    gpu: Gpu,
+    gpus: int,
+    setting: Setting,
+) -> list[Arm]:
+    """Return what each arm of a study costs, all seeds together, the costly ones first.
+
+    Args:
+        study: Read and checked.
+        holds: What its data sets hold, from `describe`.
+        gpu: Card that it is to run on.
+        gpus: How many of them share one training.
+        setting: How training is to be kept in memory.
+
+    Raises:
+        ValueError: If a model is not known or a data set is empty, with what to do.
+    """
+    configs = {model: kept.config_of(model) for model in study.models}
+    sizes = {model: kept.sizes_of(config) for model, config in configs.items()}
+    cells: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in study.cells("evaluate"):
+        cells.setdefault((cell.dataset, cell.model, cell.train_resolution), []).append(cell)
+    planned = []
+    for (dataset, model, train_resolution), same in cells.items():
+        settings = study.settings(same[0])
+        costed = _Costed(configs[model], sizes[model], kept.treatment_of(model, settings))
+        arm = _evaluated(costed, holds[dataset], same, settings)
+        if train_resolution != "none":
+            training = study.settings(replace(same[0], stage="finetune"))
+            arm, load = _trained(arm, costed, holds[dataset].train, training, n_seeds=len(same))
+            arm = _fitted(arm, costed.sizes, load, training, gpu, gpus, setting)
+        planned.append(arm)
+    return planned
+
+
+def _evaluated(
+    costed: _Costed, holds: Described, cells: Sequence[Cell], settings: dict[str, Any]
+) -> Arm:
+    """Return an arm with what asking it costs, and the tokens of native test images."""
+    native = _views(holds.test, {"native": 1.0}, costed.treatment)
+    if not native:
+        raise ValueError(f"data set {cells[0].dataset!r} has no test question to ask")
+    # Mixed answers are put together from the low and the native ones.
+    flops = sum(
+        images.n_images * costed.forward_flops(holds.test, geometry, images.questions_each)
+        for name in settings["eval_resolutions"]
+        if name != "mixed"
+        for images, geometry in _views(holds.test, {name: 1.0}, costed.treatment)
+    )
+    return Arm(cells[0], *_tokens(native), eval_flops=round(flops) * len(cells))
+
+
+def _trained(
+    arm: Arm, costed: _Costed, side: Side, settings: dict[str, Any], *, n_seeds: int
+) -> tuple[Arm, Load]:
+    """Return the arm with what its training costs, and the image that decides its memory."""
+    shares = {arm.cell.train_resolution: 1.0}
+    if arm.cell.train_resolution == "mixed":
+        shares = {"low": settings["low_share"], "native": 1 - settings["low_share"]}
+    seen = _views(side, shares, costed.treatment)
+    if not seen:
+        raise ValueError(f"data set {arm.cell.dataset!r} has no train question; ask it untrained")
+    shared = sum(
+        images.n_images * costed.forward_flops(side, geometry, images.questions_each)
+        for images, geometry in seen
+    )
+    unshared = sum(
+        images.n_images * images.questions_each * costed.forward_flops(side, geometry, 1.0)
+        for images, geometry in seen
+    )
+    mean_tokens, max_tokens = _tokens(seen)
+    # Backward costs twice what forward does.
+    passes = 3 * settings["epochs"] * n_seeds
+    images, geometry = max(
+        seen, key=lambda pair: costed.forward_flops(side, pair[1], pair[0].questions_each)
+    )
+    load = Load(
+        costed.layout(geometry),
+        text_tokens(side, images.questions_each),
+        round(side.reply_tokens * images.questions_each),
+    )
+    arm = replace(
+        arm,
+        mean_tokens=mean_tokens,
+        max_tokens=max_tokens,
+        epochs=settings["epochs"],
+        train_flops=round(passes * shared),
+        unshared_flops=round(passes * unshared),
+    )
+    return arm, load
+
+
+def _views(
+    side: Side, shares: Mapping[str, float], treatment: Treatment
+) -> list[tuple[Images, Geometry]]:
+    """Return the images of a split as seen at resolutions, each by a share of them."""
+    return [
+        (
+            replace(images, n_images=images.n_images * share),
+            resolution.plan(images.size_px, name, treatment),
+        )
+        for images in side.images
+        for name, share in shares.items()
+        if share
+    ]
+
+
+def _tokens(seen: Sequence[tuple[Images, Geometry]]) -> tuple[float, int]:
+    """Return the mean and the largest number of visual tokens of an image."""
+    tokens = [geometry.visual_tokens for _, geometry in seen]
+    return float(np.average(tokens, weights=[images.n_images for images, _ in seen])), max(tokens)
+
+
+def _fitted(
+    arm: Arm,
+    sizes: Sizes,
+    load: Load,
+    settings: dict[str, Any],
+    gpu: Gpu,
+    gpus: int,
+    asked: Setting,
+) -> Arm:
+    """Return the arm with its memory, and the first setting and largest split that fit."""
+    total = settings["batch_images"]
+    n_asked = min(settings["micro_batch_images"] or total, max(1, total // gpus))
+
+    def predict(setting: Setting, micro_batch: int, processes: int) -> Memory:
+        return memory.predict(
+            sizes, load, setting=setting, micro_batch=micro_batch, processes=processes
+        )
+
+    arm = replace(
+        arm,
+        plain=predict(replace(asked, is_checkpointed=False), 1, gpus),
+        checkpointed=predict(replace(asked, is_checkpointed=True), 1, gpus),
+        asked=predict(asked, n_asked, gpus),
+    )
+    for setting in [asked, *memory.remedies(asked, processes=gpus)]:
+
+        def peak_bytes(micro_batch: int, used: int, setting: Setting = setting) -> int:
+            return predict(setting, micro_batch, used).peak
+
+        found = memory.split(
+            total, processes=gpus, peak_bytes=peak_bytes, free_bytes=gpu.memory_bytes
+        )
+        if found:
+            return replace(arm, setting=setting, split=found)
+    return arm
