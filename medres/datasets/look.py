@@ -1,6 +1,7 @@
 """A look at what a data set is: counts, leaks, sizes, tokens, and what low takes away."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -172,6 +173,32 @@ def power_spectrum(image: Image.Image, *, n_bins: int) -> np.ndarray:
     count = np.bincount(ring[inside], minlength=n_bins)
     mean: np.ndarray = np.divide(total, count, out=np.full(n_bins, np.nan), where=count > 0)
     return mean
+
+
+def treatment(model: str, meaning: Mapping[str, Any], *, token_px: int) -> tuple[Treatment, str]:
+    """Return what low and native are for a model, and whose visual tokens that gives.
+
+    The hub is never asked: where the model's config is not at hand, images are counted in
+    squares.
+
+    Args:
+        model: As a study names it.
+        meaning: From `study.treatment`.
+        token_px: Side of one visual token where the config is not at hand, in pixels.
+
+    Raises:
+        ValueError: If the parameters are impossible, or without meaning for the model.
+    """
+    from medres.models import kept  # takes seconds, and nothing else here needs transformers
+
+    if kept.is_at_hand(model):
+        return kept.treatment_of(model, meaning), f"Visual tokens of {model}"
+    budgets = meaning["low_max_pixels"], meaning["native_max_pixels"]
+    return (
+        Treatment(*budgets, meaning["resampling_filter"], token_px),
+        f"The config of {model} is not at hand: one visual token is taken to be {token_px} x "
+        f"{token_px} pixels",
+    )
 
 
 def spectra(

@@ -40,18 +40,23 @@ def config_of(model: str) -> PretrainedConfig:
         model: As in `models.locate`.
 
     Raises:
-        ValueError: If it is a hub id whose config is not kept, saying which are.
-        FileNotFoundError: If the name is unknown.
+        ValueError: If its config is not at hand, saying which are.
     """
     if model in hub_ids():
         kept = dict(_read()[hub_ids()[model]])
         return AutoConfig.for_model(kept.pop("model_type"), **kept)
-    if model in tiny.NAMES or (runs.ROOT / model / "config.json").is_file():
+    if is_at_hand(model):
         return models.config_of(model)
     raise ValueError(
         f"no config of model {model!r} is known; kept are those of {', '.join(hub_ids())}; give "
         f"one of them, {', '.join(tiny.NAMES)}, or a folder with the model's config.json"
     )
+
+
+def is_at_hand(model: str) -> bool:
+    """Return whether `config_of` gives a model's config."""
+    is_folder = (runs.ROOT / model / "config.json").is_file()
+    return model in hub_ids() or model in tiny.NAMES or is_folder
 
 
 def treatment_of(model: str, settings: Mapping[str, Any]) -> Treatment:
@@ -63,7 +68,6 @@ def treatment_of(model: str, settings: Mapping[str, Any]) -> Treatment:
 
     Raises:
         ValueError: If the model's config is not at hand, or the settings are impossible.
-        FileNotFoundError: If the name is unknown.
     """
     return models.treatment(config_of(model), **{name: settings[name] for name in models.TREATMENT})
 
