@@ -1,0 +1,230 @@
+"""Predicted activation bytes against what autograd keeps of small networks, and the split."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, PretrainedConfig
+
+from medres import conversation, memory, models
+from medres.memory import GPUS, Load, Setting, Split
+from medres.models import LoadedModel, kept, tiny
+from medres.resolution import Layout
+
+SIZES_PX = {
+    "tiny-qwen2-vl": (448, 336),
+    "tiny-internvl": (168, 112),
+    "tiny-llava-onevision": (168, 112),
+}
+ASKED = ["is there a nodule in the lung?", "what is the plane of this picture?"]
+TOLERANCE = 0.1
+"""Of the activations of a network of few narrow layers: what stands beside its layers counts."""
+LAYER_TOLERANCE = 0.02
+"""Of what one more layer of tower and language model keeps."""
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], LoadedModel]:
+    folder = tmp_path_factory.mktemp("models")
+    return lambda name: models.load(str(tiny.make(folder / name, name)))
+
+
+def network_of(config: PretrainedConfig, n_layers: int) -> torch.nn.Module:
+    """Return a network of the family in bf16, random, with so many layers in either part."""
+    changed = type(config).from_dict(config.to_dict())
+    changed.text_config.num_hidden_layers = n_layers
+    changed.text_config.layer_types = ["full_attention"] * n_layers
+    for name in ("depth", "num_hidden_layers"):
+        if hasattr(changed.vision_config, name):
+            setattr(changed.vision_config, name, n_layers)
+    return AutoModelForImageTextToText.from_config(changed).to(torch.bfloat16).train()
+
+
+def kept_bytes(network: torch.nn.Module, inputs: dict[str, Any]) -> int:
+    """Return the bytes of all distinct storages that a forward pass keeps, but the weights."""
+    weights = {
+        each.untyped_storage().data_ptr() for each in [*network.parameters(), *network.buffers()]
+    }
+    held: dict[int, torch.Tensor] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        held[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        outputs = network(**inputs)
+    assert outputs.logits.requires_grad
+    return sum(
+        tensor.untyped_storage().nbytes() for place, tensor in held.items() if place not in weights
+    )
+
+
+def inputs_of(model: LoadedModel, size_px: tuple[int, int]) -> tuple[dict[str, Any], Load]:
+    """Return a batch of one image with its questions, as training gives it, and its load."""
+    ids = [str(index) for index, _ in enumerate(ASKED)]
+    tree = conversation.encode(model, size_px, ids, ASKED, [["yes"], ["transverse"]])
+    pixels = np.random.default_rng(0).integers(0, 256, (*size_px[::-1], 3), dtype=np.uint8)
+    inputs = conversation.collate([tree], pad_token_id=0)
+    inputs |= models.pixel_inputs(model, [Image.fromarray(pixels)])
+    layout = models.geometry(model.config, size_px)
+    n_text = len(tree.token_ids) - layout.visual_tokens
+    return inputs, Load(layout, n_text, len(tree.targets))
+
+
+@pytest.mark.parametrize("name", tiny.NAMES)
+def test_predicted_activations_are_what_autograd_keeps(
+    name: str, load: Callable[[str], LoadedModel]
+) -> None:
+    model = load(name)
+    inputs, costliest = inputs_of(model, SIZES_PX[name])
+    few, many = (network_of(model.config, n_layers) for n_layers in (2, 6))
+    measured = [kept_bytes(network, inputs) for network in (few, many)]
+    predicted = [
+        memory.activation_bytes(kept.sizes_of(network.config), costliest, Setting())
+        for network in (few, many)
+    ]
+    assert predicted == [pytest.approx(each, rel=TOLERANCE) for each in measured]
+    assert predicted[1] - predicted[0] == pytest.approx(
+        measured[1] - measured[0], rel=LAYER_TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("name", tiny.NAMES)
+def test_with_gradient_checkpointing_each_layer_keeps_its_input(
+    name: str, load: Callable[[str], LoadedModel]
+) -> None:
+    model = load(name)
+    inputs, costliest = inputs_of(model, SIZES_PX[name])
+    measured, predicted = [], []
+    for n_layers in (2, 6):
+        network = network_of(model.config, n_layers)
+        network.gradient_checkpointing_enable({"use_reentrant": True})
+        network.enable_input_require_grads()
+        measured.append(kept_bytes(network, inputs))
+        sizes = kept.sizes_of(network.config)
+        predicted.append(memory.activation_bytes(sizes, costliest, Setting(is_checkpointed=True)))
+    # What the layer that is computed again keeps is predicted once, however many there are.
+    assert predicted[1] - predicted[0] == pytest.approx(
+        measured[1] - measured[0], rel=LAYER_TOLERANCE
+    )
+
+
+SIZES = kept.sizes_of(kept.config_of("Qwen/Qwen2-VL-2B-Instruct"))
+N_WEIGHTS = 2_208_985_600
+LOAD = Load(Layout(5_329, (2044, 2044)), text_tokens=64, answer_tokens=16)
+
+
+def predict(setting: Setting, *, micro_batch: int = 1, processes: int = 1) -> memory.Memory:
+    return memory.predict(
+        SIZES, LOAD, setting=setting, micro_batch=micro_batch, processes=processes
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "processes", "bytes_a_weight"),
+    [
+        (Setting(), 1, 2 + 2 + 12),
+        (Setting(), 8, 2 + (2 + 12) / 8),
+        (Setting(zero_stage=3), 8, (2 + 2 + 12) / 8),
+        (Setting(is_offloaded=True), 1, 2),
+    ],
+)
+def test_states_are_counted_by_weight(
+    setting: Setting, processes: int, bytes_a_weight: float
+) -> None:
+    states = predict(setting, processes=processes).states
+    assert states == pytest.approx(bytes_a_weight * N_WEIGHTS, rel=1e-6)
+
+
+def test_lora_trains_its_adapters_alone_and_keeps_no_activation_of_the_tower() -> None:
+    adapters = memory.LORA_RANK * SIZES.text_linear_sides
+    lora, whole = predict(Setting(is_lora=True)), predict(Setting())
+    assert lora.weights == 2 * (N_WEIGHTS + adapters)
+    assert lora.gradients + lora.optimiser == 14 * adapters
+    assert lora.activations < whole.activations / 2
+
+
+def test_activations_grow_with_the_images_of_a_pass_and_states_do_not() -> None:
+    one, four = predict(Setting()), predict(Setting(), micro_batch=4)
+    assert (four.activations, four.logits) == (4 * one.activations, 4 * one.logits)
+    assert four.states == one.states
+    assert four.peak == four.states + four.buffers + four.activations + four.logits
+
+
+def test_the_logits_of_an_answer_are_counted_by_hand() -> None:
+    assert predict(Setting()).logits == 14 * 16 * 151_936
+
+
+def bytes_of_images(each: int) -> Callable[[int, int], int]:
+    return lambda micro_batch, processes: each * micro_batch
+
+
+def test_a_split_holds_the_total_batch_and_is_the_largest_that_fits() -> None:
+    rng = np.random.default_rng(0)
+    n_found = 0
+    for total, processes, free in rng.integers(1, [200, 17, 40], (2_000, 3)):
+        peak = bytes_of_images(3)
+        found = memory.split(
+            int(total), processes=int(processes), peak_bytes=peak, free_bytes=int(free)
+        )
+        if found is None:
+            assert free < 3
+            continue
+        n_found += 1
+        assert found.total == total
+        assert found.micro_batch * found.accumulation * found.processes == total
+        assert found.processes <= processes
+        assert peak(found.micro_batch, found.processes) <= free
+        larger = [
+            micro_batch
+            for micro_batch in range(found.micro_batch + 1, total // found.processes + 1)
+            if total // found.processes % micro_batch == 0
+        ]
+        assert all(3 * micro_batch > free for micro_batch in larger)
+        more = range(found.processes + 1, min(total, processes) + 1)
+        assert all(total % used for used in more)
+    assert n_found > 1_500
+
+
+def test_nothing_fits_where_one_image_is_too_large() -> None:
+    peak = bytes_of_images(10)
+    assert memory.split(128, processes=8, peak_bytes=peak, free_bytes=9) is None
+    assert memory.split(128, processes=8, peak_bytes=peak, free_bytes=10) == Split(1, 16, 8)
+
+
+def test_the_paper_s_batch_on_processes_that_do_not_divide_it_uses_fewer() -> None:
+    found = memory.split(128, processes=7, peak_bytes=bytes_of_images(1), free_bytes=64)
+    assert found == Split(micro_batch=32, accumulation=1, processes=4)
+
+
+@pytest.mark.parametrize(("total", "processes"), [(0, 1), (128, 0)])
+def test_a_batch_of_nothing_is_refused(total: int, processes: int) -> None:
+    with pytest.raises(ValueError, match=f"{total} on {processes} processes; both are at least 1"):
+        memory.split(total, processes=processes, peak_bytes=bytes_of_images(1), free_bytes=1)
+
+
+def test_remedies_take_less_memory_than_what_was_asked() -> None:
+    for processes in (1, 8):
+        asked = predict(Setting(), processes=processes).peak
+        tried = memory.remedies(Setting(), processes=processes)
+        assert all(predict(each, processes=processes).peak < asked for each in tried)
+        assert any(each.zero_stage == 3 for each in tried) == (processes > 1)
+    checkpointed = Setting(is_checkpointed=True)
+    assert checkpointed not in memory.remedies(checkpointed, processes=1)
+
+
+def test_cards_have_the_bytes_and_operations_of_their_data_sheets() -> None:
+    assert GPUS["A100-80GB"].memory_bytes == 80e9
+    assert GPUS["A100-80GB"].flops_per_s == 312e12
+    assert GPUS["H200"].flops_per_s == GPUS["H100-80GB"].flops_per_s == 989e12
+
+
+def test_a_setting_says_all_of_itself() -> None:
+    everything = Setting(3, is_checkpointed=True, is_offloaded=True, is_lora=True)
+    assert str(everything) == "ZeRO-3 + gradient checkpointing + optimiser offload + LoRA"
+    assert everything.short == "ZeRO-3 c o l"
+    assert replace(everything, zero_stage=2, is_offloaded=False).short == "ZeRO-2 c l"
