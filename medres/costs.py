@@ -18,9 +18,6 @@ from medres.models.kept import Sizes
 from medres.resolution import Geometry, Layout, Treatment
 from medres.study import Cell, Study
 
-PROMPT_TOKENS = 20
-"""Beside the image, what an image's questions share: the system prompt and its marks."""
-
 
 @dataclass(frozen=True)
 class Arm:
@@ -62,11 +59,12 @@ class Arm:
 
 @dataclass(frozen=True)
 class _Costed:
-    """A model and what its questions are about."""
+    """A model, and what it makes of the images and texts of a data set."""
 
     config: Any
     sizes: Sizes
     treatment: Treatment
+    characters_per_token: float
 
     def layout(self, geometry: Geometry) -> Layout:
         return geometry.layout or models.geometry(self.config, geometry.given_px)
@@ -77,14 +75,9 @@ class _Costed:
         return resolution.forward_flops(
             self.sizes.shape,
             visual_tokens=layout.visual_tokens,
-            text_tokens=text_tokens(side, n_questions),
+            text_tokens=side.text_tokens(n_questions, self.characters_per_token),
             n_crops=layout.n_crops,
         )
-
-
-def text_tokens(side: Side, n_questions: float) -> int:
-    """Return what an image's conversations have beside its visual tokens."""
-    return round(PROMPT_TOKENS + n_questions * (side.question_tokens + side.reply_tokens))
 
 
 def describe(study: Study) -> dict[str, Described]:
@@ -127,7 +120,12 @@ def arms(
     planned = []
     for (dataset, model, train_resolution), same in cells.items():
         settings = study.settings(same[0])
-        costed = _Costed(configs[model], sizes[model], kept.treatment_of(model, settings))
+        costed = _Costed(
+            configs[model],
+            sizes[model],
+            kept.treatment_of(model, settings),
+            kept.characters_per_token(model, holds[dataset].train.texts),
+        )
         arm = _evaluated(costed, holds[dataset], same, settings)
         if train_resolution != "none":
             training = study.settings(replace(same[0], stage="finetune"))
@@ -180,8 +178,8 @@ def _trained(
     )
     load = Load(
         costed.layout(geometry),
-        text_tokens(side, images.questions_each),
-        round(side.reply_tokens * images.questions_each),
+        side.text_tokens(images.questions_each, costed.characters_per_token),
+        round(side.reply_tokens(costed.characters_per_token) * images.questions_each),
     )
     arm = replace(
         arm,

@@ -117,9 +117,7 @@ def test_a_kept_config_gives_the_visual_tokens_of_the_model(
     model: str, size_px: tuple[int, int], low: int, native: int
 ) -> None:
     treatment = kept.treatment_of(model, PAPER)
-    tokens = [
-        resolution.plan(size_px, name, treatment).visual_tokens for name in ("low", "native")
-    ]
+    tokens = [resolution.plan(size_px, name, treatment).visual_tokens for name in ("low", "native")]
     assert tokens == [low, native]
 
 

@@ -17,12 +17,13 @@ from medres import datasets, runs
 from medres.datasets import phantoms
 from medres.datasets.phantoms.optics import Drawing
 
-CHARACTERS_PER_TOKEN = 4
-"""Of questions and replies; roughly what the families' tokenizers make of English."""
+PROMPT_TOKENS = 20
+"""Beside the image, what an image's questions share: the system prompt and its marks."""
 MARK_TOKENS = 7
 """Around a question: end of its turn, begin of the reply's."""
-QUESTION_TOKENS, REPLY_TOKENS = 28, 16
-"""Of a question with its marks, and of a reply, where neither is known: round numbers."""
+QUESTION_CHARACTERS, REPLY_CHARACTERS = 84, 60
+"""Of a question and of its reply, where neither is known: round numbers."""
+SAMPLED_TEXTS = 256
 SAMPLED_IMAGES = 64
 
 
@@ -40,10 +41,24 @@ class Side:
     """One split: its images, and how long their questions are on average."""
 
     images: list[Images]
-    question_tokens: float
-    """Of a question with the marks around it, without its replies."""
-    reply_tokens: float
-    """Of the reference in training, of all options together in a test."""
+    question_characters: float
+    n_replies: float = 1
+    """Replies to a question: its reference in training, every option in a test."""
+    reply_characters: float = 0
+    """Of them together."""
+    texts: tuple[str, ...] = ()
+    """Some of the questions and replies, to see what a tokenizer makes of them."""
+
+    def reply_tokens(self, characters_per_token: float) -> float:
+        """Return the tokens of a question's replies, each with the end of its turn."""
+        return self.n_replies + self.reply_characters / characters_per_token
+
+    def text_tokens(self, n_questions: float, characters_per_token: float) -> int:
+        """Return what an image's conversations have beside its visual tokens."""
+        question = MARK_TOKENS + self.question_characters / characters_per_token
+        return round(
+            PROMPT_TOKENS + n_questions * (question + self.reply_tokens(characters_per_token))
+        )
 
 
 @dataclass(frozen=True)
@@ -115,12 +130,12 @@ def describe(study: str, dataset: str, parameters: Mapping[str, Any]) -> Describ
             "size from the paper, counts from it and the source",
         )
     train, test = (
-        Side([Images(size_px, n, n_questions / n)], QUESTION_TOKENS, REPLY_TOKENS)
+        Side([Images(size_px, n, n_questions / n)], QUESTION_CHARACTERS, 1, REPLY_CHARACTERS)
         for n, n_questions in (stated.train, stated.test)
     )
     said += (
-        f": {size_px[0]} x {size_px[1]} px; {QUESTION_TOKENS} tokens taken for a question, "
-        f"{REPLY_TOKENS} for its reply"
+        f": {size_px[0]} x {size_px[1]} px; {QUESTION_CHARACTERS} characters taken for a question, "
+        f"{REPLY_CHARACTERS} for its reply"
     )
     return Described(train, test, said)
 
@@ -173,14 +188,14 @@ def _side(table: pd.DataFrame, *, with_options: bool = False) -> Side:
         list(options) if with_options and len(options) else [reference]
         for options, reference in zip(table["options"], table["reference"], strict=True)
     ]
-    # Each reply has the end of its turn beside its own text.
-    reply_tokens = [sum(1 + len(text) / CHARACTERS_PER_TOKEN for text in each) for each in replies]
-    question_tokens = MARK_TOKENS + table["question"].str.len() / CHARACTERS_PER_TOKEN
+    texts = [*table["question"].head(SAMPLED_TEXTS), *itertools.chain(*replies[:SAMPLED_TEXTS])]
     return Side(
         [
             Images((int(width), int(height)), n_images, float(questions))
             for (width, height, questions), n_images in sorted(counts.items())
         ],
-        question_tokens=float(question_tokens.mean()) if len(table) else 0.0,
-        reply_tokens=float(np.mean(reply_tokens)) if reply_tokens else 0.0,
+        question_characters=sum(map(len, table["question"])) / max(1, len(table)),
+        n_replies=sum(map(len, replies)) / max(1, len(table)),
+        reply_characters=sum(len(text) for each in replies for text in each) / max(1, len(table)),
+        texts=tuple(texts),
     )

@@ -5,20 +5,27 @@ they are of. Weights are never made: networks are built without memory to count 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PretrainedConfig,
+)
 
 from medres import models, runs
 from medres.models import tiny
 from medres.resolution import ModelShape, Treatment
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
+CHARACTERS_PER_TOKEN = 4.0
+"""Roughly what the families' tokenizers make of English."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,19 @@ def is_at_hand(model: str) -> bool:
     """Return whether `config_of` gives a model's config."""
     is_folder = (runs.ROOT / model / "config.json").is_file()
     return model in hub_ids() or model in tiny.NAMES or is_folder
+
+
+def characters_per_token(model: str, texts: Sequence[str]) -> float:
+    """Return how many characters of texts a token of a model holds, on average.
+
+    The tokenizer is asked where it is at hand, with a tiny model or a folder; else it is taken to
+    be `CHARACTERS_PER_TOKEN`.
+    """
+    if model in hub_ids() or not is_at_hand(model) or not texts:
+        return CHARACTERS_PER_TOKEN
+    tokenizer = AutoTokenizer.from_pretrained(models.locate(model))
+    n_tokens = sum(len(tokenizer.encode(text, add_special_tokens=False)) for text in texts)
+    return sum(map(len, texts)) / max(1, n_tokens)
 
 
 def treatment_of(model: str, settings: Mapping[str, Any]) -> Treatment:
