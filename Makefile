@@ -1,5 +1,7 @@
 # medres: `make` lists the targets.
 STUDY ?= demo
+GPU ?= A100-80GB
+GPUS ?= 1
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 # A mark made after a whole installation: a broken one is done again.
@@ -7,7 +9,7 @@ READY := $(VENV)/.ready
 SNAKEMAKE := $(PYTHON) -m snakemake --cores all --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules
 
 .DEFAULT_GOAL := help
-.PHONY: help study test lint smoke lab clean
+.PHONY: help study plan test lint smoke lab clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -16,6 +18,9 @@ study: $(READY) ## make a study's runs and reports: make study STUDY=demo
 	@$(PYTHON) -m medres.study check $(STUDY)
 	$(SNAKEMAKE) --config study=$(STUDY)
 	@echo "open reports/$(STUDY)/index.html"
+
+plan: $(READY) ## say what a study costs before it starts: make plan STUDY=demo GPU=H200 GPUS=8
+	@$(PYTHON) -m medres.plan $(STUDY) --gpu $(GPU) --gpus $(GPUS)
 
 test: $(READY) ## run all tests
 	$(PYTHON) -m pytest -n auto --dist loadfile --no-loadscope-reorder
