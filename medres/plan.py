@@ -222,7 +222,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--zero-stage", type=int, default=2, choices=[2, 3])
     parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--offload", action="store_true", help="optimiser states to the host")
-    parser.add_argument("--lora", action="store_true")
+    parser.add_argument("--lora", action="store_true", help="in memory, not in hours")
     asked = parser.parse_args(arguments)
     try:
         if asked.gpu not in GPUS:
