@@ -8,12 +8,10 @@ stated or declared, which the output says.
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
-from medres import costs, runs
+from medres import costs
 from medres import study as studies
 from medres.costs import Arm
 from medres.memory import GPUS, Gpu, Setting
@@ -152,62 +150,6 @@ def _weights(model: str, planned: Sequence[Arm]) -> str:
             f"optimiser states {_bytes(each.optimiser)}, buffers {_bytes(each.buffers)}"
         )
     return line
-
-
-def beside_measured(study: Study) -> pd.DataFrame:
-    """Return what was predicted of a study's finished trainings beside what they recorded.
-
-    Returns:
-        One row a finished training: dataset, model, train_resolution, seed;
-        predicted_flops and measured_flops, which counts the tokens of every image and question;
-        seconds_at_mean_rate, predicted_flops at the operations per second of all these trainings
-        of the model together, and measured_seconds, both NaN where a training was resumed and
-        recorded its last part only; predicted_peak_bytes, in bf16 on one GPU, and
-        measured_peak_bytes, both NaN where no peak was recorded. Empty where none is finished.
-    """
-    gpu, columns = GPUS[GPU], []
-    for cell in study.cells("finetune"):
-        folder = runs.folder_of(study.name, "finetune", cell.path)
-        if not runs.is_whole(folder):
-            continue
-        outcome = runs.read(folder)["outcome"]
-        one = replace(
-            study,
-            datasets={cell.dataset: study.datasets[cell.dataset]},
-            finetune={
-                name: study.finetune[name] for name in study.finetune if name == cell.dataset
-            },
-            models=[cell.model],
-            train_resolutions=[cell.train_resolution],
-            seeds=[cell.seed],
-        )
-        (arm,) = costs.arms(one, costs.describe(one), gpu=gpu, gpus=1, setting=Setting())
-        peak_bytes = outcome.get("peak_memory_bytes")
-        columns.append(
-            {
-                "dataset": cell.dataset,
-                "model": cell.model,
-                "train_resolution": cell.train_resolution,
-                "seed": cell.seed,
-                "predicted_flops": arm.train_flops,
-                "measured_flops": outcome["training_flops"],
-                "measured_seconds": np.nan if outcome["resumed_at_step"] else outcome["seconds"],
-                "predicted_peak_bytes": arm.asked.peak if arm.asked and peak_bytes else np.nan,
-                "measured_peak_bytes": peak_bytes or np.nan,
-            }
-        )
-    names = (
-        "dataset model train_resolution seed predicted_flops measured_flops seconds_at_mean_rate "
-        "measured_seconds predicted_peak_bytes measured_peak_bytes"
-    ).split()
-    if not columns:
-        return pd.DataFrame(columns=names)
-    found = pd.DataFrame(columns)
-    timed = found.where(found["measured_seconds"].notna())
-    totals = timed.groupby(found["model"])[["measured_flops", "measured_seconds"]].transform("sum")
-    rate = totals["measured_flops"] / totals["measured_seconds"]
-    at_rate = (found["predicted_flops"] / rate).where(found["measured_seconds"].notna())
-    return found.assign(seconds_at_mean_rate=at_rate)[names]
 
 
 def main(arguments: list[str]) -> int:

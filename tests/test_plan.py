@@ -1,14 +1,12 @@
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from medres import costs, datasets, plan, runs, training
+from medres import costs, datasets, plan
 from medres import study as studies
 from medres.costs import Arm
 from medres.datasets import described, phantoms
@@ -18,8 +16,6 @@ from medres.study import Study
 A100 = GPUS["A100-80GB"]
 TINY = "tiny-qwen2-vl"
 PAPER = ("paper-internvl2.5-2b", "paper-llava-onevision", "paper-qwen2-vl-2b", "paper-qwen2-vl-7b")
-TEXT_TOLERANCE = 0.05
-"""Text tokens are estimated from characters, and weigh most where an image has few tokens."""
 HAND_TOLERANCE = 0.02
 """Arithmetic by weights and tokens, without the embedding of patches."""
 
@@ -180,76 +176,6 @@ def test_every_drawn_data_set_can_be_planned(
     assert sum(each.n_images for each in holds.train.images) == pytest.approx(80)
     assert 10 < holds.train.question_characters < 80
     assert holds.train.n_replies == 1 <= holds.test.n_replies
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose small study is trained, but for the mixed arm."""
-    root = tmp_path_factory.mktemp("trained")
-    for name in ("notebooks", "params"):
-        shutil.copytree(Path(__file__).resolve().parent.parent / name, root / name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "ROOT", root)
-        study = write_study(root)
-        for dataset, parameters in study.datasets.items():
-            datasets.prepare(study.name, dataset, parameters)
-        for cell in study.cells("finetune"):
-            if cell.train_resolution != "mixed":
-                training.finetune(**study.settings(cell))
-    return root
-
-
-@pytest.fixture
-def finished(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    monkeypatch.setattr(runs, "ROOT", trained)
-    return studies.load("small")
-
-
-def test_predicted_operations_are_those_that_a_training_records(finished: Study) -> None:
-    beside = plan.beside_measured(finished)
-    assert beside["train_resolution"].tolist() == ["native", "low"]
-    assert (beside["measured_flops"] > 0).all()
-    np.testing.assert_allclose(
-        beside["predicted_flops"], beside["measured_flops"], rtol=TEXT_TOLERANCE
-    )
-
-
-def test_seconds_at_the_mean_rate_add_up_as_operations_do(finished: Study) -> None:
-    beside = plan.beside_measured(finished)
-    assert beside["measured_seconds"].sum() > 0
-    expected = beside["measured_seconds"].sum() * (
-        beside["predicted_flops"].sum() / beside["measured_flops"].sum()
-    )
-    assert beside["seconds_at_mean_rate"].sum() == pytest.approx(expected)
-    assert beside[["predicted_peak_bytes", "measured_peak_bytes"]].isna().all(axis=None)
-
-
-def test_a_resumed_training_has_no_seconds_and_a_recorded_peak_is_shown(
-    finished: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = runs.read
-
-    def changed(folder: Path) -> dict[str, Any]:
-        record = real(folder)
-        if "native" in folder.parts:
-            record["outcome"] |= {"resumed_at_step": 2, "peak_memory_bytes": 10**9}
-        return record
-
-    monkeypatch.setattr(runs, "read", changed)
-    native, low = plan.beside_measured(finished).to_dict("records")
-    assert np.isnan(native["measured_seconds"])
-    assert np.isnan(native["seconds_at_mean_rate"])
-    assert native["measured_peak_bytes"] == 1e9
-    assert 1e6 < native["predicted_peak_bytes"] < 1e9
-    # Left to itself, a training takes its own rate.
-    predicted_s = low["measured_seconds"] * low["predicted_flops"] / low["measured_flops"]
-    assert low["seconds_at_mean_rate"] == pytest.approx(predicted_s)
-
-
-def test_a_study_without_a_finished_training_has_no_rows(project: Path) -> None:
-    beside = plan.beside_measured(write_study(project))
-    assert beside.empty
-    assert "measured_flops" in beside
 
 
 @pytest.mark.parametrize("name", [*PAPER, "demo", "smoke"])

@@ -1,0 +1,103 @@
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_plan import write_study
+
+from medres import datasets, plan, predictions, runs, training
+from medres import study as studies
+from medres.study import Cell, Study
+
+TEXT_TOLERANCE = 0.05
+"""Text tokens are estimated from characters, and weigh most where an image has few tokens."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose small study is trained, but for the mixed arm."""
+    root = tmp_path_factory.mktemp("trained")
+    for name in ("notebooks", "params"):
+        shutil.copytree(Path(__file__).resolve().parent.parent / name, root / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "ROOT", root)
+        study = write_study(root)
+        for dataset, parameters in study.datasets.items():
+            datasets.prepare(study.name, dataset, parameters)
+        for cell in study.cells("finetune"):
+            if cell.train_resolution != "mixed":
+                training.finetune(**study.settings(cell))
+    return root
+
+
+@pytest.fixture
+def finished(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.setattr(runs, "ROOT", trained)
+    return studies.load("small")
+
+
+def test_predicted_operations_are_those_that_a_training_records(finished: Study) -> None:
+    beside = predictions.beside_measured(finished)
+    assert beside["train_resolution"].tolist() == ["native", "low"]
+    assert (beside["measured_flops"] > 0).all()
+    np.testing.assert_allclose(
+        beside["predicted_flops"], beside["measured_flops"], rtol=TEXT_TOLERANCE
+    )
+
+
+def test_seconds_at_the_mean_rate_add_up_as_operations_do(finished: Study) -> None:
+    beside = predictions.beside_measured(finished)
+    assert beside["measured_seconds"].sum() > 0
+    expected = beside["measured_seconds"].sum() * (
+        beside["predicted_flops"].sum() / beside["measured_flops"].sum()
+    )
+    assert beside["seconds_at_mean_rate"].sum() == pytest.approx(expected)
+    assert beside[["predicted_peak_bytes", "measured_peak_bytes"]].isna().all(axis=None)
+
+
+def test_a_resumed_training_has_no_seconds_and_a_recorded_peak_is_shown(
+    finished: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = runs.read
+
+    def changed(folder: Path) -> dict[str, Any]:
+        record = real(folder)
+        if "native" in folder.parts:
+            record["outcome"] |= {"resumed_at_step": 2, "peak_memory_bytes": 10**9}
+        return record
+
+    monkeypatch.setattr(runs, "read", changed)
+    native, low = predictions.beside_measured(finished).to_dict("records")
+    assert np.isnan(native["measured_seconds"])
+    assert np.isnan(native["seconds_at_mean_rate"])
+    assert native["measured_peak_bytes"] == 1e9
+    assert 1e6 < native["predicted_peak_bytes"] < 1e9
+    # Left to itself, a training takes its own rate.
+    predicted_s = low["measured_seconds"] * low["predicted_flops"] / low["measured_flops"]
+    assert low["seconds_at_mean_rate"] == pytest.approx(predicted_s)
+
+
+def test_a_study_without_a_finished_training_has_no_rows(project: Path) -> None:
+    beside = predictions.beside_measured(write_study(project))
+    assert beside.empty
+    assert "measured_flops" in beside
+
+
+def test_one_training_has_the_row_of_the_study_s_plan(finished: Study) -> None:
+    cell = finished.cells("finetune")[0]
+    (row,) = predictions.of_training(finished, cell).to_dict("records")
+    assert (row["data set"], row["trained"], row["epochs"]) == ("phantom-radiology", "native", "2")
+    assert f" {row['train FLOP']} " in _report(finished)
+
+
+def _report(study: Study) -> str:
+    settings: dict[str, Any] = {"gpu": plan.GPUS[plan.GPU], "gpus": 1, "utilisation": 0.4}
+    return plan.report(study, **settings, setting=plan.Setting())
+
+
+def test_a_training_that_the_study_has_not_is_refused(finished: Study) -> None:
+    with pytest.raises(ValueError, match="study small has no training moon/tiny-qwen2-vl/low"):
+        predictions.of_training(finished, Cell("finetune", "moon", "tiny-qwen2-vl", "low", 0))
+    with pytest.raises(ValueError, match="unknown GPU 'A1000'; known are A100-40GB"):
+        predictions.of_training(finished, finished.cells("finetune")[0], gpu="A1000")
