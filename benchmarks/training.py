@@ -32,9 +32,10 @@ from transformers import (
 )
 
 from benchmarks.images import draw, table
-from medres import conversation, datasets, models, pixel_cache, runs, training
+from medres import answer_trainer, conversation, datasets, models, pixel_cache, runs
 from medres.models import qwen2_vl, tiny
 from medres.resolution import Treatment
+from medres.samples import Samples, assign
 
 SIDE_PX = 448
 TREATMENT = Treatment(50_176, 12_000_000, "bicubic", 28)
@@ -74,7 +75,7 @@ def prepare(folder: Path, *, questions_an_image: int) -> datasets.QuestionSet:
 class FlatConversations(torch.utils.data.Dataset[tuple[Any, ...]]):
     """One conversation a question, in the order of the samples of the other side."""
 
-    def __init__(self, samples: training.Samples, train: pd.DataFrame) -> None:
+    def __init__(self, samples: Samples, train: pd.DataFrame) -> None:
         self.samples = samples
         by_image = dict(list(train.groupby("image", sort=True)))
         self.rows = [
@@ -169,7 +170,7 @@ def theirs(folder: Path, place: str, flat: FlatConversations, questions_an_image
         gradient_accumulation_steps=BATCH_IMAGES * questions_an_image // micro,
         learning_rate=LEARNING_RATE,
         lr_scheduler_type="cosine",
-        adam_beta2=training.ADAM_BETA2,
+        adam_beta2=answer_trainer.ADAM_BETA2,
         optim="adamw_torch",
         save_strategy="no",
         logging_steps=1,
@@ -180,13 +181,13 @@ def theirs(folder: Path, place: str, flat: FlatConversations, questions_an_image
         report_to=[],
     )
     trainer = _InOrder(network, arguments, train_dataset=flat, data_collator=flat.collate)
-    trainer.remove_callback(training._printer(trainer))
+    trainer.remove_callback(answer_trainer._printer(trainer))
     return trainer
 
 
-def ours(folder: Path, samples: training.Samples, *, micro_batch_images: int) -> Trainer:
+def ours(folder: Path, samples: Samples, *, micro_batch_images: int) -> Trainer:
     """Return the training as `finetune` makes it."""
-    return training.trainer_of(
+    return answer_trainer.trainer_of(
         samples,
         folder,
         batch_images=BATCH_IMAGES,
@@ -222,8 +223,8 @@ def compare(
         folder = runs.ROOT = Path(name)
         question_set = prepare(folder, questions_an_image=questions_an_image)
         train = question_set.split("train")
-        is_low = training.assign(train, arm, low_share=0.5, seed=0)
-        samples = training.Samples(model, question_set, train, is_low, TREATMENT, epochs=1, seed=0)
+        is_low = assign(train, arm, low_share=0.5, seed=0)
+        samples = Samples(model, question_set, train, is_low, TREATMENT, epochs=1, seed=0)
         flat = FlatConversations(samples, train)
         sides = [
             ours(folder / "ours", samples, micro_batch_images=micro),

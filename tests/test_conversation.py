@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medres import conversation, inference, resolution, training
+from medres import conversation, inference, resolution
 from medres.conversation import Tree
 from medres.datasets import QuestionSet
 from medres.models import qwen2_vl
 from medres.models.qwen2_vl import LoadedModel
 from medres.resolution import Treatment
+from medres.samples import Samples
 
 ASKED = {
     "is there a nodule?": ["yes", "no"],
@@ -282,7 +283,7 @@ def test_training_and_inference_encode_the_same_tensors(
     question_set = _question_set(tmp_path)
     treatment = Treatment(3_136, 28_224, "bicubic", 28)
     train = question_set.split("train")
-    samples = training.Samples(
+    samples = Samples(
         tiny_model,
         question_set,
         train,

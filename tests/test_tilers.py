@@ -21,6 +21,7 @@ from transformers.models.llava_onevision.processing_llava_onevision import Llava
 from medres import conversation, datasets, inference, models, resolution, training
 from medres.datasets import QuestionSet
 from medres.models import LoadedModel, internvl, tiny
+from medres.samples import Samples
 
 TILERS = ("tiny-internvl", "tiny-llava-onevision")
 EXTREME_PX = ((20, 4000), (4000, 20), (1, 1), (1, 200), (27, 29), (56, 56), (999, 31), (57, 56))
@@ -352,7 +353,7 @@ def test_training_and_inference_encode_the_same_tensors(
     treatment = models.treatment(model.config, **SMALL, tiling=tiling)
     train = question_set.split("train")
     is_low = np.full(len(train), resolution_name == "low")
-    samples = training.Samples(model, question_set, train, is_low, treatment, epochs=1, seed=0)
+    samples = Samples(model, question_set, train, is_low, treatment, epochs=1, seed=0)
     trained = samples.collate([samples[0]])
     labels = trained.pop("labels")
     asked: list[dict[str, torch.Tensor]] = []

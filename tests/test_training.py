@@ -1,5 +1,6 @@
 import dataclasses
 import gc
+import json
 import math
 import shutil
 from pathlib import Path
@@ -9,14 +10,26 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import transformers
 from PIL import Image
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import Trainer, TrainingArguments
 
-from medres import conversation, datasets, models, resolution, runs, training
+from medres import (
+    answer_trainer,
+    conversation,
+    datasets,
+    models,
+    progress,
+    resolution,
+    runs,
+    training,
+)
 from medres.models import qwen2_vl, tiny
 from medres.models.qwen2_vl import LoadedModel
 from medres.resolution import Treatment
-from medres.training import Samples
+from medres.samples import Samples
 
 TREATMENT = Treatment(784, 3_136, "bicubic", 28)
 SETTINGS: dict[str, Any] = {
@@ -40,6 +53,7 @@ SETTINGS: dict[str, Any] = {
     "threads": 1,
     "cache_gib": 0.01,
 }
+LAYOUT = {"strategy": "single", "n_processes": 1}
 N_TRAIN_IMAGES = 5
 N_STEPS = 8
 """Three epochs of five images, two a step; the last step has one."""
@@ -71,6 +85,10 @@ def prepare(root: Path) -> datasets.QuestionSet:
     return datasets.load("small", "drawn")
 
 
+def weights_of(run: runs.Run) -> dict[str, torch.Tensor]:
+    return load_file(run.folder / "checkpoint" / "model.safetensors")
+
+
 def outcome_of(run: runs.Run) -> dict[str, Any]:
     """Return what a training made that must not depend on how often it was stopped."""
     files = ("loss.csv", "resolutions.csv", "checkpoint/config.json")
@@ -95,7 +113,13 @@ class Stop(Exception):
     """A kill, as far as one process can be killed in a test."""
 
 
-def finetune_until(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int) -> Path:
+def finetune_until(
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    call: int,
+    settings: dict[str, Any] = SETTINGS,
+) -> Path:
     """Train until a function is about to be called for the n-th time; return the run folder."""
     real, calls = getattr(owner, name), 0
 
@@ -109,7 +133,7 @@ def finetune_until(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call:
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, stopping)
         with pytest.raises(Stop):
-            training.finetune(**SETTINGS)
+            training.finetune(**settings)
     gc.collect()
     cell = f"drawn/{tiny.NAME}/{SETTINGS['train_resolution']}/seed0"
     folder = runs.folder_of("small", "finetune", cell)
@@ -121,7 +145,7 @@ def finetune_until(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call:
     ("owner", "name", "call", "resumed_at"),
     [
         (Samples, "collate", 1, 0),
-        (training._Progress, "on_save", 3, 4),
+        (progress.Progress, "on_save", 3, 4),
         (qwen2_vl, "save", 1, 8),
         (runs.Run, "finish", 1, 8),
     ],
@@ -161,23 +185,25 @@ def test_a_checkpoint_without_its_mark_is_ignored(
 ) -> None:
     prepare(project)
     resume = finetune_until(monkeypatch, Samples, "collate", 7) / "resume"
-    newest = training.last_checkpoint(resume)
+    newest = answer_trainer.last_checkpoint(resume, layout=LAYOUT)
     (newest / "whole").unlink()
     (newest / "model.safetensors").write_bytes(b"torn")
-    assert training.last_checkpoint(resume) == resume / "checkpoint-2" != newest
+    assert (
+        answer_trainer.last_checkpoint(resume, layout=LAYOUT) == resume / "checkpoint-2" != newest
+    )
     run = training.finetune(**SETTINGS)
     assert run.record["outcome"]["resumed_at_step"] == 2
     assert outcome_of(run) == outcome_of(uninterrupted[1])
 
 
 def test_the_newest_checkpoint_is_so_by_number(tmp_path: Path) -> None:
-    assert training.last_checkpoint(tmp_path / "absent") is None
+    assert answer_trainer.last_checkpoint(tmp_path / "absent", layout=LAYOUT) is None
     for step in (9, 10, 100):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    assert training.last_checkpoint(tmp_path) is None
+    assert answer_trainer.last_checkpoint(tmp_path, layout=LAYOUT) is None
     for step in (9, 10):
-        (tmp_path / f"checkpoint-{step}" / "whole").touch()
-    assert training.last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+        (tmp_path / f"checkpoint-{step}" / "whole").write_text(json.dumps(LAYOUT))
+    assert answer_trainer.last_checkpoint(tmp_path, layout=LAYOUT) == tmp_path / "checkpoint-10"
 
 
 def test_trainer_s_own_loader_restores_nothing_of_qwen2_vl(tmp_path: Path) -> None:
@@ -197,7 +223,7 @@ def test_trainer_s_own_loader_restores_nothing_of_qwen2_vl(tmp_path: Path) -> No
 
     Trainer(loaded.network, arguments)._load_from_checkpoint(str(tmp_path / "checkpoint-1"))
     assert state_is(changed)
-    training._AnswerTrainer(loaded.network, arguments)._load_from_checkpoint(
+    answer_trainer.AnswerTrainer(loaded.network, arguments)._load_from_checkpoint(
         str(tmp_path / "checkpoint-1")
     )
     assert state_is(saved)
@@ -209,7 +235,7 @@ def test_the_resume_tests_would_notice_weights_that_are_not_restored(
     prepare(project)
     finetune_until(monkeypatch, Samples, "collate", 6)
     monkeypatch.setattr(
-        training._AnswerTrainer, "_load_from_checkpoint", Trainer._load_from_checkpoint
+        answer_trainer.AnswerTrainer, "_load_from_checkpoint", Trainer._load_from_checkpoint
     )
     weights = outcome_of(training.finetune(**SETTINGS))["weights"]
     assert weights != outcome_of(uninterrupted[1])["weights"]
@@ -307,6 +333,83 @@ def test_another_seed_gives_other_weights(
     assert other.folder.parent == project / done.folder.parent.relative_to(root)
 
 
+def test_gradient_checkpointing_changes_no_weight_beyond_float_error(
+    project: Path, uninterrupted: tuple[Path, runs.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(project)
+    kept: list[bool] = []
+    layers = transformers.modeling_layers.GradientCheckpointingLayer
+    real = layers.__call__
+
+    def noting(layer: Any, *arguments: Any, **named: Any) -> Any:
+        kept.append(layer.gradient_checkpointing and layer.training)
+        return real(layer, *arguments, **named)
+
+    monkeypatch.setattr(layers, "__call__", noting)
+    run = training.finetune(**SETTINGS | {"gradient_checkpointing": True})
+    assert all(kept)
+    assert len(kept) > N_STEPS
+    _, whole = uninterrupted
+    assert run.digest == whole.digest
+    torch.testing.assert_close(weights_of(run), weights_of(whole), rtol=0, atol=1e-5)
+
+
+LORA = SETTINGS | {"lora_rank": 4}
+
+
+def test_adapters_change_the_linear_layers_of_the_language_model_alone(
+    project: Path, tmp_path: Path
+) -> None:
+    prepare(project)
+    run = training.finetune(**LORA)
+    base = load_file(tiny.make(tmp_path / "tiny") / "model.safetensors")
+    found = weights_of(run)
+    assert found.keys() == base.keys()
+    changed = {name for name, value in base.items() if not torch.equal(found[name], value)}
+    linear = {
+        name for name in base if name.startswith("model.layers") and name.endswith("_proj.weight")
+    }
+    assert changed == linear
+    for name in changed:
+        rank = torch.linalg.matrix_rank((found[name] - base[name]).double(), rtol=1e-3)
+        assert 0 < rank <= LORA["lora_rank"]
+
+
+def test_a_stopped_training_of_adapters_goes_on_to_the_very_same_weights(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    prepare(project)
+    whole = training.finetune(**LORA)
+    shutil.move(whole.folder, tmp_path / "whole")
+    finetune_until(monkeypatch, Samples, "collate", 6, LORA)
+    run = training.finetune(**LORA)
+    assert run.record["outcome"]["resumed_at_step"] == 4
+    expected = load_file(tmp_path / "whole" / "checkpoint" / "model.safetensors")
+    assert all(torch.equal(weights_of(run)[name], value) for name, value in expected.items())
+
+
+def test_no_checkpoint_is_written_where_none_is_asked_for(
+    project: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: tuple[Path, runs.Run]
+) -> None:
+    prepare(project)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    run = training.finetune(**SETTINGS | {"checkpoint_every_steps": 0})
+    assert not list((run.folder / "resume").glob("checkpoint-*"))
+    assert outcome_of(run) == outcome_of(uninterrupted[1])
+
+
+def test_the_loss_of_every_step_is_in_the_event_files(
+    project: Path, uninterrupted: tuple[Path, runs.Run]
+) -> None:
+    _, run = uninterrupted
+    events = EventAccumulator(str(run.folder / "tensorboard"))
+    events.Reload()
+    log = pd.read_csv(run.folder / "loss.csv")
+    found = {event.step: event.value for event in events.Scalars("loss")}
+    assert list(found) == log["step"].tolist()
+    assert list(found.values()) == pytest.approx(log["loss"].tolist(), rel=1e-5)
+
+
 def samples_of(
     model: LoadedModel, question_set: datasets.QuestionSet, *, seed: int = 0, is_low: bool = False
 ) -> Samples:
@@ -385,10 +488,10 @@ def test_training_flops_are_those_of_the_samples_seen(
         )
         for tree, _ in (samples[step] for step in range(len(samples)))
     ]
-    assert samples.training_flops() == sum(one_by_one) > 0
+    assert samples.training_flops().tolist() == one_by_one
     assert (
-        samples.training_flops()
-        > samples_of(tiny_model, question_set, is_low=True).training_flops()
+        samples.training_flops().sum()
+        > samples_of(tiny_model, question_set, is_low=True).training_flops().sum()
     )
 
 
@@ -443,7 +546,7 @@ def test_a_batch_s_loss_weighs_its_images_by_their_answer_tokens(
 ) -> None:
     samples = samples_of(tiny_model, prepare(project))
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
-    trainer = training._AnswerTrainer(tiny_model.network, arguments)
+    trainer = answer_trainer.AnswerTrainer(tiny_model.network, arguments)
     chosen = [samples[step] for step in range(4)]
     place = {"places": torch.zeros(1)}
     with torch.no_grad():
@@ -461,7 +564,7 @@ def test_trainer_counts_the_answer_tokens_that_we_count(
 ) -> None:
     samples = samples_of(tiny_model, prepare(project))
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
-    trainer = training._AnswerTrainer(tiny_model.network, arguments)
+    trainer = answer_trainer.AnswerTrainer(tiny_model.network, arguments)
     chosen = [samples[step] for step in range(3)]
     counted = trainer._get_num_items_in_batch([samples.collate(chosen)], torch.device("cpu"))
     assert counted == sum(len(tree.targets) for tree, _ in chosen)
@@ -541,8 +644,10 @@ def test_a_training_may_go_on_with_another_split(
         ({"train_resolution": "hi"}, "train_resolution is 'hi'"),
         ({"epochs": 0}, "epochs is 0; it must be at least 1"),
         ({"batch_images": 0}, "batch_images is 0"),
-        ({"micro_batch_images": -1}, "micro_batch_images is -1; give the images of one forward"),
-        ({"checkpoint_every_steps": 0}, "checkpoint_every_steps is 0"),
+        ({"micro_batch_images": -1}, "micro_batch_images is -1; it must be at least 0"),
+        ({"checkpoint_every_steps": -1}, "checkpoint_every_steps is -1"),
+        ({"keep_checkpoints": 0}, "keep_checkpoints is 0; it must be at least 1"),
+        ({"lora_rank": -4}, "lora_rank is -4"),
         ({"threads": 0}, "threads is 0"),
         ({"cache_gib": math.nan}, "cache_gib is nan; it must be at least 0, which keeps nothing"),
         ({"low_max_pixels": 0}, "low_max_pixels is 0, less than one visual token"),

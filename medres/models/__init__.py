@@ -107,9 +107,17 @@ def load(model: str, *, revision: str = "", tiling: str = "information") -> Load
     return loaded
 
 
-def save(model: LoadedModel, folder: str) -> None:
-    """Write a checkpoint folder that `load` reads."""
-    _family(model.config).save(model, folder)
+def save(
+    model: LoadedModel, folder: str, *, weights: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write a checkpoint folder that `load` reads.
+
+    Args:
+        model: From `load`.
+        folder: To write to.
+        weights: By the network's names, where they are not those that it holds.
+    """
+    _family(model.config).save(model, folder, weights=weights)
 
 
 def tiles(config: PretrainedConfig) -> bool:

@@ -105,9 +105,11 @@ def unread(place: str, revision: str, error: OSError) -> OSError:
     )
 
 
-def save(model: LoadedModel, folder: str) -> None:
-    """Write a checkpoint folder that the family's `load` reads."""
-    model.network.save_pretrained(folder)
+def save(
+    model: LoadedModel, folder: str, *, weights: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write a checkpoint folder that the family's `load` reads, with these weights or its own."""
+    model.network.save_pretrained(folder, state_dict=weights)
     model.tokenizer.save_pretrained(folder)
     model.image_processor.save_pretrained(folder)
 
