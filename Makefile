@@ -1,7 +1,5 @@
 # medres: `make` lists the targets.
 STUDY ?= demo
-GPU ?= A100-80GB
-GPUS ?= 1
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 # A mark made after a whole installation: a broken one is done again.
@@ -20,7 +18,7 @@ study: $(READY) ## make a study's runs and reports: make study STUDY=demo
 	@echo "open reports/$(STUDY)/index.html"
 
 plan: $(READY) ## say what a study costs before it starts: make plan STUDY=demo GPU=H200 GPUS=8
-	@$(PYTHON) -m medres.plan $(STUDY) --gpu $(GPU) --gpus $(GPUS)
+	@$(PYTHON) -m medres.plan $(STUDY) $(if $(GPU),--gpu $(GPU)) $(if $(GPUS),--gpus $(GPUS))
 
 test: $(READY) ## run all tests
 	$(PYTHON) -m pytest -n auto --dist loadfile --no-loadscope-reorder

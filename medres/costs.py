@@ -3,13 +3,14 @@
 Arithmetic only: no GPU, no weights, no hub, no data.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from medres import memory, models, resolution
+from medres import launch, memory, models, resolution
 from medres.datasets import described
 from medres.datasets.described import Described, Images, Side
 from medres.memory import Gpu, Load, Memory, Setting, Split
@@ -42,6 +43,10 @@ class Arm:
     """The same with gradient checkpointing."""
     asked: Memory | None = None
     """Of as many images a pass as the study says."""
+    processes: int = 1
+    """GPUs that share a training."""
+    wanted: Setting | None = None
+    """As the study says."""
     setting: Setting | None = None
     """The first that fits; None where none does, or nothing is trained."""
     split: Split | None = None
@@ -52,7 +57,7 @@ class Arm:
 
         Gradient checkpointing computes each layer once more: a third on top.
         """
-        again = 4 / 3 if self.setting and self.setting.is_checkpointed else 1.0
+        again = 4 / 3 if self.setting and self.setting.gradient_checkpointing else 1.0
         per_s = gpu.flops_per_s * utilisation
         return self.train_flops * again / per_s, self.eval_flops / per_s
 
@@ -97,8 +102,7 @@ def arms(
     holds: Mapping[str, Described],
     *,
     gpu: Gpu,
-    gpus: int,
-    setting: Setting,
+    changes: Mapping[str, Any] | None = None,
 ) -> list[Arm]:
     """Return what each arm of a study costs, all seeds together, the costly ones first.
 
@@ -106,11 +110,11 @@ def arms(
         study: Read and checked.
         holds: What its data sets hold, from `describe`.
         gpu: Card that it is to run on.
-        gpus: How many of them share one training.
-        setting: How training is to be kept in memory.
+        changes: Parameters of its trainings that are to be other than it says, such as processes.
 
     Raises:
-        ValueError: If a model is not known or a data set is empty, with what to do.
+        ValueError: If a model is not known, a data set is empty, or processes cannot share a
+            training, with what to do.
     """
     configs = {model: kept.config_of(model) for model in study.models}
     sizes = {model: kept.sizes_of(config) for model, config in configs.items()}
@@ -128,9 +132,9 @@ def arms(
         )
         arm = _evaluated(costed, holds[dataset], same, settings)
         if train_resolution != "none":
-            training = study.settings(replace(same[0], stage="finetune"))
+            training = study.settings(replace(same[0], stage="finetune")) | dict(changes or {})
             arm, load = _trained(arm, costed, holds[dataset].train, training, n_seeds=len(same))
-            arm = _fitted(arm, costed.sizes, load, training, gpu, gpus, setting)
+            arm = _fitted(arm, costed.sizes, load, training, gpu)
         planned.append(arm)
     return planned
 
@@ -213,18 +217,19 @@ def _tokens(seen: Sequence[tuple[Images, Geometry]]) -> tuple[float, int]:
     return float(np.average(tokens, weights=[images.n_images for images, _ in seen])), max(tokens)
 
 
-def _fitted(
-    arm: Arm,
-    sizes: Sizes,
-    load: Load,
-    settings: dict[str, Any],
-    gpu: Gpu,
-    gpus: int,
-    asked: Setting,
-) -> Arm:
+def _fitted(arm: Arm, sizes: Sizes, load: Load, settings: dict[str, Any], gpu: Gpu) -> Arm:
     """Return the arm with its memory, and the first setting and largest split that fit."""
-    total = settings["batch_images"]
-    n_asked = min(settings["micro_batch_images"] or total, max(1, total // gpus))
+    total, processes = settings["batch_images"], settings["processes"]
+    strategy, wanted = settings["strategy"], memory.setting_of(settings)
+    if strategy not in launch.STRATEGIES:
+        raise ValueError(f"strategy is {strategy!r}; use {', '.join(launch.STRATEGIES)}")
+    if strategy == "single" and processes > 1:
+        raise ValueError(
+            f"strategy is single, with {processes} processes; several GPUs share a training by "
+            "zero-2 or another of DeepSpeed's"
+        )
+    each = math.ceil(total / processes)
+    n_asked = min(settings["micro_batch_images"] or each, each)
 
     def predict(setting: Setting, micro_batch: int, processes: int) -> Memory:
         return memory.predict(
@@ -233,17 +238,19 @@ def _fitted(
 
     arm = replace(
         arm,
-        plain=predict(replace(asked, is_checkpointed=False), 1, gpus),
-        checkpointed=predict(replace(asked, is_checkpointed=True), 1, gpus),
-        asked=predict(asked, n_asked, gpus),
+        processes=processes,
+        wanted=wanted,
+        plain=predict(replace(wanted, gradient_checkpointing=False), 1, processes),
+        checkpointed=predict(replace(wanted, gradient_checkpointing=True), 1, processes),
+        asked=predict(wanted, n_asked, processes),
     )
-    for setting in [asked, *memory.remedies(asked, processes=gpus)]:
+    for setting in [wanted, *memory.remedies(wanted, processes=processes)]:
 
         def peak_bytes(micro_batch: int, used: int, setting: Setting = setting) -> int:
             return predict(setting, micro_batch, used).peak
 
         found = memory.split(
-            total, processes=gpus, peak_bytes=peak_bytes, free_bytes=gpu.memory_bytes
+            total, processes=processes, peak_bytes=peak_bytes, free_bytes=gpu.memory_bytes
         )
         if found:
             return replace(arm, setting=setting, split=found)

@@ -4,13 +4,15 @@ Arithmetic only. Bytes per layer are what autograd keeps of transformers' own la
 measured on small ones (`tests/test_memory.py` measures them again), not a rule of thumb.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from medres.models.kept import Sizes
 from medres.resolution import Layout
 
 LORA_RANK = 8
+"""Of the adapters that are proposed where nothing larger fits."""
 BUCKET_VALUES = 500_000_000
 """DeepSpeed's default for the gradients it reduces at a time; it holds two such buckets."""
 VISION_BYTES = {"qwen2_vl": (22, 6), "internvl": (20, 4), "llava_onevision": (16, 4)}
@@ -18,6 +20,8 @@ VISION_BYTES = {"qwen2_vl": (22, 6), "internvl": (20, 4), "llava_onevision": (16
 TEXT_BYTES = (24, 8)
 """The same for a token in a layer of the language model; keys and values are repeated to all
 heads there, because attention is masked."""
+FLOAT32_FACTOR, AUTOCAST_FACTOR = 1.9, 1.25
+"""What layers keep in 32 bits, and under autocast to bf16, against bf16 throughout."""
 LOGIT_BYTES = 14
 """A logit in bf16, and in 32 bits itself, its log-probability and its gradient."""
 
@@ -54,30 +58,55 @@ GPUS = _gpus()
 
 @dataclass(frozen=True)
 class Setting:
-    """How a training is kept in memory; the default is the paper's."""
+    """How a training is kept in memory, in the words of `training.finetune`."""
 
-    zero_stage: int = 2
-    """DeepSpeed's: 2 divides optimiser states and gradients among processes, 3 weights too."""
-    is_checkpointed: bool = False
-    """Gradient checkpointing: a layer keeps its input and is computed again."""
-    is_offloaded: bool = False
-    """Optimiser states and gradients in the computer's memory."""
-    is_lora: bool = False
-    """Adapters of rank 8 on the language model's linear layers; all else is frozen."""
+    strategy: str = "zero-2"
+    dtype: str = "bfloat16"
+    gradient_checkpointing: bool = False
+    lora_rank: int = 0
 
-    def __str__(self) -> str:
-        """Return its name for a person."""
-        parts = [f"ZeRO-{self.zero_stage}"]
-        parts += ["gradient checkpointing"] if self.is_checkpointed else []
-        parts += ["optimiser offload"] if self.is_offloaded else []
-        parts += ["LoRA"] if self.is_lora else []
-        return " + ".join(parts)
+    @property
+    def zero_stage(self) -> int:
+        """DeepSpeed's: 2 divides optimiser states and gradients, 3 weights too; 0 without it."""
+        return 0 if self.strategy == "single" else int(self.strategy.split("-")[1])
+
+    @property
+    def is_offloaded(self) -> bool:
+        """Whether optimiser states and gradients are in the computer's memory."""
+        return self.strategy.endswith("-offload")
+
+    @property
+    def is_autocast(self) -> bool:
+        """Whether weights stay in 32 bits and are cast to bf16 at each use."""
+        return self.strategy == "single" and self.dtype == "bfloat16"
 
     @property
     def short(self) -> str:
         """Its name in a narrow table."""
-        flags = {"c": self.is_checkpointed, "o": self.is_offloaded, "l": self.is_lora}
-        return " ".join([f"ZeRO-{self.zero_stage}", *(flag for flag in flags if flags[flag])])
+        flags = {"c": self.gradient_checkpointing, "l": self.lora_rank}
+        return " ".join([self.strategy, *(flag for flag in flags if flags[flag])])
+
+    def __str__(self) -> str:
+        """Return its name for a person."""
+        parts = [f"{self.strategy} in {self.dtype}"]
+        parts += ["gradient checkpointing"] if self.gradient_checkpointing else []
+        parts += [f"LoRA of rank {self.lora_rank}"] if self.lora_rank else []
+        return " + ".join(parts)
+
+    def changes(self, other: "Setting") -> list[str]:
+        """Return the parameters to change for another setting, as a parameter file has them."""
+        names = ("strategy", "gradient_checkpointing", "lora_rank")
+        return [
+            f"{name}: {str(getattr(other, name)).lower()}"
+            for name in names
+            if getattr(self, name) != getattr(other, name)
+        ]
+
+
+def setting_of(settings: Mapping[str, Any]) -> Setting:
+    """Return how a training with these parameters is kept in memory."""
+    names = ("strategy", "dtype", "gradient_checkpointing", "lora_rank")
+    return Setting(**{name: settings[name] for name in names})
 
 
 @dataclass(frozen=True)
@@ -141,29 +170,33 @@ def predict(
     micro_batch: int,
     processes: int,
 ) -> Memory:
-    """Return the bytes that a training takes on each GPU, bf16 with 32-bit optimiser states.
+    """Return the bytes that a training takes on each GPU.
 
-    As DeepSpeed keeps them: a weight takes 2 bytes, its gradient 2, and its 32-bit copy with
-    AdamW's two averages 12; ZeRO-2 divides all but the weights by the processes.
+    With DeepSpeed in bf16 a weight takes 2 bytes, its gradient 4, for it is added up in 32 bits,
+    and its 32-bit copy with AdamW's two averages 12. Without, it takes 4, its gradient 4 and the
+    averages 8; autocast holds a copy in bf16 beside it.
 
     Args:
         sizes: Of the model.
         load: The costliest image; every image of a pass is taken to be like it.
-        setting: ZeRO stage, gradient checkpointing, offload, LoRA.
+        setting: Strategy, number format, gradient checkpointing, adapters.
         micro_batch: Images of one pass.
         processes: GPUs that share the states.
     """
     n_weights = sizes.n_weights
     n_trained = n_weights
-    if setting.is_lora:
-        n_trained = LORA_RANK * sizes.text_linear_sides
+    if setting.lora_rank:
+        n_trained = setting.lora_rank * sizes.text_linear_sides
         n_weights += n_trained
     on_gpu = 0 if setting.is_offloaded else 1
+    is_half = setting.dtype == "bfloat16" and not setting.is_autocast
+    weight_bytes = 2 if is_half else 6 if setting.is_autocast else 4
+    n_buffered = min(BUCKET_VALUES, n_trained) if setting.zero_stage else 0
     return Memory(
-        weights=2 * n_weights // (processes if setting.zero_stage == 3 else 1),
-        gradients=on_gpu * 2 * n_trained // processes,
-        optimiser=on_gpu * 12 * n_trained // processes,
-        buffers=2 * 2 * min(BUCKET_VALUES, n_trained),
+        weights=weight_bytes * n_weights // (processes if setting.zero_stage == 3 else 1),
+        gradients=on_gpu * 4 * n_trained // processes,
+        optimiser=on_gpu * (12 if setting.zero_stage else 8) * n_trained // processes,
+        buffers=2 * (2 if is_half else 4) * n_buffered,
         activations=micro_batch * activation_bytes(sizes, load, setting),
         logits=micro_batch * LOGIT_BYTES * load.answer_tokens * sizes.shape.vocabulary,
         update=on_gpu * 4 * n_trained // processes,
@@ -187,14 +220,18 @@ def activation_bytes(sizes: Sizes, load: Load, setting: Setting) -> int:
     # Masked attention keeps its mask in bf16, in every layer.
     text = tokens * (per_width * shape.text_width + per_mlp * shape.text_mlp_width + 2 * tokens)
     pixels = 4 * patches * shape.patch_values
-    if setting.is_lora:
+    if setting.lora_rank:
         vision = 0
-    if not setting.is_checkpointed:
-        return pixels + shape.vision_layers * vision + shape.text_layers * text
-    inputs = shape.text_layers * 2 * tokens * shape.text_width
+    factor = 1.0
+    if setting.is_autocast or setting.dtype == "float32":
+        factor = AUTOCAST_FACTOR if setting.is_autocast else FLOAT32_FACTOR
+    if not setting.gradient_checkpointing:
+        return pixels + round(factor * (shape.vision_layers * vision + shape.text_layers * text))
+    number_bytes = 2 if factor == 1 else 4
+    inputs = shape.text_layers * number_bytes * tokens * shape.text_width
     if vision:
-        inputs += shape.vision_layers * 2 * patches * shape.vision_width
-    return pixels + inputs + max(vision, text)
+        inputs += shape.vision_layers * number_bytes * patches * shape.vision_width
+    return pixels + inputs + round(factor * max(vision, text))
 
 
 def split(
@@ -234,9 +271,10 @@ def split(
 
 def remedies(setting: Setting, *, processes: int) -> list[Setting]:
     """Return what may make a training fit that does not, the cheapest first."""
-    kept = replace(setting, is_checkpointed=True)
-    divided = replace(kept, zero_stage=3)
-    tried = [kept, *([divided] if processes > 1 else []), replace(kept, is_offloaded=True)]
-    tried += [replace(divided, is_offloaded=True)] if processes > 1 else []
-    tried += [replace(kept, is_lora=True)]
+    again = replace(setting, gradient_checkpointing=True)
+    strategies = ["zero-3"] if processes > 1 else []
+    strategies += ["zero-2-offload"]
+    strategies += ["zero-3-offload"] if processes > 1 else []
+    tried = [again, *(replace(again, strategy=strategy) for strategy in strategies)]
+    tried += [replace(again, lora_rank=setting.lora_rank or LORA_RANK)]
     return [each for each in dict.fromkeys(tried) if each != setting]

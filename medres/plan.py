@@ -7,14 +7,15 @@ stated or declared, which the output says.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from medres import costs
 from medres import study as studies
 from medres.costs import Arm
-from medres.memory import GPUS, Gpu, Setting
+from medres.memory import GPUS, Gpu
 from medres.models import kept
 from medres.study import Study
 
@@ -24,7 +25,7 @@ UTILISATION = 0.4
 LEGEND = """\
 Operations are of all epochs and seeds. act, ckpt: activations of one image a pass, without and with
 gradient checkpointing. peak: memory with the study's own settings. fits: images a pass x passes x
-processes, the most that fit, and with what: c gradient checkpointing, o optimiser offload, l LoRA.
+processes, the most that fit, and with which strategy: c gradient checkpointing, l LoRA.
 train, eval, total: GPU time."""
 
 
@@ -79,37 +80,49 @@ def _bytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e3:,.1f} kB"
 
 
-def misfits(planned: Sequence[Arm], *, gpu: Gpu, setting: Setting) -> list[str]:
+def misfits(planned: Sequence[Arm], *, gpu: Gpu) -> list[str]:
     """Return a line for each arm that does not fit as the study says, with what makes it fit."""
     lines = []
     for arm in planned:
-        if arm.asked is None or arm.asked.peak <= gpu.memory_bytes:
+        if arm.wanted is None or arm.asked is None or arm.asked.peak <= gpu.memory_bytes:
             continue
         remedy = "nothing known makes it fit; take more GPUs or larger ones"
-        if arm.setting == setting and arm.split:
-            remedy = f"fits with `micro_batch_images: {arm.split.micro_batch}`"
-        elif arm.setting and arm.split:
-            remedy = f"fits with {arm.setting}, {arm.split.micro_batch} images a pass at most"
+        if arm.setting and arm.split:
+            least = f"micro_batch_images: {arm.split.micro_batch}"
+            changes = ", ".join(f"`{each}`" for each in [*arm.wanted.changes(arm.setting), least])
+            remedy = f"fits with {changes}"
         lines.append(
-            f"{arm.cell.dataset} {arm.cell.train_resolution} does not fit: {setting} needs "
+            f"{arm.cell.dataset} {arm.cell.train_resolution} does not fit: {arm.wanted} needs "
             f"{_bytes(arm.asked.peak)} on each GPU, {gpu.name} has {_bytes(gpu.memory_bytes)}; "
             f"{remedy}"
         )
     return lines
 
 
-def report(study: Study, *, gpu: Gpu, gpus: int, utilisation: float, setting: Setting) -> str:
+def report(
+    study: Study,
+    *,
+    gpu: Gpu,
+    utilisation: float = UTILISATION,
+    changes: Mapping[str, Any] | None = None,
+) -> str:
     """Return the plan of a study as text.
+
+    Args:
+        study: Read and checked.
+        gpu: Card that it is to run on.
+        utilisation: Share of the card's peak that is reached.
+        changes: As in `costs.arms`.
 
     Raises:
         ValueError: If a data set or a model is not known, with what to do.
     """
     holds = costs.describe(study)
-    planned = costs.arms(study, holds, gpu=gpu, gpus=gpus, setting=setting)
+    planned = costs.arms(study, holds, gpu=gpu, changes=changes)
     lines = [
-        f"{study.title}: what it costs on {gpus} x {gpu.name} ({gpu.flops_per_s / 1e12:.0f} "
-        f"TFLOP/s in bf16, {utilisation:.0%} of it reached; {_bytes(gpu.memory_bytes)}), "
-        f"{setting}. A prediction; nothing was started.",
+        f"{study.title}: what it costs on {gpu.name} ({gpu.flops_per_s / 1e12:.0f} TFLOP/s in "
+        f"bf16, {utilisation:.0%} of it reached; {_bytes(gpu.memory_bytes)}). A prediction; "
+        "nothing was started.",
     ]
     for model in study.models:
         own = [arm for arm in planned if arm.cell.model == model]
@@ -122,10 +135,13 @@ def report(study: Study, *, gpu: Gpu, gpus: int, utilisation: float, setting: Se
         for arm, each in zip(planned, seconds, strict=True)
         if arm.train_flops
     )
+    apart_s = sum(
+        each[0] / arm.processes + each[1] for arm, each in zip(planned, seconds, strict=True)
+    )
     lines += [
         "",
         f"The whole study: {duration(train_s + eval_s)} of GPU time ({duration(train_s)} training, "
-        f"{duration(eval_s)} evaluation), {duration((train_s + eval_s) / gpus)} on {gpus} GPU.",
+        f"{duration(eval_s)} evaluation), {duration(apart_s)} if one run follows the other.",
     ]
     if unshared_s > train_s:
         lines.append(
@@ -133,7 +149,7 @@ def report(study: Study, *, gpu: Gpu, gpus: int, utilisation: float, setting: Se
         )
     lines += [
         "",
-        *misfits(planned, gpu=gpu, setting=setting),
+        *misfits(planned, gpu=gpu),
         *studies.unpinned(study),
         *(f"{dataset}: {each.said}." for dataset, each in holds.items()),
         LEGEND,
@@ -144,10 +160,13 @@ def report(study: Study, *, gpu: Gpu, gpus: int, utilisation: float, setting: Se
 def _weights(model: str, planned: Sequence[Arm]) -> str:
     n_weights = kept.sizes_of(kept.config_of(model)).n_weights
     line = f"{model}: {n_weights:,} weights"
-    for each in [arm.asked for arm in planned if arm.asked][:1]:
+    for arm in [arm for arm in planned if arm.asked][:1]:
+        each = arm.asked
+        assert each is not None
         line += (
-            f"; on each GPU weights {_bytes(each.weights)}, gradients {_bytes(each.gradients)}, "
-            f"optimiser states {_bytes(each.optimiser)}, buffers {_bytes(each.buffers)}"
+            f"; on each of {arm.processes} GPU, with {arm.wanted.strategy if arm.wanted else ''}: "
+            f"weights {_bytes(each.weights)}, gradients {_bytes(each.gradients)}, optimiser states "
+            f"{_bytes(each.optimiser)}, buffers {_bytes(each.buffers)}"
         )
     return line
 
@@ -157,29 +176,25 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m medres.plan", description=main.__doc__)
     parser.add_argument("study")
     parser.add_argument("--gpu", default=GPU, help=", ".join(GPUS))
-    parser.add_argument("--gpus", type=int, default=1, help="that share one training")
+    parser.add_argument("--gpus", type=int, help="that share one training; else as it says")
+    parser.add_argument("--strategy", help="of a training; else as the study says")
     parser.add_argument(
         "--utilisation", type=float, default=UTILISATION, help="share of the peak that is reached"
     )
-    parser.add_argument("--zero-stage", type=int, default=2, choices=[2, 3])
-    parser.add_argument("--gradient-checkpointing", action="store_true")
-    parser.add_argument("--offload", action="store_true", help="optimiser states to the host")
-    parser.add_argument("--lora", action="store_true", help="in memory, not in hours")
     asked = parser.parse_args(arguments)
     try:
         if asked.gpu not in GPUS:
             raise ValueError(f"unknown GPU {asked.gpu!r}; known are {', '.join(GPUS)}")
-        if asked.gpus < 1:
+        if asked.gpus is not None and asked.gpus < 1:
             raise ValueError(f"--gpus is {asked.gpus}; it must be at least 1")
         if not 0 < asked.utilisation <= 1:
             raise ValueError(f"--utilisation is {asked.utilisation}; it is a share between 0 and 1")
-        setting = Setting(asked.zero_stage, asked.gradient_checkpointing, asked.offload, asked.lora)
+        given = {"processes": asked.gpus, "strategy": asked.strategy}
         text = report(
             studies.load(asked.study),
             gpu=GPUS[asked.gpu],
-            gpus=asked.gpus,
             utilisation=asked.utilisation,
-            setting=setting,
+            changes={name: value for name, value in given.items() if value is not None},
         )
     except (ValueError, OSError) as error:
         print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from medres import costs, plan, runs
 from medres.costs import Arm
-from medres.memory import GPUS, Setting
+from medres.memory import GPUS
 from medres.study import Cell, Study
 
 COLUMNS = (
@@ -18,14 +18,13 @@ COLUMNS = (
 ).split()
 
 
-def of_training(study: Study, cell: Cell, *, gpu: str = plan.GPU, gpus: int = 1) -> pd.DataFrame:
+def of_training(study: Study, cell: Cell, *, gpu: str = plan.GPU) -> pd.DataFrame:
     """Return the row of a study's plan for one training and its evaluation, as text.
 
     Args:
         study: Read and checked.
         cell: One of its trainings.
         gpu: Name of a card in `memory.GPUS`.
-        gpus: How many of them share the training.
 
     Raises:
         ValueError: If the card, the data set or the model is not known, with what to do.
@@ -34,7 +33,7 @@ def of_training(study: Study, cell: Cell, *, gpu: str = plan.GPU, gpus: int = 1)
         raise ValueError(f"unknown GPU {gpu!r}; known are {', '.join(GPUS)}")
     if cell not in study.cells("finetune"):
         raise ValueError(f"study {study.name} has no training {cell.path}; look at its study.yaml")
-    arm = _arm(study, cell, gpu=gpu, gpus=gpus)
+    arm = _arm(study, cell, gpu=gpu)
     return plan.table([arm], gpu=GPUS[gpu], utilisation=plan.UTILISATION)
 
 
@@ -46,8 +45,8 @@ def beside_measured(study: Study) -> pd.DataFrame:
         predicted_flops and measured_flops, which counts the tokens of every image and question;
         seconds_at_mean_rate, predicted_flops at the operations per second of all these trainings
         of the model together, and measured_seconds, both NaN where a training was resumed and
-        recorded its last part only; predicted_peak_bytes, in bf16 on one GPU, and
-        measured_peak_bytes, both NaN where no peak was recorded. Empty where none is finished.
+        recorded its last part only; predicted_peak_bytes of each GPU and measured_peak_bytes of
+        the first, both NaN where no peak was recorded. Empty where none is finished.
     """
     rows = []
     for cell in study.cells("finetune"):
@@ -66,7 +65,7 @@ def beside_measured(study: Study) -> pd.DataFrame:
 
 
 def _row(study: Study, cell: Cell, outcome: Mapping[str, Any]) -> dict[str, Any]:
-    arm = _arm(study, cell, gpu=plan.GPU, gpus=1)
+    arm = _arm(study, cell, gpu=plan.GPU)
     peak_bytes = outcome.get("peak_memory_bytes")
     return {
         "dataset": cell.dataset,
@@ -81,7 +80,7 @@ def _row(study: Study, cell: Cell, outcome: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-def _arm(study: Study, cell: Cell, *, gpu: str, gpus: int) -> Arm:
+def _arm(study: Study, cell: Cell, *, gpu: str) -> Arm:
     one = replace(
         study,
         datasets={cell.dataset: study.datasets[cell.dataset]},
@@ -90,6 +89,5 @@ def _arm(study: Study, cell: Cell, *, gpu: str, gpus: int) -> Arm:
         train_resolutions=[cell.train_resolution],
         seeds=[cell.seed],
     )
-    holds = costs.describe(one)
-    (arm,) = costs.arms(one, holds, gpu=GPUS[gpu], gpus=gpus, setting=Setting())
+    (arm,) = costs.arms(one, costs.describe(one), gpu=GPUS[gpu])
     return arm

@@ -23,6 +23,7 @@ SIZES_PX = {
 ASKED = ["is there a nodule in the lung?", "what is the plane of this picture?"]
 TOLERANCE = 0.1
 """Of the activations of a network of few narrow layers: what stands beside its layers counts."""
+AUTOCAST_TOLERANCE = 0.2
 LAYER_TOLERANCE = 0.02
 """Of what one more layer of tower and language model keeps."""
 
@@ -33,15 +34,17 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], LoadedMode
     return lambda name: models.load(str(tiny.make(folder / name, name)))
 
 
-def network_of(config: PretrainedConfig, n_layers: int) -> torch.nn.Module:
-    """Return a network of the family in bf16, random, with so many layers in either part."""
+def network_of(
+    config: PretrainedConfig, n_layers: int, dtype: torch.dtype = torch.bfloat16
+) -> torch.nn.Module:
+    """Return a random network of the family with so many layers in either part."""
     changed = type(config).from_dict(config.to_dict())
     changed.text_config.num_hidden_layers = n_layers
     changed.text_config.layer_types = ["full_attention"] * n_layers
     for name in ("depth", "num_hidden_layers"):
         if hasattr(changed.vision_config, name):
             setattr(changed.vision_config, name, n_layers)
-    return AutoModelForImageTextToText.from_config(changed).to(torch.bfloat16).train()
+    return AutoModelForImageTextToText.from_config(changed).to(dtype).train()
 
 
 def kept_bytes(network: torch.nn.Module, inputs: dict[str, Any]) -> int:
@@ -94,6 +97,29 @@ def test_predicted_activations_are_what_autograd_keeps(
 
 
 @pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [("float32", 0.06), ("bfloat16", AUTOCAST_TOLERANCE)]
+)
+def test_without_deepspeed_weights_are_in_32_bits_and_more_is_kept(
+    name: str, dtype: str, tolerance: float, load: Callable[[str], LoadedModel]
+) -> None:
+    model = load(name)
+    inputs, costliest = inputs_of(model, SIZES_PX[name])
+    setting = Setting("single", dtype)
+    measured, predicted = [], []
+    for n_layers in (2, 6):
+        network = network_of(model.config, n_layers, torch.float32)
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+            n_bytes = kept_bytes(network, inputs)
+        sizes = kept.sizes_of(network.config)
+        # Under autocast what is kept has a copy of the weights, predicted as weights.
+        copy_bytes = 2 * sizes.n_weights if dtype == "bfloat16" else 0
+        measured.append(n_bytes - copy_bytes)
+        predicted.append(memory.activation_bytes(sizes, costliest, setting))
+    assert predicted[1] - predicted[0] == pytest.approx(measured[1] - measured[0], rel=tolerance)
+
+
+@pytest.mark.parametrize("name", tiny.NAMES)
 def test_with_gradient_checkpointing_each_layer_keeps_its_input(
     name: str, load: Callable[[str], LoadedModel]
 ) -> None:
@@ -106,7 +132,9 @@ def test_with_gradient_checkpointing_each_layer_keeps_its_input(
         network.enable_input_require_grads()
         measured.append(kept_bytes(network, inputs))
         sizes = kept.sizes_of(network.config)
-        predicted.append(memory.activation_bytes(sizes, costliest, Setting(is_checkpointed=True)))
+        predicted.append(
+            memory.activation_bytes(sizes, costliest, Setting(gradient_checkpointing=True))
+        )
     # What the layer that is computed again keeps is predicted once, however many there are.
     assert predicted[1] - predicted[0] == pytest.approx(
         measured[1] - measured[0], rel=LAYER_TOLERANCE
@@ -127,10 +155,13 @@ def predict(setting: Setting, *, micro_batch: int = 1, processes: int = 1) -> me
 @pytest.mark.parametrize(
     ("setting", "processes", "bytes_a_weight"),
     [
-        (Setting(), 1, 2 + 2 + 12),
-        (Setting(), 8, 2 + (2 + 12) / 8),
-        (Setting(zero_stage=3), 8, (2 + 2 + 12) / 8),
-        (Setting(is_offloaded=True), 1, 2),
+        (Setting(), 1, 2 + 4 + 12),
+        (Setting(), 8, 2 + (4 + 12) / 8),
+        (Setting("zero-3"), 8, (2 + 4 + 12) / 8),
+        (Setting("zero-2-offload"), 1, 2),
+        (Setting("zero-2", "float32"), 1, 4 + 4 + 12),
+        (Setting("single", "float32"), 1, 4 + 4 + 8),
+        (Setting("single"), 1, 4 + 2 + 4 + 8),
     ],
 )
 def test_states_are_counted_by_weight(
@@ -141,10 +172,10 @@ def test_states_are_counted_by_weight(
 
 
 def test_lora_trains_its_adapters_alone_and_keeps_no_activation_of_the_tower() -> None:
-    adapters = memory.LORA_RANK * SIZES.text_linear_sides
-    lora, whole = predict(Setting(is_lora=True)), predict(Setting())
+    adapters = 16 * SIZES.text_linear_sides
+    lora, whole = predict(Setting(lora_rank=16)), predict(Setting())
     assert lora.weights == 2 * (N_WEIGHTS + adapters)
-    assert lora.gradients + lora.optimiser == 14 * adapters
+    assert lora.gradients + lora.optimiser == 16 * adapters
     assert lora.activations < whole.activations / 2
 
 
@@ -213,7 +244,8 @@ def test_remedies_take_less_memory_than_what_was_asked() -> None:
         tried = memory.remedies(Setting(), processes=processes)
         assert all(predict(each, processes=processes).peak < asked for each in tried)
         assert any(each.zero_stage == 3 for each in tried) == (processes > 1)
-    checkpointed = Setting(is_checkpointed=True)
+        assert all(Setting().changes(each) for each in tried)
+    checkpointed = Setting(gradient_checkpointing=True)
     assert checkpointed not in memory.remedies(checkpointed, processes=1)
 
 
@@ -223,8 +255,23 @@ def test_cards_have_the_bytes_and_operations_of_their_data_sheets() -> None:
     assert GPUS["H200"].flops_per_s == GPUS["H100-80GB"].flops_per_s == 989e12
 
 
-def test_a_setting_says_all_of_itself() -> None:
-    everything = Setting(3, is_checkpointed=True, is_offloaded=True, is_lora=True)
-    assert str(everything) == "ZeRO-3 + gradient checkpointing + optimiser offload + LoRA"
-    assert everything.short == "ZeRO-3 c o l"
-    assert replace(everything, zero_stage=2, is_offloaded=False).short == "ZeRO-2 c l"
+def test_a_setting_says_all_of_itself_and_what_to_change() -> None:
+    everything = Setting("zero-3-offload", gradient_checkpointing=True, lora_rank=4)
+    assert str(everything) == (
+        "zero-3-offload in bfloat16 + gradient checkpointing + LoRA of rank 4"
+    )
+    assert (everything.zero_stage, everything.is_offloaded) == (3, True)
+    assert everything.short == "zero-3-offload c l"
+    assert replace(everything, strategy="zero-2", lora_rank=0).short == "zero-2 c"
+    assert Setting().changes(everything) == [
+        "strategy: zero-3-offload",
+        "gradient_checkpointing: true",
+        "lora_rank: 4",
+    ]
+
+
+def test_a_setting_is_read_from_the_parameters_of_a_training() -> None:
+    parameters = {"strategy": "single", "dtype": "float32", "lora_rank": 0, "epochs": 3}
+    read = memory.setting_of(parameters | {"gradient_checkpointing": True})
+    assert read == Setting("single", "float32", gradient_checkpointing=True)
+    assert (read.zero_stage, read.is_offloaded, read.is_autocast) == (0, False, False)

@@ -10,7 +10,7 @@ from medres import costs, datasets, plan
 from medres import study as studies
 from medres.costs import Arm
 from medres.datasets import described, phantoms
-from medres.memory import GPUS, Setting
+from medres.memory import GPUS
 from medres.study import Study
 
 A100 = GPUS["A100-80GB"]
@@ -20,9 +20,8 @@ HAND_TOLERANCE = 0.02
 """Arithmetic by weights and tokens, without the embedding of patches."""
 
 
-def arms_of(study: Study, *, gpus: int = 1, setting: Setting | None = None) -> list[Arm]:
-    holds = costs.describe(study)
-    return costs.arms(study, holds, gpu=A100, gpus=gpus, setting=setting or Setting())
+def arms_of(study: Study, **changes: Any) -> list[Arm]:
+    return costs.arms(study, costs.describe(study), gpu=A100, changes=changes)
 
 
 def arm_of(planned: list[Arm], dataset: str, train_resolution: str) -> Arm:
@@ -83,7 +82,7 @@ def test_the_paper_s_2b_study_costs_what_arithmetic_by_weights_gives(
         assert arm.train_flops == pytest.approx(by_hand, rel=HAND_TOLERANCE)
         assert arm.max_tokens == visual_tokens
         hours = by_hand / (0.4 * 312e12) / 3600
-        again = 4 / 3 if arm.setting and arm.setting.is_checkpointed else 1
+        again = 4 / 3 if arm.setting and arm.setting.gradient_checkpointing else 1
         planned_s, _ = arm.seconds(A100, 0.4)
         assert planned_s / 3600 == pytest.approx(again * hours, rel=HAND_TOLERANCE)
 
@@ -118,30 +117,35 @@ def test_questions_that_bring_their_image_cost_more_only_where_an_image_has_seve
 def test_what_is_said_to_fit_fits(gpu: str, gpus: int, project: Path) -> None:
     study = studies.load("paper-qwen2-vl-2b")
     holds, card = costs.describe(study), GPUS[gpu]
-    for arm in costs.arms(study, holds, gpu=card, gpus=gpus, setting=Setting()):
+    n_changed = 0
+    for arm in costs.arms(study, holds, gpu=card, changes={"processes": gpus}):
         if arm.split is None or arm.setting is None:
             continue
+        n_changed += arm.setting != arm.wanted
         one = dataclasses.replace(
             study,
             datasets={arm.cell.dataset: study.datasets[arm.cell.dataset]},
-            finetune={
-                arm.cell.dataset: study.finetune[arm.cell.dataset]
-                | {"micro_batch_images": arm.split.micro_batch}
-            },
+            finetune={arm.cell.dataset: study.finetune[arm.cell.dataset]},
             train_resolutions=[arm.cell.train_resolution],
         )
-        again = costs.arms(one, holds, gpu=card, gpus=arm.split.processes, setting=arm.setting)
-        assert not plan.misfits(again, gpu=card, setting=arm.setting)
+        changes = dataclasses.asdict(arm.setting) | {
+            "micro_batch_images": arm.split.micro_batch,
+            "processes": arm.split.processes,
+        }
+        again = costs.arms(one, holds, gpu=card, changes=changes)
+        assert not plan.misfits(again, gpu=card)
         assert again[0].asked is not None
         assert again[0].asked.peak <= card.memory_bytes
+    assert n_changed or gpus > 1
 
 
 def test_an_arm_that_does_not_fit_is_named_with_bytes_and_remedy(project: Path) -> None:
-    planned = arms_of(studies.load("paper-qwen2-vl-2b"))
-    lines = plan.misfits(planned, gpu=A100, setting=Setting())
+    study = studies.load("paper-qwen2-vl-2b")
+    assert not plan.misfits(arms_of(study), gpu=A100)
+    lines = plan.misfits(arms_of(study, gradient_checkpointing=False), gpu=A100)
     (wsi,) = (line for line in lines if line.startswith("wsi native"))
-    assert "wsi native does not fit: ZeRO-2 needs 21" in wsi
-    assert "A100-80GB has 80.0 GB; fits with ZeRO-2 + gradient checkpointing, 4 images" in wsi
+    assert "wsi native does not fit: zero-2 in bfloat16 needs 21" in wsi
+    assert "A100-80GB has 80.0 GB; fits with `gradient_checkpointing: true`, `micro_batch" in wsi
 
 
 def test_drawings_that_are_sampled_are_those_that_would_be_drawn(project: Path) -> None:
@@ -193,13 +197,16 @@ def test_the_plan_of_a_study_is_narrow_and_rounds_nothing_to_nought(
 
 
 def test_the_whole_study_is_the_sum_of_its_rows(project: Path) -> None:
-    planned = arms_of(studies.load("paper-qwen2-vl-2b"), gpus=8)
+    planned = arms_of(studies.load("paper-qwen2-vl-2b"), processes=8)
     total_s = sum(sum(arm.seconds(A100, 0.4)) for arm in planned)
-    text = plan.report(
-        studies.load("paper-qwen2-vl-2b"), gpu=A100, gpus=8, utilisation=0.4, setting=Setting()
+    apart_s = sum(
+        train_s / 8 + eval_s if arm.train_flops else eval_s
+        for arm in planned
+        for train_s, eval_s in [arm.seconds(A100, 0.4)]
     )
+    text = plan.report(studies.load("paper-qwen2-vl-2b"), gpu=A100, changes={"processes": 8})
     assert f"The whole study: {total_s / 3600:.1f} h of GPU time" in text
-    assert f"{total_s / 8 / 3600:.1f} h on 8 GPU" in text
+    assert f"evaluation), {apart_s / 3600:.1f} h if one run follows the other" in text
 
 
 @pytest.mark.parametrize(
@@ -208,6 +215,14 @@ def test_the_whole_study_is_the_sum_of_its_rows(project: Path) -> None:
         (["demo", "--gpu", "A1000"], "unknown GPU 'A1000'; known are A100-40GB, A100-80GB"),
         (["demo", "--gpus", "0"], "--gpus is 0; it must be at least 1"),
         (["demo", "--utilisation", "40"], "--utilisation is 40.0; it is a share between 0 and 1"),
+        (
+            ["paper-qwen2-vl-2b", "--strategy", "single", "--gpus", "8"],
+            "strategy is single, with 8 processes; several GPUs share",
+        ),
+        (
+            ["paper-qwen2-vl-2b", "--strategy", "zero-4"],
+            "strategy is 'zero-4'; use single, zero-2, zero-3",
+        ),
         (["nowhere"], "study.yaml: no such study; known studies are"),
         (["own"], "data set 'own' is not prepared, and nothing is known of it before; prepare it"),
     ],

@@ -8,6 +8,7 @@ from test_plan import write_study
 
 from medres import datasets, plan, predictions, runs, training
 from medres import study as studies
+from medres.memory import GPUS
 from medres.study import Cell, Study
 
 TEXT_TOLERANCE = 0.05
@@ -88,12 +89,7 @@ def test_one_training_has_the_row_of_the_study_s_plan(finished: Study) -> None:
     cell = finished.cells("finetune")[0]
     (row,) = predictions.of_training(finished, cell).to_dict("records")
     assert (row["data set"], row["trained"], row["epochs"]) == ("phantom-radiology", "native", "2")
-    assert f" {row['train FLOP']} " in _report(finished)
-
-
-def _report(study: Study) -> str:
-    settings: dict[str, Any] = {"gpu": plan.GPUS[plan.GPU], "gpus": 1, "utilisation": 0.4}
-    return plan.report(study, **settings, setting=plan.Setting())
+    assert f" {row['train FLOP']} " in plan.report(finished, gpu=GPUS[plan.GPU])
 
 
 def test_a_training_that_the_study_has_not_is_refused(finished: Study) -> None:
