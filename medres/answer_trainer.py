@@ -201,6 +201,12 @@ def keep(trainer: Trainer, folder: Path) -> dict[str, Any]:
     if trainer.is_deepspeed_enabled and trainer.model_wrapped.zero_optimization_stage() == 3:
         # Each process has a part of the weights.
         gathered = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    # Before adapters are merged, by its own count: a part of ZeRO-3's knows its whole.
+    n_trained = sum(
+        getattr(weight, "ds_numel", weight.numel())
+        for weight in trainer.model.parameters()
+        if weight.requires_grad
+    )
     log = pd.DataFrame([row for row in trainer.state.log_history if "loss" in row])
     if not trainer.is_world_process_zero():
         return {}
@@ -215,6 +221,7 @@ def keep(trainer: Trainer, folder: Path) -> dict[str, Any]:
     return {
         "weights_sha256": models.weights_sha256(folder / "checkpoint"),
         "n_steps": trainer.args.max_steps,
+        "n_trained_weights": n_trained,
         "padding_share": trainer.train_dataset.padding_share(),
         "final_loss": float(log["loss"].tail(10).mean()),
         "peak_memory_bytes": peak,

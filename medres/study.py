@@ -32,7 +32,7 @@ KEYS = {
 TREATMENT = ("low_max_pixels", "native_max_pixels", "resampling_filter", "low_share", "tiling")
 """Parameters that training and evaluation must share."""
 
-COMPARING = ("04_native_vs_low", "05_alignment", "07_resampling")
+COMPARING = ("04_native_vs_low", "05_alignment", "07_resampling", "08_lora")
 """Reports that say nothing without a training."""
 
 
