@@ -77,7 +77,7 @@ def _bytes(n_bytes: int) -> str:
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if n_bytes >= size:
             return f"{n_bytes / size:,.1f} {unit}"
-    return f"{n_bytes / 1e3:,.1f} kB"
+    return f"{n_bytes / 1e3:,.1f} kB" if n_bytes else "0"
 
 
 def misfits(planned: Sequence[Arm], *, gpu: Gpu) -> list[str]:

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from medres import models, resolution
-from medres.models import kept, tiny
+from medres.models import kept, lora, tiny
 
 TWO_B, SEVEN_B = "Qwen/Qwen2-VL-2B-Instruct", "Qwen/Qwen2-VL-7B-Instruct"
 INTERNVL, LLAVA = "OpenGVLab/InternVL2_5-2B-MPO-hf", "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
@@ -91,6 +91,16 @@ def test_an_adapter_on_every_linear_layer_is_counted_by_hand() -> None:
     width, mlp, key_value = 1536, 8960, 256
     layer = 2 * (2 * width) + 2 * (width + key_value) + 3 * (width + mlp)
     assert kept.sizes_of(kept.config_of(TWO_B)).text_linear_sides == 28 * layer
+
+
+@pytest.mark.parametrize("name", tiny.NAMES)
+def test_adapters_have_the_weights_that_a_training_with_them_trains(
+    name: str, project: object
+) -> None:
+    sides = kept.sizes_of(kept.config_of(name)).text_linear_sides
+    adapted = lora.adapt(models.load(name), rank=4, seed=0).network
+    trained = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
+    assert trained == 4 * sides
 
 
 @pytest.mark.parametrize("name", tiny.NAMES)
