@@ -45,6 +45,7 @@ def build(place: str, hub_id: str, *, device: str) -> LoadedModel:
         setattr(config, name, getattr(model.config, name))
     with torch.device(device):
         network = transformers.Qwen2VLForConditionalGeneration(config)
+    qwen2_vl._use_linear_patch_embedding(network)
     return replace(
         model,
         network=network,

@@ -210,7 +210,7 @@ def keep(trainer: Trainer, folder: Path) -> dict[str, Any]:
     log = pd.DataFrame([row for row in trainer.state.log_history if "loss" in row])
     if not trainer.is_world_process_zero():
         return {}
-    if isinstance(trainer.model, PeftModel):
+    if lora.is_adapted(model):
         model, gathered = lora.merge(model), None
     if trainer.args.bf16 and gathered is None:
         model.network.to(torch.bfloat16)

@@ -11,18 +11,17 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback
 
 from medres import launch, runs
+from medres.memory import GPUS
 
 SAY_EVERY_S = 10.0
-PEAK_FLOPS_PER_S = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
-"""Dense bf16 matrix products, from NVIDIA's data sheets, by a part of the card's name."""
 
 
 def peak_flops_per_s() -> float:
     """Return the peak of the GPU in use; NaN where there is none, or an unknown one."""
     if torch.cuda.is_available():
-        for name, peak in PEAK_FLOPS_PER_S.items():
-            if name in torch.cuda.get_device_name():
-                return peak
+        for gpu in GPUS.values():
+            if gpu.name.partition("-")[0] in torch.cuda.get_device_name():
+                return gpu.flops_per_s
     return float("nan")
 
 

@@ -423,6 +423,13 @@ def forward_flops(
     Returns:
         Operations of vision tower, merger, language model and head together.
     """
+    return sum(_parts(shape, visual_tokens, text_tokens, n_crops))
+
+
+def _parts(
+    shape: ModelShape, visual_tokens: int, text_tokens: int, n_crops: int
+) -> tuple[int, int, int]:
+    """Return operations: of the vision side, of the language model's weights, of its attention."""
     patches = shape.crop_patches or visual_tokens * shape.patches_per_token
     width = shape.vision_width
     merged = width * shape.patches_per_token
@@ -438,22 +445,30 @@ def forward_flops(
     text = shape.text_layers * (
         2 * tokens * shape.text_width * (2 * shape.text_width + 2 * shape.text_key_value_width)
         + 6 * tokens * shape.text_width * shape.text_mlp_width
-        + 4 * tokens**2 * shape.text_width
     )
+    attention = shape.text_layers * 4 * tokens**2 * shape.text_width
     head = 2 * tokens * shape.text_width * shape.vocabulary
-    return vision + text + head
+    return vision, text + head, attention
 
 
 def training_flops(
-    shape: ModelShape, *, visual_tokens: int, text_tokens: int, n_crops: int = 1
+    shape: ModelShape,
+    *,
+    visual_tokens: int,
+    text_tokens: int,
+    n_crops: int = 1,
+    is_adapted: bool = False,
 ) -> int:
     """Return the operations of one training step over one conversation.
 
-    The backward pass costs twice the forward pass (gradients of inputs and of weights).
+    The backward pass costs twice the forward pass (gradients of inputs and of weights). With
+    adapters nothing goes back through the vision side, and no weight of the language model has
+    a gradient; the adapters' own operations are left out.
     """
-    return 3 * forward_flops(
-        shape, visual_tokens=visual_tokens, text_tokens=text_tokens, n_crops=n_crops
-    )
+    vision, weights, attention = _parts(shape, visual_tokens, text_tokens, n_crops)
+    if is_adapted:
+        return vision + 2 * weights + 3 * attention
+    return 3 * (vision + weights + attention)
 
 
 def _filter(name: str) -> Image.Resampling:

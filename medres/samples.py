@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from medres import conversation, datasets, micro_batches, models, pixel_cache, resolution
-from medres.models import LoadedModel
+from medres.models import LoadedModel, lora
 from medres.pixel_cache import PixelCache
 from medres.resolution import Treatment
 
@@ -124,12 +124,14 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
         Returns:
             Shape (n_samples,).
         """
+        is_adapted = lora.is_adapted(self.model)
         per_image = [
             resolution.training_flops(
                 self.model.shape,
                 visual_tokens=geometry.visual_tokens,
                 text_tokens=len(tree.token_ids) - geometry.visual_tokens,
                 n_crops=geometry.n_crops,
+                is_adapted=is_adapted,
             )
             for geometry, tree in zip(self.geometries, self.trees, strict=True)
         ]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from medres import datasets, launch, models, pixel_cache, resolution, runs
+from medres import datasets, launch, memory, models, pixel_cache, planner, resolution, runs
 from medres.answer_trainer import keep, last_checkpoint, trainer_of
 from medres.models import lora
 from medres.progress import Progress
@@ -85,8 +85,9 @@ def finetune(
         checkpoint_every_steps: Steps between checkpoints to resume from; zero writes none.
         threads: CPU threads.
         cache_gib: Disk space of the study's prepared pixels, in GiB; zero keeps none.
-        micro_batch_images: Most images of one forward pass, for less memory and padding at the
-            same result within float error; zero takes the whole batch at once.
+        micro_batch_images: Of the largest images those of one forward pass, for less memory and
+            padding at the same result within float error; zero takes what fits by prediction on
+            a GPU, the whole batch at once on a CPU.
         tiling: For models that tile: information or compute, as in `models.TILINGS`.
         dtype: float32, or bfloat16 with weights and optimiser states in 32 bits beside it.
         lora_rank: Of adapters on the language model, all else frozen; zero trains all weights.
@@ -196,6 +197,10 @@ def train_here(
     began = time.monotonic()
     torch.set_num_threads(parameters["threads"])
     samples = _samples(parameters)
+    free = planner.free_bytes() if launch.has_gpu(parameters["device"]) else None
+    if free is not None:
+        chosen = planner.micro_batch_images(samples, parameters, free=free)
+        parameters = parameters | {"micro_batch_images": chosen}
     trainer = trainer_of(
         samples, folder / "resume", **{name: parameters[name] for name in OF_TRAINER}
     )
@@ -211,7 +216,15 @@ def train_here(
         launcher=launcher,
     )
     trainer.add_callback(progress)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except torch.OutOfMemoryError as error:
+        setting = memory.setting_of(parameters)
+        raise RuntimeError(
+            f"{parameters['dataset']} {parameters['train_resolution']} ran out of GPU memory with "
+            f"micro_batch_images {parameters['micro_batch_images']}; "
+            f"{planner.short_of_memory(samples, setting, free=free or 0)}"
+        ) from error
     return keep(trainer, folder) | {
         "n_train_questions": sum(len(ids) for ids in samples.question_ids),
         "n_train_images": len(samples.images),
@@ -221,6 +234,7 @@ def train_here(
         "training_flops": int(samples.training_flops().sum()),
         "n_tokens": int(samples.lengths().sum()),
         "n_processes": launch.n_processes(),
+        "micro_batch_images": parameters["micro_batch_images"],
         "resumed_at_step": int(checkpoint.name.split("-")[1]) if checkpoint else 0,
         "seconds": round(time.monotonic() - began, 1),
     }

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 
 from medres.models.loaded import LoadedModel
 
@@ -26,6 +26,11 @@ def adapt(model: LoadedModel, *, rank: int, seed: int) -> LoadedModel:
         torch.manual_seed(seed)
         network = get_peft_model(model.network, settings, autocast_adapter_dtype=False)
     return replace(model, network=network)
+
+
+def is_adapted(model: LoadedModel) -> bool:
+    """Return whether a model has adapters that are not merged."""
+    return isinstance(model.network, PeftModel)
 
 
 def merge(model: LoadedModel) -> LoadedModel:

@@ -1,0 +1,67 @@
+"""The micro-batch that a GPU is given, from predicted memory."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_training import SETTINGS, TREATMENT, prepare
+
+from medres import memory, planner, runs
+from medres.models import LoadedModel
+from medres.samples import Samples
+
+PARAMETERS: dict[str, Any] = SETTINGS | {
+    "batch_images": 8,
+    "dtype": "bfloat16",
+    "strategy": "zero-2",
+    "gradient_checkpointing": False,
+    "lora_rank": 0,
+}
+
+
+@pytest.fixture
+def samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: LoadedModel) -> Samples:
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    question_set = prepare(tmp_path)
+    train = question_set.split("train")
+    is_low = np.zeros(len(train), dtype=bool)
+    return Samples(tiny_model, question_set, train, is_low, TREATMENT, epochs=1, seed=0)
+
+
+def peak(samples: Samples, images: int, **changes: Any) -> int:
+    return planner._predictions(samples)(memory.setting_of(PARAMETERS | changes), images)
+
+
+@pytest.mark.parametrize("images", [1, 2, 4, 8])
+def test_as_many_images_as_fit_are_taken_at_once(samples: Samples, images: int) -> None:
+    free = peak(samples, images)
+    assert planner.micro_batch_images(samples, PARAMETERS, free=free) == images
+    if images > 1:
+        assert planner.micro_batch_images(samples, PARAMETERS, free=free - 1) == images // 2
+
+
+def test_several_processes_share_the_batch_and_the_states(
+    samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = peak(samples, 1)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert peak(samples, 1) < alone
+    assert planner.micro_batch_images(samples, PARAMETERS, free=alone * 100) == 2
+
+
+def test_a_micro_batch_that_is_given_is_kept(samples: Samples) -> None:
+    given = PARAMETERS | {"micro_batch_images": 5}
+    assert planner.micro_batch_images(samples, given, free=1) == 5
+
+
+def test_what_does_not_fit_is_refused_with_bytes_and_remedy(samples: Samples) -> None:
+    needed = peak(samples, 1)
+    with pytest.raises(
+        ValueError,
+        match=rf"^drawn mixed does not fit: .* to take {needed:,} bytes .* {needed - 1:,} are free"
+        r"; it would fit with gradient_checkpointing: true$",
+    ):
+        planner.micro_batch_images(samples, PARAMETERS, free=needed - 1)
+    with pytest.raises(ValueError, match="nothing known makes it fit; take more GPUs"):
+        planner.micro_batch_images(samples, PARAMETERS, free=1)
