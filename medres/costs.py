@@ -6,6 +6,7 @@ Arithmetic only: no GPU, no weights, no hub, no data.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,13 +77,27 @@ class _Costed:
 
     def forward_flops(self, side: Side, geometry: Geometry, n_questions: float) -> int:
         """Return the operations of one image's questions, which share it."""
-        layout = self.layout(geometry)
         return resolution.forward_flops(
-            self.sizes.shape,
-            visual_tokens=layout.visual_tokens,
-            text_tokens=side.text_tokens(n_questions, self.characters_per_token),
-            n_crops=layout.n_crops,
+            self.sizes.shape, **self._tokens(side, geometry, n_questions)
         )
+
+    def training_flops(
+        self, side: Side, geometry: Geometry, n_questions: float, *, is_adapted: bool
+    ) -> int:
+        """Return the same of a training step."""
+        return resolution.training_flops(
+            self.sizes.shape,
+            **self._tokens(side, geometry, n_questions),
+            is_adapted=is_adapted,
+        )
+
+    def _tokens(self, side: Side, geometry: Geometry, n_questions: float) -> dict[str, int]:
+        layout = self.layout(geometry)
+        return {
+            "visual_tokens": layout.visual_tokens,
+            "text_tokens": side.text_tokens(n_questions, self.characters_per_token),
+            "n_crops": layout.n_crops,
+        }
 
 
 def describe(study: Study) -> dict[str, Described]:
@@ -127,7 +142,7 @@ def arms(
         costed = _Costed(
             configs[model],
             sizes[model],
-            kept.treatment_of(model, settings),
+            kept.treatment_of(model, settings | dict(changes or {})),
             kept.characters_per_token(model, holds[dataset].train.texts),
         )
         arm = _evaluated(costed, holds[dataset], same, settings)
@@ -166,17 +181,13 @@ def _trained(
     seen = _views(side, shares, costed.treatment)
     if not seen:
         raise ValueError(f"data set {arm.cell.dataset!r} has no train question; ask it untrained")
-    shared = sum(
-        images.n_images * costed.forward_flops(side, geometry, images.questions_each)
-        for images, geometry in seen
-    )
+    of = partial(costed.training_flops, side, is_adapted=settings["lora_rank"] > 0)
+    shared = sum(images.n_images * of(geometry, images.questions_each) for images, geometry in seen)
     unshared = sum(
-        images.n_images * images.questions_each * costed.forward_flops(side, geometry, 1.0)
-        for images, geometry in seen
+        images.n_images * images.questions_each * of(geometry, 1.0) for images, geometry in seen
     )
     mean_tokens, max_tokens = _tokens(seen)
-    # Backward costs twice what forward does.
-    passes = 3 * settings["epochs"] * n_seeds
+    passes = settings["epochs"] * n_seeds
     images, geometry = max(
         seen, key=lambda pair: costed.forward_flops(side, pair[1], pair[0].questions_each)
     )

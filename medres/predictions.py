@@ -10,20 +10,26 @@ import pandas as pd
 from medres import costs, plan, runs
 from medres.costs import Arm
 from medres.memory import GPUS
-from medres.study import Cell, Study
+from medres.study import Study
 
 COLUMNS = (
     "dataset model train_resolution seed predicted_flops measured_flops seconds_at_mean_rate "
     "measured_seconds predicted_peak_bytes measured_peak_bytes"
 ).split()
+SHOWN = ["tokens", "most", "train FLOP", "eval FLOP", "peak", "fits", "with", "train", "eval"]
+"""Columns of `of_training` that a page shows."""
+ASSUMED = (
+    "Visual tokens of an image on average and at most; peak memory as asked for; images a pass x "
+    f"passes x processes that fit; time at {plan.UTILISATION:.0%} of the peak of {plan.GPU}."
+)
 
 
-def of_training(study: Study, cell: Cell, *, gpu: str = plan.GPU) -> pd.DataFrame:
-    """Return the row of a study's plan for one training and its evaluation, as text.
+def of_training(study: Study, settings: Mapping[str, Any], *, gpu: str = plan.GPU) -> pd.DataFrame:
+    """Return the row of a plan for one training and its evaluation, as text.
 
     Args:
-        study: Read and checked.
-        cell: One of its trainings.
+        study: Read and checked; it has the data set.
+        settings: Parameters of `training.finetune`.
         gpu: Name of a card in `memory.GPUS`.
 
     Raises:
@@ -31,10 +37,23 @@ def of_training(study: Study, cell: Cell, *, gpu: str = plan.GPU) -> pd.DataFram
     """
     if gpu not in GPUS:
         raise ValueError(f"unknown GPU {gpu!r}; known are {', '.join(GPUS)}")
-    if cell not in study.cells("finetune"):
-        raise ValueError(f"study {study.name} has no training {cell.path}; look at its study.yaml")
-    arm = _arm(study, cell, gpu=gpu)
+    arm = _arm(study, settings, gpu=gpu)
     return plan.table([arm], gpu=GPUS[gpu], utilisation=plan.UTILISATION)
+
+
+def of_run(study: Study, settings: Mapping[str, Any], outcome: Mapping[str, Any]) -> pd.DataFrame:
+    """Return what was predicted of one training beside what it recorded.
+
+    Args:
+        study: As in `of_training`.
+        settings: As in `of_training`.
+        outcome: Of the training's record.
+
+    Returns:
+        The row of `beside_measured`, without what depends on other trainings.
+    """
+    found = pd.DataFrame([_row(study, settings, outcome)])
+    return found[[name for name in COLUMNS if name in found]]
 
 
 def beside_measured(study: Study) -> pd.DataFrame:
@@ -52,7 +71,7 @@ def beside_measured(study: Study) -> pd.DataFrame:
     for cell in study.cells("finetune"):
         folder = runs.folder_of(study.name, "finetune", cell.path)
         if runs.is_whole(folder):
-            rows.append(_row(study, cell, runs.read(folder)["outcome"]))
+            rows.append(_row(study, study.settings(cell), runs.read(folder)["outcome"]))
     if not rows:
         return pd.DataFrame(columns=COLUMNS)
     found = pd.DataFrame(rows)
@@ -64,14 +83,11 @@ def beside_measured(study: Study) -> pd.DataFrame:
     return found.assign(seconds_at_mean_rate=at_rate)[COLUMNS]
 
 
-def _row(study: Study, cell: Cell, outcome: Mapping[str, Any]) -> dict[str, Any]:
-    arm = _arm(study, cell, gpu=plan.GPU)
+def _row(study: Study, settings: Mapping[str, Any], outcome: Mapping[str, Any]) -> dict[str, Any]:
+    arm = _arm(study, settings, gpu=plan.GPU)
     peak_bytes = outcome.get("peak_memory_bytes")
-    return {
-        "dataset": cell.dataset,
-        "model": cell.model,
-        "train_resolution": cell.train_resolution,
-        "seed": cell.seed,
+    names = ("dataset", "model", "train_resolution", "seed")
+    return {name: settings[name] for name in names} | {
         "predicted_flops": arm.train_flops,
         "measured_flops": outcome["training_flops"],
         "measured_seconds": np.nan if outcome["resumed_at_step"] else outcome["seconds"],
@@ -80,14 +96,19 @@ def _row(study: Study, cell: Cell, outcome: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-def _arm(study: Study, cell: Cell, *, gpu: str) -> Arm:
+def _arm(study: Study, settings: Mapping[str, Any], *, gpu: str) -> Arm:
+    dataset = settings["dataset"]
+    if dataset not in study.datasets:
+        raise ValueError(
+            f"study {study.name} has no data set {dataset!r}; it has {', '.join(study.datasets)}"
+        )
     one = replace(
         study,
-        datasets={cell.dataset: study.datasets[cell.dataset]},
-        finetune={name: study.finetune[name] for name in study.finetune if name == cell.dataset},
-        models=[cell.model],
-        train_resolutions=[cell.train_resolution],
-        seeds=[cell.seed],
+        datasets={dataset: study.datasets[dataset]},
+        finetune={},
+        models=[settings["model"]],
+        train_resolutions=[settings["train_resolution"]],
+        seeds=[settings["seed"]],
     )
-    (arm,) = costs.arms(one, costs.describe(one), gpu=GPUS[gpu])
+    (arm,) = costs.arms(one, costs.describe(one), gpu=GPUS[gpu], changes=settings)
     return arm

@@ -9,7 +9,7 @@ from test_plan import write_study
 from medres import datasets, plan, predictions, runs, training
 from medres import study as studies
 from medres.memory import GPUS
-from medres.study import Cell, Study
+from medres.study import Study
 
 TEXT_TOLERANCE = 0.05
 """Text tokens are estimated from characters, and weigh most where an image has few tokens."""
@@ -86,14 +86,36 @@ def test_a_study_without_a_finished_training_has_no_rows(project: Path) -> None:
 
 
 def test_one_training_has_the_row_of_the_study_s_plan(finished: Study) -> None:
-    cell = finished.cells("finetune")[0]
-    (row,) = predictions.of_training(finished, cell).to_dict("records")
+    settings = finished.settings(finished.cells("finetune")[0])
+    (row,) = predictions.of_training(finished, settings).to_dict("records")
     assert (row["data set"], row["trained"], row["epochs"]) == ("phantom-radiology", "native", "2")
     assert f" {row['train FLOP']} " in plan.report(finished, gpu=GPUS[plan.GPU])
 
 
-def test_a_training_that_the_study_has_not_is_refused(finished: Study) -> None:
-    with pytest.raises(ValueError, match="study small has no training moon/tiny-qwen2-vl/low"):
-        predictions.of_training(finished, Cell("finetune", "moon", "tiny-qwen2-vl", "low", 0))
+def test_a_training_is_planned_by_its_own_parameters_not_the_study_s(finished: Study) -> None:
+    settings = finished.settings(finished.cells("finetune")[0])
+    (once,) = predictions.of_training(finished, settings).to_dict("records")
+    (often,) = predictions.of_training(finished, settings | {"epochs": 20}).to_dict("records")
+    assert float(often["train FLOP"]) == pytest.approx(10 * float(once["train FLOP"]), rel=0.01)
+    assert often["eval FLOP"] == once["eval FLOP"]
+    (adapted,) = predictions.of_training(finished, settings | {"lora_rank": 4}).to_dict("records")
+    assert float(adapted["train FLOP"]) < 0.7 * float(once["train FLOP"])
+
+
+def test_the_row_of_one_run_is_that_of_the_study(finished: Study) -> None:
+    cell = finished.cells("finetune")[0]
+    outcome = runs.read(runs.folder_of("small", "finetune", cell.path))["outcome"]
+    (row,) = predictions.of_run(finished, finished.settings(cell), outcome).to_dict("records")
+    expected = predictions.beside_measured(finished).to_dict("records")[0]
+    assert {name: expected[name] for name in row if row[name] == row[name]} == {
+        name: value for name, value in row.items() if value == value
+    }
+    assert row["measured_seconds"] > 0
+
+
+def test_a_data_set_that_the_study_has_not_is_refused(finished: Study) -> None:
+    settings = finished.settings(finished.cells("finetune")[0])
+    with pytest.raises(ValueError, match="study small has no data set 'moon'; it has phantom-"):
+        predictions.of_training(finished, settings | {"dataset": "moon"})
     with pytest.raises(ValueError, match="unknown GPU 'A1000'; known are A100-40GB"):
-        predictions.of_training(finished, finished.cells("finetune")[0], gpu="A1000")
+        predictions.of_training(finished, settings, gpu="A1000")

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 import re
@@ -545,6 +546,20 @@ def test_a_training_step_costs_three_forward_passes() -> None:
     tokens = {"visual_tokens": 64, "text_tokens": 40}
     forward = resolution.forward_flops(QWEN2_VL_2B, **tokens)
     assert resolution.training_flops(QWEN2_VL_2B, **tokens) == 3 * forward
+
+
+def test_adapters_cost_no_backward_pass_of_the_vision_side_and_no_gradient_of_weights() -> None:
+    tokens = {"visual_tokens": 64, "text_tokens": 40}
+    blind = dataclasses.replace(
+        QWEN2_VL_2B, vision_layers=0, patch_values=0, vision_width=0, text_layers=28
+    )
+    wordless = dataclasses.replace(QWEN2_VL_2B, text_layers=0, vocabulary=0)
+    seen = resolution.forward_flops(wordless, **tokens)
+    assert resolution.training_flops(wordless, **tokens, is_adapted=True) == seen
+    said = resolution.forward_flops(blind, **tokens)
+    attention = 28 * 4 * (64 + 40) ** 2 * QWEN2_VL_2B.text_width
+    found = resolution.training_flops(blind, **tokens, is_adapted=True)
+    assert found == 2 * (said - attention) + 3 * attention
 
 
 @pytest.mark.parametrize(
