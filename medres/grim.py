@@ -88,6 +88,13 @@ def compatible_counts(percentage: Percentage, n_questions: int, rule: str) -> Co
     return np.asarray(counts[is_same])
 
 
+def span(counts: Sequence[int] | Counts) -> str:
+    """Return ascending counts as text: empty, one number, or first to last."""
+    if len(counts) == 0:
+        return ""
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
 def possible(n_questions: int, decimals: int, rule: str) -> NDArray[np.bool_]:
     """Return, for each number of units from 0 to 100 %, whether a count of n is printed so."""
     is_possible = np.zeros(10 ** (decimals + 2) + 1, dtype=bool)
@@ -120,9 +127,7 @@ def chance(percentages: Sequence[Percentage], n_questions: int, rule: str) -> ND
     return probability
 
 
-def smallest_n(
-    columns: Sequence[Sequence[Percentage]], rule: str, *, most: int = 10_000
-) -> Counts:
+def smallest_n(columns: Sequence[Sequence[Percentage]], rule: str, *, most: int = 10_000) -> Counts:
     """Return the fewest questions of which all percentages of a column can be counts.
 
     Args:
