@@ -15,6 +15,8 @@ from medres import grim
 
 STATED_P = re.compile(r"(<?)\s*(0?\.(\d+)|[01])")
 """A p-value as stated: <0.001, or 0.03."""
+MOST_TABLES = 5_000_000
+"""Pairs of counts times questions that are still enumerated; some 100 MB."""
 
 
 def counts_by_any_rule(text: str, n_questions: int) -> list[int]:
@@ -71,7 +73,8 @@ def reach(first: str, second: str, n_questions: int, stated_p: str) -> dict[str,
         the stated p-value) and verdict. NaN where there are no counts.
     """
     counts = [counts_by_any_rule(text, n_questions) for text in (first, second)]
-    tables = p_values(counts[0], counts[1], n_questions)
+    is_too_many = len(counts[0]) * len(counts[1]) * n_questions > MOST_TABLES
+    tables = p_values([] if is_too_many else counts[0], counts[1], n_questions)
     row: dict[str, object] = {
         name: grim.span(each)
         for name, each in zip(("first_count", "second_count"), counts, strict=True)
@@ -87,7 +90,9 @@ def reach(first: str, second: str, n_questions: int, stated_p: str) -> dict[str,
     row["p_unpaired"] = min(unpaired, default=np.nan)
     is_reached = _reaches(reached, stated_p)
     row["discordant_reaching"] = n_discordant[is_reached].max() if stated_p else np.nan
-    if tables.empty:
+    if is_too_many:
+        verdict = "too many tables to enumerate"
+    elif tables.empty:
         verdict = f"no counts of {n_questions}"
     elif not stated_p:
         verdict = "none stated"
