@@ -50,7 +50,8 @@ def summary(
             f"* **Counts, tables 3-5**: at none of the sizes known for a test set are all cells of "
             f"a column counts ({int((fitting == later['n_cells']).sum())} of {len(later)}).",
             f"* **Smallest size that fits a whole column** (rounded): smaller than random "
-            f"decimals give (adjusted p at most 0.05) in {int(is_small.sum())} of {len(smallest)} columns ("
+            f"decimals give (adjusted p at most 0.05) in {int(is_small.sum())} of "
+            f"{len(smallest)} columns ("
             + "; ".join(
                 f"{row.column}: {row.smallest_n:,}" for row in smallest[is_small].itertuples()
             )
@@ -58,10 +59,11 @@ def summary(
             f"* **Mixed inference**: {int(mixed.to_numpy().sum())} of "
             f"{int(own['n_sd'].sum() + plain['n_sd'].sum())} cells of the four fine-tuned sets are "
             f"counts. Without mixed training {int(plain['n_mean'].sum())} of "
-            f"{int(plain['n_cells'].sum())} cells equal the mean of low and native, and none is "
-            f"further than {furthest:.2f} points from it; "
-            f"with mixed training all lie {own['least_gap'].min():.2f} to "
-            f"{own['most_gap'].max():.2f} points above it.",
+            f"{int(plain['n_cells'].sum())} cells are the mean of low and "
+            f"native as far as printing tells, and none is "
+            f"further than {furthest:.3f} points from it; "
+            f"with mixed training all lie {own['least_gap'].min():.3f} to "
+            f"{own['most_gap'].max():.3f} points above it.",
             f"* **P < 0.001** by an exact paired test: {'; '.join(reached)}.",
         ]
     )
