@@ -110,6 +110,20 @@ def fits(published: pd.DataFrame, size: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def fits_by_part(fitting: pd.DataFrame) -> pd.DataFrame:
+    """Return `fits` with one row a part of a test set and one column a table, as text."""
+    better = fitting[["rounded", "cut_off"]].max(axis=1)
+    is_cut_off = fitting["cut_off"] > fitting["rounded"]
+    text = better.astype(str) + " of " + fitting["n_cells"].astype(str)
+    named = fitting.assign(
+        text=text.where(~is_cut_off, text + ", cut off"),
+        column="table_" + fitting["table"].astype(str),
+    )
+    key = ["dataset", "part", "n_questions"]
+    wide = named.pivot(index=key, columns="column", values="text")
+    return wide.loc[pd.MultiIndex.from_frame(named[key].drop_duplicates())].reset_index()
+
+
 def reachable_p(published: pd.DataFrame, claimed: pd.DataFrame, size: pd.DataFrame) -> pd.DataFrame:
     """Return `reachable.reach` of every claimed difference of two published cells.
 
