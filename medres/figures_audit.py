@@ -88,10 +88,10 @@ def p_ranges(reached: pd.DataFrame) -> Figure:
 
     Args:
         reached: One row a difference: claim, dataset, first, second, first_percent,
-            second_percent, stated_p, p_least, p_most and discordant_least, discordant_most.
+            second_percent, stated_p, p_least, p_most and differ_least, differ_most.
     """
     texts = ["claim", "dataset", "first_percent", "second_percent", "stated_p"]
-    values = ["p_least", "p_most", "discordant_least", "discordant_most"]
+    values = ["p_least", "p_most", "differ_least", "differ_most"]
     _require(reached, "reached", texts + values)
     figure = Figure(figsize=(8.8, 1.3 + 0.3 * len(reached)), layout="constrained")
     ax = figure.subplots()
@@ -107,7 +107,7 @@ def p_ranges(reached: pd.DataFrame) -> Figure:
         ax.plot(shown, (y, y), "-", color=colour, linewidth=1.8)
         _end(ax, row.p_least, y, colour)
         _end(ax, row.p_most, y, colour)
-        answers = f"{row.discordant_least:,.0f}–{row.discordant_most:,.0f}"
+        answers = f"{row.differ_least:,.0f}–{row.differ_most:,.0f}"
         look: Look = {"va": "center", "fontsize": 8, "annotation_clip": False}
         ax.annotate(answers, (1, y), (12, 0), ax.get_yaxis_transform(), "offset points", **look)
     heading: Look = {"fontsize": 8, "fontweight": "bold", "annotation_clip": False}

@@ -12,14 +12,14 @@ from medres import audit, paper
 FINE_TUNED = ("subcellular", "compound", "cervical", "wsi")
 """The data sets with a training of their own; the three VQA sets share one."""
 ORDERINGS = (
-    ("C1-C4", "aligned: native→native above low→low", "low→low", "native→native"),
-    ("C5", "trained native: asked at native above asked at low", "native→low", "native→native"),
-    ("C6", "trained low: asked at low above asked at native", "low→native", "low→low"),
-    ("C7", "low→low above the misaligned native→low", "native→low", "low→low"),
-    ("C9", "trained mixed: asked at native above asked at low", "mixed→low", "mixed→native"),
-    ("C11", "not trained: asked at native above asked at low", "none→low", "none→native"),
+    ("C1-C4", 2, "aligned: native→native above low→low", "low→low", "native→native"),
+    ("C5", 2, "trained native: asked at native above asked at low", "native→low", "native→native"),
+    ("C6", 2, "trained low: asked at low above asked at native", "low→native", "low→low"),
+    ("C7", 2, "low→low above the misaligned native→low", "native→low", "low→low"),
+    ("C9", 2, "trained mixed: asked at native above asked at low", "mixed→low", "mixed→native"),
+    ("C11", 5, "not trained: asked at native above asked at low", "none→low", "none→native"),
 )
-"""Claim, statement, the arm that is claimed to be lower, and the higher one; C10 is tables 3-5."""
+"""Claim, its table, statement, the arm that is claimed to be lower, and the higher one."""
 
 
 def recomputed(published: pd.DataFrame, claimed: pd.DataFrame) -> pd.DataFrame:
@@ -80,7 +80,7 @@ def _unit(text: str) -> float:
 def orderings(published: pd.DataFrame) -> pd.DataFrame:
     """Return in how many cells of each table a claimed ordering holds, and where it does not."""
     rows = []
-    for claim, statement, lower, higher in ORDERINGS:
+    for claim, own_table, statement, lower, higher in ORDERINGS:
         for table, part in published.groupby("table"):
             grid = part.pivot(index="dataset", columns="arm", values="percent")
             gain = (grid[higher] - grid[lower]).loc[part["dataset"].unique()]
@@ -88,7 +88,7 @@ def orderings(published: pd.DataFrame) -> pd.DataFrame:
             others = gain[gain <= 0]
             rows.append(
                 {
-                    "claim": claim if table == 2 else f"C10 as {claim}",
+                    "claim": claim if table == own_table else f"as {claim}",
                     "statement": statement,
                     "table": table,
                     "n_cells": len(gain),
@@ -139,8 +139,8 @@ def mixed_summary(mixed: pd.DataFrame) -> pd.DataFrame:
     """Return `mixed_rows` by table and training: how near the means they are.
 
     Returns:
-        table, train_resolution, n_cells, n_mean, least_gap and most_gap (points), n_sd (cells
-        with a standard deviation), n_count (of those cells), mean_square_least and
+        table, train_resolution, n_cells, n_at_the_mean, least_gap and most_gap (points), n_sd
+        (cells with a standard deviation), n_counts (of those cells), mean_square_least and
         mean_square_most (of the gap over sd_most and over sd_least, about 1 for a random draw)
         and p_nearer, the chance (normal approximation, the least standard deviation, independent
         cells) that a random draw comes as near.
@@ -154,11 +154,11 @@ def mixed_summary(mixed: pd.DataFrame) -> pd.DataFrame:
                 "table": table,
                 "train_resolution": train,
                 "n_cells": len(part),
-                "n_mean": int(part["is_mean"].sum()),
+                "n_at_the_mean": int(part["is_mean"].sum()),
                 "least_gap": part["gap_points"].min(),
                 "most_gap": part["gap_points"].max(),
                 "n_sd": len(known),
-                "n_count": int(known["is_count"].sum()),
+                "n_counts": int(known["is_count"].sum()),
                 "mean_square_least": ((known["gap_points"] / known["sd_most_points"]) ** 2).mean(),
                 "mean_square_most": squares.mean(),
                 "p_nearer": float(stats.chi2.cdf(squares.sum(), len(known))),
@@ -184,7 +184,6 @@ def without_image(published: pd.DataFrame, size: pd.DataFrame) -> pd.DataFrame:
                 "n_below": int((percent < fixed).sum()),
                 "least_percent": percent.min(),
                 "most_percent": percent.max(),
-                "what": at.source,
             }
         )
     return pd.DataFrame(rows)

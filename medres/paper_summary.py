@@ -30,6 +30,7 @@ def summary(
     later = fits[fits["table"] > 2]
     fitting = later[["rounded", "cut_off"]].max(axis=1)
     is_small = smallest["p_adjusted"] <= 0.05
+    small = [f"{row.column} {row.smallest_n:,}" for row in smallest[is_small].itertuples()]
     found = p_values[p_values["stated_p"] != ""]
     reached = [
         f"{row.claim} {row.dataset} ({row.first_count} against {row.second_count} of "
@@ -40,27 +41,28 @@ def summary(
     plain = means[means["train_resolution"] != "mixed"]
     own = means[means["train_resolution"] == "mixed"]
     furthest = plain[["least_gap", "most_gap"]].abs().to_numpy().max()
+    native = plain[(plain["table"] == 2) & (plain["train_resolution"] == "native")].iloc[0]
+    choice = fits[(fits["table"] == 2) & (fits["part"] == "multiple choice")].iloc[0]
     mixed = stated["mixed_fitting"].unstack()[list(paper_claims.FINE_TUNED)]
     return "\n".join(
         [
             "The arithmetic of the printed numbers, assuming one run a cell, the stated number of "
             "questions, and digits rounded or cut off:",
             "",
-            f"* **Counts, table 2**, cells asked at low or native: {'; '.join(counts)}.",
+            f"* **Counts, table 2**, cells asked at low or native: {'; '.join(counts)}. Of "
+            f"the {choice.n_questions} multiple-choice questions of {choice.dataset} alone, "
+            f"{max(choice.rounded, choice.cut_off)} of {choice.n_cells} cells are counts.",
             f"* **Counts, tables 3-5**: at none of the sizes known for a test set are all cells of "
             f"a column counts ({int((fitting == later['n_cells']).sum())} of {len(later)}).",
             f"* **Smallest size that fits a whole column** (rounded): smaller than random "
             f"decimals give (adjusted p at most 0.05) in {int(is_small.sum())} of "
-            f"{len(smallest)} columns ("
-            + "; ".join(
-                f"{row.column}: {row.smallest_n:,}" for row in smallest[is_small].itertuples()
-            )
-            + ").",
+            f"{len(smallest)} columns{': ' if small else ''}{'; '.join(small)}.",
             f"* **Mixed inference**: {int(mixed.to_numpy().sum())} of "
             f"{int(own['n_sd'].sum() + plain['n_sd'].sum())} cells of the four fine-tuned sets are "
-            f"counts. Without mixed training {int(plain['n_mean'].sum())} of "
+            f"counts. Without mixed training {int(plain['n_at_the_mean'].sum())} of "
             f"{int(plain['n_cells'].sum())} cells are the mean of low and "
-            f"native as far as printing tells, and none is "
+            f"native as far as printing tells ({native.n_at_the_mean} of {native.n_cells} in table "
+            f"2 trained native), and none is "
             f"further than {furthest:.3f} points from it; "
             f"with mixed training all lie {own['least_gap'].min():.3f} to "
             f"{own['most_gap'].max():.3f} points above it.",
@@ -87,7 +89,7 @@ def summary_of_claims(computed: pd.DataFrame, ordered: pd.DataFrame, fixed: pd.D
     exceptions = [
         f"{claim} in table{'s' * (len(part) > 1)} {', '.join(map(str, part['table']))} "
         f"({'; '.join(part['exceptions'])})"
-        for claim, part in broken.groupby(broken["claim"].str.removeprefix("C10 as "), sort=False)
+        for claim, part in broken.groupby(broken["claim"].str.removeprefix("as "), sort=False)
     ]
     below = [
         f"{row.dataset} {row.n_below} of {row.n_cells} cells (it has "

@@ -67,10 +67,11 @@ def reach(first: str, second: str, n_questions: int, stated_p: str) -> dict[str,
         stated_p: The p-value stated, such as <0.001 or 0.03; empty if none is.
 
     Returns:
-        first_count and second_count (text; by any rule), discordant_least and discordant_most,
+        first_count and second_count (text; by any rule), differ_least and differ_most,
         p_least and p_most (McNemar's exact), p_unpaired (Fisher's exact, the least of all
-        counts, as if other questions had been asked), discordant_reaching (the most that reach
-        the stated p-value) and verdict. NaN where there are no counts.
+        counts, as if other questions had been asked), differ_reaching (the most that reach
+        the stated p-value) and verdict: *always reached* whatever number of answers differs,
+        *reached if at most* so many differ, *not reachable*. NaN where there are no counts.
     """
     counts = [counts_by_any_rule(text, n_questions) for text in (first, second)]
     is_too_many = len(counts[0]) * len(counts[1]) * n_questions > MOST_TABLES
@@ -80,7 +81,7 @@ def reach(first: str, second: str, n_questions: int, stated_p: str) -> dict[str,
         for name, each in zip(("first_count", "second_count"), counts, strict=True)
     }
     reached, n_discordant = tables["p_value"].astype(float), tables["n_discordant"].astype(float)
-    row |= {"discordant_least": n_discordant.min(), "discordant_most": n_discordant.max()}
+    row |= {"differ_least": n_discordant.min(), "differ_most": n_discordant.max()}
     row |= {"p_least": reached.min(), "p_most": reached.max()}
     pairs = tables[["first_count", "second_count"]].drop_duplicates()
     unpaired = [
@@ -89,7 +90,7 @@ def reach(first: str, second: str, n_questions: int, stated_p: str) -> dict[str,
     ]
     row["p_unpaired"] = min(unpaired, default=np.nan)
     is_reached = _reaches(reached, stated_p)
-    row["discordant_reaching"] = n_discordant[is_reached].max() if stated_p else np.nan
+    row["differ_reaching"] = n_discordant[is_reached].max() if stated_p else np.nan
     if is_too_many:
         verdict = "too many tables to enumerate"
     elif tables.empty:
@@ -99,11 +100,11 @@ def reach(first: str, second: str, n_questions: int, stated_p: str) -> dict[str,
     elif not is_reached.any():
         verdict = "not reachable"
     elif is_reached.all():
-        verdict = "reached by every overlap"
+        verdict = "always reached"
     elif stated_p.startswith("<"):
-        verdict = f"reached only if at most {row['discordant_reaching']:.0f} answers differ"
+        verdict = f"reached if at most {row['differ_reaching']:.0f} differ"
     else:
-        verdict = "reached by some overlaps"
+        verdict = "reached by some"
     return row | {"verdict": verdict}
 
 
