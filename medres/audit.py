@@ -113,7 +113,7 @@ def _complaint(row: Any, known_cells: Mapping[str, str]) -> str:
         grim.parse(row.accuracy_percent)
     except ValueError as error:
         return f"accuracy_percent: {error}"
-    if row.n_questions and not re.fullmatch(r"[1-9]\d{0,8}", row.n_questions):
+    if row.n_questions and not re.fullmatch(r"[1-9][0-9]{0,8}", row.n_questions):
         return f"n_questions is {row.n_questions!r}; write a whole number, or nothing"
     if row.cell and row.cell in known_cells:
         return f"cell {row.cell!r} stands twice; give each row its own"

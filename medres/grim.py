@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 RULES = ("half up", "half even", "cut off")
 """How the digits after the last printed one are lost; ties alone tell the first two apart."""
 MOST_DECIMALS, MOST_QUESTIONS = 4, 1_000_000_000  # products stay within 64 bits
-_PRINTED = re.compile(r"(\d{1,3})(?:\.(\d+))?")
+_PRINTED = re.compile(r"([0-9]{1,3})(?:\.([0-9]+))?")
 
 Counts = NDArray[np.int64]
 

@@ -13,7 +13,7 @@ from scipy import stats
 
 from medres import grim
 
-STATED_P = re.compile(r"(<?)\s*(0?\.(\d+)|[01])")
+STATED_P = re.compile(r"(<?)\s*(0?\.([0-9]+)|[01])")
 """A p-value as stated: <0.001, or 0.03."""
 MOST_TABLES = 5_000_000
 """Pairs of counts times questions that are still enumerated; some 100 MB."""
