@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from medres import paper, paper_claims, paper_summary
-from medres.datasets import SOURCES
+from medres.datasets import REAL
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_stated_sizes_are_those_that_the_data_sets_name(sizes: pd.DataFrame) -> 
     stated = sizes[sizes["is_stated"]].set_index("dataset")["n_questions"]
     assert stated.index.is_unique
     for name, n_questions in stated.items():
-        assert SOURCES[str(name)].paper_n_test == n_questions
+        assert REAL[str(name)].SOURCE.paper_n_test == n_questions
 
 
 def test_table_2_asked_at_low_and_native(fits: pd.DataFrame) -> None:
