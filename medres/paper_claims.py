@@ -29,8 +29,8 @@ def recomputed(published: pd.DataFrame, claimed: pd.DataFrame) -> pd.DataFrame:
     them (least to most). It is *as stated* where that range meets the stated number's own.
 
     Returns:
-        claim, statement, n_datasets, stated (text), recomputed, least, most (points or percent)
-        and verdict.
+        claim, statement, statistic, n_datasets, stated (text), recomputed, least and most (points,
+        or percent of a ratio) and verdict.
     """
     percent = published.set_index(["model", "dataset", "arm"])["accuracy_percent"]
     rows = []
@@ -62,6 +62,7 @@ def recomputed(published: pd.DataFrame, claimed: pd.DataFrame) -> pd.DataFrame:
             {
                 "claim": row.claim,
                 "statement": row.statement,
+                "statistic": row.statistic,
                 "n_datasets": len(datasets),
                 "stated": row.stated,
                 "recomputed": values.mean(),

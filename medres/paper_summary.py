@@ -80,8 +80,9 @@ def summary_of_claims(computed: pd.DataFrame, ordered: pd.DataFrame, fixed: pd.D
         fixed: As from `without_image`.
     """
     other = [
-        f"{row.claim} {row.verdict} ({row.stated} stated, {row.recomputed:+.2f} over "
-        f"{row.n_datasets} sets)"
+        f"{row.claim} {row.verdict} ({row.stated} stated, "
+        + format(row.recomputed, ".2f" if row.statistic == "ratio" else "+.2f")
+        + f" over {row.n_datasets} sets)"
         for row in computed.itertuples()
         if row.verdict != "as stated"
     ]
