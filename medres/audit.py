@@ -181,26 +181,13 @@ def columns(
         n_questions = int(stated.pop() or 0) if len(stated) == 1 else 0
         null = np.where(null == 0, np.iinfo(np.int64).max, null)
         row = {"column": name, "n_cells": len(rows), "n_questions": n_questions}
-        row |= fits(column, n_questions, rule)
+        row |= grim.fits(column, n_questions, rule)
         row["smallest_n"] = n
         quantiles = np.quantile(null, [0.05, 0.5, 0.95], method="inverted_cdf").tolist()
         row |= dict(zip(("null_05", "null_50", "null_95"), quantiles, strict=True))
         row["p_smallest"] = (1 + int((null <= n).sum())) / (n_draws + 1) if n else 1.0
         result.append(row)
     return pd.DataFrame(result)
-
-
-def fits(column: list[grim.Percentage], n_questions: int, rule: str) -> dict[str, float]:
-    """Return n_fitting, expected_by_chance and p_fitting of a column at one n; NaN for n 0."""
-    if not n_questions:
-        return {"n_fitting": 0, "expected_by_chance": np.nan, "p_fitting": np.nan}
-    n_fitting = sum(grim.compatible_counts(each, n_questions, rule).size > 0 for each in column)
-    probability = grim.chance(column, n_questions, rule)
-    return {
-        "n_fitting": n_fitting,
-        "expected_by_chance": float(np.arange(len(probability)) @ probability),
-        "p_fitting": min(1.0, float(probability[n_fitting:].sum())),
-    }
 
 
 def comparisons(table: pd.DataFrame) -> pd.DataFrame:

@@ -127,6 +127,19 @@ def chance(percentages: Sequence[Percentage], n_questions: int, rule: str) -> ND
     return probability
 
 
+def fits(column: Sequence[Percentage], n_questions: int, rule: str) -> dict[str, float]:
+    """Return n_fitting, expected_by_chance and p_fitting of a column at one n; NaN for n 0."""
+    if not n_questions:
+        return {"n_fitting": np.nan, "expected_by_chance": np.nan, "p_fitting": np.nan}
+    n_fitting = sum(compatible_counts(each, n_questions, rule).size > 0 for each in column)
+    probability = chance(column, n_questions, rule)
+    return {
+        "n_fitting": n_fitting,
+        "expected_by_chance": float(np.arange(len(probability)) @ probability),
+        "p_fitting": min(1.0, float(probability[n_fitting:].sum())),
+    }
+
+
 def smallest_n(columns: Sequence[Sequence[Percentage]], rule: str, *, most: int = 10_000) -> Counts:
     """Return the fewest questions of which all percentages of a column can be counts.
 

@@ -83,7 +83,7 @@ def fits(published: pd.DataFrame, size: pd.DataFrame) -> pd.DataFrame:
                 [grim.parse(text) for text in part.loc[chosen, "accuracy_percent"]]
                 for chosen in (~is_mixed, ~is_mixed & is_trained, is_mixed)
             )
-            found = {rule: audit.fits(asked, at.n_questions, rule) for rule in grim.RULES}
+            found = {rule: grim.fits(asked, at.n_questions, rule) for rule in grim.RULES}
             best = max(found.values(), key=lambda each: each["n_fitting"])
             is_count = [
                 any(grim.compatible_counts(each, at.n_questions, rule).size for rule in grim.RULES)
@@ -100,7 +100,7 @@ def fits(published: pd.DataFrame, size: pd.DataFrame) -> pd.DataFrame:
                     "n_trained": len(trained),
                     "rounded": found["half up"]["n_fitting"],
                     "cut_off": found["cut off"]["n_fitting"],
-                    "trained_rounded": audit.fits(trained, at.n_questions, "half up")["n_fitting"],
+                    "trained_rounded": grim.fits(trained, at.n_questions, "half up")["n_fitting"],
                     "expected_by_chance": best["expected_by_chance"],
                     "p_by_chance": best["p_fitting"],
                     "n_mixed": len(mixed),

@@ -143,7 +143,7 @@ def test_the_null_follows_the_seed_and_nothing_else() -> None:
 def test_a_column_without_one_size_still_has_its_smallest() -> None:
     (row,) = columns({"a": ["33.33", "66.67"]}, "").itertuples()
     assert (row.n_questions, row.smallest_n) == (0, 3)
-    assert np.isnan(row.p_fitting)
+    assert np.isnan([row.n_fitting, row.p_fitting]).all()
 
 
 def test_comparisons_take_the_cell_named_as_the_first_arm(tmp_path: Path) -> None:
