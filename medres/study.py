@@ -9,6 +9,7 @@ import argparse
 import ast
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -181,6 +182,16 @@ def unpinned(study: Study) -> list[str]:
                 f"{' and '.join(sorted(open_in))} of params/{study.name} before it is loaded"
             )
     return lines
+
+
+def given(notebook: str, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a notebook's parameters as they stand in it.
+
+    Args:
+        notebook: Its stem.
+        names: What its cells have defined: `globals()`.
+    """
+    return {name: names[name] for name in notebook_parameters(notebook_path(notebook))}
 
 
 def write_requests(study: Study) -> None:

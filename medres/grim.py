@@ -1,0 +1,191 @@
+"""Which percentages a count of right answers can give: exact integer arithmetic.
+
+The GRIM test (Brown and Heathers 2017, Social Psychological and Personality Science 8, 363-369):
+k right answers of n give only n + 1 percentages. One that none of them is printed as is no count
+of n under that rule of printing. It may be a mean of several runs, an interpolation, a score
+other than right or wrong, or a count of another n: the arithmetic does not say which.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+RULES = ("half up", "half even", "cut off")
+"""How the digits after the last printed one are lost; ties alone tell the first two apart."""
+MOST_DECIMALS, MOST_QUESTIONS = 4, 1_000_000_000  # products stay within 64 bits
+_PRINTED = re.compile(r"([0-9]{1,3})(?:\.([0-9]+))?")
+
+Counts = NDArray[np.int64]
+
+
+class Percentage(NamedTuple):
+    """A percentage as printed: 96.30 is 9,630 units with 2 decimals, and 96.3 is another."""
+
+    units: int
+    decimals: int
+
+
+def parse(text: str) -> Percentage:
+    """Return a percentage from its printed text, which must keep its zeros.
+
+    Raises:
+        ValueError: If it is not a plain decimal number from 0 to 100.
+
+    >>> parse("96.30")
+    Percentage(units=9630, decimals=2)
+    """
+    found = _PRINTED.fullmatch(text.strip())
+    decimals = found[2] or "" if found else ""
+    if not found or len(decimals) > MOST_DECIMALS or not 0 <= float(text) <= 100:
+        raise ValueError(
+            f"{text!r} is no percentage; write 0 to 100 as printed, with a point and at most "
+            f"{MOST_DECIMALS} decimals"
+        )
+    return Percentage(int(found[1] + decimals), len(decimals))
+
+
+def printed(counts: Counts, n_questions: int, decimals: int, rule: str) -> Counts:
+    """Return what counts of right answers are printed as, in units of the last decimal.
+
+    Args:
+        counts: Right answers, shape (n_counts,).
+        n_questions: Questions asked.
+        decimals: Decimals printed.
+        rule: One of `RULES`.
+
+    >>> printed(np.array([1, 2]), 3, 2, "half up"), printed(np.array([1, 2]), 3, 2, "cut off")
+    (array([3333, 6667]), array([3333, 6666]))
+    """
+    if rule not in RULES:
+        raise ValueError(f"unknown rule {rule!r}; known rules are {', '.join(RULES)}")
+    if not 1 <= n_questions <= MOST_QUESTIONS:
+        raise ValueError(f"n_questions is {n_questions}; it must lie in 1 to {MOST_QUESTIONS:,}")
+    whole, rest = np.divmod(counts * 10 ** (decimals + 2), n_questions)
+    if rule == "half up":
+        return np.asarray(whole + (2 * rest >= n_questions))
+    if rule == "half even":
+        is_tie = 2 * rest == n_questions
+        return np.asarray(whole + ((2 * rest > n_questions) | (is_tie & (whole % 2 == 1))))
+    return np.asarray(whole)
+
+
+def compatible_counts(percentage: Percentage, n_questions: int, rule: str) -> Counts:
+    """Return the counts of right answers that are printed as this percentage, ascending.
+
+    >>> compatible_counts(parse("96.37"), 193, "half up")
+    array([186])
+    >>> compatible_counts(parse("2.86"), 2000, "half up")
+    array([], dtype=int64)
+    """
+    scale = 10 ** (percentage.decimals + 2)
+    first = max(0, (percentage.units - 1) * n_questions // scale)
+    last = min(n_questions, (percentage.units + 1) * n_questions // scale + 1)
+    counts = np.arange(first, last + 1)
+    is_same = printed(counts, n_questions, percentage.decimals, rule) == percentage.units
+    return np.asarray(counts[is_same])
+
+
+def span(counts: Sequence[int] | Counts) -> str:
+    """Return ascending counts as text: empty, one number, or first to last."""
+    if len(counts) == 0:
+        return ""
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
+def possible(n_questions: int, decimals: int, rule: str) -> NDArray[np.bool_]:
+    """Return, for each number of units from 0 to 100 %, whether a count of n is printed so."""
+    is_possible = np.zeros(10 ** (decimals + 2) + 1, dtype=bool)
+    is_possible[printed(np.arange(n_questions + 1), n_questions, decimals, rule)] = True
+    return is_possible
+
+
+def chance(percentages: Sequence[Percentage], n_questions: int, rule: str) -> NDArray[np.float64]:
+    """Return how many percentages would be counts of n if their decimals said nothing.
+
+    Each keeps its whole percent, and each of its possible decimals is as likely as any other.
+
+    Returns:
+        Probability that exactly 0, 1, ... of them are counts of n, shape (n_percentages + 1,).
+    """
+    probability = np.ones(1)
+    for percentage in percentages:
+        size = 10**percentage.decimals
+        start = percentage.units // size * size
+        if start == 100 * size:
+            share = 1.0  # 100 % has no other decimals, and every n reaches it
+        else:
+            counts = np.arange(
+                start * n_questions // (100 * size),
+                min(n_questions, (start + size) * n_questions // (100 * size) + 1) + 1,
+            )
+            reached = np.unique(printed(counts, n_questions, percentage.decimals, rule))
+            share = float(((reached >= start) & (reached < start + size)).sum() / size)
+        probability = np.convolve(probability, [1 - share, share])
+    return probability
+
+
+def fits(column: Sequence[Percentage], n_questions: int, rule: str) -> dict[str, float]:
+    """Return n_fitting, expected_by_chance and p_fitting of a column at one n; NaN for n 0."""
+    if not n_questions:
+        return {"n_fitting": np.nan, "expected_by_chance": np.nan, "p_fitting": np.nan}
+    n_fitting = sum(compatible_counts(each, n_questions, rule).size > 0 for each in column)
+    probability = chance(column, n_questions, rule)
+    return {
+        "n_fitting": n_fitting,
+        "expected_by_chance": float(np.arange(len(probability)) @ probability),
+        "p_fitting": min(1.0, float(probability[n_fitting:].sum())),
+    }
+
+
+def smallest_n(columns: Sequence[Sequence[Percentage]], rule: str, *, most: int = 10_000) -> Counts:
+    """Return the fewest questions of which all percentages of a column can be counts.
+
+    Args:
+        columns: Percentages that share one number of questions, any number a column.
+        rule: One of `RULES`.
+        most: Largest number tried. From 10,000 questions on, every percentage of two decimals
+            is a count of every n.
+
+    Returns:
+        Shape (n_columns,); 0 where no number up to `most` fits.
+    """
+    decimals = sorted({each.decimals for column in columns for each in column})
+    starts = np.cumsum([0] + [10 ** (d + 2) + 1 for d in decimals])
+    start_of = dict(zip(decimals, starts.tolist(), strict=False))
+    # Shorter columns are filled with a place that always fits.
+    places = np.full((len(columns), max(map(len, columns), default=0)), starts[-1])
+    for row, column in zip(places, columns, strict=True):
+        row[: len(column)] = [start_of[each.decimals] + each.units for each in column]
+    found = np.zeros(len(columns), dtype=np.int64)
+    open_rows = np.arange(len(columns))
+    for n_questions in range(1, most + 1):
+        fits = np.concatenate([*(possible(n_questions, d, rule) for d in decimals), [True]])
+        rows = open_rows
+        for place in range(places.shape[1]):  # most columns fail at their first cells
+            rows = rows[fits[places[rows, place]]]
+        if rows.size:
+            found[rows] = n_questions
+            open_rows = open_rows[found[open_rows] == 0]
+            if not open_rows.size:
+                break
+    return found
+
+
+def with_other_decimals(
+    column: Sequence[Percentage], *, rng: np.random.Generator, n_draws: int
+) -> list[list[Percentage]]:
+    """Return columns of the same whole percents whose decimals are drawn at random.
+
+    This is the null distribution of `smallest_n`: columns that are no counts of anything. 100 %
+    stays, having no other decimals.
+    """
+    whole = np.array([each.units // 10**each.decimals for each in column])
+    sizes = np.array([10**each.decimals for each in column])
+    sizes_drawn = np.where(whole == 100, 1, sizes)
+    units = whole * sizes + rng.integers(0, sizes_drawn, size=(n_draws, len(column)))
+    return [
+        [Percentage(int(u), p.decimals) for u, p in zip(row, column, strict=True)] for row in units
+    ]
