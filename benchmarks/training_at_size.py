@@ -193,8 +193,9 @@ def row_of(
                 model.network.zero_grad(set_to_none=True)
                 continue
             row[f"{side}, tokens/s"] = f"{found[side]['tokens_per_s']:,.0f}"
-            row[f"{side}, MFU"] = f"{found[side]['mfu']:.1%}"
-            row[f"{side}, GB"] = f"{found[side]['peak_bytes'] / 1e9:.1f}"
+            if torch.cuda.is_available():
+                row[f"{side}, MFU"] = f"{found[side]['mfu']:.1%}"
+                row[f"{side}, GB"] = f"{found[side]['peak_bytes'] / 1e9:.1f}"
     if len(found) == 2:
         ratio = found["medres"]["tokens_per_s"] / found["Trainer"]["tokens_per_s"]
         row["ratio"] = f"{ratio:.2f}"
