@@ -27,7 +27,7 @@ from PIL import Image
 from transformers import PreTrainedModel, Qwen2VLForConditionalGeneration
 
 from benchmarks.images import draw, table
-from medres import conversation, inference, models, resolution
+from medres import conversation, generation, models, resolution
 from medres.models import qwen2_vl, tiny
 from medres.models.qwen2_vl import LoadedModel
 from medres.resolution import Treatment
@@ -80,7 +80,7 @@ class Asked:
                 )
                 for image in pixels
             ]
-            for sums, _ in inference.score(self.model, trees, pixels):
+            for sums, _ in generation.score(self.model, trees, pixels):
                 for of_question in sums.reshape(n_questions, len(OPTIONS)):
                     self.scores.append(of_question.tolist())
                     answers.append(OPTIONS[int(of_question.argmax())])

@@ -42,6 +42,8 @@ class Tree:
     """Where the token stands that predicts each target; shape (n_targets,)."""
     replies: np.ndarray
     """Which reply each target belongs to, counted over all questions; shape (n_targets,)."""
+    prompt_ends: np.ndarray
+    """Where each question's prompt ends, which predicts the first token; shape (n_questions,)."""
 
 
 def encode(
@@ -63,52 +65,45 @@ def encode(
     Raises:
         TooLongError: If a path is longer than the model takes; nothing is ever cut.
     """
-    tokenizer = model.tokenizer
     prompts = [_render(model, question) for question in questions]
     root_ids, root_positions = _root(model, prompts[0][0], size_px)
-    ids, positions, parents = [root_ids], [root_positions], [-1]
-    starts = [0]
-    targets: list[int] = []
-    predictors: list[int] = []
-    reply_of: list[int] = []
-    n_tokens, n_replies = len(root_ids), 0
-
-    def grow(text: str, parent: int) -> int:
-        nonlocal n_tokens
-        new = _token_ids(tokenizer, text)
-        first = int(positions[parent].max()) + 1
-        ids.append(new)
-        positions.append(
-            np.broadcast_to(first + np.arange(len(new)), (len(root_positions), len(new)))
-        )
-        parents.append(parent)
-        starts.append(n_tokens)
-        n_tokens += len(new)
-        return len(ids) - 1
-
+    n_root, after_root = len(root_ids), int(root_positions.max()) + 1
+    # The nodes below the root, each question followed by its replies.
+    ids: list[np.ndarray] = []
+    branches, firsts, is_leaf = [], [], []
     for question_id, (_, prompt), texts in zip(question_ids, prompts, replies, strict=True):
-        branch = grow(prompt, 0)
-        longest = len(root_ids) + len(ids[branch])
-        for text in texts:
-            leaf = grow(text + model.end_of_turn, branch)
-            where = np.arange(starts[leaf], n_tokens)
-            targets.extend(where)
-            predictors.extend([starts[branch] + len(ids[branch]) - 1, *where[:-1]])
-            reply_of.extend([n_replies] * len(where))
-            n_replies += 1
-            longest = max(longest, len(root_ids) + len(ids[branch]) + len(where))
+        branch, prompt_ids = len(ids), _token_ids(model.tokenizer, prompt)
+        leaves = [_token_ids(model.tokenizer, text + model.end_of_turn) for text in texts]
+        ids += [prompt_ids, *leaves]
+        branches += [branch] * (1 + len(leaves))
+        firsts += [after_root] + [after_root + len(prompt_ids)] * len(leaves)
+        is_leaf += [False] + [True] * len(leaves)
+        longest = n_root + len(prompt_ids) + max(map(len, leaves), default=0)
         if longest > model.max_length:
             raise TooLongError(
                 f"question {question_id} needs {longest} tokens at {size_px[0]} x {size_px[1]} px, "
                 f"max_length is {model.max_length}; truncation would cut the answer"
             )
+    lengths = np.array(list(map(len, ids)))
+    ends = n_root + lengths.cumsum()
+    node_of = np.repeat(np.arange(len(ids)), lengths)
+    places = n_root + np.arange(len(node_of))
+    positions = places + np.repeat(firsts - (ends - lengths), lengths)
+    on_leaf = np.array(is_leaf)[node_of]
+    targets = places[on_leaf]
+    is_first = targets == (ends - lengths)[node_of[on_leaf]]
+    prompt_ends = ends[branches] - 1
     return Tree(
-        token_ids=np.concatenate(ids),
-        positions=np.concatenate(positions, axis=1),
-        sees=_sees(starts, n_tokens, parents),
-        targets=np.array(targets, dtype=np.int64),
-        predictors=np.array(predictors, dtype=np.int64),
-        replies=np.array(reply_of, dtype=np.int64),
+        token_ids=np.concatenate([root_ids, *ids]),
+        positions=np.concatenate(
+            [root_positions, np.broadcast_to(positions, (len(root_positions), len(positions)))],
+            axis=1,
+        ),
+        sees=_sees(n_root, node_of, np.array(branches)),
+        targets=targets,
+        predictors=np.where(is_first, prompt_ends[node_of[on_leaf]], targets - 1),
+        replies=(np.cumsum(is_leaf) - 1)[node_of[on_leaf]],
+        prompt_ends=prompt_ends[~np.array(is_leaf)],
     )
 
 
@@ -147,12 +142,16 @@ def _token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> np.ndarray:
     return ids
 
 
+@functools.lru_cache(maxsize=64)
+def _opening(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+    """Return what the tokenizer puts before any text: nothing, or Llama's <s>."""
+    return np.array(tokenizer.encode(""), dtype=np.int64)
+
+
 def _root(
     model: LoadedModel, prefix: str, size_px: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    # What the tokenizer puts before any text: nothing, or Llama's <s>.
-    opening = np.array(model.tokenizer.encode(""), dtype=np.int64)
-    tokens = np.concatenate([opening, _token_ids(model.tokenizer, prefix)])
+    tokens = np.concatenate([_opening(model.tokenizer), _token_ids(model.tokenizer, prefix)])
     place = int(np.flatnonzero(tokens == model.image_token_id)[0])
     image = models.image_positions(model, size_px, start=place)
     n_rows, n_image = image.shape
@@ -163,15 +162,19 @@ def _root(
     return np.concatenate(ids), np.concatenate([before, image, after], axis=1)
 
 
-def _sees(starts: list[int], n_tokens: int, parents: list[int]) -> np.ndarray:
-    sees = np.zeros((n_tokens, n_tokens), dtype=bool)
-    ends = [*starts[1:], n_tokens]
-    for node, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        sees[start:end, start:end] = np.tri(end - start, dtype=bool)
-        ancestor = parents[node]
-        while ancestor >= 0:
-            sees[start:end, starts[ancestor] : ends[ancestor]] = True
-            ancestor = parents[ancestor]
+def _sees(n_root: int, node_of: np.ndarray, branches: np.ndarray) -> np.ndarray:
+    """Return what each token sees: the root, its question, itself, and only what is before it.
+
+    Args:
+        n_root: Tokens of the root.
+        node_of: Question or reply that each token below the root belongs to.
+        branches: The question of each of them; a question's own is itself.
+    """
+    n_nodes = len(branches)
+    is_above = np.eye(n_nodes, dtype=bool)
+    is_above[np.arange(n_nodes), branches] = True
+    sees = np.tri(n_root + len(node_of), dtype=bool)
+    sees[n_root:, n_root:] &= is_above[node_of[:, None], node_of]
     return sees
 
 

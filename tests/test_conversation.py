@@ -2,6 +2,8 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medres import conversation, inference, resolution, training
+from medres import asking, conversation, generation, resolution, training
 from medres.conversation import Tree
 from medres.datasets import QuestionSet
 from medres.models import qwen2_vl
@@ -148,7 +150,7 @@ def _scores(
     model: LoadedModel, trees: Sequence[Tree], pixels: Sequence[Image.Image]
 ) -> list[np.ndarray]:
     with torch.no_grad():
-        return [scores[0] for scores in inference.score(model, trees, pixels)]
+        return [scores[0] for scores in generation.score(model, trees, pixels)]
 
 
 @torch.no_grad()
@@ -292,21 +294,21 @@ def test_training_and_inference_encode_the_same_tensors(
         seed=0,
     )
     trained = samples.collate([samples[0]])
-    labels = trained.pop("labels")
+    labels, _ = trained.pop("labels"), trained.pop("logits_to_keep")
     asked: list[dict[str, torch.Tensor]] = []
 
-    class Spy:
-        device = torch.device("cpu")
+    def note(**inputs: Any) -> object:
+        inputs.pop("use_cache")
+        asked.append(inputs)
+        return tiny_model.network.model(**inputs)
 
-        def __call__(self, **inputs: object) -> object:
-            inputs.pop("use_cache")
-            asked.append(inputs)
-            return tiny_model.network(**inputs)
-
-    spied = dataclasses.replace(tiny_model, network=Spy())
+    spy = SimpleNamespace(
+        device=torch.device("cpu"), model=note, lm_head=tiny_model.network.lm_head
+    )
+    spied = dataclasses.replace(tiny_model, network=spy)
     only_reference = train.assign(options=[[reference] for reference in train["reference"]])
     geometry = resolution.plan((100, 70), name, treatment)
-    inference.answer(spied, question_set, [(geometry, only_reference)], name)
+    asking.answer(spied, question_set, [(geometry, only_reference)], name)
     assert trained.keys() == asked[0].keys()
     for key, value in trained.items():
         assert torch.equal(value, asked[0][key]), key

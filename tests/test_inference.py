@@ -1,5 +1,6 @@
 import gc
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from medres import datasets, inference, models, resolution, runs
+from medres import asking, conversation, datasets, generation, inference, models, resolution, runs
 from medres.images import UnreadableImageError
 from medres.models import qwen2_vl, tiny
 from medres.models.qwen2_vl import LoadedModel
@@ -43,9 +44,11 @@ CLOSED = (
 SCORES = ("option_log_probabilities", "option_log_probabilities_per_token")
 
 
-@pytest.fixture(autouse=True)
-def few_new_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "MAX_NEW_TOKENS", 3)
+@pytest.fixture(autouse=True, scope="module")
+def few_new_tokens() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generation, "MAX_NEW_TOKENS", 3)
+        yield
 
 
 def draw(root: Path) -> pd.DataFrame:
@@ -119,7 +122,7 @@ class Stop(Exception):
 
 def count_answers(monkeypatch: pytest.MonkeyPatch, *, stop_at: int = 0) -> list[tuple[str, str]]:
     """Note the resolution and first question of every batch asked; stop in the n-th."""
-    real, asked = inference.answer, []
+    real, asked = asking.answer, []
 
     def counting(model: Any, question_set: Any, batch: Any, name: str, **named: Any) -> Any:
         if len(asked) + 1 == stop_at:
@@ -127,7 +130,7 @@ def count_answers(monkeypatch: pytest.MonkeyPatch, *, stop_at: int = 0) -> list[
         asked.append((name, batch[0][1]["question_id"].iloc[0]))
         return real(model, question_set, batch, name, **named)
 
-    monkeypatch.setattr(inference, "answer", counting)
+    monkeypatch.setattr(asking, "answer", counting)
     return asked
 
 
@@ -155,7 +158,7 @@ def test_scores_are_those_of_the_question_s_own_image_asked_alone(
     for question_id in ("q0-1", "q5-0", "q7-1"):
         rows = question_set.table[question_set.table["question_id"] == question_id]
         geometry = resolution.plan(SIZES_PX[int(question_id[1])], "native", TREATMENT)
-        (alone,) = inference.answer(tiny_model, question_set, [(geometry, rows)], "native")
+        (alone,) = asking.answer(tiny_model, question_set, [(geometry, rows)], "native")
         together = table.loc[("native", question_id)]
         assert alone["reply"] == together["reply"]
         np.testing.assert_allclose(alone[SCORES[0]], together[SCORES[0]], rtol=0, atol=1e-4)
@@ -299,14 +302,14 @@ def test_a_limit_is_another_run(drawn: pd.DataFrame) -> None:
 def test_a_score_that_is_not_a_number_raises_naming_the_question(
     drawn: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = inference.score
+    real = generation.score_and_reply
 
-    def spoil(*arguments: Any) -> list[np.ndarray]:
-        scores = real(*arguments)
+    def spoil(*arguments: Any) -> Any:
+        scores, replies = real(*arguments)
         scores[1][:, 0] = np.nan
-        return scores
+        return scores, replies
 
-    monkeypatch.setattr(inference, "score", spoil)
+    monkeypatch.setattr(generation, "score_and_reply", spoil)
     with pytest.raises(ValueError, match=r"question q\d-0 at low: a log-probability is not finite"):
         inference.evaluate(**SETTINGS)
     folder = runs.folder_of("small", "evaluate", f"drawn/{tiny.NAME}/none/seed0")
@@ -383,10 +386,8 @@ def test_the_generated_reply_is_the_greedy_one(
     stored = datasets.load("small", "drawn").read("0.png")
     geometry = resolution.plan(stored.shape[1::-1], "native", TREATMENT)
     pixels = resolution.apply(stored, geometry)
-    reply = inference.generate(tiny_model, geometry, pixels, "q", "what is seen?")
-    tree = inference.conversation.encode(
-        tiny_model, geometry.given_px, ["q"], ["what is seen?"], [[]]
-    )
+    reply = generation.generate(tiny_model, geometry, pixels, "q", "what is seen?")
+    tree = conversation.encode(tiny_model, geometry.given_px, ["q"], ["what is seen?"], [[]])
     input_ids = torch.from_numpy(tree.token_ids)[None]
     for _ in range(3):
         with torch.no_grad():
@@ -410,7 +411,7 @@ def test_the_reply_is_the_most_probable_option_by_its_sum(
     question_set = datasets.load("small", "drawn")
     rows = question_set.table[question_set.table["image"] == "0.png"]
     geometry = resolution.plan(SIZES_PX[0], "native", TREATMENT)
-    for row in inference.answer(tiny_model, question_set, [(geometry, rows)], "native"):
+    for row in asking.answer(tiny_model, question_set, [(geometry, rows)], "native"):
         options = rows.set_index("question_id").loc[row["question_id"], "options"]
         sums, per_token = (np.array(row[name]) for name in SCORES)
         lengths = [len(tiny_model.tokenizer.encode(f"{each}<|im_end|>")) for each in options]
