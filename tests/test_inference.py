@@ -299,6 +299,35 @@ def test_a_limit_is_another_run(drawn: pd.DataFrame) -> None:
     assert (n_few, n_whole) == (3, len(SIZES_PX) * len(CLOSED))
 
 
+def test_closed_questions_have_a_generated_reply_beside_the_most_probable_option(
+    drawn: pd.DataFrame, uninterrupted: runs.Run
+) -> None:
+    table = answers_of(uninterrupted)
+    assert table["generated_reply"].notna().all()
+    assert (table["generated_reply"] != table["reply"]).any(), "weights are random"
+    small = {"eval_resolutions": ["low"], "generate_closed": False}
+    run = inference.evaluate(**SETTINGS | small)
+    without, expected = answers_of(run), table[table.index.get_level_values(0) == "low"]
+    assert without["generated_reply"].isna().all()
+    assert_same_answers(expected, without, within=0)
+    assert run.digest != inference.evaluate(**SETTINGS | small | {"generate_closed": True}).digest
+
+
+def test_bfloat16_is_another_run_with_scores_that_are_near(
+    drawn: pd.DataFrame, uninterrupted: runs.Run
+) -> None:
+    run = inference.evaluate(**SETTINGS | {"dtype": "bfloat16", "eval_resolutions": ["native"]})
+    expected = answers_of(uninterrupted)
+    found = answers_of(run)
+    differences = [
+        np.abs(first - second).max()
+        for first, second in zip(
+            found[SCORES[0]], expected.loc[found.index, SCORES[0]], strict=True
+        )
+    ]
+    assert 1e-4 < max(differences) < 0.15
+
+
 def test_a_score_that_is_not_a_number_raises_naming_the_question(
     drawn: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,6 +402,7 @@ def test_an_open_question_is_generated_and_scored(project: Path, is_mixed: bool)
     generated = answers[answers["question"] == "what is seen?"]
     assert len(generated) == len(SIZES_PX)
     assert generated["reply"].map(type).eq(str).all()
+    assert (generated["generated_reply"] == generated["reply"]).all()
     assert generated[SCORES[0]].map(len).eq(0).all()
     assert generated["correct"].dtype == bool
     closed = answers.drop(generated.index)
@@ -433,6 +463,7 @@ def test_the_reply_is_the_most_probable_option_by_its_sum(
         ({"threads": 0}, "threads is 0; it must be at least 1"),
         ({"cache_gib": -1.0}, "cache_gib is -1.0; it must be at least 0, which keeps nothing"),
         ({"low_share": -0.1}, "low_share is -0.1; it is a share"),
+        ({"dtype": "half"}, "dtype is 'half'; use float32 or bfloat16"),
         ({"low_max_pixels": 9_999}, "low_max_pixels is 9999, above native_max_pixels"),
         ({"resampling_filter": "box"}, "unknown filter 'box'"),
     ],
