@@ -14,7 +14,7 @@ to answers. Ratios are of the sides in the same round.
 `generate` stops at the end of turn or after as many tokens as the longest option has. A model
 with random weights says nothing that means an option, so that its replies are compared with each
 other; medres' answers are compared with those of one forward pass an option and must be the
-same. The other sides have the network as transformers loads it.
+same. The other sides have network and image processor as transformers loads them.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from transformers import PreTrainedModel, Qwen2VLForConditionalGeneration
 
 from benchmarks.images import draw, table
 from medres import conversation, generation, models, resolution
-from medres.models import qwen2_vl, tiny
+from medres.models import tiny
 from medres.models.qwen2_vl import LoadedModel
 from medres.resolution import Treatment
 
@@ -170,7 +170,9 @@ class Asked:
             "input_ids": ids,
             "attention_mask": mask,
             "mm_token_type_ids": (ids == self.model.image_token_id).int(),
-            **qwen2_vl.pixel_inputs(self.model, [self.images[number] for number in numbers]),
+            **self.model.image_processor(
+                [self.images[number] for number in numbers], do_resize=False, return_tensors="pt"
+            ),
         }
 
 
