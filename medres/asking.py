@@ -77,6 +77,7 @@ def answer(
             rows["question_id"].tolist(),
             rows["question"].tolist(),
             rows["options"].tolist(),
+            with_ends=False,
         )
         for geometry, rows in batch
     ]

@@ -109,5 +109,5 @@ def _score(
         use_cache=False,
     ).logits
     chosen = torch.log_softmax(logits[0].double(), dim=-1).cpu()
-    tokens = torch.from_numpy(tree.token_ids[tree.targets])
+    tokens = torch.from_numpy(tree.target_ids)
     return float(chosen[torch.arange(len(tokens)), tokens].sum())

@@ -37,7 +37,9 @@ class Tree:
     sees: np.ndarray
     """Whether token i attends to token j; shape (n_tokens, n_tokens), bool."""
     targets: np.ndarray
-    """Where the reply tokens stand, each reply's end-of-turn included; shape (n_targets,)."""
+    """Where the reply tokens stand, -1 for an end of turn that is left out; (n_targets,)."""
+    target_ids: np.ndarray
+    """The reply tokens, each reply's end of turn included; shape (n_targets,)."""
     predictors: np.ndarray
     """Where the token stands that predicts each target; shape (n_targets,)."""
     replies: np.ndarray
@@ -52,6 +54,8 @@ def encode(
     question_ids: Sequence[str],
     questions: Sequence[str],
     replies: Sequence[Sequence[str]],
+    *,
+    with_ends: bool = True,
 ) -> Tree:
     """Return the tree of one image's questions and replies.
 
@@ -61,6 +65,8 @@ def encode(
         question_ids: For the error message, shape (n_questions,).
         questions: Texts, shape (n_questions,).
         replies: For each question the replies to train on or to score; may be empty.
+        with_ends: Whether the ends of turn stand in the tree. They are predicted in any case,
+            and predict nothing: scoring has no use for them.
 
     Raises:
         TooLongError: If a path is longer than the model takes; nothing is ever cut.
@@ -70,40 +76,45 @@ def encode(
     n_root, after_root = len(root_ids), int(root_positions.max()) + 1
     # The nodes below the root, each question followed by its replies.
     ids: list[np.ndarray] = []
-    branches, firsts, is_leaf = [], [], []
+    branches, firsts, said = [], [], []
     for question_id, (_, prompt), texts in zip(question_ids, prompts, replies, strict=True):
         branch, prompt_ids = len(ids), _token_ids(model.tokenizer, prompt)
         leaves = [_token_ids(model.tokenizer, text + model.end_of_turn) for text in texts]
-        ids += [prompt_ids, *leaves]
+        ids += [prompt_ids, *(leaf if with_ends else leaf[:-1] for leaf in leaves)]
         branches += [branch] * (1 + len(leaves))
         firsts += [after_root] + [after_root + len(prompt_ids)] * len(leaves)
-        is_leaf += [False] + [True] * len(leaves)
+        said += leaves
         longest = n_root + len(prompt_ids) + max(map(len, leaves), default=0)
         if longest > model.max_length:
             raise TooLongError(
                 f"question {question_id} needs {longest} tokens at {size_px[0]} x {size_px[1]} px, "
                 f"max_length is {model.max_length}; truncation would cut the answer"
             )
-    lengths = np.array(list(map(len, ids)))
-    ends = n_root + lengths.cumsum()
+    lengths, of_question = np.array(list(map(len, ids))), np.array(branches)
+    starts = n_root + lengths.cumsum() - lengths
     node_of = np.repeat(np.arange(len(ids)), lengths)
-    places = n_root + np.arange(len(node_of))
-    positions = places + np.repeat(firsts - (ends - lengths), lengths)
-    on_leaf = np.array(is_leaf)[node_of]
-    targets = places[on_leaf]
-    is_first = targets == (ends - lengths)[node_of[on_leaf]]
-    prompt_ends = ends[branches] - 1
+    positions = n_root + np.arange(len(node_of)) + np.repeat(firsts - starts, lengths)
+    is_question = of_question == np.arange(len(ids))
+    prompt_ends = starts + lengths - 1
+    n_said = np.array(list(map(len, said)), dtype=np.int64)
+    nth = np.arange(n_said.sum()) - np.repeat(n_said.cumsum() - n_said, n_said)
+    targets = np.repeat(starts[~is_question], n_said) + nth
+    before = np.repeat(prompt_ends[of_question[~is_question]], n_said)
+    predictors = np.where(nth == 0, before, targets - 1)
+    if not with_ends:
+        targets[n_said.cumsum() - 1] = -1
     return Tree(
         token_ids=np.concatenate([root_ids, *ids]),
         positions=np.concatenate(
             [root_positions, np.broadcast_to(positions, (len(root_positions), len(positions)))],
             axis=1,
         ),
-        sees=_sees(n_root, node_of, np.array(branches)),
+        sees=_sees(n_root, node_of, of_question),
         targets=targets,
-        predictors=np.where(is_first, prompt_ends[node_of[on_leaf]], targets - 1),
-        replies=(np.cumsum(is_leaf) - 1)[node_of[on_leaf]],
-        prompt_ends=prompt_ends[~np.array(is_leaf)],
+        target_ids=np.concatenate([*said, np.zeros(0, dtype=np.int64)]),
+        predictors=predictors,
+        replies=np.repeat(np.arange(len(said)), n_said),
+        prompt_ends=prompt_ends[is_question],
     )
 
 
@@ -219,6 +230,6 @@ def labels(trees: Sequence[Tree], logits_to_keep: torch.Tensor) -> torch.Tensor:
     column = {int(position): index for index, position in enumerate(logits_to_keep)}
     wanted = torch.full((len(trees), len(column)), IGNORED, dtype=torch.long)
     for row, tree in enumerate(trees):
-        for target, predictor in zip(tree.targets, tree.predictors, strict=True):
-            wanted[row, column[int(predictor)]] = int(tree.token_ids[target])
+        for target_id, predictor in zip(tree.target_ids, tree.predictors, strict=True):
+            wanted[row, column[int(predictor)]] = int(target_id)
     return wanted

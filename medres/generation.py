@@ -100,7 +100,7 @@ def score_and_reply(
 def _scores(tree: Tree, needed: np.ndarray, logits: torch.Tensor) -> np.ndarray:
     """Return the scores of a tree's replies from the logits at the needed places."""
     rows = torch.from_numpy(np.searchsorted(needed, tree.predictors)).to(logits.device)
-    tokens = torch.from_numpy(tree.token_ids[tree.targets]).to(logits.device)
+    tokens = torch.from_numpy(tree.target_ids).to(logits.device)
     exact = torch.log_softmax(logits.double(), dim=-1)
     each = exact[rows, tokens].cpu().numpy()
     sums = np.bincount(tree.replies, weights=each)
@@ -122,9 +122,8 @@ def _follow(
     # Options that begin alike stand in the tree several times: the first stands for all.
     same: dict[int, int] = {}
     steps: dict[tuple[int, int], int] = {}
-    tokens = tree.token_ids[tree.targets].tolist()
     for target, predictor, token in zip(
-        tree.targets.tolist(), tree.predictors.tolist(), tokens, strict=True
+        tree.targets.tolist(), tree.predictors.tolist(), tree.target_ids.tolist(), strict=True
     ):
         same[target] = steps.setdefault((same.get(predictor, predictor), token), target)
     replies = []
