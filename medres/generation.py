@@ -74,7 +74,7 @@ def score_and_reply(
     del batch["logits_to_keep"]
     inputs = {
         name: value.to(device)
-        for name, value in (batch | models.pixel_inputs(model, list(pixels))).items()
+        for name, value in (batch | models.answer_inputs(model, list(pixels))).items()
     }
     output = network.model(**inputs, use_cache=any(asked))
     end_of_turn = _end_of_turn(model)

@@ -112,14 +112,25 @@ def pixel_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, tor
     Raises:
         ValueError: If an image is off the grid; it is never resampled a second time.
     """
+    return _patches(model, images, n_frames=model.image_processor.temporal_patch_size)
+
+
+def answer_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, torch.Tensor]:
+    """Return `pixel_inputs` with one frame of each picture instead of two that are equal.
+
+    Only for the network of `load`: its patch embedding adds the weights of both frames, which
+    is half the products. Equal up to rounding, so training, whose bits are kept, has both.
+    """
+    return _patches(model, images, n_frames=1)
+
+
+def _patches(
+    model: LoadedModel, images: list[Image.Image], *, n_frames: int
+) -> dict[str, torch.Tensor]:
     processor = model.image_processor
-    side, merged, frames = (
-        processor.patch_size,
-        processor.merge_size,
-        processor.temporal_patch_size,
-    )
+    side, merged = processor.patch_size, processor.merge_size
     grids = [(image.height // side, image.width // side) for image in images]
-    values = torch.empty(sum(rows * columns for rows, columns in grids), 3, frames, side * side)
+    values = torch.empty(sum(rows * columns for rows, columns in grids), 3, n_frames, side * side)
     mean, std = (
         torch.tensor(each, dtype=torch.float32)[:, None]
         for each in (processor.image_mean, processor.image_std)
@@ -172,6 +183,8 @@ def _use_linear_patch_embedding(network: PreTrainedModel) -> None:
 
     def forward(patches: torch.Tensor) -> torch.Tensor:
         weight = embedding.proj.weight
+        if patches.shape[-1] < weight[0].numel():
+            weight = weight.sum(2)
         return torch.nn.functional.linear(patches.to(weight.dtype), weight.flatten(1))
 
     embedding.forward = forward
