@@ -28,6 +28,8 @@ from medres.answer_log import AnswerLog
 from medres.resolution import Geometry, Treatment
 
 SAY_EVERY_S = 10.0
+MAX_BATCH_TOKENS = 16_384
+"""Visual tokens of one forward pass, as if all its images were as large as the largest."""
 
 
 def evaluate(
@@ -69,7 +71,7 @@ def evaluate(
         resampling_filter: Filter of every shrinking.
         low_share: Share of questions that are low in the mixed arm.
         limit: Questions asked; zero means all.
-        batch_images: Images of one forward pass.
+        batch_images: Images of one forward pass, fewer where they have many visual tokens.
         threads: CPU threads.
         cache_gib: Disk space of the study's prepared pixels, in GiB; zero keeps none.
         tiling: For models that tile: information or compute, as in `models.TILINGS`.
@@ -147,6 +149,7 @@ def evaluate(
         files=["answers.parquet"],
         answers_sha256=images.file_sha256(run.folder / "answers.parquet"),
         n_questions=len(asked),
+        device=str(loaded.network.device),
         n_unparsable=int(scored["parsed_answer"].isna().sum()),
         seconds=round(time.monotonic() - began, 1),
     )
@@ -187,8 +190,15 @@ def _batches(
         size_px = (int(rows["width_px"].iloc[0]), int(rows["height_px"].iloc[0]))
         units.append((resolution.plan(size_px, name, treatment), rows))
     units.sort(key=lambda unit: unit[0].visual_tokens)
-    for start in range(0, len(units), batch_images):
-        yield units[start : start + batch_images]
+    batch: list[tuple[Geometry, pd.DataFrame]] = []
+    for unit in units:
+        n_tokens = (len(batch) + 1) * unit[0].visual_tokens
+        if batch and (len(batch) == batch_images or n_tokens > MAX_BATCH_TOKENS):
+            yield batch
+            batch = []
+        batch.append(unit)
+    if batch:
+        yield batch
 
 
 def assemble_mixed(answers: pd.DataFrame, *, low_share: float, seed: int) -> pd.DataFrame:

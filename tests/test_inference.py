@@ -181,6 +181,31 @@ def test_batches_do_not_change_scores(
     assert_same_answers(answers_of(uninterrupted), answers_of(run), within=1e-4)
 
 
+def test_large_images_share_a_pass_only_within_the_budget_of_visual_tokens(
+    drawn: pd.DataFrame, uninterrupted: runs.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images of 1 to 9 visual tokens at native size; a single one may exceed the budget."""
+    monkeypatch.setattr(inference, "MAX_BATCH_TOKENS", 8)
+    real, sizes = asking.answer, []
+
+    def noting(model: Any, question_set: Any, batch: Any, name: str, **named: Any) -> Any:
+        sizes.append([geometry.visual_tokens for geometry, _ in batch])
+        return real(model, question_set, batch, name, **named)
+
+    monkeypatch.setattr(asking, "answer", noting)
+    settings = SETTINGS | {"eval_resolutions": ["native"], "batch_images": 8}
+    run = inference.evaluate(**settings)
+    assert sum(map(len, sizes)) == len(SIZES_PX)
+    assert max(map(max, sizes)) > 8
+    for batch, following in zip(sizes, [*sizes[1:], []], strict=True):
+        assert len(batch) * max(batch) <= 8 or len(batch) == 1
+        if following:
+            assert (len(batch) + 1) * following[0] > 8, "one more would have fitted"
+    expected = answers_of(uninterrupted)
+    kept = expected[expected.index.get_level_values(0) == "native"]
+    assert_same_answers(kept, answers_of(run), within=1e-4)
+
+
 def test_a_missing_image_raises_and_no_question_is_asked_without_its_image(
     drawn: pd.DataFrame, project: Path
 ) -> None:
