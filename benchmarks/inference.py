@@ -11,24 +11,27 @@ to answers. Ratios are of the sides in the same round.
 * batched: `generate` for eight questions at a time, padded on the left;
 * each option: one forward pass an option, whose log-probability is taken; eight at a time.
 
-`generate` stops at the end of turn or after as many tokens as the longest option has. A model
-with random weights says nothing that means an option, so that its replies are compared with each
-other; medres' answers are compared with those of one forward pass an option and must be the
-same. The other sides have the network as transformers loads it.
+`generate` stops at the end of turn or after as many tokens as the longest option has, or after
+--new-tokens. A model with random weights says nothing that means an option, so that replies are
+compared with each other; medres' answers are compared with those of one forward pass an option
+and must be the same. "and replies" is medres with a greedy reply to every question beside its
+score: of as many tokens as `generate` writes, and none that an option begins with, the costliest
+case. The other sides have network and image processor as transformers loads them.
 """
 
 import argparse
+import importlib.util
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from PIL import Image
 from transformers import PreTrainedModel, Qwen2VLForConditionalGeneration
 
 from benchmarks.images import draw, table
-from medres import conversation, inference, models, resolution
-from medres.models import qwen2_vl, tiny
+from medres import conversation, generation, models, resolution
+from medres.models import tiny
 from medres.models.qwen2_vl import LoadedModel
 from medres.resolution import Treatment
 
@@ -42,7 +45,7 @@ SCORE_TOLERANCE = 1e-4
 
 
 class Asked:
-    """Questions about some images, and the four ways of answering them."""
+    """Questions about some images, and the ways of answering them."""
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Asked:
         theirs: PreTrainedModel,
         images: list[Image.Image],
         n_questions: int,
+        n_new_tokens: int,
     ) -> None:
         self.model, self.theirs, self.images = model, theirs, images
         self.questions = [
@@ -59,14 +63,22 @@ class Asked:
             (number, question) for number in range(len(images)) for question in self.questions
         ]
         tokenizer = model.tokenizer
-        self.n_new_tokens = 1 + max(
-            len(tokenizer.encode(option, add_special_tokens=False)) for option in OPTIONS
-        )
+        longest = max(len(tokenizer.encode(option, add_special_tokens=False)) for option in OPTIONS)
+        self.n_new_tokens = n_new_tokens or longest + 1
 
     def medres(self) -> list[str]:
         """Return the options with the highest log-probability, an image's questions together."""
+        return self.ask(asked=[])
+
+    def and_replies(self) -> list[str]:
+        """Return the same, with greedy replies beside."""
+        return self.ask(asked=range(len(self.questions)))
+
+    def ask(self, *, asked: Sequence[int]) -> list[str]:
+        """Answer all questions, some with a reply, and keep scores and replies."""
         answers: list[str] = []
         self.scores: list[list[float]] = []
+        self.replies: list[str] = []
         n_questions = len(self.questions)
         for start in range(0, len(self.images), AT_ONCE):
             pixels = self.images[start : start + AT_ONCE]
@@ -77,10 +89,15 @@ class Asked:
                     ["q"] * n_questions,
                     self.questions,
                     [OPTIONS] * n_questions,
+                    with_ends=False,
                 )
                 for image in pixels
             ]
-            for sums, _ in inference.score(self.model, trees, pixels):
+            scores, replies = generation.score_and_reply(
+                self.model, trees, pixels, [asked] * len(trees)
+            )
+            self.replies += [reply for each in replies for reply in each.values()]
+            for sums, _ in scores:
                 for of_question in sums.reshape(n_questions, len(OPTIONS)):
                     self.scores.append(of_question.tolist())
                     answers.append(OPTIONS[int(of_question.argmax())])
@@ -135,7 +152,8 @@ class Asked:
                 pad_token_id=self.model.tokenizer.pad_token_id,
             )
             new = output[:, inputs["input_ids"].shape[1] :]
-            replies += self.model.tokenizer.batch_decode(new, skip_special_tokens=True)
+            said = self.model.tokenizer.batch_decode(new, skip_special_tokens=True)
+            replies += map(str.strip, said)
         return replies
 
     def prompt(self, number: int, question: str) -> list[int]:
@@ -170,15 +188,17 @@ class Asked:
             "input_ids": ids,
             "attention_mask": mask,
             "mm_token_type_ids": (ids == self.model.image_token_id).int(),
-            **qwen2_vl.pixel_inputs(self.model, [self.images[number] for number in numbers]),
+            **self.model.image_processor(
+                [self.images[number] for number in numbers], do_resize=False, return_tensors="pt"
+            ),
         }
 
 
 def seconds(side: Callable[[], list[str]]) -> tuple[float, list[str]]:
-    """Return the time of one side and its answers."""
-    began = time.perf_counter()
+    """Return the time of one side and its answers: of this process alone, it has one thread."""
+    began = time.process_time()
     answers = side()
-    return time.perf_counter() - began, answers
+    return time.process_time() - began, answers
 
 
 def compare(asked: Asked, *, n_rounds: int) -> dict[str, str]:
@@ -188,18 +208,24 @@ def compare(asked: Asked, *, n_rounds: int) -> dict[str, str]:
         ValueError: If our answers or scores are not those of one forward pass an option.
     """
     sides = {
+        "and replies": asked.and_replies,
         "medres": asked.medres,
         "one by one": asked.one_by_one,
         "batched": asked.batched,
         "each option": asked.each_option,
     }
-    first = {name: seconds(side)[1] for name, side in sides.items()}
+    generation.MAX_NEW_TOKENS = asked.n_new_tokens
+    first, replies = {}, []
+    for name, side in sides.items():
+        first[name] = seconds(side)[1]
+        replies = replies or asked.replies
     off = max(
         abs(ours - theirs)
         for pair in zip(asked.scores, asked.flat_scores, strict=True)
         for ours, theirs in zip(*pair, strict=True)
     )
-    if first["medres"] != first["each option"] or off > SCORE_TOLERANCE:
+    is_same = first["and replies"] == first["medres"] == first["each option"]
+    if not is_same or off > SCORE_TOLERANCE:
         raise ValueError(f"answers differ from those of one pass an option; scores by {off:g}")
     taken: dict[str, list[float]] = {name: [] for name in sides}
     names = list(sides)
@@ -209,13 +235,21 @@ def compare(asked: Asked, *, n_rounds: int) -> dict[str, str]:
             taken[name].append(seconds(sides[name])[0])
     n_questions = len(asked.flat)
     row = {"medres, questions/s": f"{n_questions / statistics.median(taken['medres']):.1f}"}
-    for name in names[1:]:
+    for name in names[2:]:
         ratios = [theirs / ours for theirs, ours in zip(taken[name], taken["medres"], strict=True)]
         row[f"times {name}"] = (
             f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         )
+    with_replies = [
+        theirs / ours for theirs, ours in zip(taken["batched"], taken["and replies"], strict=True)
+    ]
+    row["and replies, times batched"] = f"{statistics.median(with_replies):.2f}"
     same = sum(map(str.__eq__, first["one by one"], first["batched"]))
-    return row | {"generate, same replies": f"{same} of {n_questions}", "scores off": f"{off:.0e}"}
+    ours = sum(map(str.__eq__, first["one by one"], replies))
+    return row | {
+        "same replies, batched and ours": f"{same} and {ours} of {n_questions}",
+        "scores off": f"{off:.0e}",
+    }
 
 
 @torch.no_grad()
@@ -224,7 +258,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="two rounds of the smallest rows")
+    parser.add_argument("--new-tokens", type=int, default=0, help="of generate; zero as above")
     asked = parser.parse_args()
+    is_there = importlib.util.find_spec("lmms_eval") is not None
+    print(
+        "lmms-eval is "
+        + ("here, but gives the model other pixels (JPEG)" if is_there else "not installed")
+        + ": not compared"
+    )
     torch.set_num_threads(1)
     model = models.load(tiny.NAME)
     theirs = Qwen2VLForConditionalGeneration.from_pretrained(models.locate(tiny.NAME)).eval()
@@ -239,7 +280,8 @@ def main() -> None:
                 "questions an image": str(n_questions),
             }
             n_rounds = 2 if asked.quick else asked.rounds
-            rows.append(row | compare(Asked(model, theirs, images, n_questions), n_rounds=n_rounds))
+            sides = Asked(model, theirs, images, n_questions, asked.new_tokens)
+            rows.append(row | compare(sides, n_rounds=n_rounds))
             print(".", end="", flush=True)
     print(f"\n{table(rows)}")
 

@@ -37,11 +37,15 @@ class Tree:
     sees: np.ndarray
     """Whether token i attends to token j; shape (n_tokens, n_tokens), bool."""
     targets: np.ndarray
-    """Where the reply tokens stand, each reply's end-of-turn included; shape (n_targets,)."""
+    """Where the reply tokens stand, -1 for an end of turn that is left out; (n_targets,)."""
+    target_ids: np.ndarray
+    """The reply tokens, each reply's end of turn included; shape (n_targets,)."""
     predictors: np.ndarray
     """Where the token stands that predicts each target; shape (n_targets,)."""
     replies: np.ndarray
     """Which reply each target belongs to, counted over all questions; shape (n_targets,)."""
+    prompt_ends: np.ndarray
+    """Where each question's prompt ends, which predicts the first token; shape (n_questions,)."""
 
 
 def encode(
@@ -50,6 +54,8 @@ def encode(
     question_ids: Sequence[str],
     questions: Sequence[str],
     replies: Sequence[Sequence[str]],
+    *,
+    with_ends: bool = True,
 ) -> Tree:
     """Return the tree of one image's questions and replies.
 
@@ -59,56 +65,56 @@ def encode(
         question_ids: For the error message, shape (n_questions,).
         questions: Texts, shape (n_questions,).
         replies: For each question the replies to train on or to score; may be empty.
+        with_ends: Whether the ends of turn stand in the tree. They are predicted in any case,
+            and predict nothing: scoring has no use for them.
 
     Raises:
         TooLongError: If a path is longer than the model takes; nothing is ever cut.
     """
-    tokenizer = model.tokenizer
     prompts = [_render(model, question) for question in questions]
     root_ids, root_positions = _root(model, prompts[0][0], size_px)
-    ids, positions, parents = [root_ids], [root_positions], [-1]
-    starts = [0]
-    targets: list[int] = []
-    predictors: list[int] = []
-    reply_of: list[int] = []
-    n_tokens, n_replies = len(root_ids), 0
-
-    def grow(text: str, parent: int) -> int:
-        nonlocal n_tokens
-        new = _token_ids(tokenizer, text)
-        first = int(positions[parent].max()) + 1
-        ids.append(new)
-        positions.append(
-            np.broadcast_to(first + np.arange(len(new)), (len(root_positions), len(new)))
-        )
-        parents.append(parent)
-        starts.append(n_tokens)
-        n_tokens += len(new)
-        return len(ids) - 1
-
+    n_root, after_root = len(root_ids), int(root_positions.max()) + 1
+    # The nodes below the root, each question followed by its replies.
+    ids: list[np.ndarray] = []
+    branches, firsts, said = [], [], []
     for question_id, (_, prompt), texts in zip(question_ids, prompts, replies, strict=True):
-        branch = grow(prompt, 0)
-        longest = len(root_ids) + len(ids[branch])
-        for text in texts:
-            leaf = grow(text + model.end_of_turn, branch)
-            where = np.arange(starts[leaf], n_tokens)
-            targets.extend(where)
-            predictors.extend([starts[branch] + len(ids[branch]) - 1, *where[:-1]])
-            reply_of.extend([n_replies] * len(where))
-            n_replies += 1
-            longest = max(longest, len(root_ids) + len(ids[branch]) + len(where))
+        branch, prompt_ids = len(ids), _token_ids(model.tokenizer, prompt)
+        leaves = [_token_ids(model.tokenizer, text + model.end_of_turn) for text in texts]
+        ids += [prompt_ids, *(leaf if with_ends else leaf[:-1] for leaf in leaves)]
+        branches += [branch] * (1 + len(leaves))
+        firsts += [after_root] + [after_root + len(prompt_ids)] * len(leaves)
+        said += leaves
+        longest = n_root + len(prompt_ids) + max(map(len, leaves), default=0)
         if longest > model.max_length:
             raise TooLongError(
                 f"question {question_id} needs {longest} tokens at {size_px[0]} x {size_px[1]} px, "
                 f"max_length is {model.max_length}; truncation would cut the answer"
             )
+    lengths, of_question = np.array(list(map(len, ids))), np.array(branches)
+    starts = n_root + lengths.cumsum() - lengths
+    node_of = np.repeat(np.arange(len(ids)), lengths)
+    positions = n_root + np.arange(len(node_of)) + np.repeat(firsts - starts, lengths)
+    is_question = of_question == np.arange(len(ids))
+    prompt_ends = starts + lengths - 1
+    n_said = np.array(list(map(len, said)), dtype=np.int64)
+    nth = np.arange(n_said.sum()) - np.repeat(n_said.cumsum() - n_said, n_said)
+    targets = np.repeat(starts[~is_question], n_said) + nth
+    before = np.repeat(prompt_ends[of_question[~is_question]], n_said)
+    predictors = np.where(nth == 0, before, targets - 1)
+    if not with_ends:
+        targets[n_said.cumsum() - 1] = -1
     return Tree(
-        token_ids=np.concatenate(ids),
-        positions=np.concatenate(positions, axis=1),
-        sees=_sees(starts, n_tokens, parents),
-        targets=np.array(targets, dtype=np.int64),
-        predictors=np.array(predictors, dtype=np.int64),
-        replies=np.array(reply_of, dtype=np.int64),
+        token_ids=np.concatenate([root_ids, *ids]),
+        positions=np.concatenate(
+            [root_positions, np.broadcast_to(positions, (len(root_positions), len(positions)))],
+            axis=1,
+        ),
+        sees=_sees(n_root, node_of, of_question),
+        targets=targets,
+        target_ids=np.concatenate([*said, np.zeros(0, dtype=np.int64)]),
+        predictors=predictors,
+        replies=np.repeat(np.arange(len(said)), n_said),
+        prompt_ends=prompt_ends[is_question],
     )
 
 
@@ -147,12 +153,16 @@ def _token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> np.ndarray:
     return ids
 
 
+@functools.lru_cache(maxsize=64)
+def _opening(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+    """Return what the tokenizer puts before any text: nothing, or Llama's <s>."""
+    return np.array(tokenizer.encode(""), dtype=np.int64)
+
+
 def _root(
     model: LoadedModel, prefix: str, size_px: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    # What the tokenizer puts before any text: nothing, or Llama's <s>.
-    opening = np.array(model.tokenizer.encode(""), dtype=np.int64)
-    tokens = np.concatenate([opening, _token_ids(model.tokenizer, prefix)])
+    tokens = np.concatenate([_opening(model.tokenizer), _token_ids(model.tokenizer, prefix)])
     place = int(np.flatnonzero(tokens == model.image_token_id)[0])
     image = models.image_positions(model, size_px, start=place)
     n_rows, n_image = image.shape
@@ -163,15 +173,19 @@ def _root(
     return np.concatenate(ids), np.concatenate([before, image, after], axis=1)
 
 
-def _sees(starts: list[int], n_tokens: int, parents: list[int]) -> np.ndarray:
-    sees = np.zeros((n_tokens, n_tokens), dtype=bool)
-    ends = [*starts[1:], n_tokens]
-    for node, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        sees[start:end, start:end] = np.tri(end - start, dtype=bool)
-        ancestor = parents[node]
-        while ancestor >= 0:
-            sees[start:end, starts[ancestor] : ends[ancestor]] = True
-            ancestor = parents[ancestor]
+def _sees(n_root: int, node_of: np.ndarray, branches: np.ndarray) -> np.ndarray:
+    """Return what each token sees: the root, its question, itself, and only what is before it.
+
+    Args:
+        n_root: Tokens of the root.
+        node_of: Question or reply that each token below the root belongs to.
+        branches: The question of each of them; a question's own is itself.
+    """
+    n_nodes = len(branches)
+    is_above = np.eye(n_nodes, dtype=bool)
+    is_above[np.arange(n_nodes), branches] = True
+    sees = np.tri(n_root + len(node_of), dtype=bool)
+    sees[n_root:, n_root:] &= is_above[node_of[:, None], node_of]
     return sees
 
 
@@ -216,6 +230,6 @@ def labels(trees: Sequence[Tree], logits_to_keep: torch.Tensor) -> torch.Tensor:
     column = {int(position): index for index, position in enumerate(logits_to_keep)}
     wanted = torch.full((len(trees), len(column)), IGNORED, dtype=torch.long)
     for row, tree in enumerate(trees):
-        for target, predictor in zip(tree.targets, tree.predictors, strict=True):
-            wanted[row, column[int(predictor)]] = int(tree.token_ids[target])
+        for target_id, predictor in zip(tree.target_ids, tree.predictors, strict=True):
+            wanted[row, column[int(predictor)]] = int(target_id)
     return wanted

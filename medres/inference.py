@@ -1,25 +1,21 @@
 """Answers: every question of a data set at every resolution, one row each.
 
 Closed questions are scored: the answer is the option whose tokens, the end of the turn
-included, are the most probable continuation. All questions and options of an image share
-its features and the prompt's beginning in one pass. Open questions are generated greedily.
+included, are the most probable continuation. Open questions are answered by greedy decoding, and
+so are closed ones beside their score, for rules that judge words. All questions of an image share
+its features and the prompt's beginning in one pass (`generation`).
 """
 
-import json
-import math
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from medres import (
-    conversation,
+    asking,
     datasets,
     images,
     models,
@@ -28,12 +24,12 @@ from medres import (
     runs,
     scoring,
 )
-from medres.models import LoadedModel
-from medres.pixel_cache import PixelCache
+from medres.answer_log import AnswerLog
 from medres.resolution import Geometry, Treatment
 
-MAX_NEW_TOKENS = 32
 SAY_EVERY_S = 10.0
+MAX_BATCH_TOKENS = 16_384
+"""Visual tokens of one forward pass, as if all its images were as large as the largest."""
 
 
 def evaluate(
@@ -54,6 +50,8 @@ def evaluate(
     threads: int,
     cache_gib: float,
     tiling: str = "information",
+    dtype: str = "float32",
+    generate_closed: bool = True,
 ) -> runs.Run:
     """Answer the test questions of a data set with one checkpoint, or reuse the run.
 
@@ -73,10 +71,12 @@ def evaluate(
         resampling_filter: Filter of every shrinking.
         low_share: Share of questions that are low in the mixed arm.
         limit: Questions asked; zero means all.
-        batch_images: Images of one forward pass.
+        batch_images: Images of one forward pass, fewer where they have many visual tokens.
         threads: CPU threads.
         cache_gib: Disk space of the study's prepared pixels, in GiB; zero keeps none.
         tiling: For models that tile: information or compute, as in `models.TILINGS`.
+        dtype: Numbers of the model, float32 or bfloat16.
+        generate_closed: Whether closed questions get a generated reply beside their score.
 
     Returns:
         The finished run: answers.parquet, one row a question and resolution.
@@ -100,6 +100,7 @@ def evaluate(
             raise ValueError(f"{name} is {parameters[name]}; it must be at least {least}")
     if not 0 <= low_share <= 1:
         raise ValueError(f"low_share is {low_share}; it is a share between 0 and 1")
+    asking.check_dtype(dtype)
     # Before a run is begun, since that would put an older one aside.
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
     config = models.config_of(model, revision=revision)
@@ -109,23 +110,16 @@ def evaluate(
     cache = pixel_cache.of_study(study, gib=cache_gib)
     question_set = datasets.load(study, dataset)
     cell = f"{dataset}/{model.replace('/', '--')}/{train_resolution}/seed{seed}"
+    place, weights = checkpoint(study, cell, model=model, revision=revision)
     inputs = {"questions": question_set.fingerprint, "resampler": resolution.resampler()}
-    if train_resolution == "none":
-        place = model
-        inputs["weights"] = models.fingerprint(model, revision=revision)
-    else:
-        parent = runs.folder_of(study, "finetune", cell)
-        inputs["finetune"] = runs.read(parent)["digest"]
-        inputs["weights"] = models.weights_sha256(parent / "checkpoint")
-        place = str(parent / "checkpoint")
-    run = runs.start(study, "evaluate", cell, parameters=parameters, inputs=inputs)
+    run = runs.start(study, "evaluate", cell, parameters=parameters, inputs=inputs | weights)
     if run.is_done:
         return run
     began = time.monotonic()
     torch.set_num_threads(threads)
-    loaded = models.load(place, revision=revision, tiling=tiling)
+    loaded = asking.load(place, revision=revision, tiling=tiling, dtype=dtype)
     asked = question_set.split("test", limit=limit)
-    log = _AnswerLog(run.folder / "answers.jsonl")
+    log = AnswerLog(run.folder / "answers.jsonl")
     said = time.monotonic()
     batches = [
         (name, batch)
@@ -134,7 +128,9 @@ def evaluate(
         for batch in _batches(asked, name, treatment, batch_images=batch_images)
     ]
     for index, (name, batch) in enumerate(batches):
-        log.extend(name, batch, partial(answer, loaded, question_set, batch, name, cache=cache))
+        ids = [question_id for _, rows in batch for question_id in rows["question_id"]]
+        ask = partial(asking.answer, loaded, question_set, batch, name, cache=cache)
+        log.extend(name, ids, partial(ask, generate_closed=generate_closed))
         if time.monotonic() - said > SAY_EVERY_S:
             said = time.monotonic()
             left_s = round((said - began) / (index + 1) * (len(batches) - index - 1))
@@ -153,11 +149,32 @@ def evaluate(
         files=["answers.parquet"],
         answers_sha256=images.file_sha256(run.folder / "answers.parquet"),
         n_questions=len(asked),
+        device=str(loaded.network.device),
         n_unparsable=int(scored["parsed_answer"].isna().sum()),
         seconds=round(time.monotonic() - began, 1),
     )
     (run.folder / "answers.jsonl").unlink()
     return run
+
+
+def checkpoint(study: str, cell: str, *, model: str, revision: str) -> tuple[str, dict[str, str]]:
+    """Return where the weights of a cell are, and the hashes that say which they are.
+
+    Args:
+        study: Folder of the study.
+        cell: Path of the cell below the stage: data set, model, train resolution, seed.
+        model: Base model, as in `models.load`.
+        revision: Commit of a hub model.
+
+    Raises:
+        FileNotFoundError: If the checkpoint is not made yet.
+    """
+    if cell.split("/")[-2] == "none":
+        return model, {"weights": models.fingerprint(model, revision=revision)}
+    parent = runs.folder_of(study, "finetune", cell)
+    digest = runs.read(parent)["digest"]
+    place = parent / "checkpoint"
+    return str(place), {"finetune": digest, "weights": models.weights_sha256(place)}
 
 
 def _batches(
@@ -173,141 +190,15 @@ def _batches(
         size_px = (int(rows["width_px"].iloc[0]), int(rows["height_px"].iloc[0]))
         units.append((resolution.plan(size_px, name, treatment), rows))
     units.sort(key=lambda unit: unit[0].visual_tokens)
-    for start in range(0, len(units), batch_images):
-        yield units[start : start + batch_images]
-
-
-@torch.no_grad()
-def answer(
-    model: LoadedModel,
-    question_set: datasets.QuestionSet,
-    batch: list[tuple[Geometry, pd.DataFrame]],
-    eval_resolution: str,
-    *,
-    cache: PixelCache = pixel_cache.NONE,
-) -> list[dict[str, Any]]:
-    """Return the answers to all questions of some images, one row each.
-
-    Args:
-        model: Ready model.
-        question_set: Gives the pixels.
-        batch: Planned geometry and questions of each image.
-        eval_resolution: Name that goes into the rows.
-        cache: Where prepared pixels are looked for and kept.
-    """
-    pixels = [
-        pixel_cache.pixels_of(question_set, rows["image"].iloc[0], geometry, cache)
-        for geometry, rows in batch
-    ]
-    trees = [
-        conversation.encode(
-            model,
-            geometry.given_px,
-            rows["question_id"].tolist(),
-            rows["question"].tolist(),
-            rows["options"].tolist(),
-        )
-        for geometry, rows in batch
-    ]
-    scores = score(model, trees, pixels)
-    result = []
-    for (geometry, rows), tree_scores, image in zip(batch, scores, pixels, strict=True):
-        taken = 0
-        for row in rows.itertuples():
-            options: list[str] = row.options
-            sums, per_token = tree_scores[:, taken : taken + len(options)]
-            taken += len(options)
-            reply = (
-                options[int(np.argmax(sums))]
-                if options
-                else generate(model, geometry, image, row.question_id, row.question)
-            )
-            result.append(
-                {
-                    "question_id": row.question_id,
-                    "eval_resolution": eval_resolution,
-                    "reply": reply,
-                    "option_log_probabilities": sums.tolist(),
-                    "option_log_probabilities_per_token": per_token.tolist(),
-                    "given_width_px": geometry.given_px[0],
-                    "given_height_px": geometry.given_px[1],
-                    "resampling": _resampling(geometry),
-                    "visual_tokens": geometry.visual_tokens,
-                    "is_capped": geometry.is_capped,
-                    "is_enlarged": geometry.is_enlarged,
-                    **_tiles(model, geometry),
-                }
-            )
-    return result
-
-
-def _resampling(geometry: Geometry) -> str:
-    steps = [f"{width}x{height} {name}" for (width, height), name in geometry.steps]
-    if geometry.layout and geometry.layout.canvas_px != geometry.given_px:
-        width, height = geometry.layout.canvas_px
-        steps.append(f"{width}x{height} {geometry.layout.resampling_filter} by the model")
-    return " then ".join(steps)
-
-
-def _tiles(model: LoadedModel, geometry: Geometry) -> dict[str, Any]:
-    """Return what a model that tiles made of an image; nothing for others."""
-    if not geometry.layout:
-        return {}
-    return {
-        "tiling": model.tiling,
-        "tile_columns": geometry.layout.columns,
-        "tile_rows": geometry.layout.rows,
-        "n_crops": geometry.layout.n_crops,
-    }
-
-
-def score(
-    model: LoadedModel, trees: Sequence[conversation.Tree], pixels: Sequence[Any]
-) -> list[np.ndarray]:
-    """Return the log-probability of every reply of every tree.
-
-    Returns:
-        For each tree shape (2, n_replies): summed over the reply's tokens, and per token.
-    """
-    if not any(len(tree.targets) for tree in trees):
-        return [np.zeros((2, 0)) for _ in trees]
-    device = model.network.device
-    batch = conversation.collate(trees, pad_token_id=model.tokenizer.pad_token_id)
-    inputs = {
-        name: value.to(device)
-        for name, value in (batch | models.pixel_inputs(model, list(pixels))).items()
-    }
-    logits = model.network(**inputs, use_cache=False).logits
-    kept = batch["logits_to_keep"].numpy()
-    result = []
-    for index, tree in enumerate(trees):
-        columns = torch.from_numpy(np.searchsorted(kept, tree.predictors))
-        chosen = torch.log_softmax(logits[index, columns].double().cpu(), dim=-1)
-        tokens = torch.from_numpy(tree.token_ids[tree.targets])
-        each = chosen[torch.arange(len(tokens)), tokens].numpy()
-        sums = np.bincount(tree.replies, weights=each)
-        result.append(np.stack([sums, sums / np.maximum(1, np.bincount(tree.replies))]))
-    return result
-
-
-def generate(
-    model: LoadedModel, geometry: Geometry, image: Any, question_id: str, question: str
-) -> str:
-    """Return the greedy reply to an open question, without its end-of-turn token."""
-    tree = conversation.encode(model, geometry.given_px, [question_id], [question], [[]])
-    input_ids = torch.from_numpy(tree.token_ids)[None].to(model.network.device)
-    pixels = models.pixel_inputs(model, [image])
-    output = model.network.generate(
-        input_ids=input_ids,
-        attention_mask=torch.ones_like(input_ids),
-        **models.flat_inputs(model, input_ids),
-        **{name: value.to(model.network.device) for name, value in pixels.items()},
-        max_new_tokens=MAX_NEW_TOKENS,
-        do_sample=False,
-        eos_token_id=model.tokenizer.convert_tokens_to_ids(model.end_of_turn),
-    )
-    new_tokens = output[0, input_ids.shape[1] :]
-    return str(model.tokenizer.decode(new_tokens, skip_special_tokens=True)).strip()
+    batch: list[tuple[Geometry, pd.DataFrame]] = []
+    for unit in units:
+        n_tokens = (len(batch) + 1) * unit[0].visual_tokens
+        if batch and (len(batch) == batch_images or n_tokens > MAX_BATCH_TOKENS):
+            yield batch
+            batch = []
+        batch.append(unit)
+    if batch:
+        yield batch
 
 
 def assemble_mixed(answers: pd.DataFrame, *, low_share: float, seed: int) -> pd.DataFrame:
@@ -329,52 +220,3 @@ def assemble_mixed(answers: pd.DataFrame, *, low_share: float, seed: int) -> pd.
     taken_low = low[low["question_id"].isin(native["question_id"][is_low])]
     mixed = pd.concat([native[~is_low], taken_low])
     return mixed.sort_values("question_id").assign(eval_resolution="mixed")
-
-
-class _AnswerLog:
-    """Answers appended as they come; whole batches are skipped after a kill, never redone."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: dict[tuple[str, str], dict[str, Any]] = {}
-        if path.is_file():
-            kept = []
-            for line in path.read_bytes().splitlines(keepends=True):
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    break
-                if not line.endswith(b"\n"):
-                    break
-                kept.append(line)
-                self.rows[row["eval_resolution"], row["question_id"]] = row
-            # A line torn by a kill is cut off; what follows it is asked again.
-            with path.open("r+b") as file:
-                file.truncate(sum(map(len, kept)))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-
-    def extend(
-        self,
-        name: str,
-        batch: list[tuple[Geometry, pd.DataFrame]],
-        ask: Callable[[], list[dict[str, Any]]],
-    ) -> None:
-        wanted = [(name, qid) for _, rows in batch for qid in rows["question_id"]]
-        if all(key in self.rows for key in wanted):
-            return
-        answered = {(row["eval_resolution"], row["question_id"]): row for row in ask()}
-        assert answered.keys() == set(wanted), "answers must be those of the questions asked"
-        new = [key for key in wanted if key not in self.rows]
-        for key in new:
-            values = answered[key]["option_log_probabilities"]
-            if not all(math.isfinite(value) for value in values):
-                raise ValueError(f"question {key[1]} at {name}: a log-probability is not finite")
-        with self.path.open("a") as file:
-            for key in new:
-                file.write(json.dumps(answered[key]) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self.rows.update({key: answered[key] for key in new})
-
-    def table(self) -> pd.DataFrame:
-        return pd.DataFrame(list(self.rows.values()))

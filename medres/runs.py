@@ -33,12 +33,12 @@ IDENTITY = frozenset(
     "weight_decay warmup_share limit n_train_images n_test_images data_seed table test_share "
     "unreadable folder source split scaling channels slide_max_pixels prompt group n_test "
     "cell_line_cap localization_cap missing check_md5 label include_dmso splits frames language "
-    "whole tiling dtype lora_rank".split()
+    "whole tiling dtype lora_rank generate_closed".split()
 )
 """Parameters that decide a result; they are in the digest."""
 RUNTIME = frozenset(
     "study threads checkpoint_every_steps cache_gib micro_batch_images gradient_checkpointing "
-    "strategy processes hostfile port device keep_checkpoints".split()
+    "strategy processes hostfile port device keep_checkpoints check_questions".split()
 )
 """Parameters that only decide where and how fast it is made, up to rounding; they are not."""
 

@@ -2,6 +2,8 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medres import conversation, inference, resolution
+from medres import asking, conversation, generation, resolution
 from medres.conversation import Tree
 from medres.datasets import QuestionSet
 from medres.models import qwen2_vl
@@ -149,7 +151,7 @@ def _scores(
     model: LoadedModel, trees: Sequence[Tree], pixels: Sequence[Image.Image]
 ) -> list[np.ndarray]:
     with torch.no_grad():
-        return [scores[0] for scores in inference.score(model, trees, pixels)]
+        return [scores[0] for scores in generation.score(model, trees, pixels)]
 
 
 @torch.no_grad()
@@ -274,6 +276,40 @@ def _question_set(folder: Path) -> QuestionSet:
     return QuestionSet("drawn", table, folder, fingerprint="")
 
 
+def without_ends(batch: dict[str, torch.Tensor], tree: Tree) -> dict[str, torch.Tensor]:
+    """Return the tensors of one tree without its ends of turn, which scoring leaves out."""
+    ends = [tree.targets[tree.replies == reply][-1] for reply in np.unique(tree.replies)]
+    kept = torch.from_numpy(np.setdiff1d(np.arange(len(tree.token_ids)), ends))
+    mask = batch["attention_mask"][..., kept, :][..., kept]
+    along = {name: batch[name][..., kept] for name in ("input_ids", "position_ids")}
+    return batch | along | {"attention_mask": mask}
+
+
+def test_a_tree_without_ends_of_turn_predicts_the_same_from_the_same(
+    tiny_model: LoadedModel,
+) -> None:
+    asked = ASKED | {"what is seen?": []}
+    arguments = ((56, 84), list(asked), list(asked), list(asked.values()))
+    whole, tree = (
+        conversation.encode(tiny_model, *arguments, with_ends=with_ends)
+        for with_ends in (True, False)
+    )
+    assert np.array_equal(whole.token_ids[whole.targets], whole.target_ids)
+    is_end = tree.targets == -1
+    end = tiny_model.tokenizer.eos_token_id
+    assert (tree.target_ids[is_end] == end).all()
+    assert is_end.sum() == tree.replies.max() + 1
+    assert np.array_equal(tree.token_ids[tree.targets[~is_end]], tree.target_ids[~is_end])
+    for name in ("target_ids", "replies"):
+        assert np.array_equal(getattr(tree, name), getattr(whole, name))
+    for name in ("predictors", "prompt_ends"):
+        pairs = zip(getattr(tree, name), getattr(whole, name), strict=True)
+        for here, there in pairs:
+            seen, expected = tree.sees[here], whole.sees[there]
+            assert np.array_equal(tree.token_ids[seen], whole.token_ids[expected])
+            assert np.array_equal(tree.positions[:, seen], whole.positions[:, expected])
+
+
 @pytest.mark.parametrize("name", ["low", "native"])
 def test_training_and_inference_encode_the_same_tensors(
     tiny_model: LoadedModel,
@@ -293,23 +329,27 @@ def test_training_and_inference_encode_the_same_tensors(
         seed=0,
     )
     trained = samples.collate([samples[0]])
-    labels = trained.pop("labels")
+    labels, _ = trained.pop("labels"), trained.pop("logits_to_keep")
     asked: list[dict[str, torch.Tensor]] = []
 
-    class Spy:
-        device = torch.device("cpu")
+    def note(**inputs: Any) -> object:
+        inputs.pop("use_cache")
+        asked.append(inputs)
+        return tiny_model.network.model(**inputs)
 
-        def __call__(self, **inputs: object) -> object:
-            inputs.pop("use_cache")
-            asked.append(inputs)
-            return tiny_model.network(**inputs)
-
-    spied = dataclasses.replace(tiny_model, network=Spy())
+    spy = SimpleNamespace(
+        device=torch.device("cpu"), model=note, lm_head=tiny_model.network.lm_head
+    )
+    spied = dataclasses.replace(tiny_model, network=spy)
     only_reference = train.assign(options=[[reference] for reference in train["reference"]])
     geometry = resolution.plan((100, 70), name, treatment)
-    inference.answer(spied, question_set, [(geometry, only_reference)], name)
+    asking.answer(spied, question_set, [(geometry, only_reference)], name)
     assert trained.keys() == asked[0].keys()
-    for key, value in trained.items():
+    # Answering takes one of two equal frames.
+    frames = trained["pixel_values"].unflatten(1, (3, 2, 14 * 14))
+    assert torch.equal(frames[:, :, 0], frames[:, :, 1])
+    trained["pixel_values"] = frames[:, :, 0].flatten(1)
+    for key, value in without_ends(trained, samples.trees[samples.order[0]]).items():
         assert torch.equal(value, asked[0][key]), key
     assert tiny_model.tokenizer.decode(labels[labels != conversation.IGNORED]) == (
         "no<|im_end|>golgi apparatus<|im_end|>"

@@ -1,5 +1,6 @@
 import gc
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from medres import datasets, inference, models, resolution, runs
+from medres import asking, conversation, datasets, generation, inference, models, resolution, runs
 from medres.images import UnreadableImageError
 from medres.models import qwen2_vl, tiny
 from medres.models.qwen2_vl import LoadedModel
@@ -43,9 +44,11 @@ CLOSED = (
 SCORES = ("option_log_probabilities", "option_log_probabilities_per_token")
 
 
-@pytest.fixture(autouse=True)
-def few_new_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "MAX_NEW_TOKENS", 3)
+@pytest.fixture(autouse=True, scope="module")
+def few_new_tokens() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generation, "MAX_NEW_TOKENS", 3)
+        yield
 
 
 def draw(root: Path) -> pd.DataFrame:
@@ -119,7 +122,7 @@ class Stop(Exception):
 
 def count_answers(monkeypatch: pytest.MonkeyPatch, *, stop_at: int = 0) -> list[tuple[str, str]]:
     """Note the resolution and first question of every batch asked; stop in the n-th."""
-    real, asked = inference.answer, []
+    real, asked = asking.answer, []
 
     def counting(model: Any, question_set: Any, batch: Any, name: str, **named: Any) -> Any:
         if len(asked) + 1 == stop_at:
@@ -127,7 +130,7 @@ def count_answers(monkeypatch: pytest.MonkeyPatch, *, stop_at: int = 0) -> list[
         asked.append((name, batch[0][1]["question_id"].iloc[0]))
         return real(model, question_set, batch, name, **named)
 
-    monkeypatch.setattr(inference, "answer", counting)
+    monkeypatch.setattr(asking, "answer", counting)
     return asked
 
 
@@ -155,7 +158,7 @@ def test_scores_are_those_of_the_question_s_own_image_asked_alone(
     for question_id in ("q0-1", "q5-0", "q7-1"):
         rows = question_set.table[question_set.table["question_id"] == question_id]
         geometry = resolution.plan(SIZES_PX[int(question_id[1])], "native", TREATMENT)
-        (alone,) = inference.answer(tiny_model, question_set, [(geometry, rows)], "native")
+        (alone,) = asking.answer(tiny_model, question_set, [(geometry, rows)], "native")
         together = table.loc[("native", question_id)]
         assert alone["reply"] == together["reply"]
         np.testing.assert_allclose(alone[SCORES[0]], together[SCORES[0]], rtol=0, atol=1e-4)
@@ -176,6 +179,31 @@ def test_batches_do_not_change_scores(
 ) -> None:
     run = inference.evaluate(**SETTINGS | {"batch_images": batch_images})
     assert_same_answers(answers_of(uninterrupted), answers_of(run), within=1e-4)
+
+
+def test_large_images_share_a_pass_only_within_the_budget_of_visual_tokens(
+    drawn: pd.DataFrame, uninterrupted: runs.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images of 1 to 9 visual tokens at native size; a single one may exceed the budget."""
+    monkeypatch.setattr(inference, "MAX_BATCH_TOKENS", 8)
+    real, sizes = asking.answer, []
+
+    def noting(model: Any, question_set: Any, batch: Any, name: str, **named: Any) -> Any:
+        sizes.append([geometry.visual_tokens for geometry, _ in batch])
+        return real(model, question_set, batch, name, **named)
+
+    monkeypatch.setattr(asking, "answer", noting)
+    settings = SETTINGS | {"eval_resolutions": ["native"], "batch_images": 8}
+    run = inference.evaluate(**settings)
+    assert sum(map(len, sizes)) == len(SIZES_PX)
+    assert max(map(max, sizes)) > 8
+    for batch, following in zip(sizes, [*sizes[1:], []], strict=True):
+        assert len(batch) * max(batch) <= 8 or len(batch) == 1
+        if following:
+            assert (len(batch) + 1) * following[0] > 8, "one more would have fitted"
+    expected = answers_of(uninterrupted)
+    kept = expected[expected.index.get_level_values(0) == "native"]
+    assert_same_answers(kept, answers_of(run), within=1e-4)
 
 
 def test_a_missing_image_raises_and_no_question_is_asked_without_its_image(
@@ -296,17 +324,46 @@ def test_a_limit_is_another_run(drawn: pd.DataFrame) -> None:
     assert (n_few, n_whole) == (3, len(SIZES_PX) * len(CLOSED))
 
 
+def test_closed_questions_have_a_generated_reply_beside_the_most_probable_option(
+    drawn: pd.DataFrame, uninterrupted: runs.Run
+) -> None:
+    table = answers_of(uninterrupted)
+    assert table["generated_reply"].notna().all()
+    assert (table["generated_reply"] != table["reply"]).any(), "weights are random"
+    small = {"eval_resolutions": ["low"], "generate_closed": False}
+    run = inference.evaluate(**SETTINGS | small)
+    without, expected = answers_of(run), table[table.index.get_level_values(0) == "low"]
+    assert without["generated_reply"].isna().all()
+    assert_same_answers(expected, without, within=0)
+    assert run.digest != inference.evaluate(**SETTINGS | small | {"generate_closed": True}).digest
+
+
+def test_bfloat16_is_another_run_with_scores_that_are_near(
+    drawn: pd.DataFrame, uninterrupted: runs.Run
+) -> None:
+    run = inference.evaluate(**SETTINGS | {"dtype": "bfloat16", "eval_resolutions": ["native"]})
+    expected = answers_of(uninterrupted)
+    found = answers_of(run)
+    differences = [
+        np.abs(first - second).max()
+        for first, second in zip(
+            found[SCORES[0]], expected.loc[found.index, SCORES[0]], strict=True
+        )
+    ]
+    assert 1e-4 < max(differences) < 0.15
+
+
 def test_a_score_that_is_not_a_number_raises_naming_the_question(
     drawn: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = inference.score
+    real = generation.score_and_reply
 
-    def spoil(*arguments: Any) -> list[np.ndarray]:
-        scores = real(*arguments)
+    def spoil(*arguments: Any) -> Any:
+        scores, replies = real(*arguments)
         scores[1][:, 0] = np.nan
-        return scores
+        return scores, replies
 
-    monkeypatch.setattr(inference, "score", spoil)
+    monkeypatch.setattr(generation, "score_and_reply", spoil)
     with pytest.raises(ValueError, match=r"question q\d-0 at low: a log-probability is not finite"):
         inference.evaluate(**SETTINGS)
     folder = runs.folder_of("small", "evaluate", f"drawn/{tiny.NAME}/none/seed0")
@@ -370,6 +427,7 @@ def test_an_open_question_is_generated_and_scored(project: Path, is_mixed: bool)
     generated = answers[answers["question"] == "what is seen?"]
     assert len(generated) == len(SIZES_PX)
     assert generated["reply"].map(type).eq(str).all()
+    assert (generated["generated_reply"] == generated["reply"]).all()
     assert generated[SCORES[0]].map(len).eq(0).all()
     assert generated["correct"].dtype == bool
     closed = answers.drop(generated.index)
@@ -383,10 +441,8 @@ def test_the_generated_reply_is_the_greedy_one(
     stored = datasets.load("small", "drawn").read("0.png")
     geometry = resolution.plan(stored.shape[1::-1], "native", TREATMENT)
     pixels = resolution.apply(stored, geometry)
-    reply = inference.generate(tiny_model, geometry, pixels, "q", "what is seen?")
-    tree = inference.conversation.encode(
-        tiny_model, geometry.given_px, ["q"], ["what is seen?"], [[]]
-    )
+    reply = generation.generate(tiny_model, geometry, pixels, "q", "what is seen?")
+    tree = conversation.encode(tiny_model, geometry.given_px, ["q"], ["what is seen?"], [[]])
     input_ids = torch.from_numpy(tree.token_ids)[None]
     for _ in range(3):
         with torch.no_grad():
@@ -410,7 +466,7 @@ def test_the_reply_is_the_most_probable_option_by_its_sum(
     question_set = datasets.load("small", "drawn")
     rows = question_set.table[question_set.table["image"] == "0.png"]
     geometry = resolution.plan(SIZES_PX[0], "native", TREATMENT)
-    for row in inference.answer(tiny_model, question_set, [(geometry, rows)], "native"):
+    for row in asking.answer(tiny_model, question_set, [(geometry, rows)], "native"):
         options = rows.set_index("question_id").loc[row["question_id"], "options"]
         sums, per_token = (np.array(row[name]) for name in SCORES)
         lengths = [len(tiny_model.tokenizer.encode(f"{each}<|im_end|>")) for each in options]
@@ -432,6 +488,7 @@ def test_the_reply_is_the_most_probable_option_by_its_sum(
         ({"threads": 0}, "threads is 0; it must be at least 1"),
         ({"cache_gib": -1.0}, "cache_gib is -1.0; it must be at least 0, which keeps nothing"),
         ({"low_share": -0.1}, "low_share is -0.1; it is a share"),
+        ({"dtype": "half"}, "dtype is 'half'; use float32 or bfloat16"),
         ({"low_max_pixels": 9_999}, "low_max_pixels is 9999, above native_max_pixels"),
         ({"resampling_filter": "box"}, "unknown filter 'box'"),
     ],

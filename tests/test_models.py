@@ -95,6 +95,31 @@ def test_an_image_off_the_grid_fails_instead_of_being_resampled(
         qwen2_vl.pixel_inputs(tiny_model, [_noise(size_px)])
 
 
+def test_pixel_inputs_are_the_image_processor_s_to_the_last_bit(tiny_model: LoadedModel) -> None:
+    levels = np.arange(256, dtype=np.uint8)
+    every = np.stack([levels, levels[::-1], np.roll(levels, 100)], axis=-1)
+    batch = [Image.fromarray(np.resize(every, (56, 84, 3))), _noise((28, 112))]
+    expected = tiny_model.image_processor(batch, do_resize=False, return_tensors="pt")
+    found = qwen2_vl.pixel_inputs(tiny_model, batch)
+    assert found.keys() == set(expected.keys())
+    for name, value in found.items():
+        assert value.dtype == expected[name].dtype
+        assert torch.equal(value, expected[name]), name
+
+
+def test_one_frame_of_a_picture_gives_the_features_of_two(tiny_model: LoadedModel) -> None:
+    batch = [_noise((56, 28), 1), _noise((84, 84), 2)]
+    two, one = (make(tiny_model, batch) for make in (qwen2_vl.pixel_inputs, qwen2_vl.answer_inputs))
+    assert 2 * one["pixel_values"].shape[1] == two["pixel_values"].shape[1]
+    with torch.no_grad():
+        first, second = (
+            torch.cat(tiny_model.network.model.get_image_features(**each).pooler_output)
+            for each in (two, one)
+        )
+    np.testing.assert_allclose(first, second, rtol=0, atol=1e-4)
+    assert first.std() > 0.01
+
+
 def test_images_of_one_batch_keep_their_order(tiny_model: LoadedModel) -> None:
     batch = [_noise((56, 28), 1), _noise((28, 84), 2)]
     together = qwen2_vl.pixel_inputs(tiny_model, batch)

@@ -3,12 +3,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from test_conversation import without_ends
 from transformers import (
     GotOcr2ImageProcessorPil,
     InternVLConfig,
@@ -18,7 +20,16 @@ from transformers import (
 from transformers.models.llava_onevision.modeling_llava_onevision import LlavaOnevisionModel
 from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
 
-from medres import conversation, datasets, inference, models, resolution, training
+from medres import (
+    asking,
+    conversation,
+    datasets,
+    generation,
+    inference,
+    models,
+    resolution,
+    training,
+)
 from medres.datasets import QuestionSet
 from medres.models import LoadedModel, internvl, tiny
 from medres.samples import Samples
@@ -179,7 +190,7 @@ def test_the_network_accepts_the_planned_tokens(
     model = load(name, tiling)
     for size_px in _sizes(20, 400):
         tree = _encode(model, size_px, {"is it?": ["yes"]})
-        assert np.isfinite(inference.score(model, [tree], [_noise(size_px)])[0]).all()
+        assert np.isfinite(generation.score(model, [tree], [_noise(size_px)])[0]).all()
 
 
 def test_pixels_that_fill_the_canvas_reach_the_network_untouched(model: LoadedModel) -> None:
@@ -209,7 +220,7 @@ def test_the_second_resampling_is_in_the_answers(
     model = load("tiny-internvl")
     treatment = models.treatment(model.config, **SMALL)
     geometry = resolution.plan((100, 70), "low", treatment)
-    (row, *_) = inference.answer(model, question_set, [(geometry, question_set.table)], "low")
+    (row, *_) = asking.answer(model, question_set, [(geometry, question_set.table)], "low")
     assert row["resampling"] == "66x46 bicubic then 168x112 bicubic by the model"
     kept = {name: row[name] for name in ("tiling", "tile_columns", "tile_rows", "n_crops")}
     assert kept == {"tiling": "information", "tile_columns": 3, "tile_rows": 2, "n_crops": 7}
@@ -259,7 +270,7 @@ def test_the_tree_scores_each_reply_as_its_flat_conversation_does(
     ]
     assert len(trees[0].token_ids) != len(trees[1].token_ids)
     with torch.no_grad():
-        scored = inference.score(model, trees, pixels)
+        scored = generation.score(model, trees, pixels)
     for image, each, scores in zip(pixels, [ASKED, few], scored, strict=True):
         flat = [
             _flat_score(model, image, question, reply)
@@ -312,7 +323,7 @@ def test_an_open_question_is_generated_as_the_scores_say(model: LoadedModel) -> 
     image = _noise((80, 60))
     treatment = models.treatment(model.config, **SMALL)
     geometry = resolution.plan(image.size, "native", treatment)
-    reply = inference.generate(model, geometry, image, "q", "what is it?")
+    reply = generation.generate(model, geometry, image, "q", "what is it?")
     prompt, _ = _flat(model, image.size, "what is it?", "")
     with torch.no_grad():
         logits = model.network(
@@ -355,23 +366,21 @@ def test_training_and_inference_encode_the_same_tensors(
     is_low = np.full(len(train), resolution_name == "low")
     samples = Samples(model, question_set, train, is_low, treatment, epochs=1, seed=0)
     trained = samples.collate([samples[0]])
-    labels = trained.pop("labels")
+    labels, _ = trained.pop("labels"), trained.pop("logits_to_keep")
     asked: list[dict[str, torch.Tensor]] = []
 
-    class Spy:
-        device = torch.device("cpu")
+    def note(**inputs: Any) -> object:
+        inputs.pop("use_cache")
+        asked.append(inputs)
+        return model.network.model(**inputs)
 
-        def __call__(self, **inputs: object) -> object:
-            inputs.pop("use_cache")
-            asked.append(inputs)
-            return model.network(**inputs)
-
-    spied = dataclasses.replace(model, network=Spy())
+    spy = SimpleNamespace(device=torch.device("cpu"), model=note, lm_head=model.network.lm_head)
+    spied = dataclasses.replace(model, network=spy)
     only_reference = train.assign(options=[[reference] for reference in train["reference"]])
     geometry = resolution.plan((100, 70), resolution_name, treatment)
-    inference.answer(spied, question_set, [(geometry, only_reference)], resolution_name)
+    asking.answer(spied, question_set, [(geometry, only_reference)], resolution_name)
     assert trained.keys() == asked[0].keys()
-    for key, value in trained.items():
+    for key, value in without_ends(trained, samples.trees[samples.order[0]]).items():
         assert torch.equal(value, asked[0][key]), key
     assert model.tokenizer.decode(labels[labels != conversation.IGNORED]) == (
         "no<|im_end|>golgi apparatus<|im_end|>"
@@ -411,7 +420,7 @@ def test_a_saved_checkpoint_loads_to_equal_scores(model: LoadedModel, tmp_path: 
     trees = [_encode(each, image.size, ASKED) for each in (model, loaded)]
     with torch.no_grad():
         first, second = (
-            inference.score(each, [tree], [image])[0]
+            generation.score(each, [tree], [image])[0]
             for each, tree in zip((model, loaded), trees, strict=True)
         )
     assert np.array_equal(first, second)

@@ -185,6 +185,12 @@ def pixel_inputs(model: LoadedModel, images: list[Any]) -> dict[str, torch.Tenso
     return inputs
 
 
+def answer_inputs(model: LoadedModel, images: list[Any]) -> dict[str, torch.Tensor]:
+    """Return the vision inputs of `pixel_inputs` in the least form that answering needs."""
+    inputs: dict[str, torch.Tensor] = _family(model.config).answer_inputs(model, images)
+    return inputs
+
+
 def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
     """Return what the network needs beside the tokens of a flat conversation, as in generation."""
     inputs: dict[str, torch.Tensor] = _family(model.config).flat_inputs(model, input_ids)

@@ -137,6 +137,9 @@ def pixel_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, tor
     return {"pixel_values": torch.cat(crops)}
 
 
+answer_inputs = pixel_inputs
+
+
 def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
     """Return what the network needs to find positions by itself: nothing."""
     return {}

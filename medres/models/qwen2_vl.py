@@ -99,13 +99,60 @@ def shape_of(config: PretrainedConfig) -> ModelShape:
 def pixel_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, torch.Tensor]:
     """Return the vision inputs of images that already lie on the model's grid.
 
-    The processor only normalises and cuts patches; its own resizing is off, and an image
-    off the grid fails there rather than being resampled a second time.
+    The same bits as the image processor's with its own resizing off, in a third of the time:
+    bytes are cut into patches before they become numbers.
+
+    Args:
+        model: Gives the image processor's mean, spread and patch size.
+        images: RGB, as `resolution.apply` makes them.
 
     Returns:
         pixel_values of shape (n_patches, patch_values) and image_grid_thw of (n_images, 3).
+
+    Raises:
+        ValueError: If an image is off the grid; it is never resampled a second time.
     """
-    return dict(model.image_processor(images, do_resize=False, return_tensors="pt"))
+    return _patches(model, images, n_frames=model.image_processor.temporal_patch_size)
+
+
+def answer_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, torch.Tensor]:
+    """Return `pixel_inputs` with one frame of each picture instead of two that are equal.
+
+    Only for the network of `load`: its patch embedding adds the weights of both frames, which
+    is half the products. Equal up to rounding, so training, whose bits are kept, has both.
+    """
+    return _patches(model, images, n_frames=1)
+
+
+def _patches(
+    model: LoadedModel, images: list[Image.Image], *, n_frames: int
+) -> dict[str, torch.Tensor]:
+    processor = model.image_processor
+    side, merged = processor.patch_size, processor.merge_size
+    grids = [(image.height // side, image.width // side) for image in images]
+    values = torch.empty(sum(rows * columns for rows, columns in grids), 3, n_frames, side * side)
+    mean, std = (
+        torch.tensor(each, dtype=torch.float32)[:, None]
+        for each in (processor.image_mean, processor.image_std)
+    )
+    start = 0
+    for image, (rows, columns) in zip(images, grids, strict=True):
+        if image.width % (side * merged) or image.height % (side * merged):
+            raise ValueError(
+                f"an image of {image.width} x {image.height} px is off the grid of "
+                f"{side * merged} px; plan its size first"
+            )
+        windows = (rows // merged, merged, side, columns // merged, merged, side, 3)
+        cut = np.asarray(image).reshape(windows).transpose(0, 3, 1, 4, 6, 2, 5)
+        patches = torch.from_numpy(cut.reshape(rows * columns, 3, side * side))
+        # The processor's own steps and precisions, so that no bit is another.
+        normal = patches.double().mul_(processor.rescale_factor).float().sub_(mean).div_(std)
+        values[start : start + len(patches)] = normal[:, :, None]
+        start += len(patches)
+    return {
+        "pixel_values": values.flatten(1),
+        "image_grid_thw": torch.tensor([(1, rows, columns) for rows, columns in grids]),
+    }
 
 
 def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -136,6 +183,8 @@ def _use_linear_patch_embedding(network: PreTrainedModel) -> None:
 
     def forward(patches: torch.Tensor) -> torch.Tensor:
         weight = embedding.proj.weight
+        if patches.shape[-1] < weight[0].numel():
+            weight = weight.sum(2)
         return torch.nn.functional.linear(patches.to(weight.dtype), weight.flatten(1))
 
     embedding.forward = forward
