@@ -195,26 +195,40 @@ def collate(trees: Sequence[Tree], *, pad_token_id: int) -> dict[str, torch.Tens
     Returns:
         input_ids (n_trees, length), position_ids (3, n_trees, length), or (n_trees, length)
         where positions have one row, attention_mask (n_trees, 1, length, length) bool, and
-        logits_to_keep: the positions, common to all trees, whose logits are needed.
+        logits_to_keep: the positions, common to all trees, whose logits are needed. Trees that
+        do not branch have no mask: each token sees those before it, which networks do without
+        one, faster, and padding comes last.
     """
     length = max(len(tree.token_ids) for tree in trees)
     input_ids = np.full((len(trees), length), pad_token_id, dtype=np.int64)
     n_rows = len(trees[0].positions)
     position_ids = np.zeros((n_rows, len(trees), length), dtype=np.int64)
-    # Padding sees itself, since a row that sees nothing would be not a number.
-    mask = np.broadcast_to(np.eye(length, dtype=bool), (len(trees), length, length)).copy()
     for index, tree in enumerate(trees):
         n_tokens = len(tree.token_ids)
         input_ids[index, :n_tokens] = tree.token_ids
         position_ids[:, index, :n_tokens] = tree.positions
-        mask[index, :n_tokens, :n_tokens] = tree.sees
+        # They go on counting: a new start would be taken for another conversation.
+        after = tree.positions[:, -1:] + 1 + np.arange(length - n_tokens)
+        position_ids[:, index, n_tokens:] = after
     keep = np.unique(np.concatenate([tree.predictors for tree in trees]))
-    return {
+    batch = {
         "input_ids": torch.from_numpy(input_ids),
         "position_ids": torch.from_numpy(position_ids if n_rows > 1 else position_ids[0]),
-        "attention_mask": torch.from_numpy(mask[:, None]),
         "logits_to_keep": torch.from_numpy(keep),
     }
+    # The last token sees all others only if they all lead to it.
+    if not all(tree.sees[-1].all() for tree in trees):
+        batch["attention_mask"] = torch.from_numpy(_masks(trees, length)[:, None])
+    return batch
+
+
+def _masks(trees: Sequence[Tree], length: int) -> np.ndarray:
+    # Padding sees itself, since a row that sees nothing would be not a number.
+    masks = np.broadcast_to(np.eye(length, dtype=bool), (len(trees), length, length)).copy()
+    for mask, tree in zip(masks, trees, strict=True):
+        n_tokens = len(tree.token_ids)
+        mask[:n_tokens, :n_tokens] = tree.sees
+    return masks
 
 
 def labels(trees: Sequence[Tree], logits_to_keep: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ from typing import Any
 
 from filelock import FileLock
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised when code changes what a run with the same parameters computes."""
 VERSIONS = tuple(
     "torch transformers tokenizers numpy scipy pillow simplejpeg imagecodecs tifffile pydicom "
