@@ -5,9 +5,10 @@
 
 Weights and optimiser states in 32 bits, arithmetic in bfloat16, one process, no DeepSpeed; the
 same pictures, one question each, the same steps. The Trainer has one picture a pass and the
-same checkpointing. The first step warms up and is not timed. Tokens are those of conversations
-without padding; MFU counts the operations of the model, not those that checkpointing repeats,
-against the card's peak of dense bfloat16 products. Without a GPU there is no MFU and no memory.
+same checkpointing; on a GPU eight processes read ahead for either. The first step warms up and
+is not timed. Tokens are those of conversations without padding; MFU counts the operations of
+the model, not those that checkpointing repeats, against the card's peak of dense bfloat16
+products. Without a GPU there is no MFU and no memory.
 """
 
 import argparse
@@ -33,6 +34,8 @@ from medres.resolution import Treatment
 from medres.samples import Samples
 
 BUDGET_PX = 12_000_000
+READERS = 8
+"""Processes that read images ahead, on both sides."""
 TOKENS = "image_token_id video_token_id vision_start_token_id vision_end_token_id".split()
 
 
@@ -107,6 +110,7 @@ def ours(samples: Samples, folder: Path, *, micro: int, checkpointing: bool, bat
         seed=0,
         dtype="bfloat16",
         gradient_checkpointing=checkpointing,
+        threads=READERS,
     )
 
 
@@ -128,7 +132,8 @@ def theirs(
         logging_steps=1,
         use_cpu=not launch.has_gpu("auto"),
         remove_unused_columns=False,
-        dataloader_pin_memory=False,
+        dataloader_num_workers=READERS if launch.has_gpu("auto") else 0,
+        dataloader_pin_memory=launch.has_gpu("auto"),
         disable_tqdm=True,
         report_to=[],
     )
@@ -160,6 +165,23 @@ def measure(trainer: Trainer, *, tokens: np.ndarray, flops: np.ndarray) -> dict[
     return found
 
 
+def profile(trainer: Trainer) -> str:
+    """Train; return the kernels that took longest."""
+    kinds = [torch.profiler.ProfilerActivity.CUDA]
+    if not torch.cuda.is_available():
+        kinds = [torch.profiler.ProfilerActivity.CPU]
+    began = time.perf_counter()
+    with torch.profiler.profile(activities=kinds) as profiled:
+        trainer.train()
+    found = profiled.key_averages()
+    times = [(each.self_device_time_total or each.self_cpu_time_total, each) for each in found]
+    whole_s = time.perf_counter() - began
+    lines = [f"busy {sum(spent for spent, _ in times) / 1e6:.1f} of {whole_s:.1f} s"]
+    for spent, each in sorted(times, key=lambda pair: -pair[0])[:14]:
+        lines.append(f"{spent / 1e6:7.2f} s {each.count:7} x {each.key[:110]}")
+    return "\n".join(lines)
+
+
 def row_of(
     model: LoadedModel,
     size_px: tuple[int, int],
@@ -168,8 +190,9 @@ def row_of(
     batch: int,
     n_steps: int,
     checkpointing: bool,
+    is_profiled: bool,
 ) -> dict[str, str]:
-    """Return both sides' figures for pictures of one size."""
+    """Return both sides' figures for pictures of one size; print the profile of ours, if asked."""
     row = {"pixels": f"{size_px[0]} x {size_px[1]}", "images a pass": str(micro)}
     with tempfile.TemporaryDirectory() as name:
         runs.ROOT = Path(name)
@@ -200,6 +223,8 @@ def row_of(
             if torch.cuda.is_available():
                 row[f"{side}, MFU"] = f"{found[side]['mfu']:.1%}"
                 row[f"{side}, GB"] = f"{found[side]['peak_bytes'] / 1e9:.1f}"
+        if is_profiled:
+            print(profile(ours(samples, runs.ROOT / "again", micro=micro, **split)), flush=True)
     if len(found) == 2:
         ratio = found["medres"]["tokens_per_s"] / found["Trainer"]["tokens_per_s"]
         row["ratio"] = f"{ratio:.2f}"
@@ -215,6 +240,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="images of a step")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--profile", action="store_true", help="of ours: kernels of one more run")
     asked = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -239,6 +265,7 @@ def main() -> None:
                     batch=asked.batch,
                     n_steps=asked.steps,
                     checkpointing=asked.checkpointing,
+                    is_profiled=asked.profile,
                 )
             )
             print(rows[-1], flush=True)

@@ -23,7 +23,8 @@ from medres.samples import Samples, assign
 
 OF_TRAINER = (
     "batch_images micro_batch_images learning_rate weight_decay warmup_share "
-    "checkpoint_every_steps seed dtype gradient_checkpointing strategy device keep_checkpoints"
+    "checkpoint_every_steps seed dtype gradient_checkpointing strategy device keep_checkpoints "
+    "threads"
 ).split()
 """Parameters of `finetune` that `trainer_of` takes."""
 
@@ -83,7 +84,7 @@ def finetune(
         weight_decay: On all weights but norms and biases.
         warmup_share: Share of the steps that warm up.
         checkpoint_every_steps: Steps between checkpoints to resume from; zero writes none.
-        threads: CPU threads.
+        threads: CPU threads; on a GPU as many processes as well, which read images ahead.
         cache_gib: Disk space of the study's prepared pixels, in GiB; zero keeps none.
         micro_batch_images: Of the largest images those of one forward pass, for less memory and
             padding at the same result within float error; zero takes what fits by prediction on
