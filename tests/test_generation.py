@@ -192,10 +192,11 @@ def test_bfloat16_is_what_transformers_loads_in_bfloat16() -> None:
     image = _noise((224, 224))
     inputs = models.pixel_inputs(model, [image])
     tree = _tree(model, image, {"is it?": ["yes"]})
-    batch = conversation.collate([tree], pad_token_id=0)
+    given = conversation.collate([tree], pad_token_id=0) | inputs
     with torch.no_grad():
         ours, expected = (
-            network(**batch, **inputs).logits for network in (model.network, theirs.eval())
+            network(**{name: value.to(network.device) for name, value in given.items()}).logits
+            for network in (model.network, theirs.eval().to(model.network.device))
         )
     assert torch.allclose(ours, expected, rtol=0, atol=0.05)
     buffers = dict(theirs.named_buffers())
