@@ -20,8 +20,6 @@ from medres.models import kept
 from medres.study import Study
 
 GPU = "A100-80GB"
-UTILISATION = 0.4
-"""Share of a GPU's peak that a training is taken to reach, recomputation included."""
 LEGEND = """\
 Operations are of all epochs and seeds. act, ckpt: activations of one image a pass, without and with
 gradient checkpointing. peak: memory with the study's own settings. fits: images a pass x passes x
@@ -103,7 +101,7 @@ def report(
     study: Study,
     *,
     gpu: Gpu,
-    utilisation: float = UTILISATION,
+    utilisation: float = 0.0,
     changes: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the plan of a study as text.
@@ -111,12 +109,13 @@ def report(
     Args:
         study: Read and checked.
         gpu: Card that it is to run on.
-        utilisation: Share of the card's peak that is reached.
+        utilisation: Share of the card's peak that is reached; zero is what is known of it.
         changes: As in `costs.arms`.
 
     Raises:
         ValueError: If a data set or a model is not known, with what to do.
     """
+    utilisation = utilisation or gpu.utilisation
     holds = costs.describe(study)
     planned = costs.arms(study, holds, gpu=gpu, changes=changes)
     lines = [
@@ -179,7 +178,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--gpus", type=int, help="that share one training; else as it says")
     parser.add_argument("--strategy", help="of a training; else as the study says")
     parser.add_argument(
-        "--utilisation", type=float, default=UTILISATION, help="share of the peak that is reached"
+        "--utilisation", type=float, default=0.0, help="share of the peak that is reached"
     )
     asked = parser.parse_args(arguments)
     try:
@@ -187,7 +186,7 @@ def main(arguments: list[str]) -> int:
             raise ValueError(f"unknown GPU {asked.gpu!r}; known are {', '.join(GPUS)}")
         if asked.gpus is not None and asked.gpus < 1:
             raise ValueError(f"--gpus is {asked.gpus}; it must be at least 1")
-        if not 0 < asked.utilisation <= 1:
+        if not 0 <= asked.utilisation <= 1:
             raise ValueError(f"--utilisation is {asked.utilisation}; it is a share between 0 and 1")
         given = {"processes": asked.gpus, "strategy": asked.strategy}
         text = report(

@@ -20,7 +20,8 @@ SHOWN = ["tokens", "most", "train FLOP", "eval FLOP", "peak", "fits", "with", "t
 """Columns of `of_training` that a page shows."""
 ASSUMED = (
     "Visual tokens of an image on average and at most; peak memory as asked for; images a pass x "
-    f"passes x processes that fit; time at {plan.UTILISATION:.0%} of the peak of {plan.GPU}."
+    f"passes x processes that fit; time at {GPUS[plan.GPU].utilisation:.0%} of the peak of one "
+    f"{plan.GPU}."
 )
 
 
@@ -38,7 +39,7 @@ def of_training(study: Study, settings: Mapping[str, Any], *, gpu: str = plan.GP
     if gpu not in GPUS:
         raise ValueError(f"unknown GPU {gpu!r}; known are {', '.join(GPUS)}")
     arm = _arm(study, settings, gpu=gpu)
-    return plan.table([arm], gpu=GPUS[gpu], utilisation=plan.UTILISATION)
+    return plan.table([arm], gpu=GPUS[gpu], utilisation=GPUS[gpu].utilisation)
 
 
 def of_run(study: Study, settings: Mapping[str, Any], outcome: Mapping[str, Any]) -> pd.DataFrame:

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medres import asking, conversation, generation, resolution
+from medres import asking, conversation, generation, models, resolution
 from medres.conversation import Tree
 from medres.datasets import QuestionSet
-from medres.models import qwen2_vl
+from medres.models import qwen2_vl, tiny
 from medres.models.qwen2_vl import LoadedModel
 from medres.resolution import Treatment
 from medres.samples import Samples
@@ -248,6 +248,31 @@ def test_padding_changes_nothing(tiny_model: LoadedModel) -> None:
         np.testing.assert_allclose(
             scores, _scores(tiny_model, [tree], [image])[0], rtol=0, atol=1e-5
         )
+
+
+@pytest.mark.parametrize("name", tiny.NAMES)
+def test_a_tree_that_does_not_branch_needs_no_mask(name: str, tmp_path: Path) -> None:
+    model = models.load(str(tiny.make(tmp_path / name, name)))
+    pixels = [_noise((56, 56), 1), _noise((112, 84), 2)]
+    trees = [
+        _encode(model, image.size, {question: ["yes"]})
+        for image, question in zip(pixels, ("is it?", "is there a nodule in it?"), strict=True)
+    ]
+    batch = conversation.collate(trees, pad_token_id=model.tokenizer.pad_token_id)
+    assert "attention_mask" not in batch
+    inputs = batch | models.pixel_inputs(model, pixels)
+    length = inputs["input_ids"].shape[1]
+    masks = torch.from_numpy(conversation._masks(trees, length)[:, None])
+    with torch.no_grad():
+        without, masked = (
+            model.network(**inputs, **more).logits for more in ({}, {"attention_mask": masks})
+        )
+    for row, tree in enumerate(trees):
+        kept = [batch["logits_to_keep"].tolist().index(place) for place in tree.predictors]
+        torch.testing.assert_close(without[row, kept], masked[row, kept], rtol=0, atol=1e-4)
+    branching = _encode(model, pixels[0].size, {"is it?": ["yes", "no"]})
+    mixed = conversation.collate([trees[0], branching], pad_token_id=0)
+    assert mixed["attention_mask"].shape[-1] == mixed["input_ids"].shape[1]
 
 
 def test_the_image_is_seen_by_every_reply(tiny_model: LoadedModel) -> None:
