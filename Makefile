@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # A mark made after a whole installation: a broken one is done again.
 READY := $(VENV)/.ready
-SNAKEMAKE := $(PYTHON) -m snakemake --cores all --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules
+SNAKEMAKE := $(PYTHON) -m snakemake --cores all --resources gpu_runs=1 --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules
 
 .DEFAULT_GOAL := help
 .PHONY: help study plan test lint smoke lab clean

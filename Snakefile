@@ -8,6 +8,7 @@ mark that a run is current, never a run.
 """
 
 import pathlib
+import shutil
 import sys
 
 from medres import study as studies
@@ -41,6 +42,8 @@ CODE = [
 ]
 
 
+# Trainings and evaluations on GPUs go one after another: each takes what its cards have.
+GPU_RUNS = int(bool(shutil.which("nvidia-smi")))
 CELL = "{dataset}/{model}/{train_resolution}/seed{seed}"
 PAGE = "{dataset}-{model}-{train_resolution}-seed{seed}"
 
@@ -147,6 +150,8 @@ rule finetune:
         given=given("finetune"),
     priority: 10
     threads: 1
+    resources:
+        gpu_runs=GPU_RUNS,
     shell:
         "{sys.executable} -m medres.render {input[0]} params/{STUDY.name}/02_finetune.yaml"
         " --set {params.given:q}"
@@ -175,6 +180,8 @@ rule evaluate:
     params:
         given=given("evaluate"),
     threads: 1
+    resources:
+        gpu_runs=GPU_RUNS,
     shell:
         "{sys.executable} -m medres.render {input[0]} params/{STUDY.name}/03_evaluate.yaml"
         " --set {params.given:q}"

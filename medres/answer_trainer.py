@@ -97,6 +97,13 @@ def trainer_of(
         disable_tqdm=True,
         report_to=[],
     )
+    if arguments.world_size != split["n_processes"]:
+        raise ValueError(
+            f"{arguments.world_size} processes share the training, and WORLD_SIZE is "
+            f"{split['n_processes']}; start it by `strategy` and `processes` alone"
+        )
+    # One GPU, also where more are visible: Trainer would copy the network to all of them.
+    arguments._n_gpu = min(1, arguments.n_gpu)
     if gradient_checkpointing:
         # By the network's own switch: Trainer's changes its name between versions.
         samples.model.network.gradient_checkpointing_enable({"use_reentrant": False})
@@ -124,25 +131,24 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
     def compute_loss(
         self,
         model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor],
+        inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Return the loss of a micro-batch: its share of the mean over the step's tokens."""
         wanted = inputs.pop("labels")[:, 1:]
         places = inputs.pop("places").cpu()
-        outputs = model(**inputs)
+        seen = inputs.pop("seen").on(self.args.device, self._float_dtype())
+        outputs = model(**inputs, **seen)
         summed = torch.nn.functional.cross_entropy(
             outputs.logits.flatten(0, 1).float(),
             wanted.flatten(),
             ignore_index=conversation.IGNORED,
             reduction="sum",
         )
-        if num_items_in_batch is None:
-            loss = summed / wanted.ne(conversation.IGNORED).sum()
-        else:
-            # Counted over all processes, whose gradients are then averaged.
-            loss = summed * self.accelerator.num_processes / num_items_in_batch
+        assert num_items_in_batch is not None  # else micro-batches would be weighted alike
+        # Counted over all processes, whose gradients are then averaged.
+        loss = summed * self.accelerator.num_processes / num_items_in_batch
         if not torch.isfinite(loss):
             each = torch.nn.functional.cross_entropy(
                 outputs.logits.flatten(0, 1).float(),
@@ -156,6 +162,11 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
                 f"learning_rate, or look at the images of {self._named(places[is_wrong])}"
             )
         return (loss, outputs) if return_outputs else loss
+
+    def _float_dtype(self) -> torch.dtype:
+        """Return the dtype of pixels: 32 bits, but for weights that are kept in 16."""
+        is_half = self.is_deepspeed_enabled and self.args.bf16
+        return torch.bfloat16 if is_half else torch.float32
 
     def _named(self, places: torch.Tensor) -> str:
         """Return the questions of samples, as an error names them."""
@@ -174,8 +185,8 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         self.model.load_state_dict(saved.state_dict(), strict=True)
 
 
-def last_checkpoint(folder: Path, *, layout: dict[str, Any]) -> Path | None:
-    """Return the newest checkpoint that was written whole, if any.
+def last_checkpoint(folder: Path, *, layout: dict[str, Any]) -> tuple[Path | None, float]:
+    """Return the newest checkpoint that was written whole, if any, and the seconds up to it.
 
     Args:
         folder: Of checkpoints.
@@ -187,20 +198,21 @@ def last_checkpoint(folder: Path, *, layout: dict[str, Any]) -> Path | None:
     marks = folder.glob("checkpoint-*/whole")
     newest = max(marks, key=lambda path: int(path.parent.name.split("-")[1]), default=None)
     if newest is None:
-        return None
+        return None, 0.0
     written = runs.read_json(newest)
-    if written != layout:
+    if written["layout"] != layout:
         raise ValueError(
-            f"{newest.parent} was written with {written}, and this training has {layout}; go on "
-            f"as it was begun, or remove {folder} to begin anew"
+            f"{newest.parent} was written with {written['layout']}, and this training has "
+            f"{layout}; go on as it was begun, or remove {folder} to begin anew"
         )
-    return newest.parent
+    return newest.parent, float(written["seconds"])
 
 
 def keep(trainer: Trainer, folder: Path) -> dict[str, Any]:
     """Write the weights and the loss of a finished training; return what was measured of it.
 
-    All processes call it; the first writes. Weights trained in bfloat16 are kept in it.
+    All processes call it; the first writes. Weights trained in bfloat16 are kept in it, but for
+    those that adapters are merged into.
     """
     model = trainer.train_dataset.samples.model
     gathered = None
@@ -217,8 +229,10 @@ def keep(trainer: Trainer, folder: Path) -> dict[str, Any]:
     if not trainer.is_world_process_zero():
         return {}
     if lora.is_adapted(model):
-        model, gathered = lora.merge(model), None
-    if trainer.args.bf16 and gathered is None:
+        # In 32 bits, and kept in them: small changes would be rounded away.
+        model.network.float()
+        model = lora.merge(model)
+    elif trainer.args.bf16 and gathered is None:
         model.network.to(torch.bfloat16)
     models.save(model, str(folder / "checkpoint"), weights=gathered)
     with runs.replacing(folder / "loss.csv") as part:

@@ -240,7 +240,6 @@ def _fitted(arm: Arm, sizes: Sizes, load: Load, settings: dict[str, Any], gpu: G
             "zero-2 or another of DeepSpeed's"
         )
     each = math.ceil(total / processes)
-    n_asked = min(settings["micro_batch_images"] or each, each)
 
     def predict(setting: Setting, micro_batch: int, processes: int) -> Memory:
         return memory.predict(
@@ -253,7 +252,7 @@ def _fitted(arm: Arm, sizes: Sizes, load: Load, settings: dict[str, Any], gpu: G
         wanted=wanted,
         plain=predict(replace(wanted, gradient_checkpointing=False), 1, processes),
         checkpointed=predict(replace(wanted, gradient_checkpointing=True), 1, processes),
-        asked=predict(wanted, n_asked, processes),
+        asked=predict(wanted, min(settings["micro_batch_images"] or 1, each), processes),
     )
     for setting in [wanted, *memory.remedies(wanted, processes=processes)]:
 
@@ -263,6 +262,9 @@ def _fitted(arm: Arm, sizes: Sizes, load: Load, settings: dict[str, Any], gpu: G
         found = memory.split(
             total, processes=processes, peak_bytes=peak_bytes, free_bytes=gpu.memory_bytes
         )
+        if found and setting == wanted and not settings["micro_batch_images"]:
+            # Zero is what fits.
+            arm = replace(arm, asked=predict(wanted, found.micro_batch, found.processes))
         if found:
             return replace(arm, setting=setting, split=found)
     return arm

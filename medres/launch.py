@@ -11,6 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
+import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,10 @@ MAX_GRADIENT_NORM = 1.0
 SAYS = "[medres] "
 """Begins the lines of a process that the notebook shows; all lines are in launch.log."""
 ENDS_WITHIN_S = 30
+SENT = ("MEDRES_ROOT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "DS_ACCELERATOR")
+"""Variables that other nodes are given; a token of the hub is where HF_HOME is."""
+KINDS = {kind.__name__: kind for kind in (ValueError, FileNotFoundError, MemoryError)}
+"""What a process raises of itself: bad input, or too little memory."""
 
 
 def n_processes() -> int:
@@ -63,7 +69,8 @@ def deepspeed_settings(strategy: str, *, dtype: str) -> dict[str, Any] | None:
         zero["offload_optimizer"] = {"device": "cpu"}
     return {
         "zero_optimization": zero,
-        "bf16": {"enabled": dtype == "bfloat16"},
+        # A gradient that is not finite is not skipped without a word: the next loss raises.
+        "bf16": {"enabled": dtype == "bfloat16", "check_grad_overflow": False},
         "data_types": {"grad_accum_dtype": "fp32"},
         "gradient_clipping": MAX_GRADIENT_NORM,
         "train_micro_batch_size_per_gpu": "auto",
@@ -76,7 +83,14 @@ def deepspeed_settings(strategy: str, *, dtype: str) -> dict[str, Any] | None:
 
 
 def check(
-    *, strategy: str, processes: int, hostfile: str, port: int, dtype: str, device: str
+    *,
+    strategy: str,
+    processes: int,
+    hostfile: str,
+    port: int,
+    dtype: str,
+    device: str,
+    lora_rank: int = 0,
 ) -> None:
     """Refuse what cannot be started, before a run is begun.
 
@@ -87,6 +101,7 @@ def check(
         port: For the processes to meet at; zero takes a free one.
         dtype: One of `DTYPES`.
         device: auto or cpu.
+        lora_rank: Of adapters; zero for none.
 
     Raises:
         ValueError: Saying what is wrong and what to do.
@@ -112,7 +127,17 @@ def check(
                 f"strategy is single, with {processes} processes and hostfile {hostfile!r}; "
                 "several processes need `strategy: zero-2` or another of DeepSpeed's"
             )
+        if n_processes() > 1:
+            raise ValueError(
+                f"strategy is single, and WORLD_SIZE is {n_processes()}, as in a process of a "
+                "launcher; start one notebook, unset it, and say `processes` instead"
+            )
         return
+    if lora_rank and strategy.startswith("zero-3"):
+        raise ValueError(
+            f"lora_rank is {lora_rank} with strategy {strategy}; adapters need no divided weights, "
+            "and are merged from whole ones: use zero-2"
+        )
     if not has_gpu(device) and not shutil.which(os.environ.get("CXX", "c++")):
         raise ValueError(
             f"strategy is {strategy}, for which DeepSpeed compiles its communication between CPU "
@@ -120,6 +145,11 @@ def check(
         )
     if hostfile:
         _check_hosts(hostfile, processes)
+        if absent := [name for name in ("pdsh", "ssh") if not shutil.which(name)]:
+            raise ValueError(
+                f"hostfile is {hostfile}, and {' and '.join(absent)}, by which DeepSpeed reaches "
+                "other nodes, is not on PATH; install it"
+            )
     elif has_gpu(device) and processes > torch.cuda.device_count():
         raise ValueError(
             f"processes is {processes}, and this machine has {torch.cuda.device_count()} GPUs; a "
@@ -181,19 +211,29 @@ def launch(folder: Path, parameters: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         ValueError: If a process refused its input, with its words.
+        FileNotFoundError: If one misses a file.
+        MemoryError: If one ran out of GPU memory.
         RuntimeError: If one ended otherwise, saying which, where, and what to do.
     """
     shutil.rmtree(folder / "ranks", ignore_errors=True)
     (folder / "trained.json").unlink(missing_ok=True)
-    here = {"host": socket.gethostname(), "pid": os.getpid()}
+    here = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex}
     runs.write_json(folder / "launch.json", {"parameters": parameters, "launcher": here})
-    places = ["--num_gpus", str(parameters["processes"])]
-    if parameters["hostfile"]:
-        places = ["--hostfile", str(runs.ROOT / parameters["hostfile"])]
     port = parameters["port"] or _free_port()
-    command = [sys.executable, "-m", "deepspeed.launcher.runner", *places]
-    command += ["--master_port", str(port), "--no_local_rank", "--module", "medres.worker"]
+    command = [sys.executable, "-m", "deepspeed.launcher.runner"]
     environment = os.environ | {"MEDRES_ROOT": str(runs.ROOT)}
+    if parameters["hostfile"]:
+        command += ["--hostfile", str(runs.ROOT / parameters["hostfile"])]
+        environment["DS_ENV_FILE"] = _write_environment(folder, environment)
+    else:
+        command += ["--hostfile", os.devnull]
+        cards = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        if has_gpu(parameters["device"]) and all(card.isdigit() for card in cards):
+            # By number of GPUs it would take the first ones, whichever are ours.
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(cards[: parameters["processes"]])
+        else:
+            command += ["--num_gpus", str(parameters["processes"])]
+    command += ["--master_port", str(port), "--no_local_rank", "--module", "medres.worker"]
     if not has_gpu(parameters["device"]):
         environment["DS_ACCELERATOR"] = "cpu"
     with (folder / "launch.log").open("a") as log:
@@ -212,8 +252,10 @@ def launch(folder: Path, parameters: dict[str, Any]) -> dict[str, Any]:
             for line in process.stdout or ():
                 log.write(line)
                 log.flush()
-                if line.startswith(SAYS):
-                    print(line.removeprefix(SAYS), end="", flush=True)
+                # On another node its name stands before it.
+                _, mark, words = line.partition(SAYS)
+                if mark:
+                    print(words, end="", flush=True)
             process.wait()
         finally:
             _end(process)
@@ -221,6 +263,14 @@ def launch(folder: Path, parameters: dict[str, Any]) -> dict[str, Any]:
     if not (folder / "trained.json").is_file():
         raise _stopped(folder)
     return runs.read_json(folder / "trained.json")
+
+
+def _write_environment(folder: Path, environment: Mapping[str, str]) -> str:
+    """Write what DeepSpeed is to set on other nodes, in its form; return where."""
+    path = folder / "environment"
+    lines = [f"{name}={environment[name]}" for name in SENT if name in environment]
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -250,20 +300,28 @@ def _stopped(folder: Path) -> Exception:
             if found["state"] == state and more.items() <= found.items()
         ]
 
-    # One that is killed says nothing, and the others fail because it no longer answers.
-    if not of("failed", is_input=True) and (silent := of("training")):
+    # What a process refused is the cause. Else one that is killed says nothing, and the others
+    # fail because it no longer answers.
+    for found in ranks.values():
+        if found["state"] == "failed" and found["kind"] in KINDS:
+            (who, *_) = of("failed", error=found["error"])
+            return KINDS[found["kind"]](f"{found['error']} ({who}; see {log})")
+    if silent := of("training"):
         return RuntimeError(
             f"{', '.join(silent)} ended without a word: killed, out of memory, or the node died; "
             f"the last lines are in {log}; started again, the training goes on from its last "
             "checkpoint"
         )
-    for found in sorted(ranks.values(), key=lambda found: not found.get("is_input")):
-        if found["state"] == "failed":
-            kind = ValueError if found["is_input"] else RuntimeError
-            (who, *_) = of("failed", error=found["error"])
-            return kind(f"{found['error']} ({who}; see {log})")
-    last = [line for line in log.read_text().splitlines() if line.strip()][-1:]
-    return RuntimeError(f"no process began to train; the last line of {log} is {last}")
+    if failed := of("failed"):
+        error = next(found for found in ranks.values() if found["state"] == "failed")
+        return RuntimeError(f"{error['kind']}: {error['error']} ({', '.join(failed)}; see {log})")
+    if of("stopped"):
+        return RuntimeError(
+            f"the training was told to stop (SIGTERM; see {log}); started again, it goes on from "
+            "its last checkpoint"
+        )
+    (*_, last) = ["nothing", *(line for line in log.read_text().splitlines() if line.strip())]
+    return RuntimeError(f"no process began to train; {log} ends with: {last}")
 
 
 def begin(folder: Path) -> None:
@@ -271,16 +329,16 @@ def begin(folder: Path) -> None:
     _record(folder, state="training")
 
 
-def end(folder: Path, *, state: str, error: str = "", is_input: bool = False) -> None:
+def end(folder: Path, *, state: str, error: str = "", kind: str = "") -> None:
     """Write how this process ended: done, stopped or failed.
 
     Args:
         folder: The run's.
         state: One of these.
         error: What was wrong, for a person.
-        is_input: Whether the user's input was.
+        kind: Name of the exception.
     """
-    _record(folder, state=state, error=error, is_input=is_input)
+    _record(folder, state=state, error=error, kind=kind)
 
 
 def _record(folder: Path, **what: Any) -> None:
@@ -288,8 +346,14 @@ def _record(folder: Path, **what: Any) -> None:
     runs.write_json(folder / "ranks" / f"{rank()}.json", who | what)
 
 
-def is_orphan(launcher: dict[str, Any]) -> bool:
-    """Return whether the process that launched this one is gone, as far as can be seen here."""
+def is_orphan(folder: Path, launcher: dict[str, Any]) -> bool:
+    """Return whether nobody waits for this process, as far as can be seen here.
+
+    Its launcher is gone, or the training was launched again, which on another node is the only
+    sign of that.
+    """
+    if runs.read_json(folder / "launch.json")["launcher"] != launcher:
+        return True
     if launcher["host"] != socket.gethostname():
         return False
     try:

@@ -283,5 +283,8 @@ def remedies(setting: Setting, *, processes: int) -> list[Setting]:
     strategies += ["zero-2-offload"]
     strategies += ["zero-3-offload"] if processes > 1 else []
     tried = [again, *(replace(again, strategy=strategy) for strategy in strategies)]
-    tried += [replace(again, lora_rank=setting.lora_rank or LORA_RANK)]
+    undivided = again.strategy.replace("zero-3", "zero-2")
+    tried += [replace(again, strategy=undivided, lora_rank=setting.lora_rank or LORA_RANK)]
+    if setting.lora_rank:
+        tried = [each for each in tried if each.zero_stage != 3]
     return [each for each in dict.fromkeys(tried) if each != setting]

@@ -60,7 +60,8 @@ def deal(
         longest_first = step[np.argsort(-lengths[step], kind="stable")]
         parts = _split(longest_first, lengths, min(each * n_processes, len(step)))
         dealt += [MicroBatch(part) for part in parts]
-        dealt += [MicroBatch(step[-1:], is_counted=False)] * (-len(parts) % n_processes)
+        cheapest = longest_first[-1:]
+        dealt += [MicroBatch(cheapest, is_counted=False)] * (-len(parts) % n_processes)
     return dealt, each
 
 

@@ -1,12 +1,15 @@
 """How many images go through the network at once on a GPU, from predicted memory."""
 
+import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 
-from medres import launch, memory, models
+from medres import launch, memory, micro_batches, models
 from medres.memory import Load, Setting
 from medres.models import kept
 from medres.samples import Samples
@@ -21,6 +24,8 @@ def free_bytes() -> int:
     Alone, what is free; of several processes each takes what a whole card has, so that all
     choose the same.
     """
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.reset_peak_memory_stats()
     free, whole = torch.cuda.mem_get_info()
     return round((free if launch.n_processes() == 1 else whole) * (1 - KEPT_FREE))
 
@@ -34,40 +39,57 @@ def micro_batch_images(samples: Samples, parameters: Mapping[str, Any], *, free:
         free: Bytes of the GPU, as from `free_bytes`.
 
     Raises:
-        ValueError: If not even one fits, saying what is predicted, what is free, and what would
-            make it fit.
+        ValueError: If what is given, or not even one, fits, saying what is predicted, what is
+            free, and what would make it fit.
     """
-    if parameters["micro_batch_images"]:
-        return int(parameters["micro_batch_images"])
-    share = max(1, parameters["batch_images"] // launch.n_processes())
-    predicted = _predictions(samples)
-    setting = memory.setting_of(parameters)
-    found = memory.split(
-        share, processes=1, peak_bytes=lambda images, _: predicted(setting, images), free_bytes=free
-    )
+    predicted, setting = _predictions(samples, parameters), memory.setting_of(parameters)
+    given = int(parameters["micro_batch_images"])
+    found = given if given and predicted(setting, given) <= free else 0
+    if not given:
+        found = _most(predicted, parameters, free)
     if found:
-        return found.micro_batch
+        return found
     raise ValueError(
         f"{parameters['dataset']} {parameters['train_resolution']} does not fit: "
-        f"{short_of_memory(samples, setting, free=free)}"
+        f"{short_of_memory(samples, parameters, free=free)}"
     )
 
 
-def short_of_memory(samples: Samples, setting: Setting, *, free: int) -> str:
-    """Return what a training is predicted to take with one image at once, and a remedy."""
-    predicted = _predictions(samples)
+def short_of_memory(samples: Samples, parameters: Mapping[str, Any], *, free: int) -> str:
+    """Return what a training is predicted to take, and a remedy."""
+    predicted, setting = _predictions(samples, parameters), memory.setting_of(parameters)
+    images = int(parameters["micro_batch_images"]) or 1
     remedy = "nothing known makes it fit; take more GPUs or larger ones, or lower native_max_pixels"
-    for other in memory.remedies(setting, processes=launch.n_processes()):
-        if predicted(other, 1) <= free:
-            remedy = f"it would fit with {', '.join(setting.changes(other))}"
-            break
+    fewer = _most(predicted, parameters, min(free, predicted(setting, images) - 1))
+    if fewer and fewer < images:
+        remedy = f"it would fit with micro_batch_images: {fewer}"
+    else:
+        for other in memory.remedies(setting, processes=launch.n_processes()):
+            if predicted(other, 1) <= free:
+                remedy = f"it would fit with {', '.join(setting.changes(other))}"
+                break
     return (
-        f"one image at once is predicted to take {predicted(setting, 1):,} bytes of each GPU with "
-        f"{setting}, and {free:,} are free; {remedy}"
+        f"{images} of the largest images at once are predicted to take "
+        f"{predicted(setting, images):,} bytes of each GPU with {setting}, and {free:,} are free; "
+        f"{remedy}"
     )
 
 
-def _predictions(samples: Samples) -> Callable[[Setting, int], int]:
+def _most(
+    predicted: Callable[[Setting, int], int], parameters: Mapping[str, Any], free: int
+) -> int:
+    """Return the most images at once that fit and share out a step evenly; 0 for none."""
+    setting = memory.setting_of(parameters)
+    found = memory.split(
+        max(1, parameters["batch_images"] // launch.n_processes()),
+        processes=1,
+        peak_bytes=lambda images, _: predicted(setting, images),
+        free_bytes=free,
+    )
+    return found.micro_batch if found else 0
+
+
+def _predictions(samples: Samples, parameters: Mapping[str, Any]) -> Callable[[Setting, int], int]:
     """Return what predicts bytes of a GPU from a setting and images at once."""
     dearest = int(np.argmax([len(tree.token_ids) for tree in samples.trees]))
     geometry, tree = samples.geometries[dearest], samples.trees[dearest]
@@ -75,13 +97,27 @@ def _predictions(samples: Samples) -> Callable[[Setting, int], int]:
     load = Load(
         geometry.layout or models.geometry(config, geometry.given_px),
         text_tokens=len(tree.token_ids) - geometry.visual_tokens,
-        answer_tokens=len(tree.predictors),
+        answer_tokens=0,
     )
     sizes = kept.sizes_of(config)
 
+    @cache
+    def logits_bytes(images: int) -> int:
+        # Of the passes as they will be: a pass of many low images has the most, and each has
+        # logits at the places of all.
+        dealt, _ = micro_batches.deal(
+            samples.lengths(),
+            batch_images=parameters["batch_images"],
+            micro_batch_images=images,
+            n_processes=launch.n_processes(),
+        )
+        places = max(len(part.samples) * samples.n_predictors(part.samples) for part in dealt)
+        return memory.LOGIT_BYTES * places * sizes.shape.vocabulary
+
     def predicted(setting: Setting, images: int) -> int:
-        return memory.predict(
+        without = memory.predict(
             sizes, load, setting=setting, micro_batch=images, processes=launch.n_processes()
-        ).peak
+        )
+        return replace(without, logits=logits_bytes(images)).peak
 
     return predicted

@@ -64,8 +64,8 @@ def beside_measured(study: Study) -> pd.DataFrame:
         One row a finished training: dataset, model, train_resolution, seed;
         predicted_flops and measured_flops, which counts the tokens of every image and question;
         seconds_at_mean_rate, predicted_flops at the operations per second of all these trainings
-        of the model together, and measured_seconds, both NaN where a training was resumed and
-        recorded its last part only; predicted_peak_bytes of each GPU and measured_peak_bytes of
+        of the model together, and measured_seconds, without what a kill undid;
+        predicted_peak_bytes of each GPU and measured_peak_bytes of
         the first, both NaN where no peak was recorded. Empty where none is finished.
     """
     rows = []
@@ -76,22 +76,20 @@ def beside_measured(study: Study) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=COLUMNS)
     found = pd.DataFrame(rows)
-    is_timed = found["measured_seconds"].notna()
-    amounts = found[["measured_flops", "measured_seconds"]].where(is_timed)
-    totals = amounts.groupby(found["model"]).transform("sum")
-    rate = totals["measured_flops"] / totals["measured_seconds"]
-    at_rate = (found["predicted_flops"] / rate).where(is_timed)
+    totals = found.groupby("model")[["measured_flops", "measured_seconds"]].transform("sum")
+    at_rate = found["predicted_flops"] * totals["measured_seconds"] / totals["measured_flops"]
     return found.assign(seconds_at_mean_rate=at_rate)[COLUMNS]
 
 
 def _row(study: Study, settings: Mapping[str, Any], outcome: Mapping[str, Any]) -> dict[str, Any]:
-    arm = _arm(study, settings, gpu=plan.GPU)
+    as_run = {name: outcome[name] for name in ("micro_batch_images",) if name in outcome}
+    arm = _arm(study, {**settings, **as_run}, gpu=plan.GPU)
     peak_bytes = outcome.get("peak_memory_bytes")
     names = ("dataset", "model", "train_resolution", "seed")
     return {name: settings[name] for name in names} | {
         "predicted_flops": arm.train_flops,
         "measured_flops": outcome["training_flops"],
-        "measured_seconds": np.nan if outcome["resumed_at_step"] else outcome["seconds"],
+        "measured_seconds": outcome["seconds"],
         "predicted_peak_bytes": arm.asked.peak if arm.asked and peak_bytes else np.nan,
         "measured_peak_bytes": peak_bytes or np.nan,
     }

@@ -35,6 +35,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         flops: Of each optimiser step, shape (n_steps,).
         layout: What a checkpoint depends on, written into its mark.
         launcher: Of a launched training, as in `launch.is_orphan`.
+        earlier_s: Seconds spent before the checkpoint from which it goes on.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         flops: np.ndarray,
         layout: dict[str, Any],
         launcher: dict[str, Any] | None = None,
+        earlier_s: float = 0.0,
     ) -> None:
         self.name = name
         self.folder = folder
@@ -53,6 +55,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self.flops = flops
         self.layout = layout
         self.launcher = launcher
+        self.earlier_s = earlier_s
+        self.made = time.monotonic()
         self.first_step = 0
         self.began = self.said = time.monotonic()
         self.said_step = 0
@@ -70,8 +74,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop a training that nobody waits for."""
-        if self.launcher and launch.is_orphan(self.launcher):
-            raise RuntimeError("the process that launched this training is gone")
+        if self.launcher and launch.is_orphan(self.folder, self.launcher):
+            raise RuntimeError("nobody waits for this training any more")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Note the loss of a step; now and then say how far it is."""
@@ -108,7 +112,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]
             torch.distributed.barrier()
         if state.is_world_process_zero:
             whole = Path(args.output_dir) / f"checkpoint-{state.global_step}" / "whole"
-            whole.write_text(json.dumps(self.layout) + "\n")
+            spent_s = self.earlier_s + time.monotonic() - self.made
+            whole.write_text(json.dumps({"layout": self.layout, "seconds": spent_s}) + "\n")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close what was written."""

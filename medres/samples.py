@@ -1,5 +1,6 @@
 """What a training sees: images with all their questions, in the order of all epochs."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,28 @@ def assign(
         low_share=low_share,
         rng=np.random.default_rng([seed, 1]),
     )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The vision inputs of a micro-batch, left where they are until it is its turn.
+
+    Trainer takes all micro-batches of a step to the GPU at once: of 128 images of 2048 x 2048
+    pixels that would be 13 GB.
+    """
+
+    inputs: dict[str, torch.Tensor]
+
+    def pin_memory(self) -> "Seen":
+        """Return them in memory that a GPU copies from at once; a DataLoader asks for it."""
+        return Seen({name: value.pin_memory() for name, value in self.inputs.items()})
+
+    def on(self, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        """Return them on a device, numbers that are no integers in a dtype."""
+        return {
+            name: value.to(device, dtype if value.is_floating_point() else None, non_blocking=True)
+            for name, value in self.inputs.items()
+        }
 
 
 class Samples(Dataset[tuple[conversation.Tree, Any]]):
@@ -95,19 +118,25 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
         pixels = pixel_cache.pixels_of(self.question_set, image, geometry, self.cache)
         return self.trees[index], pixels
 
-    def collate(self, samples: list[tuple[conversation.Tree, Any]]) -> dict[str, torch.Tensor]:
-        """Return the samples of one step as the network takes them, with labels."""
+    def collate(self, samples: list[tuple[conversation.Tree, Any]]) -> dict[str, Any]:
+        """Return the samples of one pass as the network takes them, with labels and `seen`."""
         trees = [tree for tree, _ in samples]
         batch = conversation.collate(trees, pad_token_id=self.model.tokenizer.pad_token_id)
         wanted = conversation.labels(trees, batch["logits_to_keep"])
         # Trainer counts labels from the second column on, as if they were still to be shifted.
         ahead = torch.full((len(trees), 1), conversation.IGNORED)
         batch["labels"] = torch.cat([ahead, wanted], dim=1)
-        return batch | models.pixel_inputs(self.model, [pixels for _, pixels in samples])
+        pixels = [pixels for _, pixels in samples]
+        return batch | {"seen": Seen(models.pixel_inputs(self.model, pixels))}
 
     def asked(self, place: int) -> list[str]:
         """Return the ids of the questions of a sample."""
         return self.question_ids[self.order[place]]
+
+    def n_predictors(self, places: np.ndarray) -> int:
+        """Return at how many positions samples that pass together have logits, each of them."""
+        trees = [self.trees[self.order[place]] for place in places]
+        return len(np.unique(np.concatenate([tree.predictors for tree in trees])))
 
     def lengths(self) -> np.ndarray:
         """Return the tokens of each sample in order, shape (n_samples,)."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from medres import datasets, launch, memory, models, pixel_cache, planner, resolution, runs
+from medres import datasets, launch, models, pixel_cache, planner, resolution, runs
 from medres.answer_trainer import keep, last_checkpoint, trainer_of
 from medres.models import lora
 from medres.progress import Progress
@@ -98,7 +98,7 @@ def finetune(
         hostfile: DeepSpeed's list of nodes, relative to the project; empty for this machine.
         port: For processes to meet at; zero takes a free one.
         device: auto takes a GPU where there is one; cpu does not.
-        keep_checkpoints: Checkpoints to resume from that are kept.
+        keep_checkpoints: Checkpoints to resume from that are kept, at least 2.
 
     Returns:
         The finished run: checkpoint/ (a model folder), loss.csv and resolutions.csv.
@@ -106,12 +106,18 @@ def finetune(
     Raises:
         ValueError: If an argument is impossible, or the loss is not finite.
         FileNotFoundError: If the data set is not prepared.
-        RuntimeError: If a process of the training died, or memory ran out.
+        MemoryError: If a GPU's memory ran out.
+        RuntimeError: If a process of the training died.
     """
     parameters = dict(locals())
     if train_resolution not in ("low", "native", "mixed"):
         raise ValueError(f"train_resolution is {train_resolution!r}; use low, native or mixed")
-    for name in ("epochs", "batch_images", "threads", "keep_checkpoints"):
+    if keep_checkpoints < 2:
+        raise ValueError(
+            f"keep_checkpoints is {keep_checkpoints}; give at least 2: the last one may be cut "
+            "off while it is written"
+        )
+    for name in ("epochs", "batch_images", "threads"):
         if parameters[name] < 1:
             raise ValueError(f"{name} is {parameters[name]}; it must be at least 1")
     for name in ("micro_batch_images", "checkpoint_every_steps", "lora_rank"):
@@ -129,6 +135,7 @@ def finetune(
         port=port,
         dtype=dtype,
         device=device,
+        lora_rank=lora_rank,
     )
     # Before a run is begun, since that would put an older one aside.
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
@@ -142,16 +149,20 @@ def finetune(
             f"data set {dataset!r} has no train question; evaluate it untrained "
             "(`train_resolutions: [none]`), or draw a split with `split: grouped`"
         )
+    inputs = {
+        "questions": question_set.fingerprint,
+        "base_weights": models.fingerprint(model, revision=revision),
+        "resampler": resolution.resampler(),
+    }
+    if dtype == "bfloat16":
+        # Not the same numbers: weights in 32 bits cast at each use, or in 16 beside 32.
+        inputs["arithmetic"] = "autocast" if strategy == "single" else "weights in 16 bits"
     run = runs.start(
         study,
         "finetune",
         f"{dataset}/{model.replace('/', '--')}/{train_resolution}/seed{seed}",
         parameters=_deciding(parameters, does_tile=models.tiles(config)),
-        inputs={
-            "questions": question_set.fingerprint,
-            "base_weights": models.fingerprint(model, revision=revision),
-            "resampler": resolution.resampler(),
-        },
+        inputs=inputs,
     )
     if run.is_done:
         return run
@@ -193,7 +204,7 @@ def train_here(
 
     Raises:
         ValueError: If the input cannot be trained on, or the loss is not finite.
-        RuntimeError: If memory runs out.
+        MemoryError: If a GPU's memory runs out.
     """
     began = time.monotonic()
     torch.set_num_threads(parameters["threads"])
@@ -206,7 +217,7 @@ def train_here(
         samples, folder / "resume", **{name: parameters[name] for name in OF_TRAINER}
     )
     layout = {"strategy": parameters["strategy"], "n_processes": launch.n_processes()}
-    checkpoint = last_checkpoint(folder / "resume", layout=layout)
+    checkpoint, earlier_s = last_checkpoint(folder / "resume", layout=layout)
     steps = np.arange(0, len(samples), parameters["batch_images"])
     progress = Progress(
         f"{parameters['dataset']} {parameters['train_resolution']} seed {parameters['seed']}",
@@ -215,16 +226,15 @@ def train_here(
         flops=np.add.reduceat(samples.training_flops(), steps),
         layout=layout,
         launcher=launcher,
+        earlier_s=earlier_s,
     )
     trainer.add_callback(progress)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError as error:
-        setting = memory.setting_of(parameters)
-        raise RuntimeError(
-            f"{parameters['dataset']} {parameters['train_resolution']} ran out of GPU memory with "
-            f"micro_batch_images {parameters['micro_batch_images']}; "
-            f"{planner.short_of_memory(samples, setting, free=free or 0)}"
+        raise MemoryError(
+            f"{parameters['dataset']} {parameters['train_resolution']} ran out of GPU memory: "
+            f"{planner.short_of_memory(samples, parameters, free=free or 0)}"
         ) from error
     return keep(trainer, folder) | {
         "n_train_questions": sum(len(ids) for ids in samples.question_ids),
@@ -236,8 +246,11 @@ def train_here(
         "n_tokens": int(samples.lengths().sum()),
         "n_processes": launch.n_processes(),
         "micro_batch_images": parameters["micro_batch_images"],
+        "strategy": parameters["strategy"],
+        "gradient_checkpointing": parameters["gradient_checkpointing"],
+        "device": torch.cuda.get_device_name() if free is not None else "cpu",
         "resumed_at_step": int(checkpoint.name.split("-")[1]) if checkpoint else 0,
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(earlier_s + time.monotonic() - began, 1),
     }
 
 

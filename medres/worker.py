@@ -1,9 +1,10 @@
 """One process of a launched training: `python -m medres.worker RUN_FOLDER`, by DeepSpeed."""
 
-import logging
 import signal
 import sys
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -16,23 +17,23 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[0])
     asked = runs.read_json(folder / "launch.json")
     signal.signal(signal.SIGTERM, lambda *_: _stop(folder))
+    sys.excepthook = partial(_fail, folder)
     launch.begin(folder)
-    try:
-        outcome = training.train_here(folder, asked["parameters"], launcher=asked["launcher"])
-    except (ValueError, OSError, RuntimeError) as error:
-        is_input = isinstance(error, ValueError | OSError) and not isinstance(
-            error, ConnectionError
-        )
-        words = " ".join(str(error).split())
-        logging.exception("this process ends")
-        launch.end(folder, state="failed", error=words, is_input=is_input)
-        return 1
+    outcome = training.train_here(folder, asked["parameters"], launcher=asked["launcher"])
     if launch.rank() == 0:
         runs.write_json(folder / "trained.json", outcome)
     launch.end(folder, state="done")
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return 0
+
+
+def _fail(
+    folder: Path, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    words = " ".join(str(error).split())
+    launch.end(folder, state="failed", error=words, kind=kind.__name__)
+    sys.__excepthook__(kind, error, trace)
 
 
 def _stop(folder: Path) -> Any:

@@ -174,8 +174,11 @@ def listening() -> Iterator[int]:
     ],
 )
 def test_what_cannot_be_started_raises_before_a_run_is_made(
-    project: Path, wrong: dict[str, Any], message: str
+    project: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], message: str
 ) -> None:
+    for name in ("pdsh", "ssh"):
+        (project / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(project), prepend=os.pathsep)
     (project / "hosts").write_text("node1 slots=2\n\nnode2 slots=1  # the old one\n")
     (project / "bad").write_text("node1 slots=2\nnode2 8\n")
     with pytest.raises((ValueError, FileNotFoundError), match=message):
@@ -186,6 +189,16 @@ def test_what_cannot_be_started_raises_before_a_run_is_made(
 def test_a_port_in_use_raises(project: Path, listening: int) -> None:
     with pytest.raises(ValueError, match=rf"port {listening} cannot be used .*name another"):
         training.finetune(**TWO | {"port": listening})
+
+
+def test_without_the_means_to_reach_other_nodes_none_is_tried(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "c++").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(project))
+    (project / "hosts").write_text("node1 slots=2\n")
+    with pytest.raises(ValueError, match=r"pdsh and ssh, by which .* is not on PATH; install it"):
+        training.finetune(**TWO | {"hostfile": "hosts"})
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -201,6 +214,68 @@ def test_without_a_compiler_deepspeed_is_not_begun(
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(ValueError, match=r"no C\+\+ compiler is on PATH; install g\+\+"):
         training.finetune(**TWO)
+
+
+def test_adapters_are_not_trained_with_divided_weights(project: Path) -> None:
+    with pytest.raises(ValueError, match=r"lora_rank is 4 with strategy zero-3; .* use zero-2"):
+        training.finetune(**TWO | {"strategy": "zero-3", "lora_rank": 4})
+
+
+def test_a_launcher_of_another_s_making_is_refused(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="strategy is single, and WORLD_SIZE is 2"):
+        training.finetune(**ALONE)
+
+
+def test_an_orphan_knows_by_its_launcher_or_by_a_later_launch(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    mine = {"host": socket.gethostname(), "pid": os.getpid(), "id": "a"}
+    gone, elsewhere = mine | {"pid": process.pid}, mine | {"host": "node2", "pid": process.pid}
+    for launcher, is_orphan in ((mine, False), (gone, True), (elsewhere, False)):
+        runs.write_json(tmp_path / "launch.json", {"launcher": launcher})
+        assert launch.is_orphan(tmp_path, launcher) == is_orphan
+    assert launch.is_orphan(tmp_path, mine | {"id": "b"})
+
+
+@pytest.mark.parametrize(
+    ("ranks", "kind", "message"),
+    [
+        (
+            [{"state": "failed", "kind": "MemoryError", "error": "ran out"}, {"state": "training"}],
+            MemoryError,
+            r"^ran out \(process 0 on node; see ",
+        ),
+        (
+            [{"state": "failed", "kind": "RuntimeError", "error": "reset"}, {"state": "training"}],
+            RuntimeError,
+            "^process 1 on node ended without a word",
+        ),
+        (
+            [{"state": "failed", "kind": "KeyError", "error": "'x'"}, {"state": "stopped"}],
+            RuntimeError,
+            r"^KeyError: 'x' \(process 0 on node; see ",
+        ),
+        ([{"state": "stopped"}, {"state": "stopped"}], RuntimeError, r"told to stop \(SIGTERM"),
+        ([], RuntimeError, r"^no process began to train; \S+ ends with: no slot$"),
+    ],
+    ids=["ours", "killed", "a fault of ours", "stopped", "none"],
+)
+def test_the_cause_of_an_end_is_told_from_its_effects(
+    tmp_path: Path, ranks: list[dict[str, Any]], kind: type[Exception], message: str
+) -> None:
+    (tmp_path / "launch.log").write_text("many words\nno slot\n\n")
+    for number, found in enumerate(ranks):
+        runs.write_json(tmp_path / "ranks" / f"{number}.json", {"host": "node", **found})
+    with pytest.raises(kind, match=message):
+        raise launch._stopped(tmp_path)
+
+
+def test_other_nodes_are_given_what_they_need_and_no_token(tmp_path: Path) -> None:
+    where = launch._write_environment(tmp_path, {"HF_HOME": "/hub", "HF_TOKEN": "x", "PATH": "/"})
+    assert Path(where).read_text() == "HF_HOME=/hub\n"
 
 
 def test_gradients_of_micro_batches_are_added_up_in_32_bits() -> None:

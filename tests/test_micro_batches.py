@@ -11,7 +11,7 @@ from test_training import TREATMENT, prepare
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from transformers import Trainer
 
-from medres import answer_trainer, datasets, micro_batches, models, runs
+from medres import answer_trainer, conversation, datasets, micro_batches, models, runs
 from medres.micro_batches import MicroBatch
 from medres.models import tiny
 from medres.samples import Samples, assign
@@ -182,7 +182,9 @@ def test_the_trajectory_tests_would_notice_a_mean_of_micro_batch_means(
     real = answer_trainer.AnswerTrainer.compute_loss
 
     def of_itself(descent: Any, model: Any, inputs: dict[str, Any], **_: Any) -> Any:
-        return real(descent, model, inputs) / descent.args.gradient_accumulation_steps
+        own = inputs["labels"][:, 1:].ne(conversation.IGNORED).sum()
+        loss = real(descent, model, inputs, num_items_in_batch=own)
+        return loss / descent.args.gradient_accumulation_steps
 
     monkeypatch.setattr(answer_trainer.AnswerTrainer, "compute_loss", of_itself)
     found = trajectory(tmp_path, micro_batch_images=2)

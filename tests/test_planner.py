@@ -8,7 +8,9 @@ import pytest
 from test_training import SETTINGS, TREATMENT, prepare
 
 from medres import memory, planner, runs
-from medres.models import LoadedModel
+from medres.memory import Load
+from medres.models import LoadedModel, kept
+from medres.resolution import Layout
 from medres.samples import Samples
 
 PARAMETERS: dict[str, Any] = SETTINGS | {
@@ -30,7 +32,8 @@ def samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: LoadedM
 
 
 def peak(samples: Samples, images: int, **changes: Any) -> int:
-    return planner._predictions(samples)(memory.setting_of(PARAMETERS | changes), images)
+    parameters = PARAMETERS | changes
+    return planner._predictions(samples, parameters)(memory.setting_of(parameters), images)
 
 
 @pytest.mark.parametrize("images", [1, 2, 4, 8])
@@ -50,17 +53,40 @@ def test_several_processes_share_the_batch_and_the_states(
     assert planner.micro_batch_images(samples, PARAMETERS, free=alone * 100) == 2
 
 
-def test_a_micro_batch_that_is_given_is_kept(samples: Samples) -> None:
+def test_a_micro_batch_that_is_given_is_kept_if_it_fits(samples: Samples) -> None:
     given = PARAMETERS | {"micro_batch_images": 5}
-    assert planner.micro_batch_images(samples, given, free=1) == 5
+    free = peak(samples, 5)
+    assert planner.micro_batch_images(samples, given, free=free) == 5
+    with pytest.raises(ValueError, match=r"5 of the largest .* fit with micro_batch_images: 4$"):
+        planner.micro_batch_images(samples, given, free=free - 1)
+
+
+def test_logits_are_those_of_the_pass_that_has_most_not_of_the_largest_image(
+    samples: Samples,
+) -> None:
+    """Many short samples pass at once, each with logits at the places of all."""
+    vocabulary = samples.model.shape.vocabulary
+    longest = int(np.argmax(samples.lengths()))
+    alone = memory.LOGIT_BYTES * vocabulary * samples.n_predictors(np.array([longest]))
+    setting = memory.setting_of(PARAMETERS)
+    by_image = memory.predict(
+        kept.sizes_of(samples.model.config),
+        Load(Layout(1, (28, 28)), 0, 0),
+        setting=setting,
+        micro_batch=1,
+        processes=1,
+    )
+    assert peak(samples, 8) - by_image.peak > 8 * alone
+    everything = np.arange(len(samples))
+    assert samples.n_predictors(everything) > samples.n_predictors(everything[:1])
 
 
 def test_what_does_not_fit_is_refused_with_bytes_and_remedy(samples: Samples) -> None:
     needed = peak(samples, 1)
     with pytest.raises(
         ValueError,
-        match=rf"^drawn mixed does not fit: .* to take {needed:,} bytes .* {needed - 1:,} are free"
-        r"; it would fit with gradient_checkpointing: true$",
+        match=rf"^drawn mixed does not fit: 1 of the largest .* to take {needed:,} bytes .* and "
+        rf"{needed - 1:,} are free; it would fit with gradient_checkpointing: true$",
     ):
         planner.micro_batch_images(samples, PARAMETERS, free=needed - 1)
     with pytest.raises(ValueError, match="nothing known makes it fit; take more GPUs"):

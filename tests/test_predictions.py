@@ -57,26 +57,26 @@ def test_seconds_at_the_mean_rate_add_up_as_operations_do(finished: Study) -> No
     assert beside[["predicted_peak_bytes", "measured_peak_bytes"]].isna().all(axis=None)
 
 
-def test_a_resumed_training_has_no_seconds_and_a_recorded_peak_is_shown(
+def test_a_recorded_peak_is_shown_beside_what_was_predicted_for_its_micro_batch(
     finished: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = runs.read
+    real, micro_batch_images = runs.read, 1
 
     def changed(folder: Path) -> dict[str, Any]:
         record = real(folder)
         if "native" in folder.parts:
-            record["outcome"] |= {"resumed_at_step": 2, "peak_memory_bytes": 10**9}
+            record["outcome"]["peak_memory_bytes"] = 10**9
+            record["outcome"]["micro_batch_images"] = micro_batch_images
         return record
 
     monkeypatch.setattr(runs, "read", changed)
     native, low = predictions.beside_measured(finished).to_dict("records")
-    assert np.isnan(native["measured_seconds"])
-    assert np.isnan(native["seconds_at_mean_rate"])
     assert native["measured_peak_bytes"] == 1e9
     assert 1e6 < native["predicted_peak_bytes"] < 1e9
-    # Left to itself, a training takes its own rate.
-    predicted_s = low["measured_seconds"] * low["predicted_flops"] / low["measured_flops"]
-    assert low["seconds_at_mean_rate"] == pytest.approx(predicted_s)
+    assert np.isnan(low["predicted_peak_bytes"])
+    micro_batch_images = 2
+    more, _ = predictions.beside_measured(finished).to_dict("records")
+    assert more["predicted_peak_bytes"] > native["predicted_peak_bytes"]
 
 
 def test_a_study_without_a_finished_training_has_no_rows(project: Path) -> None:

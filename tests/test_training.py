@@ -185,25 +185,28 @@ def test_a_checkpoint_without_its_mark_is_ignored(
 ) -> None:
     prepare(project)
     resume = finetune_until(monkeypatch, Samples, "collate", 7) / "resume"
-    newest = answer_trainer.last_checkpoint(resume, layout=LAYOUT)
+    newest, _ = answer_trainer.last_checkpoint(resume, layout=LAYOUT)
     (newest / "whole").unlink()
     (newest / "model.safetensors").write_bytes(b"torn")
-    assert (
-        answer_trainer.last_checkpoint(resume, layout=LAYOUT) == resume / "checkpoint-2" != newest
-    )
+    earlier, _ = answer_trainer.last_checkpoint(resume, layout=LAYOUT)
+    assert earlier == resume / "checkpoint-2" != newest
     run = training.finetune(**SETTINGS)
     assert run.record["outcome"]["resumed_at_step"] == 2
     assert outcome_of(run) == outcome_of(uninterrupted[1])
 
 
 def test_the_newest_checkpoint_is_so_by_number(tmp_path: Path) -> None:
-    assert answer_trainer.last_checkpoint(tmp_path / "absent", layout=LAYOUT) is None
+    nothing = (None, 0.0)
+    assert answer_trainer.last_checkpoint(tmp_path / "absent", layout=LAYOUT) == nothing
     for step in (9, 10, 100):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    assert answer_trainer.last_checkpoint(tmp_path, layout=LAYOUT) is None
+    assert answer_trainer.last_checkpoint(tmp_path, layout=LAYOUT) == nothing
     for step in (9, 10):
-        (tmp_path / f"checkpoint-{step}" / "whole").write_text(json.dumps(LAYOUT))
-    assert answer_trainer.last_checkpoint(tmp_path, layout=LAYOUT) == tmp_path / "checkpoint-10"
+        (tmp_path / f"checkpoint-{step}" / "whole").write_text(
+            json.dumps({"layout": LAYOUT, "seconds": 1.5})
+        )
+    newest = (tmp_path / "checkpoint-10", 1.5)
+    assert answer_trainer.last_checkpoint(tmp_path, layout=LAYOUT) == newest
 
 
 def test_trainer_s_own_loader_restores_nothing_of_qwen2_vl(tmp_path: Path) -> None:
@@ -549,12 +552,15 @@ def test_a_batch_s_loss_weighs_its_images_by_their_answer_tokens(
     trainer = answer_trainer.AnswerTrainer(tiny_model.network, arguments)
     chosen = [samples[step] for step in range(4)]
     place = {"places": torch.zeros(1)}
+    counts = [len(tree.targets) for tree, _ in chosen]
+    parts = [(chosen, sum(counts)), *(([each], n) for each, n in zip(chosen, counts, strict=True))]
     with torch.no_grad():
         together, *alone = (
-            trainer.compute_loss(tiny_model.network, samples.collate(part) | place).item()
-            for part in (chosen, *([each] for each in chosen))
+            trainer.compute_loss(
+                tiny_model.network, samples.collate(part) | place, num_items_in_batch=n_tokens
+            ).item()
+            for part, n_tokens in parts
         )
-    counts = [len(tree.targets) for tree, _ in chosen]
     assert len(set(counts)) > 1
     assert together == pytest.approx(np.average(alone, weights=counts), rel=1e-5)
 
@@ -585,13 +591,14 @@ def test_a_loss_that_is_not_finite_names_the_questions_that_made_it_so(
     wrong = train["image"].unique()[3]
     real = Samples.collate
 
-    def spoiling(samples: Samples, chosen: list[Any]) -> dict[str, torch.Tensor]:
+    def spoiling(samples: Samples, chosen: list[Any]) -> dict[str, Any]:
         batch = real(samples, chosen)
+        seen = batch["seen"].inputs
         for row, (tree, _) in enumerate(chosen):
             if tree is samples.trees[samples.images.index(wrong)]:
-                n_patches = batch["image_grid_thw"].prod(dim=1)
+                n_patches = seen["image_grid_thw"].prod(dim=1)
                 start = int(n_patches[:row].sum())
-                batch["pixel_values"][start : start + int(n_patches[row])] = math.nan
+                seen["pixel_values"][start : start + int(n_patches[row])] = math.nan
         return batch
 
     monkeypatch.setattr(Samples, "collate", spoiling)
@@ -646,7 +653,10 @@ def test_a_training_may_go_on_with_another_split(
         ({"batch_images": 0}, "batch_images is 0"),
         ({"micro_batch_images": -1}, "micro_batch_images is -1; it must be at least 0"),
         ({"checkpoint_every_steps": -1}, "checkpoint_every_steps is -1"),
-        ({"keep_checkpoints": 0}, "keep_checkpoints is 0; it must be at least 1"),
+        (
+            {"keep_checkpoints": 1},
+            "keep_checkpoints is 1; give at least 2",
+        ),
         ({"lora_rank": -4}, "lora_rank is -4"),
         ({"threads": 0}, "threads is 0"),
         ({"cache_gib": math.nan}, "cache_gib is nan; it must be at least 0, which keeps nothing"),
