@@ -33,10 +33,14 @@ AUDIT = [
     "medres/reachable.py",
 ]
 CODE = [
+    "medres/answer_rules.py",
+    "medres/claims.py",
     "medres/datasets/look.py",
     "medres/figures.py",
     "medres/findings.py",
+    "medres/grids.py",
     "medres/page.py",
+    "medres/paired.py",
     "medres/render.py",
 ]
 
