@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 ALIGNED = "aligned native against aligned low"
 MISALIGNED = "misaligned against aligned"
+BELOW_LOW = "misaligned against low"
 MIXED = "mixed training"
 ZERO_SHOT = "inference of untrained models"
 RESAMPLED = "resampling at inference"
@@ -51,6 +52,14 @@ CLAIMS = (
         ("low", "native"),
         -1,
         MISALIGNED,
+    ),
+    Claim(
+        "C7",
+        "Asked at low, a model trained native falls below one trained low",
+        ("low", "low"),
+        ("native", "low"),
+        -1,
+        BELOW_LOW,
     ),
     Claim(
         "C9",

@@ -38,7 +38,7 @@ _SPARE_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _SPARE_MARKERS = ("D", "P", "^", "*", "<")
 _CELL = ["dataset", "model", "train_resolution", "eval_resolution", "seed"]
 _GRID = [*_CELL, "n_questions", "n_unparsable", "accuracy", "lower", "upper"]
-_BASELINES = ["dataset", "baseline", "train_resolution", "accuracy", "lower", "upper"]
+_BASELINES = ["dataset", "baseline", "model", "train_resolution", "accuracy", "lower", "upper"]
 
 
 def use_theme() -> None:
@@ -56,14 +56,16 @@ def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
     """Draw accuracy against eval_resolution, one panel per dataset, one line per train_resolution.
 
     Lines join the mean over seeds; every seed is a point with its own interval. Hollow points are
-    the same models shown a blank image. A grid with several models, or a cell twice, is refused.
+    the same models shown a blank image. Several models have a panel each. A cell twice is refused.
 
     Args:
-        grid: One row per dataset, train_resolution, eval_resolution and seed of one model, with
+        grid: One row per dataset, model, train_resolution, eval_resolution and seed, with
             `mean_visual_tokens`; `n_groups` is shown where the column exists.
-        baselines: One row per "majority answer" and per "blank image" of a trained model.
+        baselines: One row per "majority answer" (its model empty) and per "blank image" of a
+            trained model.
     """
     _check_grid(grid, [*_GRID, "mean_visual_tokens"])
+    grid, baselines = _by_model(grid, baselines)
     blanks, majority = _split_baselines(baselines, grid["dataset"])
     evals = _ordered(grid["eval_resolution"])
     styles = _styles([*grid["train_resolution"], *blanks["train_resolution"]], STYLES)
@@ -101,14 +103,15 @@ def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
 
 
 def grid_heatmap(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
-    """Draw accuracy as a train_resolution x eval_resolution matrix, one per dataset.
+    """Draw accuracy as a train_resolution x eval_resolution matrix, one per dataset and model.
 
     The majority answer stands below each panel; `blank` is an eval_resolution of the grid.
 
     Aligned squares are outlined. A square says its interval or, for several seeds, their range.
-    A grid with several models, or a cell twice, is refused.
+    A cell twice is refused.
     """
     _check_grid(grid, _GRID)
+    grid, baselines = _by_model(grid, baselines)
     _, majority = _split_baselines(baselines, grid["dataset"])
     trains, evals = _ordered(grid["train_resolution"]), _ordered(grid["eval_resolution"])
     height_in = 0.62 * len(trains) + 0.9
@@ -140,11 +143,12 @@ def grid_heatmap(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
 
 
 def aligned_accuracy(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
-    """Draw native/native beside low/low, one row per dataset, with both baselines as ticks.
+    """Draw native/native beside low/low, one row per dataset and model, both baselines as ticks.
 
-    A grid with several models, a cell twice, or no aligned cell is refused.
+    A cell twice, or no aligned cell, is refused.
     """
     _check_grid(grid, _GRID)
+    grid, baselines = _by_model(grid, baselines)
     aligned = grid[grid["train_resolution"] == grid["eval_resolution"]]
     aligned = aligned[aligned["train_resolution"].isin(["low", "native"])]
     if aligned.empty:
@@ -367,11 +371,28 @@ def _require(table: pd.DataFrame, name: str, columns: list[str], *, empty: bool 
 
 def _check_grid(grid: pd.DataFrame, columns: list[str]) -> None:
     _require(grid, "grid", columns)
-    if grid["model"].nunique() > 1:
-        raise ValueError(f"grid has models {list(grid['model'].unique())}; draw one figure each")
     repeated = grid.loc[grid.duplicated(_CELL), _CELL]
     if len(repeated):
         raise ValueError(f"grid has a cell twice: {repeated.iloc[0].to_dict()}")
+
+
+def _by_model(grid: pd.DataFrame, baselines: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return both tables with each model of a dataset as a dataset of its own, named by both."""
+    models = grid["model"].unique()
+    if len(models) == 1:
+        return grid, baselines
+    _require(baselines, "baselines", _BASELINES, empty=True)
+    # Without looking, and without training, there is no model: the line is the same in each.
+    parts = [baselines[baselines["model"].isin([name, ""])].assign(model=name) for name in models]
+    named = [
+        each.assign(dataset=each["dataset"] + "\n" + each["model"])
+        for each in (grid.sort_values("dataset", key=_first_seen, kind="stable"), pd.concat(parts))
+    ]
+    return named[0], named[1]
+
+
+def _first_seen(names: pd.Series) -> pd.Series:
+    return pd.Series(pd.factorize(names)[0], index=names.index)
 
 
 def _split_baselines(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres.grids import CELL
+from medres.grids import CELL, place
 
 
 def describe_answers(table: pd.DataFrame) -> str:
@@ -30,6 +30,7 @@ def describe_cells(grid: pd.DataFrame) -> str:
 def summary(compared: pd.DataFrame) -> str:
     """Return one sentence a claim: on which data sets it is supported, contradicted, open."""
     lines = []
+    compared = compared.assign(dataset=place(compared))
     for statement, rows in compared.groupby("statement", sort=False):
         found = [
             f"{verdict} on {', '.join(part['dataset'])}"
@@ -58,6 +59,7 @@ def sentence(compared: pd.DataFrame) -> str:
     if compared.empty:
         return "The study does not have the arms of these comparisons."
     parts = []
+    compared = compared.assign(dataset=place(compared))
     for statement, rows in compared.groupby("statement", sort=False):
         found = [
             f"**{row.verdict}** on {row.dataset} ({100 * row.difference:+.1f} points, "

@@ -68,6 +68,36 @@ def core(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["eval_resolution"].isin(RESOLUTION_ORDER)].reset_index(drop=True)
 
 
+def place(table: pd.DataFrame) -> pd.Series:
+    """Return the data set of each row, with the model behind it where the table has several."""
+    if table["model"].nunique() < 2:
+        return table["dataset"].astype(str)
+    return table["dataset"].astype(str) + " (" + table["model"].astype(str) + ")"
+
+
+def layout(grid: pd.DataFrame) -> pd.DataFrame:
+    """Return the grid as the paper's tables 2 to 5 lay it out, several seeds as their mean.
+
+    Args:
+        grid: As from `grid`; cells asked of a blank image are left out.
+
+    Returns:
+        Rows of model and train_resolution, a column of accuracy in percent for each data set
+        and eval resolution, NaN where there is no such cell. No row for a single model on a
+        single data set, of which `grid` says it all.
+    """
+    shown = grid[grid["eval_resolution"] != "blank"]
+    if len(shown[["dataset", "model"]].drop_duplicates()) < 2:
+        return pd.DataFrame(columns=["model", "train_resolution"])
+    names = shown["dataset"] + ", " + shown["eval_resolution"]
+    rows = ["model", "train_resolution"]
+    wide = (100 * shown["accuracy"]).groupby([*(shown[name] for name in rows), names]).mean()
+    table = wide.unstack().round(2)
+    order = shown.sort_values(["dataset", "eval_resolution"], key=rank, kind="stable")
+    table = table[(order["dataset"] + ", " + order["eval_resolution"]).unique()]
+    return table.reset_index().rename_axis(columns=None).sort_values(rows, key=rank)
+
+
 def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
     """Return what enlarging a low image brings back, one row a data set and eval resolution.
 
@@ -129,19 +159,20 @@ def baselines(
         question_sets: The data sets, for the training references.
 
     Returns:
-        Columns dataset, baseline, train_resolution (empty for the majority answer),
+        Columns dataset, baseline, model and train_resolution (empty for the majority answer),
         n_questions, n_correct, accuracy, lower, upper.
     """
     rows: list[dict[str, Any]] = []
     of_label = {each.label: each for each in question_sets.values()}
 
-    def add(dataset: str, name: str, train_resolution: str, part: pd.DataFrame) -> None:
+    def add(dataset: str, name: str, part: pd.DataFrame, *, model: str, trained: str) -> None:
         interval = comparison.accuracy_interval(part["correct"], part["group"])
         rows.append(
             {
                 "dataset": dataset,
                 "baseline": name,
-                "train_resolution": train_resolution,
+                "model": model,
+                "train_resolution": trained,
                 "n_questions": len(part),
                 "n_correct": int(part["correct"].sum()),
                 "accuracy": interval.estimate,
@@ -158,12 +189,12 @@ def baselines(
         train = question_set.split("train")
         if not train.empty:
             correct = comparison.majority_correct(train, test)
-            add(str(dataset), "majority answer", "", test.assign(correct=correct))
+            add(str(dataset), "majority answer", test.assign(correct=correct), model="", trained="")
         blank = part[part["eval_resolution"] == "blank"]
-        for train_resolution, arm in blank.groupby("train_resolution", sort=False):
-            add(str(dataset), "blank image", str(train_resolution), arm)
+        for (model, trained), arm in blank.groupby(["model", "train_resolution"], sort=False):
+            add(str(dataset), "blank image", arm, model=str(model), trained=str(trained))
     table = pd.DataFrame(rows)
-    return table.sort_values(["dataset", "train_resolution"], key=rank, ignore_index=True)
+    return table.sort_values(["dataset", "model", "train_resolution"], key=rank, ignore_index=True)
 
 
 def by_question(table: pd.DataFrame) -> pd.DataFrame:

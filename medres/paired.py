@@ -7,12 +7,12 @@ import pandas as pd
 
 from medres import comparison, power
 from medres.claims import CLAIMS, Claim
-from medres.grids import CELL
+from medres.grids import CELL, place
 
 BOOTSTRAP_SEED = 20_260_101
 """Seed of every interval, so that a report is the same each time it is rendered."""
 SHOWN = (
-    "statement dataset first second n_questions difference lower upper detectable_difference "
+    "statement dataset model first second n_questions difference lower upper detectable_difference "
     "p_mcnemar p_adjusted verdict"
 ).split()
 """Columns of the comparisons that a page shows; the CSV holds all."""
@@ -132,9 +132,9 @@ def _within_margin(interval: comparison.Interval, margin: float) -> str:
 
 
 def labelled(compared: pd.DataFrame) -> pd.DataFrame:
-    """Return comparisons with the label that a forest plot shows."""
+    """Return comparisons as a forest plot shows them: labelled, several models told apart."""
     label = [
         f"{second} vs {first}"
         for first, second in zip(compared["first"], compared["second"], strict=True)
     ]
-    return compared.assign(comparison=label)
+    return compared.assign(comparison=label, dataset=place(compared))

@@ -9,7 +9,7 @@ def test_claims_are_of_known_arms_and_families() -> None:
         for trained, asked in (claim.first, claim.second):
             assert trained in TRAIN_RESOLUTIONS
             assert asked == "mixed" or resolution.parse(asked)
-    main = (claims.ALIGNED, claims.MISALIGNED, claims.MIXED)
+    main = (claims.ALIGNED, claims.MISALIGNED, claims.BELOW_LOW, claims.MIXED)
     families = (*main, claims.ZERO_SHOT, claims.RESAMPLED)
     assert claims.of_families(*families) == claims.CLAIMS
     assert {claim.family for claim in claims.of_families(claims.MIXED)} == {claims.MIXED}

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from medres import page, runs
+from medres import page, runs, tables
 from medres.study import Study
 
 TABLE = pd.DataFrame(
@@ -59,20 +59,20 @@ class Cells(HTMLParser):
 
 
 def test_a_table_is_escaped() -> None:
-    shown = Cells(page.html_table(TABLE, caption="x < y & <b>z</b>", csv="t"))
+    shown = Cells(tables.html_table(TABLE, caption="x < y & <b>z</b>", csv="t"))
     assert not {"script", "b"} & set(shown.tags)
     assert shown.rows[1][0] == TABLE["statement"][0]
     assert "x < y & <b>z</b>" in shown.caption
 
 
 def test_a_heading_is_escaped() -> None:
-    shown = Cells(page.html_table(pd.DataFrame({"<i>a</i>": [1, 2]}), caption="", csv="t"))
+    shown = Cells(tables.html_table(pd.DataFrame({"<i>a</i>": [1, 2]}), caption="", csv="t"))
     assert "i" not in shown.tags
     assert shown.rows[0] == ["<i>a</i>"]
 
 
 def test_fractions_are_printed_as_percent_and_differences_as_points() -> None:
-    heads, first, second = Cells(page.html_table(TABLE, caption="", csv="t")).rows
+    heads, first, second = Cells(tables.html_table(TABLE, caption="", csv="t")).rows
     named = dict(zip(TABLE.columns, zip(heads, first, second, strict=True), strict=True))
     assert named["accuracy"] == ("accuracy (%)", "98.8", "50.0")
     assert named["difference"] == ("difference (points)", "+1.2", "-25.0")
@@ -84,7 +84,7 @@ def test_fractions_are_printed_as_percent_and_differences_as_points() -> None:
 
 def test_limits_of_an_accuracy_are_printed_as_percent() -> None:
     table = TABLE[["accuracy", "lower"]]
-    assert Cells(page.html_table(table, caption="", csv="t")).rows == [
+    assert Cells(tables.html_table(table, caption="", csv="t")).rows == [
         ["accuracy (%)", "lower (%)"],
         ["98.8", "-0.1"],
         ["50.0", "-40.0"],
@@ -93,14 +93,14 @@ def test_limits_of_an_accuracy_are_printed_as_percent() -> None:
 
 def test_what_all_rows_share_is_said_once() -> None:
     table = pd.DataFrame({"dataset": ["<d>", "<d>"], "seed": [0, 1], "accuracy": [0.1, 0.2]})
-    shown = Cells(page.html_table(table, caption="Cells.", csv="t"))
+    shown = Cells(tables.html_table(table, caption="Cells.", csv="t"))
     assert shown.rows[0] == ["seed", "accuracy (%)"]
     assert "dataset <d>" in shown.caption
 
 
 def test_a_value_that_some_rows_lack_is_not_said_of_all() -> None:
     table = pd.DataFrame({"n_groups": [4.0, np.nan], "accuracy": [0.1, 0.2]})
-    shown = Cells(page.html_table(table, caption="Cells.", csv="t"))
+    shown = Cells(tables.html_table(table, caption="Cells.", csv="t"))
     assert shown.rows == [["groups", "accuracy (%)"], ["4", "10.0"], ["–", "20.0"]]
 
 
