@@ -58,8 +58,8 @@ def cells(
     size = paper.sizes()
     stated = size[size["is_stated"]].set_index("dataset")["n_questions"]
     named = grid.assign(
-        source=grid["dataset"].map(source_of),
-        paper_model=grid["model"].str.rpartition("/")[2].map(MODELS),
+        source=grid["dataset"].map(source_of).astype(str),
+        paper_model=grid["model"].str.rpartition("/")[2].map(MODELS).astype(str),
     )
     key = ["source", "paper_model", "train_resolution", "eval_resolution"]
     both = named.merge(published[[*key, "table", "published"]], on=key)

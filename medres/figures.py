@@ -29,6 +29,8 @@ STYLES = {
     "native": ("#0072B2", "o"),
     "mixed": ("#009E73", "s"),
 }
+# Of the lines that join points; the majority answer's dashes are another's.
+LINES: dict[str, Any] = {"none": ":", "low": "-.", "native": "-", "mixed": (0, (6, 1.5))}
 VERDICT_STYLES = {
     "supported": ("#000000", "o"),
     "contradicted": ("#CC79A7", "X"),
@@ -82,7 +84,8 @@ def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
                 if name in set(arm["eval_resolution"])
             }
             joined = sorted(means.items())
-            ax.plot(*np.array(joined).reshape(-1, 2).T, color=style[0], lw=0.8, alpha=0.6, zorder=1)
+            line: Look = {"color": style[0], "linestyle": LINES.get(train, "-"), "lw": 1}
+            ax.plot(*np.array(joined).reshape(-1, 2).T, alpha=0.7, zorder=1, **line)
             blank = blanks[(blanks["dataset"] == dataset) & (blanks["train_resolution"] == train)]
             _points(ax, len(evals) + dodge, blank, style, hollow=True)
         for accuracy in majority.loc[majority["dataset"] == dataset, "accuracy"].unique():
@@ -98,6 +101,8 @@ def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
         ax.set(xlim=(-0.5, n_ticks - 0.5), ylim=(0, 102), xlabel="Evaluated at (visual tokens)")
     figure.supylabel("Accuracy (%)", fontsize=9)
     keys = _keys({"not trained" if n == "none" else f"trained {n}": s for n, s in styles.items()})
+    for key, name in zip(keys, styles, strict=True):
+        key.set_linestyle(LINES.get(name, "-"))
     _legend(figure, [*keys, _line_key("majority answer", "--")])
     return figure
 
@@ -526,4 +531,4 @@ def _line_key(label: str, linestyle: Literal["--", ":"]) -> Line2D:
 def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     n_rows = np.ceil(1.35 * len(handles) / figure.get_size_inches()[0])
     n_columns = int(np.ceil(len(handles) / n_rows))
-    figure.legend(handles=handles, loc="outside lower center", ncols=n_columns)
+    figure.legend(handles=handles, loc="outside lower center", ncols=n_columns, handlelength=2.8)

@@ -8,11 +8,11 @@ from medres.paper import FOLDER
 
 UNTESTED = "not testable here"
 SHOWN = (
-    "claim statement stated source dataset compared difference lower upper p_adjusted n_questions "
-    "verdict pages"
+    "claim statement stated dataset compared difference interval p_adjusted n_questions verdict "
+    "pages"
 ).split()
 """Columns that a page shows; the CSV holds all."""
-MERGED = ["claim", "statement", "stated", "source", "pages"]
+MERGED = ["claim", "statement", "stated", "pages"]
 """Of those, what all rows of a claim share."""
 _MEASURED = ["difference", "lower", "upper", "p_adjusted", "n_questions"]
 PATTERN = ("C1-C4", "C5", "C6", "C7", "C9")
@@ -42,10 +42,11 @@ def table(compared: pd.DataFrame, answers: pd.DataFrame, reports: list[str]) -> 
         reports: The study's reports, which the rows link.
 
     Returns:
-        Columns claim, statement, stated and source (the paper's, text), dataset (with its model
-        where there are several), compared (second vs first arm, or why there is none),
-        difference, lower, upper, p_adjusted, n_questions (NaN for no comparison), verdict
-        (`UNTESTED` for none) and pages (stems of reports).
+        Columns claim, statement and stated (the paper's numbers and where they stand, text),
+        dataset (with its model where there are several), compared (second vs first arm, or why
+        there is none), difference, lower, upper, interval (these two in points, as text),
+        p_adjusted, n_questions (all missing without a comparison), verdict (`UNTESTED` without)
+        and pages (stems of reports).
     """
     rows = []
     places = grids.place(compared) if len(compared) else pd.Series(dtype=str)
@@ -53,7 +54,8 @@ def table(compared: pd.DataFrame, answers: pd.DataFrame, reports: list[str]) -> 
     for said in statements().to_dict("records"):
         pages = [stem for stem, named in PAGES.items() if said["claim"] in named]
         shared = {
-            **{name: said[name] for name in ("claim", "statement", "stated", "source")},
+            **{name: said[name] for name in ("claim", "statement")},
+            "stated": f"{said['stated']} [{said['source']}]",
             "pages": " ".join(stem for stem in pages if stem in reports),
         }
         found = compared[of_claim == said["claim"]] if len(compared) else compared
@@ -63,6 +65,7 @@ def table(compared: pd.DataFrame, answers: pd.DataFrame, reports: list[str]) -> 
                 "dataset": places[index],
                 "compared": _arms(row),
                 **{name: row[name] for name in _MEASURED},
+                "interval": f"{100 * row['lower']:+.1f} to {100 * row['upper']:+.1f}",
                 "verdict": row["verdict"],
             }
             for index, row in found.iterrows()
@@ -103,7 +106,10 @@ def _other_models(compared: pd.DataFrame) -> tuple[str, str]:
     part = compared[compared["claim"].isin(PATTERN)] if len(compared) else compared
     models = list(part["model"].unique()) if len(part) else []
     if len(models) < 2:
-        return UNTESTED, "needs a study of several models; this one tells of one or none"
+        return (
+            UNTESTED,
+            f"needs comparisons of several models; this study has them of {len(models)}",
+        )
     counts = part["verdict"].value_counts()
     said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
     reason = f"the comparisons of {', '.join(PATTERN)} in {len(models)} models: {said}"
@@ -121,7 +127,7 @@ def _largest(compared: pd.DataFrame) -> str:
             at = losses["difference"].idxmin()
             points = 100 * losses.loc[at, "difference"]
             parts.append(f"{points:+.1f} ({name}, {grids.place(losses)[at]})")
-    return f"; here it is {' and '.join(parts)}; C5 and C6 test each" if parts else ""
+    return f"; C5 and C6 test each, the lowest here {' and '.join(parts)}" if parts else ""
 
 
 def _missing(tested: list[Claim], answers: pd.DataFrame) -> str:
