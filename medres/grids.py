@@ -89,13 +89,13 @@ def layout(grid: pd.DataFrame) -> pd.DataFrame:
     shown = grid[grid["eval_resolution"] != "blank"]
     if len(shown[["dataset", "model"]].drop_duplicates()) < 2:
         return pd.DataFrame(columns=["model", "train_resolution"])
-    names = shown["dataset"] + ", " + shown["eval_resolution"]
     rows = ["model", "train_resolution"]
-    wide = (100 * shown["accuracy"]).groupby([*(shown[name] for name in rows), names]).mean()
-    table = wide.unstack().round(2)
-    order = shown.sort_values(["dataset", "eval_resolution"], key=rank, kind="stable")
-    table = table[(order["dataset"] + ", " + order["eval_resolution"]).unique()]
-    return table.reset_index().rename_axis(columns=None).sort_values(rows, key=rank)
+    shown = shown.assign(column=shown["dataset"] + ", " + shown["eval_resolution"])
+    wide = (100 * shown.pivot_table("accuracy", rows, "column")).round(2)
+    columns = shown.sort_values(["dataset", "eval_resolution"], key=rank, kind="stable")["column"]
+    order = shown[rows].drop_duplicates().sort_values(rows, key=rank)
+    wide = wide.loc[pd.MultiIndex.from_frame(order), columns.unique()]
+    return wide.reset_index().rename_axis(columns=None)
 
 
 def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:

@@ -27,3 +27,14 @@ def test_sentences_take_their_numbers_from_the_table() -> None:
 )
 def test_a_p_value_is_never_printed_as_zero(p_value: float, text: str) -> None:
     assert findings.p_text(p_value) == text
+
+
+def test_several_models_are_named_behind_the_data_set() -> None:
+    one = pd.concat([arm("low", "low", [0] * 20 + [1] * 5), arm("native", "native", [1] * 25)])
+    both = pd.concat([one, one.assign(model="large", correct=True)])
+    table = paired.comparisons(both, (BEATS,), n_resamples=200)
+    assert findings.summary(table) == (
+        "* native beats low: **supported on drawn (tiny); not decided on drawn (large)**."
+    )
+    assert "not decided** on drawn (large) (+0.0 points" in findings.sentence(table)
+    assert paired.labelled(table)["dataset"].tolist() == ["drawn (tiny)", "drawn (large)"]
