@@ -34,13 +34,13 @@ AUDIT = [
     "medres/reachable.py",
 ]
 CODE = [
-    "medres/answer_rules.py",
     "medres/beside.py",
     "medres/claims.py",
     "medres/datasets/look.py",
     "medres/figures.py",
     "medres/findings.py",
     "medres/grids.py",
+    "medres/judged.py",
     "medres/page.py",
     "medres/paired.py",
     "medres/paper.py",

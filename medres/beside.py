@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from medres import paper
+from medres import grids, judged, paper
 from medres.datasets import QuestionSet
 from medres.grids import CELL
 from medres.study import Study
@@ -25,11 +25,7 @@ COLUMNS = [
 
 
 def cells(
-    study: Study,
-    grid: pd.DataFrame,
-    rules: pd.DataFrame,
-    metrics: pd.DataFrame,
-    question_sets: Mapping[str, QuestionSet],
+    study: Study, answers: pd.DataFrame, question_sets: Mapping[str, QuestionSet]
 ) -> pd.DataFrame:
     """Return the cells of a study that the paper has too, one row a cell and seed.
 
@@ -38,9 +34,7 @@ def cells(
 
     Args:
         study: Says which data sets were fetched.
-        grid: As from `grids.grid`.
-        rules: As from `answer_rules.by_rule`.
-        metrics: As from `answer_rules.vqa_metrics`.
+        answers: As from `grids.answers`.
         question_sets: The data sets by the study's word, for the paper's.
 
     Returns:
@@ -55,20 +49,27 @@ def cells(
     }
     published = paper.accuracy().rename(columns={"dataset": "source", "model": "paper_model"})
     published = published.assign(published=published["percent"] / 100)
-    size = paper.sizes()
-    stated = size[size["is_stated"]].set_index("dataset")["n_questions"]
-    named = grid.assign(
-        source=grid["dataset"].map(source_of).astype(str),
-        paper_model=grid["model"].str.rpartition("/")[2].map(MODELS).astype(str),
+    arms = answers[CELL].drop_duplicates()
+    arms = arms.assign(
+        source=arms["dataset"].map(source_of).astype(str),
+        paper_model=arms["model"].str.rpartition("/")[2].map(MODELS).astype(str),
     )
     key = ["source", "paper_model", "train_resolution", "eval_resolution"]
-    both = named.merge(published[[*key, "table", "published"]], on=key)
+    both = arms.merge(published[[*key, "table", "published"]], on=key)
+    if both.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    asked = answers.merge(both[CELL], on=CELL)
+    both = grids.grid(asked).merge(both, on=CELL)
+    rules, metrics = judged.by_rule(asked, question_sets), judged.vqa_metrics(asked)
     for other, column in ((rules, "accuracy_paper"), (metrics, "open_recall")):
+        known = other.reindex(columns=[*CELL, column])
         both = (
-            both.merge(other[[*CELL, column]], on=CELL, how="left")
-            if column in other
+            both.merge(known, on=CELL, how="left")
+            if len(known)
             else both.assign(**{column: np.nan})
         )
+    size = paper.sizes()
+    stated = size[size["is_stated"]].set_index("dataset")["n_questions"]
     both = both.assign(
         n_published=both["source"].map(stated).astype("Int64"),
         over_published=both["accuracy"] - both["published"],

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from answer_tables import arm
 
-from medres import answer_rules
+from medres import judged
 from medres.datasets import QuestionSet
 
 
@@ -33,7 +33,7 @@ def test_rules_stand_in_one_row_a_cell_with_what_changes_between_them() -> None:
         ],
         ignore_index=True,
     )
-    rules = answer_rules.by_rule(table, known_set("vqa-rad"))
+    rules = judged.by_rule(table, known_set("vqa-rad"))
     assert rules["eval_resolution"].tolist() == ["low", "native"]
     low, native = rules.to_dict("records")
     assert (native["accuracy_log_probability"], native["n_unparsable"]) == (1, 2)
@@ -41,18 +41,18 @@ def test_rules_stand_in_one_row_a_cell_with_what_changes_between_them() -> None:
     assert (native["accuracy_paper"], native["n_paper_strict"]) == (1, 2)
     assert low["accuracy_log_probability"] == 1
     assert np.isnan([low["accuracy_strict"], low["accuracy_paper"], low["n_paper_strict"]]).all()
-    assert set(answer_rules.SHOWN) < set(rules)
-    said = answer_rules.describe_rules(rules)
+    assert set(judged.SHOWN) < set(rules)
+    said = judged.describe_rules(rules)
     assert "1 cells have no strict and no paper: 2 of their answers" in said
     assert "Of 3 generated replies 2 are unparsable, and 2 change verdict" in said
 
 
 def test_open_questions_have_metrics_and_no_rules() -> None:
     table = judged_arm("low", ["no"] * 4).assign(options=[[]] * 4, reference="left lung")
-    rules = answer_rules.by_rule(table, known_set("vqa-rad"))
+    rules = judged.by_rule(table, known_set("vqa-rad"))
     assert rules.empty
-    assert answer_rules.describe_rules(rules) == "The study has no closed question."
-    (metrics,) = answer_rules.vqa_metrics(table).to_dict("records")
+    assert judged.describe_rules(rules) == "The study has no closed question."
+    (metrics,) = judged.vqa_metrics(table).to_dict("records")
     assert (metrics["n_open"], metrics["open_recall"]) == (4, 0)
 
 
@@ -61,5 +61,5 @@ def test_vqa_metrics_leave_out_data_sets_of_classes() -> None:
         options=[["a", "b"]] * 2, reference="a", dataset="classes"
     )
     table = pd.concat([classes, judged_arm("low", ["no"] * 2)], ignore_index=True)
-    assert answer_rules.vqa_metrics(table)["dataset"].tolist() == ["drawn"]
-    assert answer_rules.vqa_metrics(classes).empty
+    assert judged.vqa_metrics(table)["dataset"].tolist() == ["drawn"]
+    assert judged.vqa_metrics(classes).empty
