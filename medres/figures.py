@@ -387,10 +387,14 @@ def _by_model(grid: pd.DataFrame, baselines: pd.DataFrame) -> tuple[pd.DataFrame
     if len(models) == 1:
         return grid, baselines
     _require(baselines, "baselines", _BASELINES, empty=True)
+    last = {name: str(name).rpartition("/")[2] for name in models}
+    short = (
+        last if len(set(last.values())) == len(models) else dict(zip(models, models, strict=True))
+    )
     # Without looking, and without training, there is no model: the line is the same in each.
     parts = [baselines[baselines["model"].isin([name, ""])].assign(model=name) for name in models]
     named = [
-        each.assign(dataset=each["dataset"] + "\n" + each["model"])
+        each.assign(dataset=each["dataset"] + "\n" + each["model"].map(short))
         for each in (grid.sort_values("dataset", key=_first_seen, kind="stable"), pd.concat(parts))
     ]
     return named[0], named[1]

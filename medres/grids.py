@@ -90,7 +90,7 @@ def layout(grid: pd.DataFrame) -> pd.DataFrame:
     if len(shown[["dataset", "model"]].drop_duplicates()) < 2:
         return pd.DataFrame(columns=["model", "train_resolution"])
     rows = ["model", "train_resolution"]
-    shown = shown.assign(column=shown["dataset"] + ", " + shown["eval_resolution"])
+    shown = shown.assign(column=shown["dataset"] + ", " + shown["eval_resolution"] + " (%)")
     wide = (100 * shown.pivot_table("accuracy", rows, "column")).round(2)
     columns = shown.sort_values(["dataset", "eval_resolution"], key=rank, kind="stable")["column"]
     order = shown[rows].drop_duplicates().sort_values(rows, key=rank)

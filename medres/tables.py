@@ -145,4 +145,6 @@ def _cell(column: str, value: object, is_difference: bool) -> tuple[str, str]:
         return _points(value), "number"
     if column in FORMATS:
         return FORMATS[column][1](value), "number"
+    if column.endswith("(%)"):
+        return f"{value:.1f}", "number"
     return (_count(value) if isinstance(value, int) else f"{value:.4g}"), "number"

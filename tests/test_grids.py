@@ -164,7 +164,7 @@ def test_the_layout_has_a_row_a_model_and_training_and_a_column_a_data_set_and_a
     small = pd.concat(parts, ignore_index=True)
     large = small[small["eval_resolution"] == "low"].assign(model="large")
     table = grids.layout(grids.grid(pd.concat([small, large])))
-    columns = ["b, low", "b, native", "a, low", "a, native"]
+    columns = ["b, low (%)", "b, native (%)", "a, low (%)", "a, native (%)"]
     assert list(table.columns) == ["model", "train_resolution", *columns]
     rows = list(table.iloc[:, :2].itertuples(index=False, name=None))
     assert sorted(rows[:2]) == [("tiny", "native"), ("tiny", "none")]
@@ -172,7 +172,7 @@ def test_the_layout_has_a_row_a_model_and_training_and_a_column_a_data_set_and_a
     found = table.set_index(["model", "train_resolution"])
     assert found.loc[("tiny", "native")].tolist() == [25, 62.5, 25, 62.5]
     assert found.loc[("tiny", "none"), columns[::2]].tolist() == [50, 75]
-    assert found.loc[("large", "native"), ["b, native"]].isna().all()
+    assert found.loc[("large", "native"), ["b, native (%)"]].isna().all()
 
 
 def test_a_single_data_set_and_model_have_no_layout() -> None:

@@ -91,6 +91,12 @@ def test_limits_of_an_accuracy_are_printed_as_percent() -> None:
     ]
 
 
+def test_a_column_that_is_in_percent_has_one_decimal() -> None:
+    table = pd.DataFrame({"cells, low (%)": [50.0, 43.75, np.nan]})
+    shown = Cells(tables.html_table(table, caption="", csv="t"))
+    assert shown.rows == [["cells, low (%)"], ["50.0"], ["43.8"], ["–"]]
+
+
 def test_what_all_rows_share_is_said_once() -> None:
     table = pd.DataFrame({"dataset": ["<d>", "<d>"], "seed": [0, 1], "accuracy": [0.1, 0.2]})
     shown = Cells(tables.html_table(table, caption="Cells.", csv="t"))
