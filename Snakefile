@@ -31,14 +31,26 @@ AUDIT = [
     "medres/published/accuracy.csv",
     "medres/published/claims.csv",
     "medres/published/sizes.csv",
+    "medres/published/statements.csv",
     "medres/reachable.py",
 ]
 CODE = [
+    "medres/beside.py",
+    "medres/claims.py",
     "medres/datasets/look.py",
     "medres/figures.py",
     "medres/findings.py",
+    "medres/grids.py",
+    "medres/judged.py",
     "medres/page.py",
+    "medres/paired.py",
+    "medres/paper.py",
+    "medres/published/accuracy.csv",
+    "medres/published/sizes.csv",
+    "medres/published/statements.csv",
     "medres/render.py",
+    "medres/tables.py",
+    "medres/verdicts.py",
 ]
 
 

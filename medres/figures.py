@@ -29,6 +29,8 @@ STYLES = {
     "native": ("#0072B2", "o"),
     "mixed": ("#009E73", "s"),
 }
+# Of the lines that join points; the majority answer's dashes are another's.
+LINES: dict[str, Any] = {"none": ":", "low": "-.", "native": "-", "mixed": (0, (6, 1.5))}
 VERDICT_STYLES = {
     "supported": ("#000000", "o"),
     "contradicted": ("#CC79A7", "X"),
@@ -38,7 +40,7 @@ _SPARE_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _SPARE_MARKERS = ("D", "P", "^", "*", "<")
 _CELL = ["dataset", "model", "train_resolution", "eval_resolution", "seed"]
 _GRID = [*_CELL, "n_questions", "n_unparsable", "accuracy", "lower", "upper"]
-_BASELINES = ["dataset", "baseline", "train_resolution", "accuracy", "lower", "upper"]
+_BASELINES = ["dataset", "baseline", "model", "train_resolution", "accuracy", "lower", "upper"]
 
 
 def use_theme() -> None:
@@ -56,14 +58,16 @@ def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
     """Draw accuracy against eval_resolution, one panel per dataset, one line per train_resolution.
 
     Lines join the mean over seeds; every seed is a point with its own interval. Hollow points are
-    the same models shown a blank image. A grid with several models, or a cell twice, is refused.
+    the same models shown a blank image. Several models have a panel each. A cell twice is refused.
 
     Args:
-        grid: One row per dataset, train_resolution, eval_resolution and seed of one model, with
+        grid: One row per dataset, model, train_resolution, eval_resolution and seed, with
             `mean_visual_tokens`; `n_groups` is shown where the column exists.
-        baselines: One row per "majority answer" and per "blank image" of a trained model.
+        baselines: One row per "majority answer" (its model empty) and per "blank image" of a
+            trained model.
     """
     _check_grid(grid, [*_GRID, "mean_visual_tokens"])
+    grid, baselines = _by_model(grid, baselines)
     blanks, majority = _split_baselines(baselines, grid["dataset"])
     evals = _ordered(grid["eval_resolution"])
     styles = _styles([*grid["train_resolution"], *blanks["train_resolution"]], STYLES)
@@ -80,7 +84,8 @@ def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
                 if name in set(arm["eval_resolution"])
             }
             joined = sorted(means.items())
-            ax.plot(*np.array(joined).reshape(-1, 2).T, color=style[0], lw=0.8, alpha=0.6, zorder=1)
+            line: Look = {"color": style[0], "linestyle": LINES.get(train, "-"), "lw": 1}
+            ax.plot(*np.array(joined).reshape(-1, 2).T, alpha=0.7, zorder=1, **line)
             blank = blanks[(blanks["dataset"] == dataset) & (blanks["train_resolution"] == train)]
             _points(ax, len(evals) + dodge, blank, style, hollow=True)
         for accuracy in majority.loc[majority["dataset"] == dataset, "accuracy"].unique():
@@ -96,19 +101,22 @@ def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
         ax.set(xlim=(-0.5, n_ticks - 0.5), ylim=(0, 102), xlabel="Evaluated at (visual tokens)")
     figure.supylabel("Accuracy (%)", fontsize=9)
     keys = _keys({"not trained" if n == "none" else f"trained {n}": s for n, s in styles.items()})
+    for key, name in zip(keys, styles, strict=True):
+        key.set_linestyle(LINES.get(name, "-"))
     _legend(figure, [*keys, _line_key("majority answer", "--")])
     return figure
 
 
 def grid_heatmap(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
-    """Draw accuracy as a train_resolution x eval_resolution matrix, one per dataset.
+    """Draw accuracy as a train_resolution x eval_resolution matrix, one per dataset and model.
 
     The majority answer stands below each panel; `blank` is an eval_resolution of the grid.
 
     Aligned squares are outlined. A square says its interval or, for several seeds, their range.
-    A grid with several models, or a cell twice, is refused.
+    A cell twice is refused.
     """
     _check_grid(grid, _GRID)
+    grid, baselines = _by_model(grid, baselines)
     _, majority = _split_baselines(baselines, grid["dataset"])
     trains, evals = _ordered(grid["train_resolution"]), _ordered(grid["eval_resolution"])
     height_in = 0.62 * len(trains) + 0.9
@@ -140,11 +148,12 @@ def grid_heatmap(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
 
 
 def aligned_accuracy(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
-    """Draw native/native beside low/low, one row per dataset, with both baselines as ticks.
+    """Draw native/native beside low/low, one row per dataset and model, both baselines as ticks.
 
-    A grid with several models, a cell twice, or no aligned cell is refused.
+    A cell twice, or no aligned cell, is refused.
     """
     _check_grid(grid, _GRID)
+    grid, baselines = _by_model(grid, baselines)
     aligned = grid[grid["train_resolution"] == grid["eval_resolution"]]
     aligned = aligned[aligned["train_resolution"].isin(["low", "native"])]
     if aligned.empty:
@@ -367,11 +376,32 @@ def _require(table: pd.DataFrame, name: str, columns: list[str], *, empty: bool 
 
 def _check_grid(grid: pd.DataFrame, columns: list[str]) -> None:
     _require(grid, "grid", columns)
-    if grid["model"].nunique() > 1:
-        raise ValueError(f"grid has models {list(grid['model'].unique())}; draw one figure each")
     repeated = grid.loc[grid.duplicated(_CELL), _CELL]
     if len(repeated):
         raise ValueError(f"grid has a cell twice: {repeated.iloc[0].to_dict()}")
+
+
+def _by_model(grid: pd.DataFrame, baselines: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return both tables with each model of a dataset as a dataset of its own, named by both."""
+    models = grid["model"].unique()
+    if len(models) == 1:
+        return grid, baselines
+    _require(baselines, "baselines", _BASELINES, empty=True)
+    last = {name: str(name).rpartition("/")[2] for name in models}
+    short = (
+        last if len(set(last.values())) == len(models) else dict(zip(models, models, strict=True))
+    )
+    # Without looking, and without training, there is no model: the line is the same in each.
+    parts = [baselines[baselines["model"].isin([name, ""])].assign(model=name) for name in models]
+    named = [
+        each.assign(dataset=each["dataset"] + "\n" + each["model"].map(short))
+        for each in (grid.sort_values("dataset", key=_first_seen, kind="stable"), pd.concat(parts))
+    ]
+    return named[0], named[1]
+
+
+def _first_seen(names: pd.Series) -> pd.Series:
+    return pd.Series(pd.factorize(names)[0], index=names.index)
 
 
 def _split_baselines(
@@ -505,4 +535,4 @@ def _line_key(label: str, linestyle: Literal["--", ":"]) -> Line2D:
 def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     n_rows = np.ceil(1.35 * len(handles) / figure.get_size_inches()[0])
     n_columns = int(np.ceil(len(handles) / n_rows))
-    figure.legend(handles=handles, loc="outside lower center", ncols=n_columns)
+    figure.legend(handles=handles, loc="outside lower center", ncols=n_columns, handlelength=2.8)

@@ -8,81 +8,20 @@ import base64
 import html
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib as mpl
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from medres import runs
-from medres.findings import p_text
+from medres import runs, tables
 from medres.study import Study
 
 DPI = 150
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _ratio(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 1 else f"{value:.1f}"
-
-
-FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
-    "accuracy": ("accuracy (%)", _percent),
-    "accuracy_first": ("accuracy of first (%)", _percent),
-    "accuracy_second": ("accuracy of second (%)", _percent),
-    "accuracy_log_probability": ("most probable option (%)", _percent),
-    "accuracy_per_token": ("by token (%)", _percent),
-    "accuracy_strict": ("strict (%)", _percent),
-    "accuracy_paper": ("paper (%)", _percent),
-    "n_unparsable": ("unparsable", _count),
-    "n_per_token_log_probability": ("by token against most probable", _count),
-    "n_strict_log_probability": ("strict against most probable", _count),
-    "n_paper_log_probability": ("paper against most probable", _count),
-    "n_paper_strict": ("paper against strict", _count),
-    "n_order": ("paper left to chance", _count),
-    "n_yes_no": ("yes or no", _count),
-    "n_closed_flag": ("CLOSED by the data set", _count),
-    "yes_no": ("yes or no (%)", _percent),
-    "closed_flag": ("CLOSED by the data set (%)", _percent),
-    "open_exact": ("open, exact (%)", _percent),
-    "open_recall": ("open, recall (%)", _percent),
-    "open_f1": ("open, F1 (%)", _percent),
-    "open_substring": ("open, substring (%)", _percent),
-    "overall": ("all, exact (%)", _percent),
-    "lower": ("lower (%)", _percent),
-    "upper": ("upper (%)", _percent),
-    "difference": ("difference (points)", _points),
-    "detectable_difference": ("would find (points)", _percent),
-    "margin": ("margin (points)", _percent),
-    "share_of_native": ("share of native (%)", _percent),
-    "p_value": ("p", p_text),
-    "p_adjusted": ("adjusted p", p_text),
-    "p_mcnemar": ("McNemar p", p_text),
-    "mean_visual_tokens": ("visual tokens, mean", lambda value: f"{value:.1f}"),
-    "questions_per_image": ("questions an image", lambda value: f"{value:.1f}"),
-    "odds_ratio": ("odds ratio", _ratio),
-    "ratio_lower": ("lower", _ratio),
-    "ratio_upper": ("upper", _ratio),
-    "seconds": ("time (s)", lambda value: f"{value:.1f}"),
-    "learning_rate": ("learning rate", lambda value: f"{value:g}"),
-}
-"""How a column of a table is headed and printed; in the CSV it stays a fraction."""
-
-
-SAID_ONCE = ("dataset", "model", "train_resolution", "seed", "n_questions", "n_groups", "n_seeds")
-"""Columns that move into the caption where all rows agree."""
+UNDATED = {"png": ("Software",), "svg": ("Date", "Creator")}
+"""Kinds of picture, and what matplotlib would write of itself into each."""
 
 
 def show_table(
@@ -92,6 +31,8 @@ def show_table(
     *,
     caption: str,
     columns: Sequence[str] | None = None,
+    merged: Sequence[str] = (),
+    empty: str | None = None,
 ) -> HTML:
     """Write a table to the study's `tables/` and return it for the page.
 
@@ -101,81 +42,53 @@ def show_table(
         table: Plain columns; fractions as fractions.
         caption: What the rows are.
         columns: Those to show on the page; all if not given.
+        merged: Columns that rows share while these agree, as in `tables.html_table`.
+        empty: What a page says instead of a table without rows, which then has no CSV.
     """
     path = report_folder(study) / "tables" / f"{name}.csv"
+    if empty is not None and table.empty:
+        path.unlink(missing_ok=True)
+        return HTML(f"<p>{html.escape(empty)}</p>" if empty else "")
     with runs.replacing(path) as part:
         table.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
-    return HTML(html_table(table[list(columns or table)], caption=caption, csv=name))
-
-
-def html_table(table: pd.DataFrame, *, caption: str, csv: str) -> str:
-    """Return a table as HTML, its columns headed and printed as in `FORMATS`."""
-    is_difference = "difference" in table
-    agreed = [
-        name for name in SAID_ONCE if name in table and table[name].nunique(dropna=False) == 1
-    ]
-    if len(table) > 1 and agreed:
-        caption += f" All rows: {', '.join(f'{_label(n)} {table[n].iloc[0]}' for n in agreed)}."
-        table = table.drop(columns=agreed)
-    head, body = [], []
-    for column in table:
-        label = _label(str(column))
-        if is_difference and column in ("lower", "upper"):
-            label = f"{column} (points)"
-        head.append(f"<th>{html.escape(label)}</th>")
-    for row in table.to_dict("records"):
-        cells = []
-        for column, value in row.items():
-            text, kind = _cell(str(column), value, is_difference)
-            cells.append(f'<td class="{kind}">{html.escape(text)}</td>')
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    link = f'<a href="tables/{csv}.csv">CSV</a>'
-    return (
-        f'<div class="table"><table><caption>{html.escape(caption)} {link}</caption><thead><tr>'
-        f"{''.join(head)}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
-    )
-
-
-def _label(column: str) -> str:
-    usual = column.removeprefix("n_") if column.startswith("n_") else column
-    return FORMATS[column][0] if column in FORMATS else usual.replace("_", " ")
-
-
-def _cell(column: str, value: object, is_difference: bool) -> tuple[str, str]:
-    if (isinstance(value, float) and pd.isna(value)) or value is None:
-        return "–", "number"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        text = str(value)
-        return text, f"text {text.replace(' ', '-')}" if column == "verdict" else f"text {column}"
-    if is_difference and column in ("lower", "upper"):
-        return _points(value), "number"
-    if column in FORMATS:
-        return FORMATS[column][1](value), "number"
-    return (_count(value) if isinstance(value, int) else f"{value:.4g}"), "number"
+    shown = table[list(columns or table)]
+    return HTML(tables.html_table(shown, caption=caption, csv=name, merged=merged))
 
 
 def show_figure(study: str, name: str, figure: Figure, *, alt: str, caption: str) -> HTML:
-    """Write a figure to the study's `figures/` and return it for the page.
+    """Write a figure to the study's `figures/`, as PNG and SVG, and return it for the page.
 
-    The picture holds no date and no version, so that the same answers give the same bytes.
+    The page shows the PNG and links both. They hold no date and no version, so that the same
+    answers give the same bytes.
 
     Args:
         study: Name of the study.
-        name: Stem of the PNG.
+        name: Stem of the files.
         figure: Finished figure; it is emptied.
         alt: What a reader who cannot see it needs to know.
         caption: What the marks are.
     """
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+    # Without a salt of its own, matplotlib draws the ids of an SVG at random.
+    with mpl.rc_context({"svg.hashsalt": name}):
+        files = {kind: _picture(figure, kind) for kind in UNDATED}
     figure.clear()
-    with runs.replacing(report_folder(study) / "figures" / f"{name}.png") as part:
-        part.write_bytes(buffer.getvalue())
-    data = base64.b64encode(buffer.getvalue()).decode()
+    for kind, content in files.items():
+        with runs.replacing(report_folder(study) / "figures" / f"{name}.{kind}") as part:
+            part.write_bytes(content)
+    data = base64.b64encode(files["png"]).decode()
+    links = ", ".join(f'<a href="figures/{name}.{kind}">{kind.upper()}</a>' for kind in files)
     return HTML(
         f'<figure><img alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        f"<figcaption>{html.escape(caption)} {links}</figcaption></figure>"
     )
+
+
+def _picture(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(
+        buffer, format=kind, dpi=DPI, bbox_inches="tight", metadata=dict.fromkeys(UNDATED[kind])
+    )
+    return buffer.getvalue()
 
 
 def runs_table(folders: Sequence[Path]) -> pd.DataFrame:
@@ -208,7 +121,7 @@ def show_provenance(study: Study, folders: Sequence[Path]) -> HTML:
         f'<details class="provenance" open><summary>Provenance</summary>'
         f"<p>Study <code>{html.escape(study.name)}</code>. Parameters that all runs share: "
         f"{_list(shared)}. Versions: {_list(versions)}.</p>"
-        f"{html_table(runs_table(folders), caption=caption, csv='runs')}</details>"
+        f"{tables.html_table(runs_table(folders), caption=caption, csv='runs')}</details>"
     )
 
 

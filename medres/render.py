@@ -28,7 +28,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillException, PapermillExecutionError
 from traitlets.config import Config
 
-from medres import findings, page, runs
+from medres import findings, page, runs, tables
 from medres import study as studies
 from medres.study import Study
 
@@ -195,8 +195,8 @@ def render_index(study: Study) -> Path:
     if "12_findings" in study.reports:
         found = pd.read_csv(folder / "tables" / "findings.csv")
         verdict = markdown2html(findings.summary(found))
-        columns = ["statement", "dataset", "difference", "lower", "upper", "p_adjusted", "verdict"]
-        claims = page.html_table(
+        columns = "statement dataset model difference lower upper p_adjusted verdict".split()
+        claims = tables.html_table(
             found[columns],
             caption="Difference of second and first arm; details in 12 findings.",
             csv="findings",
@@ -278,7 +278,8 @@ def _grid_at_a_glance(name: str, grid: pd.DataFrame, baselines: pd.DataFrame) ->
         if cells:
             rows.append({"name": train, "cells": cells})
     dataset = grid["dataset"].iloc[0]
-    blind = baselines[baselines["dataset"] == dataset]
+    model = grid["model"].iloc[0]
+    blind = baselines[(baselines["dataset"] == dataset) & baselines["model"].isin([model, ""])]
     text = "; ".join(
         f"{row.baseline}{f' ({row.train_resolution})' if row.train_resolution else ''} "
         f"{100 * row.accuracy:.1f} %"

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from medres import findings, runs
-from medres.findings import CELL, Claim
+from medres import grids, runs
+from medres.claims import Claim
+from medres.grids import CELL
 from medres.study import Study
 
 BY_ADAPTERS = " (LoRA)"
@@ -39,7 +40,7 @@ def answers(full: Study, adapted: Study) -> pd.DataFrame:
         adapted: Study whose trainings change adapters.
 
     Returns:
-        As `findings.answers`; trainings by adapters have `BY_ADAPTERS` behind their resolution.
+        As `grids.answers`; trainings by adapters have `BY_ADAPTERS` behind their resolution.
 
     Raises:
         ValueError: If one is not what it is taken for, or they ask different questions, saying
@@ -55,7 +56,7 @@ def answers(full: Study, adapted: Study) -> pd.DataFrame:
             )
     tables = [
         table[table["train_resolution"] != "none"]
-        for table in (findings.answers(full), findings.answers(adapted))
+        for table in (grids.answers(full), grids.answers(adapted))
     ]
     asked = [set(zip(table["dataset"], table["question_id"], strict=True)) for table in tables]
     if unlike := asked[0] ^ asked[1]:

@@ -30,9 +30,10 @@ def make_grid(datasets=DATASETS[:2], seeds=(0,), evals=("native", "low", "mixed"
 
 
 def make_baselines(datasets=DATASETS[:2]):
-    rows = [(d, "majority answer", "", 0.14) for d in datasets]
-    rows += [(d, "blank image", t, 0.12) for d in datasets for t in TRAINS]
-    table = pd.DataFrame(rows, columns=["dataset", "baseline", "train_resolution", "accuracy"])
+    rows = [(d, "majority answer", "", "", 0.14) for d in datasets]
+    rows += [(d, "blank image", "tiny", t, 0.12) for d in datasets for t in TRAINS]
+    names = ["dataset", "baseline", "model", "train_resolution", "accuracy"]
+    table = pd.DataFrame(rows, columns=names)
     return table.assign(lower=0.1, upper=0.16, n_questions=400)
 
 
@@ -185,10 +186,42 @@ def test_unparsable_answers_are_said():
     assert words(figures.grid_heatmap(grid, make_baselines())).count("\n7 unparsable") == 24
 
 
-def test_several_models_or_a_repeated_cell_raise():
+@pytest.mark.parametrize("name", ["accuracy_grid", "grid_heatmap", "aligned_accuracy"])
+def test_several_models_have_a_panel_each(name):
+    grid, baselines = make_grid(), make_baselines()
+    grid = pd.concat([grid, grid.assign(model="large")], ignore_index=True)
+    is_blank = baselines["baseline"] == "blank image"
+    large = baselines[is_blank].assign(model="large", accuracy=0.99)
+    figure = getattr(figures, name)(grid, pd.concat([baselines, large], ignore_index=True))
+    text = words(figure)
+    for dataset in DATASETS[:2]:
+        assert text.count(f"{dataset}\ntiny") == text.count(f"{dataset}\nlarge") == 1
+    width_in, height_in = figure.get_size_inches()
+    inked = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
+    assert min(inked.x0, inked.y0, width_in - inked.x1, height_in - inked.y1) > -0.02
+
+
+def test_a_panel_shows_the_blank_images_of_its_own_model():
+    grid, baselines = make_grid(DATASETS[:1]), make_baselines(DATASETS[:1])
+    grid = pd.concat([grid, grid.assign(model="large")], ignore_index=True)
+    large = baselines[baselines["model"] == "tiny"].assign(model="large", accuracy=0.9)
+    figure = figures.accuracy_grid(grid, pd.concat([baselines, large], ignore_index=True))
+    for ax, expected in zip(figure.axes, (12, 90), strict=True):
+        hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+        assert {float(y) for line in hollow for y in line.get_ydata()} == {expected}
+        assert sum(line.get_linestyle() == "--" and line.get_color() == "0.2" for line in ax.lines)
+
+
+def test_trainings_and_verdicts_are_told_apart_without_colour():
+    legend = figures.accuracy_grid(make_grid(), make_baselines()).legends[0].get_lines()
+    assert len({(line.get_linestyle(), line.get_marker()) for line in legend}) == len(legend) == 5
+    assert len(set(figures.LINES.values())) == len(figures.LINES) == len(TRAINS)
+    markers = {marker for _, marker in figures.VERDICT_STYLES.values()}
+    assert len(markers) == len(figures.VERDICT_STYLES)
+
+
+def test_a_repeated_cell_raises():
     grid = make_grid()
-    with pytest.raises(ValueError, match=r"grid has models \['tiny', 'large'\]"):
-        figures.grid_heatmap(pd.concat([grid, grid.assign(model="large")]), make_baselines())
     with pytest.raises(ValueError, match="cell twice"):
         figures.grid_heatmap(pd.concat([grid, grid]), make_baselines())
 

@@ -1,6 +1,7 @@
 """What every notebook and every parameter file must hold; see also test_study_run.py."""
 
 import ast
+import importlib
 import json
 from pathlib import Path
 
@@ -78,6 +79,22 @@ def test_notebook_holds_no_logic(path):
         ), "absolute path"
         total += len(source.splitlines())
     assert total <= 80
+
+
+@named(NOTEBOOKS)
+def test_what_a_notebook_takes_from_the_package_is_there(path):
+    tree = ast.parse("\n".join("".join(cell["source"]) for cell in code_cells(path)))
+    taken = {
+        alias.asname or alias.name: importlib.import_module(f"medres.{alias.name}")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "medres"
+        for alias in node.names
+    }
+    assert "page" in taken
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = taken.get(node.value.id)
+            assert module is None or hasattr(module, node.attr), f"{node.value.id}.{node.attr}"
 
 
 @named(NOTEBOOKS)

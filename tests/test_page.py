@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from medres import page, runs
+from medres import page, runs, tables
 from medres.study import Study
 
 TABLE = pd.DataFrame(
@@ -59,20 +59,20 @@ class Cells(HTMLParser):
 
 
 def test_a_table_is_escaped() -> None:
-    shown = Cells(page.html_table(TABLE, caption="x < y & <b>z</b>", csv="t"))
+    shown = Cells(tables.html_table(TABLE, caption="x < y & <b>z</b>", csv="t"))
     assert not {"script", "b"} & set(shown.tags)
     assert shown.rows[1][0] == TABLE["statement"][0]
     assert "x < y & <b>z</b>" in shown.caption
 
 
 def test_a_heading_is_escaped() -> None:
-    shown = Cells(page.html_table(pd.DataFrame({"<i>a</i>": [1, 2]}), caption="", csv="t"))
+    shown = Cells(tables.html_table(pd.DataFrame({"<i>a</i>": [1, 2]}), caption="", csv="t"))
     assert "i" not in shown.tags
     assert shown.rows[0] == ["<i>a</i>"]
 
 
 def test_fractions_are_printed_as_percent_and_differences_as_points() -> None:
-    heads, first, second = Cells(page.html_table(TABLE, caption="", csv="t")).rows
+    heads, first, second = Cells(tables.html_table(TABLE, caption="", csv="t")).rows
     named = dict(zip(TABLE.columns, zip(heads, first, second, strict=True), strict=True))
     assert named["accuracy"] == ("accuracy (%)", "98.8", "50.0")
     assert named["difference"] == ("difference (points)", "+1.2", "-25.0")
@@ -84,23 +84,29 @@ def test_fractions_are_printed_as_percent_and_differences_as_points() -> None:
 
 def test_limits_of_an_accuracy_are_printed_as_percent() -> None:
     table = TABLE[["accuracy", "lower"]]
-    assert Cells(page.html_table(table, caption="", csv="t")).rows == [
+    assert Cells(tables.html_table(table, caption="", csv="t")).rows == [
         ["accuracy (%)", "lower (%)"],
         ["98.8", "-0.1"],
         ["50.0", "-40.0"],
     ]
 
 
+def test_a_column_that_is_in_percent_has_one_decimal() -> None:
+    table = pd.DataFrame({"cells, low (%)": [50.0, 43.75, np.nan]})
+    shown = Cells(tables.html_table(table, caption="", csv="t"))
+    assert shown.rows == [["cells, low (%)"], ["50.0"], ["43.8"], ["–"]]
+
+
 def test_what_all_rows_share_is_said_once() -> None:
     table = pd.DataFrame({"dataset": ["<d>", "<d>"], "seed": [0, 1], "accuracy": [0.1, 0.2]})
-    shown = Cells(page.html_table(table, caption="Cells.", csv="t"))
+    shown = Cells(tables.html_table(table, caption="Cells.", csv="t"))
     assert shown.rows[0] == ["seed", "accuracy (%)"]
     assert "dataset <d>" in shown.caption
 
 
 def test_a_value_that_some_rows_lack_is_not_said_of_all() -> None:
     table = pd.DataFrame({"n_groups": [4.0, np.nan], "accuracy": [0.1, 0.2]})
-    shown = Cells(page.html_table(table, caption="Cells.", csv="t"))
+    shown = Cells(tables.html_table(table, caption="Cells.", csv="t"))
     assert shown.rows == [["groups", "accuracy (%)"], ["4", "10.0"], ["–", "20.0"]]
 
 
@@ -117,6 +123,30 @@ def test_the_csv_holds_the_table_as_it_is(project: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_table_without_rows_is_a_sentence_and_no_csv(project: Path) -> None:
+    page.show_table("small", "t", TABLE, caption="c")
+    path = project / "reports" / "small" / "tables" / "t.csv"
+    assert path.is_file()
+    shown = page.show_table("small", "t", TABLE.iloc[:0], caption="c", empty="No < such cell.")
+    assert shown.data == "<p>No &lt; such cell.</p>"
+    assert not path.exists()
+    assert page.show_table("small", "t", TABLE.iloc[:0], caption="c", empty="").data == ""
+
+
+def test_rows_that_agree_share_a_cell() -> None:
+    table = pd.DataFrame({"claim": list("aab"), "stated": list("xxx"), "n": [1, 2, 3]})
+    text = tables.html_table(table, caption="", csv="t", merged=["claim", "stated"])
+    assert Cells(text).rows[1:] == [["a", "x", "1"], ["2"], ["b", "x", "3"]]
+    assert text.count('rowspan="2"') == 2
+
+
+def test_pages_are_links() -> None:
+    table = pd.DataFrame({"pages": ["04_native_vs_low 11_published_audit", ""]})
+    text = tables.html_table(table, caption="", csv="t")
+    assert '<a href="04_native_vs_low.html">04</a> <a href="11_published_audit.html">11</a>' in text
+    assert Cells(text).rows[2] == [""]
+
+
 def _figure() -> Figure:
     figure = Figure(figsize=(2, 1))
     figure.subplots().plot([0, 1], [1, 0])
@@ -125,17 +155,23 @@ def _figure() -> Figure:
 
 def test_a_figure_is_the_same_bytes_twice_and_has_alternative_text(project: Path) -> None:
     alt = 'accuracy of "low" & <native>'
-    pages, files = [], []
+    pages, files, drawings = [], [], []
     for _ in range(2):
         shown = page.show_figure("small", "f", _figure(), alt=alt, caption="low < native")
         pages.append(shown.data)
-        files.append((project / "reports" / "small" / "figures" / "f.png").read_bytes())
+        folder = project / "reports" / "small" / "figures"
+        files.append((folder / "f.png").read_bytes())
+        drawings.append((folder / "f.svg").read_bytes())
     assert pages[0] == pages[1]
     assert files[0] == files[1]
+    assert drawings[0] == drawings[1]
+    assert not re.search(rb"dc:date|matplotlib v|Matplotlib v", drawings[0])
+    assert b"</svg>" in drawings[0]
+    links = '<a href="figures/f.png">PNG</a>, <a href="figures/f.svg">SVG</a>'
+    assert f"low &lt; native {links}</figcaption>" in pages[0]
     (image,) = Cells(pages[0]).images
     assert image["alt"] == alt
     assert image["src"].startswith("data:image/png;base64,")
-    assert "low &lt; native</figcaption>" in pages[0]
     picture = Image.open(io.BytesIO(files[0]))
     picture.load()
     assert not {"Software", "Creation Time"} & set(picture.info)
