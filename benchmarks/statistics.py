@@ -15,6 +15,7 @@ import cProfile
 import json
 import os
 import pstats
+import resource
 import shutil
 import subprocess
 import sys
@@ -61,7 +62,8 @@ def main() -> None:
             if asked.profile:
                 profile(notebook)
             else:
-                print(f"{notebook}: {rendering_seconds(notebook):.1f} s", flush=True)
+                seconds, cpu_seconds = rendering_seconds(notebook)
+                print(f"{notebook}: {seconds:.1f} s, of CPU {cpu_seconds:.1f} s", flush=True)
 
 
 def bootstrap_seconds(*, n_questions: int, n_groups: int) -> float:
@@ -171,14 +173,20 @@ def drawn_answers(
     )
 
 
-def rendering_seconds(notebook: str) -> float:
-    """Return the time from the command to the page, in seconds."""
+def rendering_seconds(notebook: str) -> tuple[float, float]:
+    """Return the time from the command to the page and that of the CPU, in seconds."""
     command = [sys.executable, "-m", "medres.render", f"notebooks/{notebook}.ipynb"]
     command += [f"params/{STUDY}/{notebook}.yaml"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), _cpu_seconds()
     subprocess.run(command, cwd=runs.ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    return time.perf_counter() - began, _cpu_seconds() - cpu_began
+
+
+def _cpu_seconds() -> float:
+    """Return the time that finished child processes, kernels among them, have computed."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def profile(notebook: str) -> None:
