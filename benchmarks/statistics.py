@@ -111,8 +111,8 @@ def make_study(root: Path) -> int:
 def write_questions(name: str, n_test: int, rng: np.random.Generator) -> pd.DataFrame:
     """Store the questions of a data set as prepared ones, and return its test split.
 
-    Two of three questions are closed, with two options or four; a third of each split's images
-    belongs to a group of two images.
+    Two of three questions are closed, with two options or four; two of three images share their
+    group.
     """
     number = np.arange(2 * n_test)
     image = number // 3
