@@ -197,8 +197,10 @@ def join_arms(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """
     for name, arm in (("first", first), ("second", second)):
         _refuse(arm.question_id[arm.question_id.duplicated()], f"{name} arm repeats questions")
-    for name, arm, other in (("first", first, second), ("second", second, first)):
-        _refuse(other.question_id[~other.question_id.isin(arm.question_id)], f"{name} arm lacks")
+    # An index finds text ids many times faster than Series.isin.
+    ids_first, ids_second = pd.Index(first.question_id), pd.Index(second.question_id)
+    _refuse(second.question_id[ids_first.get_indexer(ids_second) < 0], "first arm lacks")
+    _refuse(first.question_id[ids_second.get_indexer(ids_first) < 0], "second arm lacks")
     columns = ["question_id", "group", "correct"]
     joined = first[columns].merge(
         second[columns], on="question_id", validate="one_to_one", suffixes=("_first", "_second")
