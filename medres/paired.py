@@ -13,7 +13,7 @@ BOOTSTRAP_SEED = 20_260_101
 """Seed of every interval, so that a report is the same each time it is rendered."""
 SHOWN = (
     "statement dataset model first second n_questions difference lower upper detectable_difference "
-    "p_mcnemar p_adjusted verdict"
+    "p_mcnemar p_adjusted family verdict"
 ).split()
 """Columns of the comparisons that a page shows; the CSV holds all."""
 SHOWN_BY_ARMS = [name for name in SHOWN if name != "statement"]

@@ -71,7 +71,7 @@ FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
 """How a column of a table is headed and printed; in the CSV it stays a fraction."""
 
 
-SAID_ONCE = ("dataset", "model", "train_resolution", "seed", "n_questions", "n_groups", "n_seeds")
+SAID_ONCE = "dataset model train_resolution seed n_questions n_groups n_seeds family".split()
 """Columns that move into the caption where all rows agree."""
 
 
