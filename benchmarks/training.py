@@ -5,8 +5,9 @@
 
 Draws pictures and stores them as PNG. Both sides train the same tiny Qwen2-VL on the same
 samples in the same steps, from file to weights, AdamW, 32-bit, one thread, in one process, in
-turns: a round is a training of a few steps by each, from the same weights. Ratios are of the
-two in the same round. Losses of the first step must agree.
+turns: a round is a training of a few steps by each, from the same weights. Times are of the
+process on its core, whatever else runs; ratios are of the two in the same round. Losses of the
+first step must agree.
 
 The other side has one flat conversation a question, padded on the right to the longest of a
 micro-batch, a causal mask, the network as transformers has it, and Trainer's own loss and
@@ -173,10 +174,10 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
     seconds = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.began = time.perf_counter()
+        self.began = time.process_time()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.seconds = time.perf_counter() - self.began
+        self.seconds = time.process_time() - self.began
 
 
 def theirs(folder: Path, place: str, flat: FlatConversations, questions_an_image: int) -> Trainer:
