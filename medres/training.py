@@ -218,12 +218,13 @@ def train_here(
     )
     layout = {"strategy": parameters["strategy"], "n_processes": launch.n_processes()}
     checkpoint, earlier_s = last_checkpoint(folder / "resume", layout=layout)
+    tokens, flops = samples.lengths(), samples.training_flops()
     steps = np.arange(0, len(samples), parameters["batch_images"])
     progress = Progress(
         f"{parameters['dataset']} {parameters['train_resolution']} seed {parameters['seed']}",
         folder,
-        tokens=np.add.reduceat(samples.lengths(), steps),
-        flops=np.add.reduceat(samples.training_flops(), steps),
+        tokens=np.add.reduceat(tokens, steps),
+        flops=np.add.reduceat(flops, steps),
         layout=layout,
         launcher=launcher,
         earlier_s=earlier_s,
@@ -242,8 +243,8 @@ def train_here(
         "n_low_questions": samples.n_low_questions,
         "n_images_seen": len(samples),
         "mean_visual_tokens": samples.mean_visual_tokens(),
-        "training_flops": int(samples.training_flops().sum()),
-        "n_tokens": int(samples.lengths().sum()),
+        "training_flops": int(flops.sum()),
+        "n_tokens": int(tokens.sum()),
         "n_processes": launch.n_processes(),
         "micro_batch_images": parameters["micro_batch_images"],
         "strategy": parameters["strategy"],
