@@ -20,38 +20,13 @@ CELLS = {
     stage: {cell.path: cell for cell in STUDY.cells(stage)} for stage in ("finetune", "evaluate")
 }
 TABLES = (".csv", ".json", ".jsonl", ".parquet", ".xlsx")
-# The report that reads no run, but numbers that come with the package.
-AUDIT = [
-    "medres/audit.py",
-    "medres/figures_audit.py",
-    "medres/grim.py",
-    "medres/paper.py",
-    "medres/paper_claims.py",
-    "medres/paper_summary.py",
-    "medres/published/accuracy.csv",
-    "medres/published/claims.csv",
-    "medres/published/sizes.csv",
-    "medres/published/statements.csv",
-    "medres/reachable.py",
-]
-CODE = [
-    "medres/beside.py",
-    "medres/claims.py",
-    "medres/datasets/look.py",
-    "medres/figures.py",
-    "medres/findings.py",
-    "medres/grids.py",
-    "medres/judged.py",
-    "medres/page.py",
-    "medres/paired.py",
-    "medres/paper.py",
-    "medres/published/accuracy.csv",
-    "medres/published/sizes.csv",
-    "medres/published/statements.csv",
-    "medres/render.py",
-    "medres/tables.py",
-    "medres/verdicts.py",
-]
+# A report is made anew when anything of these rooms changes.
+CODE = sorted(
+    str(path)
+    for room in ("datasets", "published", "report", "results", "scoring", "statistics")
+    for path in pathlib.Path("medres", room).rglob("*")
+    if path.is_file() and path.suffix != ".pyc"
+)
 
 
 # Trainings and evaluations on GPUs go one after another: each takes what its cards have.
@@ -113,7 +88,7 @@ def read_from(parameters):
 def answers_for(wildcards):
     """The questions and answers that a report reads, or what stands in their place."""
     if wildcards.report == "11_published_audit":
-        return AUDIT
+        return []
     return [made("questions", dataset) for dataset in STUDY.datasets] + [
         made("evaluate", path) for path in CELLS["evaluate"]
     ]
@@ -132,12 +107,11 @@ rule index:
         expand(f"{REPORTS}/{{report}}.html", report=STUDY.reports),
         [f"{REPORTS}/{cell.page}.html" for stage in CELLS for cell in CELLS[stage].values()],
         f"params/{STUDY.name}/study.yaml",
-        "medres/report_template/study.html.j2",
         CODE,
     output:
         update(f"{REPORTS}/index.html"),
     shell:
-        "{sys.executable} -m medres.render --index {STUDY.name}"
+        "{sys.executable} -m medres.report.render --index {STUDY.name}"
 
 
 rule questions:
@@ -147,7 +121,7 @@ rule questions:
     output:
         touch(made("questions", "{dataset}")),
     shell:
-        "{sys.executable} -m medres.study prepare {STUDY.name} {wildcards.dataset}"
+        "{sys.executable} -m medres.datasets prepare {STUDY.name} {wildcards.dataset}"
 
 
 rule finetune:
@@ -165,7 +139,7 @@ rule finetune:
     resources:
         gpu_runs=GPU_RUNS,
     shell:
-        "{sys.executable} -m medres.render {input[0]} params/{STUDY.name}/02_finetune.yaml"
+        "{sys.executable} -m medres.report.render {input[0]} params/{STUDY.name}/02_finetune.yaml"
         " --set {params.given:q}"
 
 
@@ -195,7 +169,7 @@ rule evaluate:
     resources:
         gpu_runs=GPU_RUNS,
     shell:
-        "{sys.executable} -m medres.render {input[0]} params/{STUDY.name}/03_evaluate.yaml"
+        "{sys.executable} -m medres.report.render {input[0]} params/{STUDY.name}/03_evaluate.yaml"
         " --set {params.given:q}"
 
 
@@ -208,5 +182,5 @@ rule report:
     output:
         update(f"{REPORTS}/{{report}}.html"),
     shell:
-        "{sys.executable} -m medres.render {input[0]} params/{STUDY.name}/{wildcards.report}.yaml"
+        "{sys.executable} -m medres.report.render {input[0]} params/{STUDY.name}/{wildcards.report}.yaml"
         " --set study={STUDY.name}"

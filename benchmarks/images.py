@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 from medres import images, resolution
-from medres.pixel_cache import PixelCache
+from medres.datasets.pixel_cache import PixelCache
 from medres.resolution import Geometry, Treatment
 
 SIZES_PX = ((1280, 1024), (4000, 3000))

@@ -30,8 +30,9 @@ from PIL import Image
 from transformers import PreTrainedModel, Qwen2VLForConditionalGeneration
 
 from benchmarks.images import draw, table
-from medres import conversation, generation, models, resolution
-from medres.models import tiny
+from medres import models, resolution
+from medres.inference import generation
+from medres.models import conversation, tiny
 from medres.models.qwen2_vl import LoadedModel
 from medres.resolution import Treatment
 

@@ -27,8 +27,9 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
-from medres import comparison, runs, scoring
+from medres import runs, scoring
 from medres import study as studies
+from medres.statistics import comparison
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STUDY = "benchmark"
@@ -175,7 +176,7 @@ def drawn_answers(
 
 def rendering_seconds(notebook: str) -> tuple[float, float]:
     """Return the time from the command to the page and that of the CPU, in seconds."""
-    command = [sys.executable, "-m", "medres.render", f"notebooks/{notebook}.ipynb"]
+    command = [sys.executable, "-m", "medres.report.render", f"notebooks/{notebook}.ipynb"]
     command += [f"params/{STUDY}/{notebook}.yaml"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     began, cpu_began = time.perf_counter(), _cpu_seconds()

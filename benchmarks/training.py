@@ -35,10 +35,12 @@ from transformers import (
 )
 
 from benchmarks.images import draw, table
-from medres import answer_trainer, conversation, datasets, models, pixel_cache, runs
-from medres.models import qwen2_vl, tiny
+from medres import datasets, models, runs
+from medres.datasets import pixel_cache
+from medres.models import conversation, qwen2_vl, tiny
 from medres.resolution import Treatment
-from medres.samples import Samples, assign
+from medres.training import trainer as answer_trainer
+from medres.training.samples import Samples, assign
 
 SIDE_PX = 448
 TREATMENT = Treatment(50_176, 12_000_000, "bicubic", 28)

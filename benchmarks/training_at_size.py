@@ -28,10 +28,13 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from benchmarks import training as small
 from benchmarks.images import draw, table
-from medres import answer_trainer, datasets, launch, models, progress, runs
-from medres.models import LoadedModel, kept, qwen2_vl, tiny
+from medres import datasets, models, runs
+from medres.models import LoadedModel, offline, qwen2_vl, tiny
 from medres.resolution import Treatment
-from medres.samples import Samples
+from medres.training import progress
+from medres.training import strategy as strategies
+from medres.training import trainer as answer_trainer
+from medres.training.samples import Samples
 
 BUDGET_PX = 12_000_000
 READERS = 8
@@ -44,7 +47,7 @@ def build(place: str, hub_id: str, *, device: str) -> LoadedModel:
     model = models.load(place)
     if hub_id == "tiny":
         return model
-    config = copy.deepcopy(kept.config_of(hub_id))
+    config = copy.deepcopy(offline.config_of(hub_id))
     for name in TOKENS:
         setattr(config, name, getattr(model.config, name))
     with torch.device(device):
@@ -130,10 +133,10 @@ def theirs(
         bf16=True,
         save_strategy="no",
         logging_steps=1,
-        use_cpu=not launch.has_gpu("auto"),
+        use_cpu=not strategies.has_gpu("auto"),
         remove_unused_columns=False,
-        dataloader_num_workers=READERS if launch.has_gpu("auto") else 0,
-        dataloader_pin_memory=launch.has_gpu("auto"),
+        dataloader_num_workers=READERS if strategies.has_gpu("auto") else 0,
+        dataloader_pin_memory=strategies.has_gpu("auto"),
         disable_tqdm=True,
         report_to=[],
     )

@@ -312,27 +312,15 @@ def resolve(notebook: Path, given: dict[str, Any], *, source: str) -> dict[str, 
 
 
 def main(arguments: list[str]) -> int:
-    """Check a study's files (`check STUDY`) or prepare a data set (`prepare STUDY DATASET`)."""
+    """Check a study's files against each other."""
     parser = argparse.ArgumentParser(prog="python -m medres.study", description=main.__doc__)
-    parser.add_argument("command", choices=["check", "prepare"])
+    parser.add_argument("command", choices=["check"])
     parser.add_argument("study")
-    parser.add_argument("dataset", nargs="?", default="")
     asked = parser.parse_args(arguments)
     try:
-        study = load(asked.study)
-        if asked.command == "check":
-            # Not an error: a study can be planned, and its data prepared, without a commit.
-            for line in unpinned(study):
-                print(f"medres: {line}", file=sys.stderr)
-            return 0
-        from medres import datasets  # imports this module's readers, and takes a second
-
-        if asked.dataset not in study.datasets:
-            raise ValueError(
-                f"study {asked.study} has no data set {asked.dataset!r}; it has "
-                f"{list(study.datasets)}"
-            )
-        datasets.prepare(asked.study, asked.dataset, study.datasets[asked.dataset])
+        # Not an error: a study can be planned, and its data prepared, without a commit.
+        for line in unpinned(load(asked.study)):
+            print(f"medres: {line}", file=sys.stderr)
     except (ValueError, OSError) as error:
         print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

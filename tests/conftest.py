@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from medres import questions as question_tables
 from medres import runs
+from medres.datasets import questions as question_tables
 
 if TYPE_CHECKING:
     from medres.models.qwen2_vl import LoadedModel

@@ -85,9 +85,9 @@ def test_notebook_holds_no_logic(path):
 def test_what_a_notebook_takes_from_the_package_is_there(path):
     tree = ast.parse("\n".join("".join(cell["source"]) for cell in code_cells(path)))
     taken = {
-        alias.asname or alias.name: importlib.import_module(f"medres.{alias.name}")
+        alias.asname or alias.name: importlib.import_module(f"{node.module}.{alias.name}")
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module == "medres"
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "medres"
         for alias in node.names
     }
     assert "page" in taken

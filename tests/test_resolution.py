@@ -1,4 +1,3 @@
-import dataclasses
 import itertools
 import math
 import re
@@ -14,8 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from medres import resolution
-from medres.models.qwen2_vl import LoadedModel
-from medres.resolution import FILTERS, ModelShape, Treatment, fit_within, plan
+from medres.resolution import FILTERS, Treatment, fit_within, plan
 
 UNIT = 28
 LOW, NATIVE = 50_176, 12_000_000
@@ -25,18 +23,6 @@ RESOLUTIONS = (
     "low native blank scale-0.5 scale-0.25 scale-2 scale-1 upsampled-nearest upsampled-bilinear "
     "upsampled-bicubic upsampled-lanczos"
 ).split()
-QWEN2_VL_2B = ModelShape(
-    vision_layers=32,
-    vision_width=1280,
-    vision_mlp_width=5120,
-    patch_values=1176,
-    patches_per_token=4,
-    text_layers=28,
-    text_width=1536,
-    text_mlp_width=8960,
-    text_key_value_width=256,
-    vocabulary=151_936,
-)
 
 
 def _sizes() -> list[tuple[int, int]]:
@@ -502,64 +488,6 @@ def test_impossible_draws_are_refused() -> None:
         resolution.assign_mixed(["a"], ["CT"], low_share=1.5, rng=rng)
     with pytest.raises(ValueError, match="zip"):
         resolution.assign_mixed(["a", "b"], ["CT"], low_share=0.5, rng=rng)
-
-
-@pytest.mark.parametrize("size", [(56, 56), (224, 140)])
-def test_operations_equal_what_pytorch_counts(tiny_model: LoadedModel, size: tuple) -> None:
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from medres import conversation
-    from medres.models import qwen2_vl
-
-    geometry = plan(size, "native", SMALL)
-    tree = conversation.encode(tiny_model, geometry.given_px, ["q"], ["is it?"], [["yes"]])
-    inputs = {
-        "input_ids": torch.from_numpy(tree.token_ids)[None],
-        "position_ids": torch.from_numpy(tree.positions)[:, None],
-        "attention_mask": torch.ones(1, len(tree.token_ids), dtype=torch.long),
-        **qwen2_vl.pixel_inputs(tiny_model, [_noise(geometry.given_px)]),
-    }
-    # The counter does not know the CPU's fused attention; spelt out it is two products. Equal
-    # to the operation: the patch embedding is a matrix product to both (as a convolution it
-    # would count the same), and neither counts norms, activations and rotary angles.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        tiny_model.network(**inputs, use_cache=False)
-    n_tokens = len(tree.token_ids)
-    counted = resolution.forward_flops(
-        tiny_model.shape,
-        visual_tokens=geometry.visual_tokens,
-        text_tokens=n_tokens - geometry.visual_tokens,
-    )
-    assert counter.get_total_flops() == counted
-
-
-@pytest.mark.parametrize(("visual_tokens", "expected"), [(64, 0.66e12), (256, 2.4e12)])
-def test_operations_of_qwen2_vl_2b_are_those_of_the_cost_table(
-    visual_tokens: int, expected: float
-) -> None:
-    counted = resolution.forward_flops(QWEN2_VL_2B, visual_tokens=visual_tokens, text_tokens=40)
-    assert counted == pytest.approx(expected, rel=0.02)
-
-
-def test_a_training_step_costs_three_forward_passes() -> None:
-    tokens = {"visual_tokens": 64, "text_tokens": 40}
-    forward = resolution.forward_flops(QWEN2_VL_2B, **tokens)
-    assert resolution.training_flops(QWEN2_VL_2B, **tokens) == 3 * forward
-
-
-def test_adapters_cost_no_backward_pass_of_the_vision_side_and_no_gradient_of_weights() -> None:
-    tokens = {"visual_tokens": 64, "text_tokens": 40}
-    blind = dataclasses.replace(
-        QWEN2_VL_2B, vision_layers=0, patch_values=0, vision_width=0, text_layers=28
-    )
-    wordless = dataclasses.replace(QWEN2_VL_2B, text_layers=0, vocabulary=0)
-    seen = resolution.forward_flops(wordless, **tokens)
-    assert resolution.training_flops(wordless, **tokens, is_adapted=True) == seen
-    said = resolution.forward_flops(blind, **tokens)
-    attention = 28 * 4 * (64 + 40) ** 2 * QWEN2_VL_2B.text_width
-    found = resolution.training_flops(blind, **tokens, is_adapted=True)
-    assert found == 2 * (said - attention) + 3 * attention
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from medres import runs, study
+from medres.datasets.__main__ import main as prepare_main
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STUDIES = sorted(path.parent.name for path in (REPOSITORY / "params").glob("*/study.yaml"))
@@ -341,10 +342,10 @@ def test_the_mark_of_a_run_that_is_gone_is_removed(small: Path) -> None:
 def test_preparing_an_unknown_data_set_is_one_line(
     small: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert study.main(["prepare", "small", "yours"]) == 1
+    assert prepare_main(["prepare", "small", "yours"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("medres: study small has no data set 'yours'; it has ['phantom-radio")
     assert error.count("\n") == 1
-    assert study.main(["prepare", "small", "mine"]) == 1
+    assert prepare_main(["prepare", "small", "mine"]) == 1
     assert "questions.csv: no such table" in capsys.readouterr().err
-    assert study.main(["prepare", "small", "phantom-radiology"]) == 0
+    assert prepare_main(["prepare", "small", "phantom-radiology"]) == 0

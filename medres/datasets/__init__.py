@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import images, questions, runs
+from medres import images, runs
 from medres.datasets import (
     cervical,
     compound,
@@ -21,6 +21,7 @@ from medres.datasets import (
     own,
     path_vqa,
     phantoms,
+    questions,
     slake,
     source,
     splits,

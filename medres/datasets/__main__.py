@@ -1,4 +1,4 @@
-"""`python -m medres.datasets list | describe NAME | fetch NAME --to DIR`."""
+"""`python -m medres.datasets list | describe NAME | fetch NAME --to DIR | prepare STUDY NAME`."""
 
 import argparse
 import shutil
@@ -8,13 +8,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from medres import datasets
+from medres import study as studies
 from medres.datasets import REAL, fetch, ledger
 from medres.datasets.fetch.progress import readable
 from medres.datasets.source import Source
 
 
 def main(arguments: list[str]) -> int:
-    """List the data sets, describe one, or fetch one from its source."""
+    """List the data sets, describe one, fetch one from its source, or prepare one for a study."""
     parser = argparse.ArgumentParser(prog="python -m medres.datasets", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="one line for each data set")
@@ -38,12 +40,17 @@ def main(arguments: list[str]) -> int:
     getting.add_argument(
         "--max-pixels", type=int, default=0, help="size that whole slides are reduced to"
     )
+    preparing = commands.add_parser("prepare", help="draw or read one of a study's, and check it")
+    preparing.add_argument("study")
+    preparing.add_argument("name")
     asked = parser.parse_args(arguments)
     try:
         if asked.command == "list":
             print("\n".join(_row(name, module.SOURCE) for name, module in REAL.items()))
         elif asked.command == "describe":
             print(_description(_module(asked.name).SOURCE))
+        elif asked.command == "prepare":
+            _prepare(asked.study, asked.name)
         else:
             _fetch(asked)
     except (ValueError, OSError) as error:
@@ -104,6 +111,13 @@ def _wrapped(mark: str, text: str) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def _prepare(name: str, dataset: str) -> None:
+    study = studies.load(name)
+    if dataset not in study.datasets:
+        raise ValueError(f"study {name} has no data set {dataset!r}; it has {list(study.datasets)}")
+    datasets.prepare(name, dataset, study.datasets[dataset])
 
 
 def _fetch(asked: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from medres import questions
+from medres.datasets import questions
 from medres.datasets.source import File, Found, Source
 
 SOURCE = Source(

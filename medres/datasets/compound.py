@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from medres import questions
+from medres.datasets import questions
 from medres.datasets.source import Found, Source
 
 if TYPE_CHECKING:

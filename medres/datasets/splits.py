@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from medres import questions
+from medres.datasets import questions
 
 SCHEMES = ("published", "grouped")
 HASH_SIDE = 16

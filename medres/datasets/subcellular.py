@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from medres import questions
+from medres.datasets import questions
 from medres.datasets.protein_atlas import CAPTIONS, TAKEN
 from medres.datasets.protein_atlas import fetch as fetch
 from medres.datasets.source import Found, Source

@@ -9,8 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from medres import questions
-from medres.datasets import hub_tables
+from medres.datasets import hub_tables, questions
 from medres.datasets.source import Found
 
 YES_NO = ("yes", "no")

@@ -18,8 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from medres import questions
-from medres.datasets import hub_tables, triplets
+from medres.datasets import hub_tables, questions, triplets
 from medres.datasets.source import Found, Source
 
 SOURCE = Source(

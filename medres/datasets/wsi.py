@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from medres import questions
+from medres.datasets import questions
 from medres.datasets.source import File, Found, Source
 
 if TYPE_CHECKING:

@@ -9,12 +9,7 @@ import numpy as np
 from PIL import Image
 
 from medres.images import raster
-from medres.images.reading import (
-    DEFAULT_READING,
-    MAX_PIXELS,
-    Reading,
-    UnreadableImageError,
-)
+from medres.images.reading import DEFAULT_READING, MAX_PIXELS, Reading, UnreadableImageError
 
 __all__ = ["DEFAULT_READING", "MAX_PIXELS", "Reading", "UnreadableImageError"]
 

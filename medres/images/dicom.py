@@ -26,11 +26,7 @@ from pydicom.pixels.processing import apply_color_lut
 
 from medres.images import dicom_grey, pixels, slides
 from medres.images.dicom_frames import decode
-from medres.images.reading import (
-    DECODER_ERRORS,
-    Reading,
-    UnreadableImageError,
-)
+from medres.images.reading import DECODER_ERRORS, Reading, UnreadableImageError
 
 SUFFIXES = (".dcm", ".dicom")
 FIRST_GROUPS = (b"\2\0", b"\x08\0", b"\0\2", b"\0\x08")

@@ -11,12 +11,7 @@ from openslide import OpenSlide
 from PIL import Image
 
 from medres.images.area_mean import Block
-from medres.images.reading import (
-    DECODER_ERRORS,
-    MAX_PIXELS,
-    UnreadableImageError,
-    corrupt,
-)
+from medres.images.reading import DECODER_ERRORS, MAX_PIXELS, UnreadableImageError, corrupt
 from medres.images.tiff_layout import (
     JPEG,
     JPEG_2000,

@@ -23,6 +23,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from medres import runs
 from medres.models import internvl, llava_onevision, qwen2_vl, tiny
+from medres.models.loaded import DTYPES as DTYPES
 from medres.models.loaded import LoadedModel, unread
 from medres.resolution import Layout, Treatment
 

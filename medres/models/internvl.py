@@ -20,8 +20,9 @@ from transformers import InternVLForConditionalGeneration, PretrainedConfig
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
 from medres.models import loaded
+from medres.models.flops import ModelShape
 from medres.models.loaded import LoadedModel, save
-from medres.resolution import Layout, ModelShape
+from medres.resolution import Layout
 
 __all__ = ["geometry", "load", "pixel_inputs", "save", "shape_of"]
 

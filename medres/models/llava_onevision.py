@@ -22,8 +22,9 @@ from transformers import LlavaOnevisionForConditionalGeneration, PretrainedConfi
 from transformers.image_processing_utils import select_best_resolution
 
 from medres.models import loaded
+from medres.models.flops import ModelShape
 from medres.models.loaded import LoadedModel, save
-from medres.resolution import Layout, ModelShape
+from medres.resolution import Layout
 
 __all__ = ["geometry", "load", "pixel_inputs", "save", "shape_of"]
 

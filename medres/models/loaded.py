@@ -16,7 +16,10 @@ from transformers import (
 )
 from transformers.utils import cached_file
 
-from medres.resolution import ModelShape
+from medres.models.flops import ModelShape
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""Numbers that weights and activations may have; log-probabilities are summed in 64 bits."""
 
 
 @dataclass(frozen=True)

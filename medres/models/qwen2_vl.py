@@ -13,8 +13,9 @@ from PIL import Image
 from transformers import PretrainedConfig, PreTrainedModel, Qwen2VLForConditionalGeneration
 
 from medres.models import loaded
+from medres.models.flops import ModelShape
 from medres.models.loaded import LoadedModel, save
-from medres.resolution import Layout, ModelShape, visual_token_count
+from medres.resolution import Layout, visual_token_count
 
 __all__ = ["LoadedModel", "geometry", "image_positions", "load", "pixel_inputs", "save", "shape_of"]
 

@@ -1,0 +1,215 @@
+"""Answers: every question of a data set at every resolution, one row each.
+
+Closed questions are scored: the answer is the option whose tokens, the end of the turn
+included, are the most probable continuation. Open questions are answered by greedy decoding, and
+so are closed ones beside their score, for rules that judge words. All questions of an image share
+its features and the prompt's beginning in one pass (`generation`).
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+
+from medres import datasets, images, models, resolution, runs, scoring
+from medres.datasets import pixel_cache
+from medres.inference import asking
+from medres.inference.answer_log import AnswerLog
+from medres.resolution import Geometry, Treatment
+
+SAY_EVERY_S = 10.0
+MAX_BATCH_TOKENS = 16_384
+"""Visual tokens of one forward pass, as if all its images were as large as the largest."""
+
+
+def evaluate(
+    *,
+    study: str,
+    dataset: str,
+    model: str,
+    revision: str,
+    train_resolution: str,
+    eval_resolutions: Sequence[str],
+    seed: int,
+    low_max_pixels: int,
+    native_max_pixels: int,
+    resampling_filter: str,
+    low_share: float,
+    limit: int,
+    batch_images: int,
+    threads: int,
+    cache_gib: float,
+    tiling: str = "information",
+    dtype: str = "float32",
+    generate_closed: bool = True,
+) -> runs.Run:
+    """Answer the test questions of a data set with one checkpoint, or reuse the run.
+
+    `mixed` costs no model call: it takes each question's answer from the low or the native
+    answers, by a stored draw of the same kind as in training.
+
+    Args:
+        study: Folder of the study.
+        dataset: Stored question table; its test split is asked.
+        model: Base model, as in `models.load`.
+        revision: Commit of a hub model.
+        train_resolution: none for the base model, else which checkpoint of the study.
+        eval_resolutions: Names as in `resolution.parse`; mixed needs low and native.
+        seed: Seed of the checkpoint and of the mixed draw.
+        low_max_pixels: Budget of a low image, in pixels.
+        native_max_pixels: Budget of a native image, in pixels.
+        resampling_filter: Filter of every shrinking.
+        low_share: Share of questions that are low in the mixed arm.
+        limit: Questions asked; zero means all.
+        batch_images: Images of one forward pass, fewer where they have many visual tokens.
+        threads: CPU threads.
+        cache_gib: Disk space of the study's prepared pixels, in GiB; zero keeps none.
+        tiling: For models that tile: information or compute, as in `models.TILINGS`.
+        dtype: Numbers of the model, float32 or bfloat16.
+        generate_closed: Whether closed questions get a generated reply beside their score.
+
+    Returns:
+        The finished run: answers.parquet, one row a question and resolution.
+
+    Raises:
+        ValueError: If an argument is impossible or a question too long for the model.
+        FileNotFoundError: If the data set or the checkpoint is not made yet.
+    """
+    parameters = dict(locals())
+    if not eval_resolutions:
+        raise ValueError("eval_resolutions is empty; name low, native or others")
+    for name in eval_resolutions:
+        resolution.parse(name)
+    if "mixed" in eval_resolutions and not {"low", "native"} <= set(eval_resolutions):
+        raise ValueError("eval_resolutions has mixed without low and native; add them")
+    if train_resolution not in resolution.TRAIN_RESOLUTIONS:
+        known = ", ".join(resolution.TRAIN_RESOLUTIONS)
+        raise ValueError(f"train_resolution is {train_resolution!r}; use {known}")
+    for name, least in (("limit", 0), ("batch_images", 1), ("threads", 1)):
+        if parameters[name] < least:
+            raise ValueError(f"{name} is {parameters[name]}; it must be at least {least}")
+    if not 0 <= low_share <= 1:
+        raise ValueError(f"low_share is {low_share}; it is a share between 0 and 1")
+    asking.check_dtype(dtype)
+    # Before a run is begun, since that would put an older one aside.
+    Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
+    config = models.config_of(model, revision=revision)
+    treatment = models.treatment(config, **{name: parameters[name] for name in models.TREATMENT})
+    if not models.tiles(config):
+        del parameters["tiling"]
+    cache = pixel_cache.of_study(study, gib=cache_gib)
+    question_set = datasets.load(study, dataset)
+    cell = f"{dataset}/{model.replace('/', '--')}/{train_resolution}/seed{seed}"
+    place, weights = checkpoint(study, cell, model=model, revision=revision)
+    inputs = {"questions": question_set.fingerprint, "resampler": resolution.resampler()}
+    run = runs.start(study, "evaluate", cell, parameters=parameters, inputs=inputs | weights)
+    if run.is_done:
+        return run
+    began = time.monotonic()
+    torch.set_num_threads(threads)
+    loaded = asking.load(place, revision=revision, tiling=tiling, dtype=dtype)
+    asked = question_set.split("test", limit=limit)
+    log = AnswerLog(run.folder / "answers.jsonl")
+    said = time.monotonic()
+    batches = [
+        (name, batch)
+        for name in eval_resolutions
+        if name != "mixed"
+        for batch in _batches(asked, name, treatment, batch_images=batch_images)
+    ]
+    for index, (name, batch) in enumerate(batches):
+        ids = [question_id for _, rows in batch for question_id in rows["question_id"]]
+        ask = partial(asking.answer, loaded, question_set, batch, name, cache=cache)
+        log.extend(name, ids, partial(ask, generate_closed=generate_closed))
+        if time.monotonic() - said > SAY_EVERY_S:
+            said = time.monotonic()
+            left_s = round((said - began) / (index + 1) * (len(batches) - index - 1))
+            print(f"{cell}: {index + 1} of {len(batches)} batches, {left_s} s left", flush=True)
+    answers = asked.merge(log.table(), on="question_id", validate="one_to_many")
+    answers["source_resolution"] = answers["eval_resolution"]
+    if "mixed" in eval_resolutions:
+        mixed = assemble_mixed(answers, low_share=low_share, seed=seed)
+        answers = pd.concat([answers, mixed], ignore_index=True)
+    expected = len(asked) * len(set(eval_resolutions))
+    assert len(answers) == expected, f"{len(answers)} answers for {expected} questions asked"
+    scored = scoring.score_table(answers)
+    with runs.replacing(run.folder / "answers.parquet") as part:
+        scored.to_parquet(part, index=False)
+    run.finish(
+        files=["answers.parquet"],
+        answers_sha256=images.file_sha256(run.folder / "answers.parquet"),
+        n_questions=len(asked),
+        device=str(loaded.network.device),
+        n_unparsable=int(scored["parsed_answer"].isna().sum()),
+        seconds=round(time.monotonic() - began, 1),
+    )
+    (run.folder / "answers.jsonl").unlink()
+    return run
+
+
+def checkpoint(study: str, cell: str, *, model: str, revision: str) -> tuple[str, dict[str, str]]:
+    """Return where the weights of a cell are, and the hashes that say which they are.
+
+    Args:
+        study: Folder of the study.
+        cell: Path of the cell below the stage: data set, model, train resolution, seed.
+        model: Base model, as in `models.load`.
+        revision: Commit of a hub model.
+
+    Raises:
+        FileNotFoundError: If the checkpoint is not made yet.
+    """
+    if cell.split("/")[-2] == "none":
+        return model, {"weights": models.fingerprint(model, revision=revision)}
+    parent = runs.folder_of(study, "finetune", cell)
+    digest = runs.read(parent)["digest"]
+    place = parent / "checkpoint"
+    return str(place), {"finetune": digest, "weights": models.weights_sha256(place)}
+
+
+def _batches(
+    asked: pd.DataFrame, name: str, treatment: Treatment, *, batch_images: int
+) -> Iterator[list[tuple[Geometry, pd.DataFrame]]]:
+    """Yield images with their questions; images of like cost together, in a fixed order.
+
+    The batches never depend on what was answered before a kill, so that a resumed run
+    computes the very same numbers.
+    """
+    units = []
+    for _, rows in asked.groupby("image", sort=True):
+        size_px = (int(rows["width_px"].iloc[0]), int(rows["height_px"].iloc[0]))
+        units.append((resolution.plan(size_px, name, treatment), rows))
+    units.sort(key=lambda unit: unit[0].visual_tokens)
+    batch: list[tuple[Geometry, pd.DataFrame]] = []
+    for unit in units:
+        n_tokens = (len(batch) + 1) * unit[0].visual_tokens
+        if batch and (len(batch) == batch_images or n_tokens > MAX_BATCH_TOKENS):
+            yield batch
+            batch = []
+        batch.append(unit)
+    if batch:
+        yield batch
+
+
+def assemble_mixed(answers: pd.DataFrame, *, low_share: float, seed: int) -> pd.DataFrame:
+    """Return the mixed arm's rows, each taken from the low or the native answers.
+
+    Args:
+        answers: Rows of both; columns question_id, image, modality, eval_resolution.
+        low_share: Share of questions that are low within a modality.
+        seed: Of the draw.
+    """
+    native = answers[answers["eval_resolution"] == "native"]
+    is_low = resolution.assign_mixed(
+        native["image"].tolist(),
+        native["modality"].tolist(),
+        low_share=low_share,
+        rng=np.random.default_rng([seed, 3]),
+    )
+    low = answers[answers["eval_resolution"] == "low"]
+    taken_low = low[low["question_id"].isin(native["question_id"][is_low])]
+    mixed = pd.concat([native[~is_low], taken_low])
+    return mixed.sort_values("question_id").assign(eval_resolution="mixed")

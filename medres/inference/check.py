@@ -1,0 +1,114 @@
+"""A finished run's answers, recomputed singly: one image, one question, one option a pass.
+
+Nothing is shared between questions here: no tree, no batch, no kept pixels, and the network
+finds positions and masks by itself. What differs from the stored answers beyond rounding is an
+error of ours.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from medres import datasets, models, resolution, runs
+from medres.datasets import pixel_cache
+from medres.inference import asking, checkpoint, generation
+from medres.models import LoadedModel, conversation
+from medres.resolution import Geometry
+
+
+@torch.no_grad()
+def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFrame:
+    """Return a sample of a run's answers beside what asking them singly gives.
+
+    Args:
+        run: Finished evaluation.
+        n_questions: Answers to recompute, drawn among all resolutions but the assembled mixed.
+        threads: CPU threads.
+
+    Returns:
+        Columns question_id, eval_resolution, log_probability_difference (the largest of its
+        options, absolute; NaN for an open question), is_other_answer, is_other_reply (of a
+        generated reply).
+
+    Raises:
+        ValueError: If n_questions is negative, or the checkpoint or the questions are not those
+            of the run.
+        FileNotFoundError: If one of them is gone.
+    """
+    columns = "question_id eval_resolution log_probability_difference".split()
+    columns += ["is_other_answer", "is_other_reply"]
+    if n_questions < 0:
+        raise ValueError(f"check_questions is {n_questions}; it must be at least 0, for no check")
+    if not n_questions:
+        return pd.DataFrame(columns=columns)
+    asked = run.spec["parameters"]
+    study = run.folder.relative_to(runs.ROOT / "runs").parts[0]
+    place, hashes = checkpoint(
+        study, run.spec["cell"], model=asked["model"], revision=asked["revision"]
+    )
+    question_set = datasets.load(study, asked["dataset"])
+    now = hashes | {"questions": question_set.fingerprint}
+    if stale := sorted(name for name in now if now[name] != run.spec["inputs"][name]):
+        raise ValueError(f"{run.folder}: {', '.join(stale)} changed since; evaluate it again")
+    treatment = models.treatment(
+        models.config_of(asked["model"], revision=asked["revision"]),
+        **{name: asked[name] for name in models.TREATMENT if name in asked},
+    )
+    model = asking.load(
+        place,
+        revision=asked["revision"],
+        tiling=asked.get("tiling", models.TILINGS[0]),
+        dtype=asked["dtype"],
+    )
+    torch.set_num_threads(threads)
+    stored = pd.read_parquet(run.folder / "answers.parquet")
+    stored = stored[stored["eval_resolution"] == stored["source_resolution"]]
+    rows = []
+    for row in stored.sample(min(n_questions, len(stored)), random_state=0).itertuples():
+        size_px = (row.width_px, row.height_px)
+        geometry = resolution.plan(size_px, row.eval_resolution, treatment)
+        image = pixel_cache.pixels_of(question_set, row.image, geometry, pixel_cache.NONE)
+        options = list(row.options)
+        before = np.array(row.option_log_probabilities)
+        again = np.array([_score(model, geometry, image, row.question, each) for each in options])
+        said = row.generated_reply
+        if isinstance(said, str):
+            said = generation.generate(model, geometry, image, row.question_id, row.question)
+        answer = options[int(np.argmax(again))] if options else said
+        difference = np.abs(before - again).max() if options else np.nan
+        is_other_reply = isinstance(said, str) and said != row.generated_reply
+        is_other = (answer != row.reply, is_other_reply)
+        rows.append((row.question_id, row.eval_resolution, difference, *is_other))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def sentence(checked: pd.DataFrame) -> str:
+    """Return what a table of `recompute` says."""
+    if checked.empty:
+        return "No answer was recomputed."
+    largest = checked["log_probability_difference"].max()
+    differ = "" if np.isnan(largest) else f"log-probabilities differ by at most {largest:.0e}, "
+    return (
+        f"{len(checked)} stored answers were asked again, one image, question and option a pass: "
+        f"{differ}{int(checked['is_other_answer'].sum())} answers and "
+        f"{int(checked['is_other_reply'].sum())} generated replies change."
+    )
+
+
+def _score(
+    model: LoadedModel, geometry: Geometry, image: object, question: str, option: str
+) -> float:
+    tree = conversation.encode(model, geometry.given_px, [""], [question], [[option]])
+    input_ids = torch.from_numpy(tree.token_ids)[None].to(model.network.device)
+    pixels = models.pixel_inputs(model, [image])
+    logits = model.network(
+        input_ids=input_ids,
+        attention_mask=torch.ones_like(input_ids),
+        **models.flat_inputs(model, input_ids),
+        **{name: value.to(model.network.device) for name, value in pixels.items()},
+        logits_to_keep=torch.from_numpy(tree.predictors).to(model.network.device),
+        use_cache=False,
+    ).logits
+    chosen = torch.log_softmax(logits[0].double(), dim=-1).cpu()
+    tokens = torch.from_numpy(tree.target_ids)
+    return float(chosen[torch.arange(len(tokens)), tokens].sum())

@@ -1,0 +1,93 @@
+"""Floating-point operations of a model, from its sizes alone."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The sizes of a model that decide its cost."""
+
+    vision_layers: int
+    vision_width: int
+    vision_mlp_width: int
+    patch_values: int
+    """Numbers in one patch: channels x frames x patch side squared (3 x 2 x 14 x 14)."""
+    patches_per_token: int
+    """Patches merged into one visual token (2 x 2)."""
+    text_layers: int
+    text_width: int
+    text_mlp_width: int
+    text_key_value_width: int
+    vocabulary: int
+    crop_patches: int = 0
+    """Patches of one crop of a model that tiles; zero where an image is encoded in one piece."""
+    class_tokens: int = 0
+    """Tokens of a crop, beside its patches, that leave the vision tower unused."""
+    merger_width: int = 0
+    """Between the two layers after the vision tower; zero means the width of what is merged."""
+
+
+def forward_flops(
+    shape: ModelShape, *, visual_tokens: int, text_tokens: int, n_crops: int = 1
+) -> int:
+    """Return the floating-point operations of one forward pass over one conversation.
+
+    Counts matrix products and attention (a multiply-add is two operations), full attention
+    in the vision tower and the full square in the language model, logits at every position;
+    norms and activations are left out, as in PyTorch's FlopCounterMode.
+
+    Args:
+        shape: Sizes of the model.
+        visual_tokens: Tokens of the image.
+        text_tokens: All other tokens of the conversation.
+        n_crops: Images that the vision tower encodes, each by itself.
+
+    Returns:
+        Operations of vision tower, merger, language model and head together.
+    """
+    return sum(_parts(shape, visual_tokens, text_tokens, n_crops))
+
+
+def _parts(
+    shape: ModelShape, visual_tokens: int, text_tokens: int, n_crops: int
+) -> tuple[int, int, int]:
+    """Return operations: of the vision side, of the language model's weights, of its attention."""
+    patches = shape.crop_patches or visual_tokens * shape.patches_per_token
+    width = shape.vision_width
+    merged = width * shape.patches_per_token
+    seen = patches + shape.class_tokens
+    crop = 2 * patches * shape.patch_values * width
+    crop += shape.vision_layers * (
+        2 * seen * (4 * width**2 + 2 * width * shape.vision_mlp_width) + 4 * seen**2 * width
+    )
+    hidden = shape.merger_width or merged
+    crop += 2 * (patches // shape.patches_per_token) * hidden * (merged + shape.text_width)
+    vision = n_crops * crop
+    tokens = visual_tokens + text_tokens
+    text = shape.text_layers * (
+        2 * tokens * shape.text_width * (2 * shape.text_width + 2 * shape.text_key_value_width)
+        + 6 * tokens * shape.text_width * shape.text_mlp_width
+    )
+    attention = shape.text_layers * 4 * tokens**2 * shape.text_width
+    head = 2 * tokens * shape.text_width * shape.vocabulary
+    return vision, text + head, attention
+
+
+def training_flops(
+    shape: ModelShape,
+    *,
+    visual_tokens: int,
+    text_tokens: int,
+    n_crops: int = 1,
+    is_adapted: bool = False,
+) -> int:
+    """Return the operations of one training step over one conversation.
+
+    The backward pass costs twice the forward pass (gradients of inputs and of weights). With
+    adapters nothing goes back through the vision side, and no weight of the language model has
+    a gradient; the adapters' own operations are left out.
+    """
+    vision, weights, attention = _parts(shape, visual_tokens, text_tokens, n_crops)
+    if is_adapted:
+        return vision + 2 * weights + 3 * attention
+    return 3 * (vision + weights + attention)

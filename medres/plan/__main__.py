@@ -1,0 +1,44 @@
+"""`python -m medres.plan STUDY`: what a study costs, before anything is started."""
+
+import argparse
+import sys
+
+from medres import study as studies
+from medres.plan import table
+from medres.plan.memory import GPUS
+
+
+def main(arguments: list[str]) -> int:
+    """Say what a study costs, before anything is started."""
+    parser = argparse.ArgumentParser(prog="python -m medres.plan", description=main.__doc__)
+    parser.add_argument("study")
+    parser.add_argument("--gpu", default=table.GPU, help=", ".join(GPUS))
+    parser.add_argument("--gpus", type=int, help="that share one training; else as it says")
+    parser.add_argument("--strategy", help="of a training; else as the study says")
+    parser.add_argument(
+        "--utilisation", type=float, default=0.0, help="share of the peak that is reached"
+    )
+    asked = parser.parse_args(arguments)
+    try:
+        if asked.gpu not in GPUS:
+            raise ValueError(f"unknown GPU {asked.gpu!r}; known are {', '.join(GPUS)}")
+        if asked.gpus is not None and asked.gpus < 1:
+            raise ValueError(f"--gpus is {asked.gpus}; it must be at least 1")
+        if not 0 <= asked.utilisation <= 1:
+            raise ValueError(f"--utilisation is {asked.utilisation}; it is a share between 0 and 1")
+        given = {"processes": asked.gpus, "strategy": asked.strategy}
+        text = table.report(
+            studies.load(asked.study),
+            gpu=GPUS[asked.gpu],
+            utilisation=asked.utilisation,
+            changes={name: value for name, value in given.items() if value is not None},
+        )
+    except (ValueError, OSError) as error:
+        print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

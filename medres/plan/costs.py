@@ -1,0 +1,268 @@
+"""What the trainings and evaluations of a study cost: tokens, operations, memory, seconds.
+
+Arithmetic only: no GPU, no weights, no hub, no data.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from medres import models, resolution
+from medres.models import flops, offline
+from medres.models.offline import Sizes
+from medres.plan import contents, memory
+from medres.plan.contents import Described, Images, Side
+from medres.plan.memory import Gpu, Load, Memory, Setting, Split
+from medres.resolution import Geometry, Layout, Treatment
+from medres.study import Cell, Study
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One model trained on one data set at one resolution, and its evaluation."""
+
+    cell: Cell
+    """Of the first seed."""
+    mean_tokens: float
+    """Visual tokens of a training image; of a test image at native where nothing is trained."""
+    max_tokens: int
+    eval_flops: int
+    """Of all eval resolutions and seeds together."""
+    epochs: int = 0
+    """Zero where nothing is trained."""
+    train_flops: int = 0
+    """Of all seeds together, an image's questions sharing it, as medres trains them."""
+    unshared_flops: int = 0
+    """The same where each question brings its image along, as other trainers do."""
+    plain: Memory | None = None
+    """Of one image a pass; None where nothing is trained."""
+    checkpointed: Memory | None = None
+    """The same with gradient checkpointing."""
+    asked: Memory | None = None
+    """Of as many images a pass as the study says."""
+    processes: int = 1
+    """GPUs that share a training."""
+    wanted: Setting | None = None
+    """As the study says."""
+    setting: Setting | None = None
+    """The first that fits; None where none does, or nothing is trained."""
+    split: Split | None = None
+    """The largest micro-batch that fits, with that setting."""
+
+    def seconds(self, gpu: Gpu, utilisation: float) -> tuple[float, float]:
+        """Return the GPU seconds of training and of evaluation.
+
+        Gradient checkpointing computes each layer once more: a third on top.
+        """
+        again = 4 / 3 if self.setting and self.setting.gradient_checkpointing else 1.0
+        per_s = gpu.flops_per_s * utilisation
+        return self.train_flops * again / per_s, self.eval_flops / per_s
+
+
+@dataclass(frozen=True)
+class _Costed:
+    """A model, and what it makes of the images and texts of a data set."""
+
+    config: Any
+    sizes: Sizes
+    treatment: Treatment
+    characters_per_token: float
+
+    def layout(self, geometry: Geometry) -> Layout:
+        return geometry.layout or models.geometry(self.config, geometry.given_px)
+
+    def forward_flops(self, side: Side, geometry: Geometry, n_questions: float) -> int:
+        """Return the operations of one image's questions, which share it."""
+        return flops.forward_flops(self.sizes.shape, **self._tokens(side, geometry, n_questions))
+
+    def training_flops(
+        self, side: Side, geometry: Geometry, n_questions: float, *, is_adapted: bool
+    ) -> int:
+        """Return the same of a training step."""
+        return flops.training_flops(
+            self.sizes.shape,
+            **self._tokens(side, geometry, n_questions),
+            is_adapted=is_adapted,
+        )
+
+    def _tokens(self, side: Side, geometry: Geometry, n_questions: float) -> dict[str, int]:
+        layout = self.layout(geometry)
+        return {
+            "visual_tokens": layout.visual_tokens,
+            "text_tokens": side.text_tokens(n_questions, self.characters_per_token),
+            "n_crops": layout.n_crops,
+        }
+
+
+def describe(study: Study) -> dict[str, Described]:
+    """Return what each data set of a study holds, prepared or not.
+
+    Raises:
+        ValueError: If nothing is known of one, with what to do.
+    """
+    return {
+        dataset: contents.describe(study.name, dataset, parameters)
+        for dataset, parameters in study.datasets.items()
+    }
+
+
+def arms(
+    study: Study,
+    holds: Mapping[str, Described],
+    *,
+    gpu: Gpu,
+    changes: Mapping[str, Any] | None = None,
+) -> list[Arm]:
+    """Return what each arm of a study costs, all seeds together, the costly ones first.
+
+    Args:
+        study: Read and checked.
+        holds: What its data sets hold, from `describe`.
+        gpu: Card that it is to run on.
+        changes: Parameters of its trainings that are to be other than it says, such as processes.
+
+    Raises:
+        ValueError: If a model is not known, a data set is empty, or processes cannot share a
+            training, with what to do.
+    """
+    configs = {model: offline.config_of(model) for model in study.models}
+    sizes = {model: offline.sizes_of(config) for model, config in configs.items()}
+    cells: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in study.cells("evaluate"):
+        cells.setdefault((cell.dataset, cell.model, cell.train_resolution), []).append(cell)
+    planned = []
+    for (dataset, model, train_resolution), same in cells.items():
+        settings = study.settings(same[0])
+        costed = _Costed(
+            configs[model],
+            sizes[model],
+            offline.treatment_of(model, settings | dict(changes or {})),
+            offline.characters_per_token(model, holds[dataset].train.texts),
+        )
+        arm = _evaluated(costed, holds[dataset], same, settings)
+        if train_resolution != "none":
+            training = study.settings(replace(same[0], stage="finetune")) | dict(changes or {})
+            arm, load = _trained(arm, costed, holds[dataset].train, training, n_seeds=len(same))
+            arm = _fitted(arm, costed.sizes, load, training, gpu)
+        planned.append(arm)
+    return planned
+
+
+def _evaluated(
+    costed: _Costed, holds: Described, cells: Sequence[Cell], settings: dict[str, Any]
+) -> Arm:
+    """Return an arm with what asking it costs, and the tokens of native test images."""
+    native = _views(holds.test, {"native": 1.0}, costed.treatment)
+    if not native:
+        raise ValueError(f"data set {cells[0].dataset!r} has no test question to ask")
+    # Mixed answers are put together from the low and the native ones.
+    flops = sum(
+        images.n_images * costed.forward_flops(holds.test, geometry, images.questions_each)
+        for name in settings["eval_resolutions"]
+        if name != "mixed"
+        for images, geometry in _views(holds.test, {name: 1.0}, costed.treatment)
+    )
+    return Arm(cells[0], *_tokens(native), eval_flops=round(flops) * len(cells))
+
+
+def _trained(
+    arm: Arm, costed: _Costed, side: Side, settings: dict[str, Any], *, n_seeds: int
+) -> tuple[Arm, Load]:
+    """Return the arm with what its training costs, and the image that decides its memory."""
+    shares = {arm.cell.train_resolution: 1.0}
+    if arm.cell.train_resolution == "mixed":
+        shares = {"low": settings["low_share"], "native": 1 - settings["low_share"]}
+    seen = _views(side, shares, costed.treatment)
+    if not seen:
+        raise ValueError(f"data set {arm.cell.dataset!r} has no train question; ask it untrained")
+    of = partial(costed.training_flops, side, is_adapted=settings["lora_rank"] > 0)
+    shared = sum(images.n_images * of(geometry, images.questions_each) for images, geometry in seen)
+    unshared = sum(
+        images.n_images * images.questions_each * of(geometry, 1.0) for images, geometry in seen
+    )
+    mean_tokens, max_tokens = _tokens(seen)
+    passes = settings["epochs"] * n_seeds
+    images, geometry = max(
+        seen, key=lambda pair: costed.forward_flops(side, pair[1], pair[0].questions_each)
+    )
+    load = Load(
+        costed.layout(geometry),
+        side.text_tokens(images.questions_each, costed.characters_per_token),
+        round(side.reply_tokens(costed.characters_per_token) * images.questions_each),
+    )
+    arm = replace(
+        arm,
+        mean_tokens=mean_tokens,
+        max_tokens=max_tokens,
+        epochs=settings["epochs"],
+        train_flops=round(passes * shared),
+        unshared_flops=round(passes * unshared),
+    )
+    return arm, load
+
+
+def _views(
+    side: Side, shares: Mapping[str, float], treatment: Treatment
+) -> list[tuple[Images, Geometry]]:
+    """Return the images of a split as seen at resolutions, each by a share of them."""
+    return [
+        (
+            replace(images, n_images=images.n_images * share),
+            resolution.plan(images.size_px, name, treatment),
+        )
+        for images in side.images
+        for name, share in shares.items()
+        if share
+    ]
+
+
+def _tokens(seen: Sequence[tuple[Images, Geometry]]) -> tuple[float, int]:
+    """Return the mean and the largest number of visual tokens of an image."""
+    tokens = [geometry.visual_tokens for _, geometry in seen]
+    return float(np.average(tokens, weights=[images.n_images for images, _ in seen])), max(tokens)
+
+
+def _fitted(arm: Arm, sizes: Sizes, load: Load, settings: dict[str, Any], gpu: Gpu) -> Arm:
+    """Return the arm with its memory, and the first setting and largest split that fit."""
+    total, processes = settings["batch_images"], settings["processes"]
+    strategy, wanted = settings["strategy"], memory.setting_of(settings)
+    if strategy not in memory.STRATEGIES:
+        raise ValueError(f"strategy is {strategy!r}; use {', '.join(memory.STRATEGIES)}")
+    if strategy == "single" and processes > 1:
+        raise ValueError(
+            f"strategy is single, with {processes} processes; several GPUs share a training by "
+            "zero-2 or another of DeepSpeed's"
+        )
+    each = math.ceil(total / processes)
+
+    def predict(setting: Setting, micro_batch: int, processes: int) -> Memory:
+        return memory.predict(
+            sizes, load, setting=setting, micro_batch=micro_batch, processes=processes
+        )
+
+    arm = replace(
+        arm,
+        processes=processes,
+        wanted=wanted,
+        plain=predict(replace(wanted, gradient_checkpointing=False), 1, processes),
+        checkpointed=predict(replace(wanted, gradient_checkpointing=True), 1, processes),
+        asked=predict(wanted, min(settings["micro_batch_images"] or 1, each), processes),
+    )
+    for setting in [wanted, *memory.remedies(wanted, processes=processes)]:
+
+        def peak_bytes(micro_batch: int, used: int, setting: Setting = setting) -> int:
+            return predict(setting, micro_batch, used).peak
+
+        found = memory.split(
+            total, processes=processes, peak_bytes=peak_bytes, free_bytes=gpu.memory_bytes
+        )
+        if found and setting == wanted and not settings["micro_batch_images"]:
+            # Zero is what fits.
+            arm = replace(arm, asked=predict(wanted, found.micro_batch, found.processes))
+        if found:
+            return replace(arm, setting=setting, split=found)
+    return arm

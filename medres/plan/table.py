@@ -1,0 +1,168 @@
+"""What a study costs, before anything is started: tokens, operations, memory and GPU hours.
+
+`python -m medres.plan STUDY` needs no GPU, no weights, no hub and no data: configs of the
+paper's models are kept in the package, and of a data set that is not prepared it takes what is
+stated or declared, which the output says.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from medres import study as studies
+from medres.models import offline
+from medres.plan import costs
+from medres.plan.costs import Arm
+from medres.plan.memory import Gpu
+from medres.study import Study
+
+GPU = "A100-80GB"
+LEGEND = """\
+Operations are of all epochs and seeds. act, ckpt: activations of one image a pass, without and with
+gradient checkpointing. peak: memory with the study's own settings. fits: images a pass x passes x
+processes, the most that fit, and with which strategy: c gradient checkpointing, l LoRA.
+train, eval, total: GPU time."""
+
+
+def table(planned: Sequence[Arm], *, gpu: Gpu, utilisation: float) -> pd.DataFrame:
+    """Return one row an arm as text: tokens, operations, memory, split and GPU time."""
+    rows = []
+    for arm in planned:
+        train_s, eval_s = arm.seconds(gpu, utilisation)
+        row = {
+            "data set": arm.cell.dataset,
+            "trained": arm.cell.train_resolution,
+            "epochs": str(arm.epochs or ""),
+            "tokens": f"{arm.mean_tokens:,.0f}",
+            "most": f"{arm.max_tokens:,}",
+            "train FLOP": f"{arm.train_flops:.2e}" if arm.train_flops else "",
+            "eval FLOP": f"{arm.eval_flops:.2e}",
+        }
+        row |= dict.fromkeys(("act", "ckpt", "logits", "peak", "fits", "with", "train"), "")
+        if arm.plain and arm.checkpointed and arm.asked:
+            row["act"], row["ckpt"] = (
+                _bytes(arm.plain.activations),
+                _bytes(arm.checkpointed.activations),
+            )
+            row["logits"], row["peak"] = _bytes(arm.plain.logits), _bytes(arm.asked.peak)
+            row["fits"], row["with"] = (
+                str(arm.split or "no"),
+                arm.setting.short if arm.setting else "",
+            )
+            row["train"] = duration(train_s)
+        rows.append(row | {"eval": duration(eval_s), "total": duration(train_s + eval_s)})
+    return pd.DataFrame(rows)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the largest unit that it fills.
+
+    >>> [duration(each) for each in (62_244.0, 270.0, 4.21, 0.05, 2e-6, 0.0)]
+    ['17.3 h', '4.5 min', '4.2 s', '50 ms', '<1 ms', '0 s']
+    """
+    for unit, size_s in (("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= size_s:
+            return f"{seconds / size_s:,.1f} {unit}"
+    if seconds >= 1e-3:
+        return f"{seconds * 1e3:.0f} ms"
+    return "<1 ms" if seconds else "0 s"
+
+
+def _bytes(n_bytes: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:,.1f} {unit}"
+    return f"{n_bytes / 1e3:,.1f} kB" if n_bytes else "0"
+
+
+def misfits(planned: Sequence[Arm], *, gpu: Gpu) -> list[str]:
+    """Return a line for each arm that does not fit as the study says, with what makes it fit."""
+    lines = []
+    for arm in planned:
+        if arm.wanted is None or arm.asked is None or arm.asked.peak <= gpu.memory_bytes:
+            continue
+        remedy = "nothing known makes it fit; take more GPUs or larger ones"
+        if arm.setting and arm.split:
+            least = f"micro_batch_images: {arm.split.micro_batch}"
+            changes = ", ".join(f"`{each}`" for each in [*arm.wanted.changes(arm.setting), least])
+            remedy = f"fits with {changes}"
+        lines.append(
+            f"{arm.cell.dataset} {arm.cell.train_resolution} does not fit: {arm.wanted} needs "
+            f"{_bytes(arm.asked.peak)} on each GPU, {gpu.name} has {_bytes(gpu.memory_bytes)}; "
+            f"{remedy}"
+        )
+    return lines
+
+
+def report(
+    study: Study,
+    *,
+    gpu: Gpu,
+    utilisation: float = 0.0,
+    changes: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the plan of a study as text.
+
+    Args:
+        study: Read and checked.
+        gpu: Card that it is to run on.
+        utilisation: Share of the card's peak that is reached; zero is what is known of it.
+        changes: As in `costs.arms`.
+
+    Raises:
+        ValueError: If a data set or a model is not known, with what to do.
+    """
+    utilisation = utilisation or gpu.utilisation
+    holds = costs.describe(study)
+    planned = costs.arms(study, holds, gpu=gpu, changes=changes)
+    lines = [
+        f"{study.title}: what it costs on {gpu.name} ({gpu.flops_per_s / 1e12:.0f} TFLOP/s in "
+        f"bf16, {utilisation:.0%} of it reached; {_bytes(gpu.memory_bytes)}). A prediction; "
+        "nothing was started.",
+    ]
+    for model in study.models:
+        own = [arm for arm in planned if arm.cell.model == model]
+        shown = table(own, gpu=gpu, utilisation=utilisation).to_string(index=False)
+        lines += ["", _weights(model, own), shown]
+    seconds = [arm.seconds(gpu, utilisation) for arm in planned]
+    train_s, eval_s = sum(each[0] for each in seconds), sum(each[1] for each in seconds)
+    unshared_s = sum(
+        each[0] * arm.unshared_flops / arm.train_flops
+        for arm, each in zip(planned, seconds, strict=True)
+        if arm.train_flops
+    )
+    apart_s = sum(
+        each[0] / arm.processes + each[1] for arm, each in zip(planned, seconds, strict=True)
+    )
+    lines += [
+        "",
+        f"The whole study: {duration(train_s + eval_s)} of GPU time ({duration(train_s)} training, "
+        f"{duration(eval_s)} evaluation), {duration(apart_s)} if one run follows the other.",
+    ]
+    if unshared_s > train_s:
+        lines.append(
+            f"Training would take {duration(unshared_s)} where each question brings its image."
+        )
+    lines += [
+        "",
+        *misfits(planned, gpu=gpu),
+        *studies.unpinned(study),
+        *(f"{dataset}: {each.said}." for dataset, each in holds.items()),
+        LEGEND,
+    ]
+    return "\n".join(lines)
+
+
+def _weights(model: str, planned: Sequence[Arm]) -> str:
+    n_weights = offline.sizes_of(offline.config_of(model)).n_weights
+    line = f"{model}: {n_weights:,} weights"
+    for arm in [arm for arm in planned if arm.asked][:1]:
+        each = arm.asked
+        assert each is not None
+        line += (
+            f"; on each of {arm.processes} GPU, with {arm.wanted.strategy if arm.wanted else ''}: "
+            f"weights {_bytes(each.weights)}, gradients {_bytes(each.gradients)}, optimiser states "
+            f"{_bytes(each.optimiser)}, buffers {_bytes(each.buffers)}"
+        )
+    return line

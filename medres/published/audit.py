@@ -1,0 +1,244 @@
+"""What published percentages allow: `python -m medres.published.audit TABLE.csv`, for any table.
+
+The table is a CSV with a header and one row a percentage. Its columns, beside any others:
+
+    accuracy_percent  required; as printed, with its zeros: 96.30, not 96.3
+    n_questions       required; how many questions stand behind it, empty where not known
+    column            percentages that share one number of questions; their smallest one is found
+    cell              a name of the row, for compared_with
+    compared_with     the cell, of the same questions, that this one is compared with
+    stated_p          the p-value stated for that: <0.001, or 0.03
+
+Every verdict assumes that a percentage is the right answers of one run over n_questions, printed
+by one of `grim.RULES`; one about p-values, that the test is McNemar's exact, two-sided. A verdict
+says what the arithmetic allows or excludes, never why.
+"""
+
+import argparse
+import csv
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medres.published import grim, reachable
+
+REQUIRED = ("accuracy_percent", "n_questions")
+OPTIONAL = ("column", "cell", "compared_with", "stated_p")
+CUT_OFF = "a count only if cut off"
+NO_COUNT, A_COUNT, NOT_KNOWN = "no count", "a count", "n not known"
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Return a table of percentages, all as text, after checking every row.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: Naming the file, the line and the remedy of the first thing wrong.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such table")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            rows = [(reader.line_num, row) for row in reader if row]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{path}, line {reader.line_num + 1}: no CSV ({error}); save it as UTF-8, with "
+                "commas"
+            ) from error
+    if not rows:
+        raise ValueError(f"{path} is empty; give it a header line and one row a percentage")
+    (_, header), *rest = rows
+    for line, row in rest:
+        if len(row) != len(header):
+            raise ValueError(
+                f"{path}, line {line}: {len(row)} fields under {len(header)} columns; quote a "
+                "field that holds a comma"
+            )
+    table = pd.DataFrame([row for _, row in rest], columns=header, index=[n for n, _ in rest])
+    return checked(table, source=str(path))
+
+
+def checked(table: pd.DataFrame, *, source: str) -> pd.DataFrame:
+    """Return a table as text with all columns, the optional ones empty where it lacks them.
+
+    Args:
+        table: All columns text; the index is what an error calls the line.
+        source: What an error calls the table.
+
+    Raises:
+        ValueError: As `read`.
+    """
+    missing = [name for name in REQUIRED if name not in table]
+    repeated = sorted(set(table.columns[table.columns.duplicated()]))
+    if missing or repeated:
+        raise ValueError(
+            f"{source} lacks the columns {missing} and repeats {repeated}; it has "
+            f"{list(table.columns)}. Name percentages accuracy_percent and their questions "
+            "n_questions"
+        )
+    if table.empty:
+        raise ValueError(f"{source} has no rows; give one a percentage")
+    table = table.assign(**{name: "" for name in OPTIONAL if name not in table})
+    size_of: dict[str, str] = {}
+    for line, row in zip(table.index, table.itertuples(), strict=True):
+        complaint = _complaint(row, size_of)
+        if complaint:
+            raise ValueError(f"{source}, line {line}: {complaint}")
+        if row.cell:
+            size_of[row.cell] = row.n_questions
+    for line, row in zip(table.index, table.itertuples(), strict=True):
+        if row.compared_with and row.compared_with not in size_of:
+            raise ValueError(
+                f"{source}, line {line}: compared_with is {row.compared_with!r}, which no row has "
+                "as its cell; name one"
+            )
+        if row.compared_with and not row.n_questions == size_of[row.compared_with] != "":
+            raise ValueError(
+                f"{source}, line {line}: it has {row.n_questions or 'no'} questions and "
+                f"{row.compared_with!r} has {size_of[row.compared_with] or 'none'}; give both the "
+                "same number, for they are compared question by question"
+            )
+    return table.reset_index(drop=True)
+
+
+def _complaint(row: Any, known_cells: Mapping[str, str]) -> str:
+    """Return what is wrong with a row by itself; nothing if it is right."""
+    try:
+        grim.parse(row.accuracy_percent)
+    except ValueError as error:
+        return f"accuracy_percent: {error}"
+    if row.n_questions and not re.fullmatch(r"[1-9][0-9]{0,8}", row.n_questions):
+        return f"n_questions is {row.n_questions!r}; write a whole number, or nothing"
+    if row.cell and row.cell in known_cells:
+        return f"cell {row.cell!r} stands twice; give each row its own"
+    if row.stated_p and not reachable.STATED_P.fullmatch(row.stated_p):
+        return f"stated_p is {row.stated_p!r}; write <0.001, or 0.03"
+    return ""
+
+
+def cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Return each percentage with the counts that are printed so, and a verdict.
+
+    Args:
+        table: As from `read`.
+
+    Returns:
+        The table's columns that hold something, `count_half_up`, `count_half_even` and
+        `count_cut_off` (text: the counts, empty where there is none), and verdict.
+    """
+    shown = [name for name in table if name not in OPTIONAL or table[name].any()]
+    result = table[shown].copy()
+    for rule in grim.RULES:
+        result[f"count_{rule.replace(' ', '_')}"] = [
+            grim.span(grim.compatible_counts(grim.parse(text), int(n), rule)) if n else ""
+            for text, n in zip(table["accuracy_percent"], table["n_questions"], strict=True)
+        ]
+    is_rounded = (result["count_half_up"] + result["count_half_even"]) != ""
+    result["verdict"] = np.select(
+        [table["n_questions"] == "", is_rounded, result["count_cut_off"] != ""],
+        [NOT_KNOWN, A_COUNT, CUT_OFF],
+        NO_COUNT,
+    )
+    return result
+
+
+def columns(
+    table: pd.DataFrame, *, rule: str, rng: np.random.Generator, n_draws: int = 1000
+) -> pd.DataFrame:
+    """Return, for each column, how many cells are counts of n, and the smallest n of them all.
+
+    Chance is a column of the same whole percents with decimals drawn at random: what a column
+    would show whose numbers are no counts.
+
+    Args:
+        table: As from `read`; rows without a column are left out.
+        rule: One of `grim.RULES`.
+        rng: Source of the random decimals.
+        n_draws: Columns drawn.
+
+    Returns:
+        column, n_cells, n_questions (0 if not one number for all), n_fitting, expected_by_chance
+        and p_fitting (chance fits as many: exact), smallest_n (0 if above 10,000),
+        null_05, null_50, null_95 (quantiles of the smallest n by chance) and p_smallest (chance
+        reaches one as small: share of the draws, this one among them).
+    """
+    named = [(name, rows) for name, rows in table.groupby("column", sort=False) if name]
+    members = [[grim.parse(text) for text in rows["accuracy_percent"]] for _, rows in named]
+    drawn = [grim.with_other_decimals(each, rng=rng, n_draws=n_draws) for each in members]
+    smallest = grim.smallest_n(members, rule)
+    flat = grim.smallest_n([column for draws in drawn for column in draws], rule)
+    result = []
+    for (name, rows), column, n, null in zip(
+        named, members, smallest.tolist(), flat.reshape(len(named), n_draws), strict=True
+    ):
+        stated = set(rows["n_questions"])
+        n_questions = int(stated.pop() or 0) if len(stated) == 1 else 0
+        null = np.where(null == 0, np.iinfo(np.int64).max, null)
+        row = {"column": name, "n_cells": len(rows), "n_questions": n_questions}
+        row |= grim.fits(column, n_questions, rule)
+        row["smallest_n"] = n
+        quantiles = np.quantile(null, [0.05, 0.5, 0.95], method="inverted_cdf").tolist()
+        row |= dict(zip(("null_05", "null_50", "null_95"), quantiles, strict=True))
+        row["p_smallest"] = (1 + int((null <= n).sum())) / (n_draws + 1) if n else 1.0
+        result.append(row)
+    return pd.DataFrame(result)
+
+
+def comparisons(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `reachable.reach` of every row that has a compared_with, which is its first arm."""
+    percent_of = dict(zip(table["cell"], table["accuracy_percent"], strict=True))
+    rows = []
+    for row in table[table["compared_with"] != ""].itertuples():
+        of = {"cell": row.cell, "compared_with": row.compared_with, "stated_p": row.stated_p}
+        first = percent_of[row.compared_with]
+        rows.append(
+            of | reachable.reach(first, row.accuracy_percent, int(row.n_questions), row.stated_p)
+        )
+    return pd.DataFrame(rows)
+
+
+def main(arguments: list[str]) -> int:
+    """Print verdicts on a table of published percentages; one line on failure."""
+    parser = argparse.ArgumentParser(
+        prog="python -m medres.published.audit",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("table", type=Path, metavar="TABLE.csv")
+    parser.add_argument("--rule", choices=grim.RULES, default="half up", help="for the columns")
+    parser.add_argument("--draws", type=int, default=1000, help="random columns of the null")
+    parser.add_argument("--seed", type=int, default=0, help="of those draws")
+    parser.add_argument("--out", type=Path, help="folder for the tables as CSV")
+    asked = parser.parse_args(arguments)
+    try:
+        if asked.draws < 1 or asked.seed < 0:
+            raise ValueError(
+                f"--draws is {asked.draws} and --seed {asked.seed}; give at least 1 and 0"
+            )
+        table = read(asked.table)
+        rng = np.random.default_rng(asked.seed)
+        found = {"cells": cells(table)}
+        if table["column"].any():
+            found["columns"] = columns(table, rule=asked.rule, rng=rng, n_draws=asked.draws)
+        if table["compared_with"].any():
+            found["comparisons"] = comparisons(table)
+        for name, part in found.items():
+            print(f"{name}\n{part.to_string(index=False, na_rep='', float_format='%.4g')}\n")
+            if asked.out:
+                asked.out.mkdir(parents=True, exist_ok=True)
+                part.to_csv(asked.out / f"{name}.csv", index=False, float_format="%.6g")
+    except (ValueError, OSError) as error:
+        print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    print((__doc__ or "").rpartition("\n\n")[2].strip())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,112 @@
+"""What arithmetic says of the paper's numbers, in words; every number comes from a table."""
+
+import pandas as pd
+
+from medres.published import recomputed
+
+
+def summary(
+    fits: pd.DataFrame, smallest: pd.DataFrame, p_values: pd.DataFrame, means: pd.DataFrame
+) -> str:
+    """Return what the printed numbers allow and exclude, as a list with its assumptions.
+
+    Args:
+        fits: As from `paper.fits`.
+        smallest: As from `paper.columns`.
+        p_values: As from `paper.reachable_p`.
+        means: As from `mixed_summary`.
+    """
+    stated = fits[fits["is_stated"]].set_index(["table", "dataset"])
+    counts = [
+        f"{name} {max(at.rounded, at.cut_off)} of {at.n_cells}"
+        + (
+            " (only if cut off)"
+            if at.cut_off > at.rounded
+            else f" ({at.trained_rounded} of its {at.n_trained} trained)"
+        )
+        + f", {at.expected_by_chance:.1f} by chance"
+        for name, at in stated.loc[2].loc[list(recomputed.FINE_TUNED)].iterrows()
+    ]
+    later = fits[fits["table"] > 2]
+    fitting = later[["rounded", "cut_off"]].max(axis=1)
+    is_small = smallest["p_adjusted"] <= 0.05
+    small = [f"{row.column} {row.smallest_n:,}" for row in smallest[is_small].itertuples()]
+    found = p_values[p_values["stated_p"] != ""]
+    reached = [
+        f"{row.claim} {row.dataset} ({row.first_count} against {row.second_count} of "
+        f"{row.n_questions:,}): {row.verdict}"
+        + (f", least p {row.p_least:.3f}" if row.verdict == "not reachable" else "")
+        for row in found.itertuples()
+    ]
+    plain = means[means["train_resolution"] != "mixed"]
+    own = means[means["train_resolution"] == "mixed"]
+    furthest = plain[["least_gap", "most_gap"]].abs().to_numpy().max()
+    native = plain[(plain["table"] == 2) & (plain["train_resolution"] == "native")].iloc[0]
+    choice = fits[(fits["table"] == 2) & (fits["part"] == "multiple choice")].iloc[0]
+    mixed = stated["mixed_fitting"].unstack()[list(recomputed.FINE_TUNED)]
+    return "\n".join(
+        [
+            "The arithmetic of the printed numbers, assuming one run a cell, the stated number of "
+            "questions, and digits rounded or cut off:",
+            "",
+            f"* **Counts, table 2**, cells asked at low or native: {'; '.join(counts)}. Of "
+            f"the {choice.n_questions} multiple-choice questions of {choice.dataset} alone, "
+            f"{max(choice.rounded, choice.cut_off)} of {choice.n_cells} cells are counts.",
+            f"* **Counts, tables 3-5**: at none of the sizes known for a test set are all cells of "
+            f"a column counts ({int((fitting == later['n_cells']).sum())} of {len(later)}).",
+            f"* **Smallest size that fits a whole column** (rounded): smaller than random "
+            f"decimals give (adjusted p at most 0.05) in {int(is_small.sum())} of "
+            f"{len(smallest)} columns{': ' if small else ''}{'; '.join(small)}.",
+            f"* **Mixed inference**: {int(mixed.to_numpy().sum())} of "
+            f"{int(own['n_sd'].sum() + plain['n_sd'].sum())} cells of the four fine-tuned sets are "
+            f"counts. Without mixed training {int(plain['n_at_the_mean'].sum())} of "
+            f"{int(plain['n_cells'].sum())} cells are the mean of low and "
+            f"native as far as printing tells ({native.n_at_the_mean} of {native.n_cells} in table "
+            f"2 trained native), and none is "
+            f"further than {furthest:.3f} points from it; "
+            f"with mixed training all lie {own['least_gap'].min():.3f} to "
+            f"{own['most_gap'].max():.3f} points above it.",
+            f"* **P < 0.001** by an exact paired test: {'; '.join(reached)}.",
+        ]
+    )
+
+
+def summary_of_claims(computed: pd.DataFrame, ordered: pd.DataFrame, fixed: pd.DataFrame) -> str:
+    """Return which stated averages and orderings the tables give, as a list.
+
+    Args:
+        computed: As from `recomputed`.
+        ordered: As from `orderings`.
+        fixed: As from `without_image`.
+    """
+    other = [
+        f"{row.claim} {row.verdict} ({row.stated} stated, "
+        + format(row.recomputed, ".2f" if row.statistic == "ratio" else "+.2f")
+        + f" over {row.n_datasets} sets)"
+        for row in computed.itertuples()
+        if row.verdict != "as stated"
+    ]
+    broken = ordered[ordered["exceptions"] != ""]
+    exceptions = [
+        f"{claim} in table{'s' * (len(part) > 1)} {', '.join(map(str, part['table']))} "
+        f"({'; '.join(part['exceptions'])})"
+        for claim, part in broken.groupby(broken["claim"].str.removeprefix("as "), sort=False)
+    ]
+    below = [
+        f"{row.dataset} {row.n_below} of {row.n_cells} cells (it has "
+        f"{row.without_image_percent:.1f} % of {row.part})"
+        for row in fixed.itertuples()
+    ]
+    n_stated = int((computed["verdict"] == "as stated").sum())
+    return "\n".join(
+        [
+            f"* **Stated differences**: {n_stated} of {len(computed)} are what the tables give. "
+            f"Others: {'; '.join(other)}.",
+            f"* **Orderings** hold in {int(ordered['n_holding'].sum())} of "
+            f"{int(ordered['n_cells'].sum())} cells, and in "
+            f"{int(ordered['n_fine_tuned_holding'].sum())} of "
+            f"{int(ordered['n_fine_tuned'].sum())} of the four fine-tuned sets. Exceptions: "
+            f"{'; '.join(exceptions)}.",
+            f"* **Below a fixed answer that sees no image**: {'; '.join(below)}.",
+        ]
+    )

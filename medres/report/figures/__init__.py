@@ -1,0 +1,32 @@
+"""Tidy tables in, matplotlib Figures out; tables hold fractions, figures show percent.
+
+Every function raises a ValueError that names the columns a table lacks. Figures are made without
+pyplot: a notebook shows the Figure its cell returns, but a pyplot figure once more on top.
+"""
+
+from medres.report.figures.accuracy import (
+    accuracy_grid,
+    aligned_accuracy,
+    differences,
+    grid_heatmap,
+)
+from medres.report.figures.images import image_pairs, power_spectrum, size_and_tokens
+from medres.report.figures.published import count_matrix, mixed_gaps, p_ranges, smallest_sizes
+from medres.report.figures.style import use_theme
+from medres.report.figures.training import loss_curve
+
+__all__ = [
+    "accuracy_grid",
+    "aligned_accuracy",
+    "count_matrix",
+    "differences",
+    "grid_heatmap",
+    "image_pairs",
+    "loss_curve",
+    "mixed_gaps",
+    "p_ranges",
+    "power_spectrum",
+    "size_and_tokens",
+    "smallest_sizes",
+    "use_theme",
+]

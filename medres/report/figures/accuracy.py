@@ -1,0 +1,225 @@
+"""Figures of accuracies and of their differences."""
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from medres.report.figures.style import (
+    GRID,
+    LINES,
+    STYLES,
+    VERDICT_STYLES,
+    Look,
+    broken,
+    by_model,
+    check_grid,
+    counts_text,
+    draw_points,
+    in_order,
+    legend,
+    legend_keys,
+    line_key,
+    make_panels,
+    require,
+    split_baselines,
+    styles_of,
+    tick_in,
+    write_beside,
+)
+
+
+def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
+    """Draw accuracy against eval_resolution, one panel per dataset, one line per train_resolution.
+
+    Lines join the mean over seeds; every seed is a point with its own interval. Hollow points are
+    the same models shown a blank image. Several models have a panel each. A cell twice is refused.
+
+    Args:
+        grid: One row per dataset, model, train_resolution, eval_resolution and seed, with
+            `mean_visual_tokens`; `n_groups` is shown where the column exists.
+        baselines: One row per "majority answer" (its model empty) and per "blank image" of a
+            trained model.
+    """
+    check_grid(grid, [*GRID, "mean_visual_tokens"])
+    grid, baselines = by_model(grid, baselines)
+    blanks, majority = split_baselines(baselines, grid["dataset"])
+    evals = in_order(grid["eval_resolution"])
+    styles = styles_of([*grid["train_resolution"], *blanks["train_resolution"]], STYLES)
+    n_ticks = len(evals) + bool(len(blanks))
+    panel_in = 0.5 + n_ticks * tick_in(evals, 0.62)
+    figure, panels = make_panels(grid, panel_in=panel_in, height_in=2.9, sharey=True)
+    for ax, dataset, rows in panels:
+        for k, (train, style) in enumerate(styles.items()):
+            dodge = 0.64 * ((k + 0.5) / len(styles) - 0.5)
+            arm = rows[rows["train_resolution"] == train]
+            means = {
+                x + dodge: draw_points(ax, x + dodge, arm[arm["eval_resolution"] == name], style)
+                for x, name in enumerate(evals)
+                if name in set(arm["eval_resolution"])
+            }
+            joined = sorted(means.items())
+            line: Look = {"color": style[0], "linestyle": LINES.get(train, "-"), "lw": 1}
+            ax.plot(*np.array(joined).reshape(-1, 2).T, alpha=0.7, zorder=1, **line)
+            blank = blanks[(blanks["dataset"] == dataset) & (blanks["train_resolution"] == train)]
+            draw_points(ax, len(evals) + dodge, blank, style, hollow=True)
+        for accuracy in majority.loc[majority["dataset"] == dataset, "accuracy"].unique():
+            ax.axhline(100 * accuracy, color="0.2", linestyle="--", linewidth=0.9, zorder=0)
+        tokens = rows.groupby("eval_resolution")["mean_visual_tokens"].mean().dropna()
+        labels = [
+            broken(name) + (f"\n({tokens[name]:,.0f})" if name in tokens else "") for name in evals
+        ]
+        if len(blanks):
+            labels.append("blank\nimage")
+            ax.axvline(len(evals) - 0.5, color="0.8", linewidth=0.8, zorder=0)
+        ax.set_xticks(range(n_ticks), labels)
+        ax.set(xlim=(-0.5, n_ticks - 0.5), ylim=(0, 102), xlabel="Evaluated at (visual tokens)")
+    figure.supylabel("Accuracy (%)", fontsize=9)
+    keys = legend_keys(
+        {"not trained" if n == "none" else f"trained {n}": s for n, s in styles.items()}
+    )
+    for key, name in zip(keys, styles, strict=True):
+        key.set_linestyle(LINES.get(name, "-"))
+    legend(figure, [*keys, line_key("majority answer", "--")])
+    return figure
+
+
+def grid_heatmap(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
+    """Draw accuracy as a train_resolution x eval_resolution matrix, one per dataset and model.
+
+    The majority answer stands below each panel; `blank` is an eval_resolution of the grid.
+
+    Aligned squares are outlined. A square says its interval or, for several seeds, their range.
+    A cell twice is refused.
+    """
+    check_grid(grid, GRID)
+    grid, baselines = by_model(grid, baselines)
+    _, majority = split_baselines(baselines, grid["dataset"])
+    trains, evals = in_order(grid["train_resolution"]), in_order(grid["eval_resolution"])
+    height_in = 0.62 * len(trains) + 0.9
+    panel_in = 0.7 + len(evals) * tick_in(evals, 0.75)
+    figure, panels = make_panels(grid, panel_in=panel_in, height_in=height_in)
+    for ax, dataset, rows in panels:
+        percent = pd.DataFrame(np.nan, index=trains, columns=evals)
+        notes = pd.DataFrame("", index=trains, columns=evals)
+        for place, cell in rows.groupby(["train_resolution", "eval_resolution"]):
+            percent.loc[place] = 100 * cell["accuracy"].mean()
+            notes.loc[place] = _square_text(cell)
+        look = {"cmap": "viridis", "vmin": 0, "vmax": 100, "cbar": False, "linewidths": 1}
+        notes_look = {"fontsize": 8}
+        sns.heatmap(percent, annot=notes.to_numpy(), fmt="", annot_kws=notes_look, ax=ax, **look)
+        for name in set(trains) & set(evals):
+            corner = (evals.index(name) + 0.03, trains.index(name) + 0.03)
+            ax.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, ec="black", lw=2, zorder=5))
+        ax.set_xticklabels([broken(name) for name in evals])
+        ax.tick_params(length=0, labelrotation=0)
+        label = "Evaluated at"
+        blind = majority.loc[majority["dataset"] == dataset, "accuracy"]
+        if len(blind):
+            label += f"\n(majority answer {blind.mean():.0%})"
+        ax.set(xlabel=label, ylabel="")
+    figure.supylabel("Trained at", fontsize=9)
+    axes = [ax for ax, _, _ in panels]
+    figure.colorbar(axes[0].collections[0], ax=axes, label="Accuracy (%)", fraction=0.04, aspect=25)
+    return figure
+
+
+def aligned_accuracy(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
+    """Draw native/native beside low/low, one row per dataset and model, both baselines as ticks.
+
+    A cell twice, or no aligned cell, is refused.
+    """
+    check_grid(grid, GRID)
+    grid, baselines = by_model(grid, baselines)
+    aligned = grid[grid["train_resolution"] == grid["eval_resolution"]]
+    aligned = aligned[aligned["train_resolution"].isin(["low", "native"])]
+    if aligned.empty:
+        raise ValueError("grid has neither a low/low nor a native/native cell")
+    blanks, majority = split_baselines(baselines, aligned["dataset"])
+    datasets = aligned["dataset"].unique()
+    figure = Figure(figsize=(7.5, 1.3 + 0.6 * len(datasets)), layout="constrained")
+    ax = figure.subplots()
+    labels = []
+    for row, dataset in enumerate(datasets):
+        rows = aligned[aligned["dataset"] == dataset]
+        labels.append(f"{dataset}\n" + counts_text(rows, separator="\n"))
+        ends = []
+        for train, y in (("native", row - 0.17), ("low", row + 0.17)):
+            arm = rows[rows["train_resolution"] == train]
+            if len(arm):
+                ends.append((draw_points(ax, y, arm, STYLES[train], flip=True), y))
+            here = (blanks["dataset"] == dataset) & (blanks["train_resolution"] == train)
+            x = 100 * blanks.loc[here, "accuracy"]
+            ax.vlines(x, y - 0.15, y + 0.15, color=STYLES[train][0], linestyle=":", linewidth=1.8)
+        ax.plot(*zip(*ends, strict=True), color="0.6", linewidth=0.8, zorder=1)
+        x = 100 * majority.loc[majority["dataset"] == dataset, "accuracy"]
+        ax.vlines(x, row - 0.4, row + 0.4, color="0.2", linestyle="--", linewidth=0.9)
+        ax.axhline(row + 0.5, color="0.9", linewidth=0.8, zorder=0)
+    ax.set_yticks(range(len(datasets)), labels)
+    ax.tick_params(axis="y", length=0)
+    ax.set(xlim=(0, 101), ylim=(len(datasets) - 0.5, -0.5), xlabel="Accuracy (%)")
+    keys = legend_keys({f"{name} / {name}": STYLES[name] for name in ("native", "low")})
+    lines = [line_key("blank image, same model", ":"), line_key("majority answer", "--")]
+    legend(figure, [*keys, *lines])
+    return figure
+
+
+def differences(comparisons: pd.DataFrame) -> Figure:
+    """Draw a forest plot of accuracy differences, grouped by dataset, marked by verdict.
+
+    Args:
+        comparisons: One row per comparison; `comparison` is its label, up to 60 characters.
+    """
+    values = ["difference", "lower", "upper", "p_adjusted", "n_questions"]
+    require(comparisons, "comparisons", ["dataset", "comparison", "verdict", *values])
+    styles = styles_of(comparisons["verdict"], VERDICT_STYLES)
+    depth = 0.24 * (1.7 * len(comparisons) + 1.3 * comparisons["dataset"].nunique())
+    figure = Figure(figsize=(8.8, 1.1 + depth), layout="constrained")
+    ax = figure.subplots()
+    ax.axvline(0, color="0.2", linewidth=0.8, zorder=0)
+    ticks: list[tuple[float, str]] = []
+    top = 0.0
+    for dataset, rows in comparisons.groupby("dataset", sort=False):
+        ticks.append((top, str(dataset)))
+        for k, (_, row) in enumerate(rows.iterrows()):
+            y = top + 1.3 + 1.7 * k
+            ticks.append((y, textwrap.fill(row["comparison"], 36)))
+            ax.axhline(y, color="0.93", linewidth=0.8, zorder=0)
+            point = row[["difference", "lower", "upper"]].astype(float).to_frame().T
+            point = point.rename(columns={"difference": "accuracy"})
+            is_open = row["verdict"] == "not decided"
+            draw_points(ax, y, point, styles[row["verdict"]], flip=True, hollow=is_open)
+            write_beside(ax, y, _difference_texts(row))
+        top += 1.3 + 1.7 * len(rows)
+    write_beside(ax, -1.3, ["points [interval]", "adjusted p", "n"], weight="bold")
+    ax.set_yticks(*zip(*ticks, strict=True))
+    for tick in ax.get_yticklabels():
+        if tick.get_text() in set(comparisons["dataset"]):
+            tick.set_fontweight("bold")
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set(ylim=(top - 0.7, -0.6), xlabel="Difference in accuracy (percentage points)")
+    legend(figure, legend_keys(styles, linestyle="", hollow=["not decided"]))
+    return figure
+
+
+def _square_text(cell: pd.DataFrame) -> str:
+    accuracy, lower, upper = 100 * cell["accuracy"], 100 * cell["lower"], 100 * cell["upper"]
+    text = f"{accuracy.mean():.0f} %"
+    if len(cell) > 1:
+        text += f"\nseeds {accuracy.min():.0f}–{accuracy.max():.0f}"
+    elif not np.isnan(lower.iloc[0] + upper.iloc[0]):
+        text += f"\n[{lower.iloc[0]:.0f}, {upper.iloc[0]:.0f}]"
+    most = cell["n_unparsable"].max()
+    return text + (f"\n{'≤ ' * (len(cell) > 1)}{most:,.0f} unparsable" if most else "")
+
+
+def _difference_texts(row: pd.Series) -> list[str]:
+    points = [100 * row[name] for name in ("difference", "lower", "upper")]
+    numbers = ["–" if np.isnan(x) else f"{x:+.1f}".replace("-", "−") for x in points]
+    p = row["p_adjusted"]
+    p_text = "–" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return ["{} [{}, {}]".format(*numbers), p_text, f"{row['n_questions']:,.0f}"]

@@ -1,0 +1,134 @@
+"""Figures of images, their detail and their sizes."""
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from medres.report.figures.style import (
+    STYLES,
+    Look,
+    legend,
+    line_key,
+    make_panels,
+    require,
+    styles_of,
+    write_beside,
+)
+
+
+def image_pairs(
+    native_images: Sequence[NDArray[np.uint8]],
+    low_images: Sequence[NDArray[np.uint8]],
+    titles: Sequence[str],
+) -> Figure:
+    """Draw native images above the low ones at the same field of view, low's pixels visible.
+
+    Args:
+        native_images: Images or crops of shape (height, width, 3); up to eight read well.
+        low_images: The same fields of view at low resolution, in the same order.
+        titles: A short name for each pair.
+    """
+    counts = len(native_images), len(low_images), len(titles)
+    if min(counts) == 0 or min(counts) != max(counts):
+        raise ValueError(f"native_images, low_images and titles have lengths {counts}, not one")
+    side_in = min(2.2, 8.6 / counts[0])
+    height_in = side_in * max(image.shape[0] / image.shape[1] for image in native_images)
+    figsize = (side_in * counts[0] + 0.3, 2 * height_in + 1)
+    figure = Figure(figsize=figsize, layout="constrained")
+    axes = figure.subplots(2, counts[0], squeeze=False)
+    for k, (native, low, title) in enumerate(zip(native_images, low_images, titles, strict=True)):
+        field = (0, native.shape[1], native.shape[0], 0)
+        # "auto" smooths where the native image has more pixels than the page; low stays as it is.
+        axes[0, k].imshow(native, interpolation="auto", extent=field)
+        axes[1, k].imshow(low, interpolation="nearest", extent=field)
+        axes[0, k].set_title(textwrap.fill(title, max(8, int(side_in * 12))))
+        for ax, image in zip(axes[:, k], (native, low), strict=True):
+            ax.set(xticks=[], yticks=[])
+            ax.set_xlabel(f"{image.shape[1]} × {image.shape[0]} px", fontsize=8, labelpad=3)
+            ax.spines[:].set_visible(False)
+    for ax, name in zip(axes[:, 0], ("native", "low"), strict=True):
+        ax.set_ylabel(name, fontweight="bold", color=STYLES[name][0])
+    return figure
+
+
+def power_spectrum(spectra: pd.DataFrame, low_nyquist_cycles_per_px: float | None = None) -> Figure:
+    """Draw the power spectrum of each resolution, one panel per dataset.
+
+    Several rows of one frequency (several images) become their median and middle half. The
+    vertical line is the highest frequency that low can carry.
+
+    Args:
+        spectra: One row per dataset, resolution, frequency (and image).
+        low_nyquist_cycles_per_px: Low's limit in cycles per native pixel; a column of this name
+            in `spectra` says it for each dataset instead.
+    """
+    require(spectra, "spectra", ["dataset", "resolution", "frequency_cycles_per_px", "power"])
+    styles = styles_of(spectra["resolution"], STYLES)
+    limits = spectra.get(
+        "low_nyquist_cycles_per_px", pd.Series(low_nyquist_cycles_per_px, spectra.index, float)
+    ).dropna()
+    figure, panels = make_panels(spectra, panel_in=3, height_in=2.8, sharey=True)
+    keys = {
+        name: Line2D([], [], color=colour, linestyle="--" if name == "low" else "-", label=name)
+        for name, (colour, _) in styles.items()
+    }
+    for ax, _, rows in panels:
+        for name, key in keys.items():
+            arm = rows[rows["resolution"] == name]
+            line = {"color": key.get_color(), "linestyle": key.get_linestyle()}
+            variables = {"x": "frequency_cycles_per_px", "y": "power", "estimator": "median"}
+            sns.lineplot(arm, errorbar=("pi", 50), ax=ax, **variables, **line)
+        for limit in limits[limits.index.isin(rows.index)].unique():
+            ax.axvline(limit, color="0.2", linestyle=":", linewidth=1.2)
+        ax.set(xlabel="Frequency (cycles per native px)", ylabel="", yscale="log")
+        ax.set_xlim(left=0)
+    figure.supylabel("Power (arbitrary units)", fontsize=9)
+    legend(figure, [*keys.values(), *[line_key("low's Nyquist limit", ":")][: len(limits)]])
+    return figure
+
+
+def size_and_tokens(table: pd.DataFrame) -> Figure:
+    """Draw how many visual tokens images cost, one row per dataset and resolution.
+
+    Boxes span the middle half, whiskers reach the extremes; the median size stands beside them.
+
+    Args:
+        table: One row per image and resolution.
+    """
+    sizes = ["width_px", "height_px", "visual_tokens"]
+    require(table, "table", ["dataset", "resolution", *sizes])
+    styles = styles_of(table["resolution"], STYLES)
+    groups = [
+        (f"{dataset}, {name}", colour, rows[rows["resolution"] == name])
+        for dataset, rows in table.groupby("dataset", sort=False)
+        for name, (colour, _) in styles.items()
+        if name in set(rows["resolution"])
+    ]
+    figure = Figure(figsize=(7.5, 1.1 + 0.42 * len(groups)), layout="constrained")
+    ax = figure.subplots()
+    jitter = np.random.default_rng(0)
+    for y, (_, colour, rows) in enumerate(groups):
+        tokens = rows["visual_tokens"].to_numpy(float)
+        spread = y + jitter.uniform(-0.28, 0.28, len(tokens))
+        ax.plot(tokens, spread, ".", color=colour, alpha=0.35, markersize=3)
+        pen, bar = {"color": colour, "linewidth": 1.2}, {"color": "black"}
+        pens: Look = {"boxprops": pen, "whiskerprops": pen, "capprops": pen, "medianprops": bar}
+        where: Look = {"positions": [y], "widths": 0.56, "orientation": "horizontal"}
+        ax.boxplot(tokens, whis=(0, 100), manage_ticks=False, **where, **pens)
+        width, height, _ = rows[sizes].median()
+        write_beside(ax, y, [f"{width:,.0f} × {height:,.0f} px", f"{len(rows):,}"])
+    write_beside(ax, -0.9, ["median size", "images"], weight="bold")
+    ax.set(xscale="log", ylim=(len(groups) - 0.4, -0.6), xlabel="Visual tokens per image")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_yticks(range(len(groups)), [label for label, _, _ in groups])
+    ax.tick_params(axis="y", length=0)
+    return figure

@@ -1,0 +1,360 @@
+"""A look at what a data set is: counts, leaks, sizes, tokens, and what low takes away."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+from PIL import Image
+
+from medres import resolution
+from medres.datasets import LEAKY, REAL, QuestionSet, splits
+from medres.report import figures, page
+from medres.resolution import Treatment
+from medres.statistics import comparison
+
+N_RINGS = 32
+NEAR = (
+    f"Near-duplicates differ in at most {splits.NEAR_BITS} of the {splits.HASH_SIDE**2} bits of a "
+    "perceptual hash; images with equal pixels are not counted among them."
+)
+
+
+def paper_table(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
+    """Return the paper's table of data sets with what is found here beside what it says.
+
+    A phantom stands for the data set that it is the twin of, at a smaller size.
+
+    Returns:
+        Columns dataset, stands_for, modality, paper_image_px, median_image_px, paper_test,
+        n_test, n_options (of closed questions, the most) and questions_per_image; paper columns
+        are empty where the paper states nothing or the data set is none of its own.
+    """
+    rows = []
+    for question_set in question_sets:
+        source = REAL[question_set.source].SOURCE if question_set.source else None
+        table, test = question_set.table, question_set.split("test")
+        sizes = table.drop_duplicates("image")[["width_px", "height_px"]].median().astype(int)
+        stated = str(source.paper_n_test) if source and source.paper_n_test else ""
+        rows.append(
+            {
+                "dataset": question_set.label,
+                "stands_for": question_set.source,
+                "modality": ", ".join(sorted(table["modality"].unique())[:4]),
+                "paper_image_px": source.paper_image_px if source else "",
+                "median_image_px": f"{sizes['width_px']} x {sizes['height_px']}",
+                "paper_test": stated,
+                "n_test": len(test),
+                "n_options": int(table["options"].map(len).max()),
+                "questions_per_image": len(table) / table["image"].nunique(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def counts(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
+    """Return questions, images, groups and answers of each split, one row a split."""
+    rows = []
+    for question_set in question_sets:
+        for split in ("train", "test"):
+            part = question_set.split(split)
+            if part.empty:
+                continue
+            area = part.drop_duplicates("image").eval("width_px * height_px")
+            rows.append(
+                {
+                    "dataset": question_set.label,
+                    "split": split,
+                    "n_questions": len(part),
+                    "n_images": part["image"].nunique(),
+                    "n_groups": part["group"].nunique(),
+                    "n_question_texts": part["question"].nunique(),
+                    "n_answers": part["reference"].nunique(),
+                    "median_image_pixels": int(area.median()),
+                    "max_image_pixels": int(area.max()),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def remarks(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
+    """Return what was left out of each data set and why, and what else its reader noted.
+
+    Returns:
+        Columns dataset, kind (left out or note) and remark; one row says so where there is none.
+    """
+    rows = [
+        {"dataset": question_set.label, "kind": kind, "remark": remark}
+        for question_set in question_sets
+        for kind, said in (("left out", question_set.excluded), ("note", question_set.notes))
+        for remark in said
+    ]
+    none = [{"dataset": "all", "kind": "left out", "remark": "nothing"}]
+    return pd.DataFrame(rows or none)
+
+
+def is_leak_said(leaks: pd.DataFrame) -> bool:
+    """Return whether every data set that shares a group or an image says so in its name.
+
+    Args:
+        leaks: What `leaks` returned.
+    """
+    is_leak = (leaks["n_equal_images"] > 0) | (leaks["n_shared_groups"] > 0)
+    return not (is_leak & ~leaks["dataset"].str.endswith(LEAKY)).any()
+
+
+def leaks(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
+    """Return what of test train has too, one row a data set.
+
+    Returns:
+        Columns dataset; n_test_images, and how many of them have equal pixels or a
+        near-duplicate in train; n_test_groups and n_shared_groups; n_test_texts and
+        n_shared_texts, of questions.
+    """
+    rows = []
+    for question_set in question_sets:
+        found = splits.shared(question_set.table, question_set.image_facts)
+        (n_images, n_equal), (_, n_near) = (
+            found["images with equal pixels"],
+            found["near-duplicate images"],
+        )
+        rows.append(
+            {
+                "dataset": question_set.label,
+                "n_test_images": n_images,
+                "n_equal_images": n_equal,
+                "n_near_duplicates": n_near,
+                "n_test_groups": found["groups"][0],
+                "n_shared_groups": found["groups"][1],
+                "n_test_texts": found["question texts"][0],
+                "n_shared_texts": found["question texts"][1],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def sentence(counts: pd.DataFrame, leaks: pd.DataFrame, sizes: pd.DataFrame) -> str:
+    """Return what the tables of `counts`, `leaks` and `sizes` say, one line a data set."""
+    lines = []
+    for dataset, rows in counts.groupby("dataset", sort=False):
+        test = rows[rows["split"] == "test"].iloc[0]
+        leak = leaks.set_index("dataset").loc[dataset]
+        tokens = sizes[sizes["dataset"] == dataset].groupby("resolution")["visual_tokens"].mean()
+        n_equal, n_groups = leak["n_equal_images"], leak["n_shared_groups"]
+        near = f", {leak['n_near_duplicates']} test images look like one of train"
+        lines.append(
+            f"* **{dataset}**: {test['n_questions']:,} test questions on {test['n_images']:,} "
+            f"images in {test['n_groups']:,} groups; train and test share "
+            f"{f'**{n_equal}**' if n_equal else 'no'} images and "
+            f"{f'**{n_groups}**' if n_groups else 'no'} groups"
+            f"{near if leak['n_near_duplicates'] else ''}; an image costs "
+            f"{tokens['native']:.1f} visual tokens at native and "
+            f"{tokens['low']:.1f} at low resolution, on average."
+        )
+    return "\n".join(lines)
+
+
+def power_spectrum(image: Image.Image, *, n_bins: int) -> np.ndarray:
+    """Return the radially averaged power of an image's luminance.
+
+    Args:
+        image: RGB image.
+        n_bins: Rings of equal width from 0 to 0.5 cycles per pixel.
+
+    Returns:
+        Mean squared amplitude of each ring, NaN for an empty one; shape (n_bins,).
+    """
+    grey = np.asarray(image.convert("L"), dtype=np.float64)
+    window = np.outer(np.hanning(grey.shape[0]), np.hanning(grey.shape[1]))
+    power = np.abs(np.fft.fft2((grey - grey.mean()) * window)) ** 2 / grey.size
+    rows, columns = np.fft.fftfreq(grey.shape[0]), np.fft.fftfreq(grey.shape[1])
+    ring = (np.hypot(rows[:, None], columns[None, :]) / 0.5 * n_bins).astype(int)
+    inside = ring < n_bins
+    total = np.bincount(ring[inside], weights=power[inside], minlength=n_bins)
+    count = np.bincount(ring[inside], minlength=n_bins)
+    mean: np.ndarray = np.divide(total, count, out=np.full(n_bins, np.nan), where=count > 0)
+    return mean
+
+
+def treatment(model: str, meaning: Mapping[str, Any], *, token_px: int) -> tuple[Treatment, str]:
+    """Return what low and native are for a model, and whose visual tokens that gives.
+
+    The hub is never asked: where the model's config is not at hand, images are counted in
+    squares.
+
+    Args:
+        model: As a study names it.
+        meaning: From `study.treatment`.
+        token_px: Side of one visual token where the config is not at hand, in pixels.
+
+    Raises:
+        ValueError: If the parameters are impossible, or without meaning for the model.
+    """
+    from medres.models import offline  # takes seconds, and nothing else here needs transformers
+
+    if offline.is_at_hand(model):
+        return offline.treatment_of(model, meaning), f"Visual tokens of {model}"
+    budgets = meaning["low_max_pixels"], meaning["native_max_pixels"]
+    return (
+        Treatment(*budgets, meaning["resampling_filter"], token_px),
+        f"The config of {model} is not at hand: one visual token is taken to be {token_px} x "
+        f"{token_px} pixels",
+    )
+
+
+def spectra(
+    question_sets: Sequence[QuestionSet], treatment: Treatment, *, n_images: int
+) -> pd.DataFrame:
+    """Return the power spectra of the first test images, native and low brought back up.
+
+    Low is enlarged to its native size without smoothing (nearest), so that both are measured
+    on one frequency axis; what lies beyond low's own limit is the pattern of its pixels.
+
+    Args:
+        question_sets: Data sets to look at.
+        treatment: Says what low and native are.
+        n_images: Images per data set.
+
+    Returns:
+        Columns dataset, resolution, image, frequency_cycles_per_px (of the native image),
+        power, and low_nyquist_cycles_per_px, the median over images.
+    """
+    rows = []
+    for question_set in question_sets:
+        for path in question_set.split("test")["image"].unique()[:n_images]:
+            stored = question_set.read(path)
+            native = resolution.plan(stored.shape[1::-1], "native", treatment)
+            low = resolution.plan(stored.shape[1::-1], "low", treatment)
+            shrunk = resolution.apply(stored, low)
+            shown = {
+                "native": resolution.apply(stored, native),
+                "low": shrunk.resize(native.given_px, Image.Resampling.NEAREST),
+            }
+            limit = 0.5 * low.given_px[0] / native.given_px[0]
+            for name, pixels in shown.items():
+                power = power_spectrum(pixels, n_bins=N_RINGS)
+                for ring, value in enumerate(power):
+                    rows.append(
+                        {
+                            "dataset": question_set.label,
+                            "resolution": name,
+                            "image": path,
+                            "frequency_cycles_per_px": 0.5 * (ring + 0.5) / N_RINGS,
+                            "power": value,
+                            "low_nyquist_cycles_per_px": limit,
+                        }
+                    )
+    table = pd.DataFrame(rows)
+    nyquist = table.groupby("dataset")["low_nyquist_cycles_per_px"].transform("median")
+    return table.assign(low_nyquist_cycles_per_px=nyquist)
+
+
+def pairs(
+    question_set: QuestionSet, treatment: Treatment, *, n_pairs: int, patch_px: int
+) -> tuple[list[np.ndarray], list[np.ndarray], list[str]]:
+    """Return test images at native and at low resolution, one per answer if there are many.
+
+    Args:
+        question_set: Data set to look at.
+        treatment: Says what low and native are.
+        n_pairs: Images shown.
+        patch_px: Side of the square that is cut from the middle of the native image, and the
+            same field of view from the low one; smaller images stay whole.
+
+    Returns:
+        Native images and low images as arrays (height, width, 3) uint8, and their answers.
+    """
+    test = question_set.split("test")
+    chosen = test.drop_duplicates("reference").drop_duplicates("image")
+    chosen = pd.concat([chosen, test.drop_duplicates("image")]).drop_duplicates("image")
+    native: list[np.ndarray] = []
+    low: list[np.ndarray] = []
+    titles: list[str] = []
+    for row in chosen.head(n_pairs).itertuples():
+        stored = question_set.read(str(row.image))
+        for name, made in (("native", native), ("low", low)):
+            geometry = resolution.plan(stored.shape[1::-1], name, treatment)
+            shown = resolution.apply(stored, geometry)
+            if name == "native":
+                shares = [min(1, patch_px / side) for side in shown.size]
+            made.append(np.asarray(_middle(shown, shares)))
+        titles.append(str(row.reference))
+    return native, low, titles
+
+
+def _middle(image: Image.Image, shares: Sequence[float]) -> Image.Image:
+    """Return the middle of an image: a share of its width and one of its height."""
+    kept = [max(1, round(side * share)) for side, share in zip(image.size, shares, strict=True)]
+    left, top = ((side - keep) // 2 for side, keep in zip(image.size, kept, strict=True))
+    return image.crop((left, top, left + kept[0], top + kept[1]))
+
+
+def show_pairs(
+    study: str, question_set: QuestionSet, treatment: Treatment, *, n_pairs: int, patch_px: int
+) -> HTML:
+    """Return the figure of `pairs` for a page."""
+    native, low, titles = pairs(question_set, treatment, n_pairs=n_pairs, patch_px=patch_px)
+    return page.show_figure(
+        study,
+        f"pairs-{question_set.name}",
+        figures.image_pairs(native, low, titles),
+        alt=f"Test images of {question_set.label}: native above, low below, answers as titles.",
+        caption=f"{question_set.label}: native (above) and low (below), the same field of view; "
+        "titles are reference answers.",
+    )
+
+
+def sizes(question_sets: Sequence[QuestionSet], treatment: Treatment) -> pd.DataFrame:
+    """Return the size and visual tokens of every image at low and native.
+
+    Returns:
+        Columns dataset, resolution, width_px, height_px, visual_tokens, is_capped.
+    """
+    rows = []
+    for question_set in question_sets:
+        shown = question_set.table.drop_duplicates("image")[["width_px", "height_px"]]
+        for width, height in shown.itertuples(index=False):
+            for name in ("low", "native"):
+                geometry = resolution.plan((int(width), int(height)), name, treatment)
+                rows.append(
+                    {
+                        "dataset": question_set.label,
+                        "resolution": name,
+                        "width_px": geometry.given_px[0],
+                        "height_px": geometry.given_px[1],
+                        "visual_tokens": geometry.visual_tokens,
+                        "is_capped": geometry.is_capped,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def answers(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
+    """Return, for each question text, how far the commonest answer of training gets.
+
+    Returns:
+        Columns dataset, question, n_train, n_test, n_options, commonest_answer and accuracy,
+        the share of test questions that the majority answer gets right.
+    """
+    rows = []
+    for question_set in question_sets:
+        train, test = question_set.split("train"), question_set.split("test")
+        # A set with nothing to train on, such as uBench, has no majority to go by.
+        correct = comparison.majority_correct(train, test) if len(train) else np.nan
+        right = test.assign(correct=correct)
+        for text, part in right.groupby("question", sort=True):
+            known = train[train["question"] == text]["reference"]
+            rows.append(
+                {
+                    "dataset": question_set.label,
+                    "question": text,
+                    "n_train": len(known),
+                    "n_test": len(part),
+                    "n_options": len(part["options"].iloc[0]),
+                    "commonest_answer": known.mode().iloc[0] if len(known) else "",
+                    "accuracy": part["correct"].mean(),
+                }
+            )
+    table = pd.DataFrame(rows)
+    return table.sort_values(["dataset", "n_test"], ascending=[True, False], ignore_index=True)

@@ -1,0 +1,169 @@
+"""What a report shows: verdict, figures, tables, provenance, links.
+
+Used by notebooks. Every table shown is also a CSV of the study, and every figure has
+alternative text.
+"""
+
+import base64
+import html
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from IPython.display import HTML
+from matplotlib.figure import Figure
+
+from medres import runs
+from medres.report import tables
+from medres.study import Study
+
+DPI = 150
+UNDATED = {"png": ("Software",), "svg": ("Date", "Creator")}
+"""Kinds of picture, and what matplotlib would write of itself into each."""
+
+
+def show_table(
+    study: str,
+    name: str,
+    table: pd.DataFrame,
+    *,
+    caption: str,
+    columns: Sequence[str] | None = None,
+    merged: Sequence[str] = (),
+    empty: str | None = None,
+) -> HTML:
+    """Write a table to the study's `tables/` and return it for the page.
+
+    Args:
+        study: Name of the study.
+        name: Stem of the CSV, which holds all columns.
+        table: Plain columns; fractions as fractions.
+        caption: What the rows are.
+        columns: Those to show on the page; all if not given.
+        merged: Columns that rows share while these agree, as in `tables.html_table`.
+        empty: What a page says instead of a table without rows, which then has no CSV.
+    """
+    path = report_folder(study) / "tables" / f"{name}.csv"
+    if empty is not None and table.empty:
+        path.unlink(missing_ok=True)
+        return HTML(f"<p>{html.escape(empty)}</p>" if empty else "")
+    with runs.replacing(path) as part:
+        table.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
+    shown = table[list(columns or table)]
+    return HTML(tables.html_table(shown, caption=caption, csv=name, merged=merged))
+
+
+def show_figure(study: str, name: str, figure: Figure, *, alt: str, caption: str) -> HTML:
+    """Write a figure to the study's `figures/`, as PNG and SVG, and return it for the page.
+
+    The page shows the PNG and links both. They hold no date and no version, so that the same
+    answers give the same bytes.
+
+    Args:
+        study: Name of the study.
+        name: Stem of the files.
+        figure: Finished figure; it is emptied.
+        alt: What a reader who cannot see it needs to know.
+        caption: What the marks are.
+    """
+    # Without a salt of its own, matplotlib draws the ids of an SVG at random.
+    with mpl.rc_context({"svg.hashsalt": name}):
+        files = {kind: _picture(figure, kind) for kind in UNDATED}
+    figure.clear()
+    for kind, content in files.items():
+        with runs.replacing(report_folder(study) / "figures" / f"{name}.{kind}") as part:
+            part.write_bytes(content)
+    data = base64.b64encode(files["png"]).decode()
+    links = ", ".join(f'<a href="figures/{name}.{kind}">{kind.upper()}</a>' for kind in files)
+    return HTML(
+        f'<figure><img alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{html.escape(caption)} {links}</figcaption></figure>"
+    )
+
+
+def _picture(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(
+        buffer, format=kind, dpi=DPI, bbox_inches="tight", metadata=dict.fromkeys(UNDATED[kind])
+    )
+    return buffer.getvalue()
+
+
+def runs_table(folders: Sequence[Path]) -> pd.DataFrame:
+    """Return one row a finished run: stage, cell, digest, seconds, code."""
+    records = [runs.read(folder) for folder in folders]
+    return pd.DataFrame(
+        [
+            {
+                "stage": record["spec"]["stage"],
+                "cell": record["spec"]["cell"],
+                "digest": record["digest"][:16],
+                "seconds": float(record["outcome"]["seconds"]),
+                "code": _commit(record),
+            }
+            for record in records
+        ]
+    )
+
+
+def show_provenance(study: Study, folders: Sequence[Path]) -> HTML:
+    """Return which runs a page was made from: parameters, digests, versions and commit.
+
+    The study's index writes the table of all its runs to `tables/runs.csv`.
+    """
+    records = [runs.read(folder) for folder in folders]
+    shared = _shared([record["spec"]["parameters"] for record in records])
+    versions = _shared([record["spec"]["versions"] for record in records])
+    caption = "Runs this page was made from; digests cover parameters, inputs and versions."
+    return HTML(
+        f'<details class="provenance" open><summary>Provenance</summary>'
+        f"<p>Study <code>{html.escape(study.name)}</code>. Parameters that all runs share: "
+        f"{_list(shared)}. Versions: {_list(versions)}.</p>"
+        f"{tables.html_table(runs_table(folders), caption=caption, csv='runs')}</details>"
+    )
+
+
+def _shared(each: list[dict[str, object]]) -> dict[str, object]:
+    first, *others = each
+    return {
+        name: value
+        for name, value in first.items()
+        if all(other.get(name) == value for other in others)
+    }
+
+
+def _list(values: dict[str, object]) -> str:
+    return ", ".join(
+        f"{name} <code>{html.escape(str(value))}</code>"
+        for name, value in values.items()
+        if value != ""
+    )
+
+
+def _commit(record: dict[str, dict[str, object]]) -> str:
+    commit = str(record["code"]["commit"])[:10] or "unknown"
+    return f"{commit}{' + changes' if record['code']['is_dirty'] else ''}"
+
+
+def evaluated(study: Study) -> list[Path]:
+    """Return the folders of all evaluations of a study."""
+    return [runs.folder_of(study.name, "evaluate", cell.path) for cell in study.cells("evaluate")]
+
+
+def report_folder(study: str) -> Path:
+    """Return where the reports of a study lie, made and writable.
+
+    Raises:
+        PermissionError: If it cannot be written to.
+    """
+    folder = runs.ROOT / "reports" / study
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PermissionError(f"{folder} cannot be made ({error.strerror}); free it") from error
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} is not writable; change its permissions")
+    return folder

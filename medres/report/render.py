@@ -1,0 +1,325 @@
+"""Parameters to report: check the names, run the notebook, write one offline HTML page.
+
+`python -m medres.report.render NOTEBOOK PARAMS [--set name=value ...]` makes a page;
+`python -m medres.report.render --index STUDY` makes the study's first page from its tables.
+"""
+
+import argparse
+import errno
+import logging
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import nbformat
+import numpy as np
+import pandas as pd
+import papermill
+import yaml
+from matplotlib import colormaps
+from nbclient.exceptions import CellControlSignal
+from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillException, PapermillExecutionError
+from traitlets.config import Config
+
+from medres import runs
+from medres import study as studies
+from medres.report import page, tables
+from medres.results import findings
+from medres.study import Study
+
+TEMPLATES = Path(__file__).resolve().parent / "template"
+FETCHES = re.compile(r"""https?://|(?:src|href)\s*=\s*["']?//|@import""", re.IGNORECASE)
+
+
+class NotebookError(RuntimeError):
+    """A notebook did not come to its end; the message says where and why, in one line."""
+
+
+def render(notebook: Path, params: Path, given: dict[str, Any]) -> Path:
+    """Run a notebook with checked parameters and return the HTML page made of it.
+
+    Args:
+        notebook: Notebook file.
+        params: YAML file of parameters; need not exist.
+        given: Parameters that override the file's.
+
+    Returns:
+        The page, `reports/<study>/<stem>.html`, written only after the notebook's last cell.
+
+    Raises:
+        ValueError: If a parameter is unknown or of the wrong type, before anything runs.
+        NotebookError: If a cell failed, the kernel died, or the notebook ended early.
+    """
+    settings = studies.resolve(notebook, studies.read_params(params), source=str(params))
+    settings = studies.resolve(notebook, settings | given, source="--set")
+    study = studies.load(settings["study"])
+    folder = page.report_folder(study.name)
+    stem = _stem(notebook, settings)
+    executed = runs.ROOT / "runs" / study.name / "notebooks" / f"{stem}.ipynb"
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    content = _execute(notebook, executed, settings)
+    html = to_html(content, study, stem)
+    target = folder / f"{stem}.html"
+    with runs.replacing(target) as part:
+        part.write_text(html)
+    return target
+
+
+def _stem(notebook: Path, settings: dict[str, Any]) -> str:
+    stages = {"02_finetune": "finetune", "03_evaluate": "evaluate"}
+    if notebook.stem not in stages:
+        return notebook.stem
+    names = ("dataset", "model", "train_resolution", "seed")
+    return studies.Cell(stages[notebook.stem], *(settings[name] for name in names)).page
+
+
+def _execute(notebook: Path, executed: Path, settings: dict[str, Any]) -> NotebookNode:
+    # Papermill's own log repeats every cell; what the notebook prints goes to the terminal.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    try:
+        with tempfile.TemporaryDirectory(prefix="medres-") as sockets:
+            papermill.execute_notebook(
+                str(notebook),
+                str(executed),
+                parameters=settings,
+                kernel_name="python3",
+                cwd=str(runs.ROOT),
+                progress_bar=False,
+                stdout_file=sys.stdout,
+                # Sockets in files: ports of kernels that start side by side can collide.
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
+            )
+    except PapermillExecutionError as error:
+        raise NotebookError(
+            f"{notebook.name}, cell {error.cell_index}: {error.ename}: {error.evalue}"
+            f"{_remedy(error.evalue)} (the executed notebook is {executed})"
+        ) from error
+    except (CellControlSignal, PapermillException, RuntimeError) as error:
+        raise NotebookError(
+            f"{notebook.name}: {error or type(error).__name__}; where the kernel died, memory "
+            "often ran out: try a smaller batch_images"
+        ) from error
+    content = nbformat.read(executed, as_version=4)
+    # Neither a dead kernel nor sys.exit(0) leaves a trace that papermill reports: only cells
+    # that were counted by the kernel have run.
+    for index, cell in enumerate(content.cells):
+        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
+            raise NotebookError(
+                f"{notebook.name} stopped before cell {index} without an error; remove any exit "
+                f"from the cell above (the executed notebook is {executed})"
+            )
+    return content
+
+
+def _remedy(reason: str) -> str:
+    if os.strerror(errno.ENOSPC) in reason and "finished runs" not in reason:
+        return "; free some space and run again: finished runs and answers are kept"
+    return ""
+
+
+def to_html(content: NotebookNode, study: Study, stem: str) -> str:
+    """Return an executed notebook as one page that loads nothing from outside.
+
+    The cell tagged `verdict` moves up behind the title; cells tagged `remove-cell`, and the
+    outputs of those tagged `remove-output`, stay out.
+
+    Raises:
+        ValueError: If the page would fetch something.
+    """
+    cells = [cell for cell in content.cells if "remove-cell" not in _tags(cell)]
+    for cell in cells:
+        if "remove-output" in _tags(cell):
+            cell.outputs = []
+    verdicts = [cell for cell in cells if "verdict" in _tags(cell)]
+    others = [cell for cell in cells if "verdict" not in _tags(cell)]
+    content.cells = [others[0], *verdicts, *others[1:]]
+    exporter = HTMLExporter(
+        template_name=TEMPLATES.name,
+        extra_template_basedirs=[str(TEMPLATES.parent)],
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+    )
+    resources = {
+        "page_title": f"{_heading(others[0])} ({study.title})",
+        "page_style": (TEMPLATES / "style.css").read_text(),
+        "page_links": _links(study),
+        "page_stem": stem,
+    }
+    html, _ = exporter.from_notebook_node(content, resources=resources)
+    return _offline(html, stem)
+
+
+def _tags(cell: NotebookNode) -> list[str]:
+    tags: list[str] = cell.metadata.get("tags", [])
+    return tags
+
+
+def _heading(cell: NotebookNode) -> str:
+    return str(cell.source.splitlines()[0].lstrip("# "))
+
+
+def _links(study: Study) -> list[tuple[str, str]]:
+    return [("index", study.title)] + [
+        (stem, stem.replace("_", " ").replace(stem[:2], f"{stem[:2]} ·", 1))
+        for stem in study.reports
+    ]
+
+
+def _offline(html: str, stem: str) -> str:
+    found = FETCHES.search(html)
+    if found:
+        around = html[max(0, found.start() - 40) : found.end() + 40]
+        raise ValueError(f"page {stem} refers outside: {around!r}; reports must open offline")
+    return html
+
+
+def render_index(study: Study) -> Path:
+    """Return the study's first page: verdicts, the grid at a glance, and links to all pages.
+
+    Made from the tables that the reports wrote, so that it cannot say anything else; what a
+    study makes no report of is left out.
+    """
+    folder = page.report_folder(study.name)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined
+    )
+    finetuned = {cell.path: cell.page for cell in study.cells("finetune")}
+    page.show_table(study.name, "runs", page.runs_table(_folders(study)), caption="")
+    verdict = claims = ""
+    if "12_findings" in study.reports:
+        found = pd.read_csv(folder / "tables" / "findings.csv")
+        verdict = markdown2html(findings.summary(found))
+        columns = "statement dataset model difference lower upper p_adjusted verdict".split()
+        claims = tables.html_table(
+            found[columns],
+            caption="Difference of second and first arm; details in 12 findings.",
+            csv="findings",
+        )
+    html = environment.get_template("study.html.j2").render(
+        study=study,
+        style=(TEMPLATES / "style.css").read_text(),
+        links=_links(study),
+        verdict=verdict,
+        treatment=findings.describe_treatment(studies.treatment(study)),
+        grids=_grids(folder) if "05_alignment" in study.reports else [],
+        claims=claims,
+        pages=[
+            (stem, _heading(nbformat.read(studies.notebook_path(stem), as_version=4).cells[0]))
+            for stem in study.reports
+        ],
+        cells=[
+            {
+                "dataset": cell.dataset,
+                "model": cell.model,
+                "train_resolution": cell.train_resolution,
+                "seed": cell.seed,
+                "finetune": finetuned.get(cell.path, ""),
+                "evaluate": cell.page,
+            }
+            for cell in study.cells("evaluate")
+        ],
+        tables=sorted(
+            path.stem
+            for path in (folder / "tables").glob("*.csv")
+            if not path.stem.startswith(("finetune-", "evaluate-"))
+        ),
+    )
+    target = folder / "index.html"
+    with runs.replacing(target) as part:
+        part.write_text(_offline(html, "index"))
+    return target
+
+
+def _folders(study: Study) -> list[Path]:
+    cells = [*study.cells("finetune"), *study.cells("evaluate")]
+    return [runs.folder_of(study.name, "questions", name) for name in study.datasets] + [
+        runs.folder_of(study.name, cell.stage, cell.path) for cell in cells
+    ]
+
+
+def _grids(folder: Path) -> list[dict[str, Any]]:
+    grid = pd.read_csv(folder / "tables" / "grid.csv")
+    baselines = pd.read_csv(folder / "tables" / "baselines.csv", keep_default_na=False)
+    return [
+        _grid_at_a_glance(str(name), part, baselines)
+        for name, part in grid.groupby(grid["dataset"] + ", " + grid["model"], sort=False)
+    ]
+
+
+def _grid_at_a_glance(name: str, grid: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, Any]:
+    columns = list(dict.fromkeys(grid["eval_resolution"]))
+    seeds = grid["seed"].nunique()
+    rows = []
+    for train in ("none", "low", "native", "mixed"):
+        cells = []
+        for evaluated in columns:
+            at = (grid["train_resolution"] == train) & (grid["eval_resolution"] == evaluated)
+            if not at.any():
+                continue
+            found = grid[at][["accuracy", "lower", "upper"]].mean()
+            colour = colormaps["viridis"](0.15 + 0.8 * found["accuracy"])
+            luminance = float(np.dot(colour[:3], (0.2126, 0.7152, 0.0722)))
+            red, green, blue = (round(255 * part) for part in colour[:3])
+            cells.append(
+                {
+                    "text": f"{100 * found['accuracy']:.1f}",
+                    "interval": f"{100 * found['lower']:.1f} to {100 * found['upper']:.1f}",
+                    "background": f"rgb({red},{green},{blue})",
+                    "ink": "#111" if luminance > 0.4 else "#fff",
+                    "is_aligned": train == evaluated,
+                }
+            )
+        if cells:
+            rows.append({"name": train, "cells": cells})
+    dataset = grid["dataset"].iloc[0]
+    model = grid["model"].iloc[0]
+    blind = baselines[(baselines["dataset"] == dataset) & baselines["model"].isin([model, ""])]
+    text = "; ".join(
+        f"{row.baseline}{f' ({row.train_resolution})' if row.train_resolution else ''} "
+        f"{100 * row.accuracy:.1f} %"
+        for row in blind.itertuples()
+    )
+    note = f", mean of {seeds} seeds" if seeds > 1 else ""
+    return {
+        "caption": f"{name}: {grid['n_questions'].iloc[0]:,} questions a cell{note}",
+        "columns": columns,
+        "rows": rows,
+        "baseline": f"Without looking: {text}.",
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Render one page, or a study's index; print one line on failure."""
+    parser = argparse.ArgumentParser(prog="python -m medres.report.render", description=__doc__)
+    parser.add_argument("notebook", nargs="?", type=Path)
+    parser.add_argument("params", nargs="?", type=Path)
+    parser.add_argument("--set", nargs="*", default=[], metavar="name=value", dest="given")
+    parser.add_argument("--index", metavar="STUDY")
+    asked = parser.parse_args(arguments)
+    try:
+        if asked.index:
+            target = render_index(studies.load(asked.index))
+        elif asked.notebook and asked.params:
+            pairs = [text.partition("=")[::2] for text in asked.given]
+            given = {name: yaml.safe_load(value) for name, value in pairs}
+            target = render(asked.notebook, asked.params, given)
+        else:
+            parser.error("give NOTEBOOK and PARAMS, or --index STUDY")
+    except (ValueError, OSError, NotebookError) as error:
+        said = " ".join(str(error).split())
+        print(f"medres: {said}{_remedy(said)}", file=sys.stderr)
+        return 1
+    print(f"medres: wrote {target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

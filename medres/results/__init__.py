@@ -1,0 +1,1 @@
+"""What a study's answers say: cells, comparisons, verdicts."""

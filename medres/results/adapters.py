@@ -1,0 +1,91 @@
+"""Full fine-tuning beside low-rank adapters: two studies of the same cells, put together."""
+
+import pandas as pd
+
+from medres import runs
+from medres.published.claims import Claim
+from medres.results import grids
+from medres.results.grids import CELL
+from medres.study import Study
+
+BY_ADAPTERS = " (LoRA)"
+"""Follows the train resolution of a model that was trained by adapters."""
+FAMILY = "LoRA against full fine-tuning"
+COSTS = (
+    "n_steps training_flops n_trained_weights n_processes peak_memory_bytes seconds final_loss"
+).split()
+"""Of a training's record."""
+
+
+def claims() -> tuple[Claim, ...]:
+    """Return the paper's claim on adapters, and the same of every train resolution, aligned."""
+    pairs = [("native", "low"), ("low", "low"), ("native", "native"), ("mixed", "native")]
+    return tuple(
+        Claim(
+            "C15" if number == 0 else f"C15, {trained} to {asked}",
+            f"Trained {trained} and asked {asked}, adapters fall short of full fine-tuning",
+            (trained, asked),
+            (trained + BY_ADAPTERS, asked),
+            -1,
+            FAMILY,
+        )
+        for number, (trained, asked) in enumerate(pairs)
+    )
+
+
+def answers(full: Study, adapted: Study) -> pd.DataFrame:
+    """Return the answers of both studies to the same questions, told apart by train resolution.
+
+    Args:
+        full: Study whose trainings change all weights.
+        adapted: Study whose trainings change adapters.
+
+    Returns:
+        As `grids.answers`; trainings by adapters have `BY_ADAPTERS` behind their resolution.
+
+    Raises:
+        ValueError: If one is not what it is taken for, or they ask different questions, saying
+            which.
+        FileNotFoundError: If a run is missing, saying how to make it.
+    """
+    for study, is_adapted in ((full, False), (adapted, True)):
+        ranks = {study.settings(cell)["lora_rank"] for cell in study.cells("finetune")}
+        if not ranks or any((rank > 0) != is_adapted for rank in ranks):
+            raise ValueError(
+                f"study {study.name} trains with lora_rank {sorted(ranks)}; the first study has 0, "
+                "the one compared with it a rank in its 02_finetune.yaml"
+            )
+    tables = [
+        table[table["train_resolution"] != "none"]
+        for table in (grids.answers(full), grids.answers(adapted))
+    ]
+    asked = [set(zip(table["dataset"], table["question_id"], strict=True)) for table in tables]
+    if unlike := asked[0] ^ asked[1]:
+        dataset, question_id = min(unlike)
+        raise ValueError(
+            f"studies {full.name} and {adapted.name} differ in {len(unlike)} questions, first "
+            f"{question_id} of {dataset}; give both the same data sets and models"
+        )
+    second = tables[1].assign(train_resolution=tables[1]["train_resolution"] + BY_ADAPTERS)
+    return pd.concat([tables[0], second], ignore_index=True)
+
+
+def costs(full: Study, adapted: Study) -> pd.DataFrame:
+    """Return one row a training of both studies: what it cost, from its record.
+
+    Returns:
+        Columns of a cell without eval_resolution, then `COSTS`; NaN where a record lacks one.
+    """
+    rows = []
+    for study, behind in ((full, ""), (adapted, BY_ADAPTERS)):
+        for cell in study.cells("finetune"):
+            outcome = runs.read(runs.folder_of(study.name, "finetune", cell.path))["outcome"]
+            arm = {
+                "dataset": cell.dataset,
+                "model": cell.model,
+                "train_resolution": cell.train_resolution + behind,
+                "seed": cell.seed,
+            }
+            rows.append(arm | {name: outcome.get(name) for name in COSTS})
+    names = [name for name in CELL if name != "eval_resolution"]
+    return pd.DataFrame(rows)[[*names, *COSTS]].sort_values(names, ignore_index=True)

@@ -1,0 +1,94 @@
+"""A study's accuracies beside the published ones of the same cells."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from medres.datasets import QuestionSet
+from medres.published import paper
+from medres.results import grids, scores
+from medres.results.grids import CELL
+from medres.study import Study
+
+MODELS = {
+    "Qwen2-VL-2B-Instruct": "qwen2-vl-2b",
+    "Qwen2-VL-7B-Instruct": "qwen2-vl-7b",
+    "InternVL2_5-2B-MPO-hf": "internvl2.5-2b",
+    "llava-onevision-qwen2-0.5b-ov-hf": "llava-onevision-2b",
+}
+"""The paper's word for a model, by the last part of its name on the hub or of its folder."""
+COLUMNS = [
+    *("dataset", "model", "train_resolution", "eval_resolution", "seed", "table"),
+    *("n_published", "n_questions", "published", "accuracy", "lower", "upper", "over_published"),
+    *("accuracy_paper", "open_recall"),
+]
+
+
+def cells(
+    study: Study, answers: pd.DataFrame, question_sets: Mapping[str, QuestionSet]
+) -> pd.DataFrame:
+    """Return the cells of a study that the paper has too, one row a cell and seed.
+
+    The same are data set (fetched, not a drawn twin), model, train and eval resolution. Training,
+    split and the rule of judging may still differ.
+
+    Args:
+        study: Says which data sets were fetched.
+        answers: As from `grids.answers`.
+        question_sets: The data sets by the study's word, for the paper's.
+
+    Returns:
+        `COLUMNS`: table of the paper, its number of questions as stated, published (a fraction),
+        accuracy with its interval, over_published (accuracy less published), accuracy_paper (by
+        the authors' rule) and open_recall, NaN where there is none.
+    """
+    source_of = {
+        each.label: each.source
+        for name, each in question_sets.items()
+        if "folder" in study.datasets[name]
+    }
+    published = paper.accuracy().rename(columns={"dataset": "source", "model": "paper_model"})
+    published = published.assign(published=published["percent"] / 100)
+    arms = answers[CELL].drop_duplicates()
+    arms = arms.assign(
+        source=arms["dataset"].map(source_of).astype(str),
+        paper_model=arms["model"].str.rpartition("/")[2].map(MODELS).astype(str),
+    )
+    key = ["source", "paper_model", "train_resolution", "eval_resolution"]
+    both = arms.merge(published[[*key, "table", "published"]], on=key)
+    if both.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    asked = answers.merge(both[CELL], on=CELL)
+    both = grids.grid(asked).merge(both, on=CELL)
+    rules, metrics = scores.by_rule(asked, question_sets), scores.vqa_metrics(asked)
+    for other, column in ((rules, "accuracy_paper"), (metrics, "open_recall")):
+        known = other.reindex(columns=[*CELL, column])
+        both = (
+            both.merge(known, on=CELL, how="left")
+            if len(known)
+            else both.assign(**{column: np.nan})
+        )
+    size = paper.sizes()
+    stated = size[size["is_stated"]].set_index("dataset")["n_questions"]
+    both = both.assign(
+        n_published=both["source"].map(stated).astype("Int64"),
+        over_published=both["accuracy"] - both["published"],
+    )
+    return both[COLUMNS]
+
+
+def nothing(study: Study) -> str:
+    """Return why no published cell stands beside a study's."""
+    return (
+        f"No published accuracy is of a cell of this study: the paper has neither "
+        f"{_joined(study.models)} nor drawn or own images like those of "
+        f"{_joined(list(study.datasets))}."
+        if not any("folder" in each for each in study.datasets.values())
+        else f"No published accuracy is of a cell of this study, whose models are "
+        f"{_joined(study.models)} and whose data sets {_joined(list(study.datasets))}."
+    )
+
+
+def _joined(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,149 @@
+"""Every claim of the paper beside what a study found, or why the study cannot tell."""
+
+import pandas as pd
+
+from medres.published.claims import CLAIMS, Claim
+from medres.published.paper import FOLDER
+from medres.results import grids
+
+UNTESTED = "not testable here"
+SHOWN = (
+    "claim statement stated dataset compared difference interval p_adjusted n_questions verdict "
+    "pages"
+).split()
+"""Columns that a page shows; the CSV holds all."""
+MERGED = ["claim", "statement", "stated", "pages"]
+"""Of those, what all rows of a claim share."""
+_MEASURED = ["difference", "lower", "upper", "p_adjusted", "n_questions"]
+PATTERN = ("C1-C4", "C5", "C6", "C7", "C9")
+"""The claims whose pattern C10 finds in other models."""
+PAGES = {
+    "04_native_vs_low": ("C1-C4",),
+    "05_alignment": ("C5", "C6", "C7", "C8", "C9", "C10", "C16"),
+    "06_zero_shot": ("C11",),
+    "07_resampling": ("C12", "C13", "C14"),
+    "08_lora": ("C15",),
+    "11_published_audit": tuple("C1-C4 C5 C6 C7 C8 C9 C10 C11 C14 C16".split()),
+}
+"""Reports that show a claim; the last holds what the paper's own numbers allow."""
+
+
+def statements() -> pd.DataFrame:
+    """Return the paper's claims in words: claim, section, statement, stated, source, as text."""
+    return pd.read_csv(FOLDER / "statements.csv", dtype=str, keep_default_na=False)
+
+
+def table(compared: pd.DataFrame, answers: pd.DataFrame, reports: list[str]) -> pd.DataFrame:
+    """Return each claim with the study's own comparisons of it, in the paper's order.
+
+    Args:
+        compared: As from `paired.comparisons`.
+        answers: Those it was made of, as from `grids.answers`.
+        reports: The study's reports, which the rows link.
+
+    Returns:
+        Columns claim, statement and stated (the paper's numbers and where they stand, text),
+        dataset (with its model where there are several), compared (second vs first arm, or why
+        there is none), difference, lower, upper, interval (these two in points, as text),
+        p_adjusted, n_questions (all missing without a comparison), verdict (`UNTESTED` without)
+        and pages (stems of reports).
+    """
+    rows = []
+    places = grids.place(compared) if len(compared) else pd.Series(dtype=str)
+    of_claim = compared["claim"].str.partition(",")[0] if len(compared) else places
+    for said in statements().to_dict("records"):
+        pages = [stem for stem, named in PAGES.items() if said["claim"] in named]
+        shared = {
+            **{name: said[name] for name in ("claim", "statement")},
+            "stated": f"{said['stated']} [{said['source']}]",
+            "pages": " ".join(stem for stem in pages if stem in reports),
+        }
+        found = compared[of_claim == said["claim"]] if len(compared) else compared
+        rows += [
+            {
+                **shared,
+                "dataset": places[index],
+                "compared": _arms(row),
+                **{name: row[name] for name in _MEASURED},
+                "interval": f"{100 * row['lower']:+.1f} to {100 * row['upper']:+.1f}",
+                "verdict": row["verdict"],
+            }
+            for index, row in found.iterrows()
+        ]
+        if found.empty:
+            verdict, reason = _without_comparison(said["claim"], compared, answers)
+            rows.append({**shared, "dataset": "", "compared": reason, "verdict": verdict})
+    result = pd.DataFrame(rows, columns=list(dict.fromkeys([*SHOWN, *_MEASURED])))
+    return result.astype(dict.fromkeys(_MEASURED[:-1], float) | {"n_questions": "Int64"})
+
+
+def _arms(row: pd.Series) -> str:
+    said = f"{row['second']} vs {row['first']}"
+    if row["claim"].startswith("C14") and row["first"] == "native→native":
+        said += f": {row['accuracy_second'] / row['accuracy_first']:.1%} of it"
+    return said
+
+
+def _without_comparison(
+    claim: str, compared: pd.DataFrame, answers: pd.DataFrame
+) -> tuple[str, str]:
+    """Return the verdict on a claim that no comparison is of, and what it rests on."""
+    if claim == "C10":
+        return _other_models(compared)
+    if claim == "C15":
+        return UNTESTED, (
+            "needs a second study of the same cells that trains adapters (lora_rank); "
+            "notebook 08_lora compares the two"
+        )
+    if claim == "C16":
+        return UNTESTED, "a largest loss is no hypothesis with an error rate" + _largest(compared)
+    tested = [each for each in CLAIMS if each.name.partition(",")[0] == claim]
+    return UNTESTED, _missing(tested, answers)
+
+
+def _other_models(compared: pd.DataFrame) -> tuple[str, str]:
+    """Return whether the pattern is found in every model: in all comparisons, or contradicted."""
+    part = compared[compared["claim"].isin(PATTERN)] if len(compared) else compared
+    models = list(part["model"].unique()) if len(part) else []
+    if len(models) < 2:
+        return (
+            UNTESTED,
+            f"needs comparisons of several models; this study has them of {len(models)}",
+        )
+    counts = part["verdict"].value_counts()
+    said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+    reason = f"the comparisons of {', '.join(PATTERN)} in {len(models)} models: {said}"
+    if "contradicted" in counts:
+        return "contradicted", reason
+    return ("supported" if set(counts.index) == {"supported"} else "not decided"), reason
+
+
+def _largest(compared: pd.DataFrame) -> str:
+    """Return the largest loss of C5 and of C6 in words, empty without them."""
+    parts = []
+    for claim, name in (("C5", "native to low"), ("C6", "low to native")):
+        losses = compared[compared["claim"] == claim] if len(compared) else compared
+        if len(losses):
+            at = losses["difference"].idxmin()
+            points = 100 * losses.loc[at, "difference"]
+            parts.append(f"{points:+.1f} ({name}, {grids.place(losses)[at]})")
+    return f"; C5 and C6 test each, the lowest here {' and '.join(parts)}" if parts else ""
+
+
+def _missing(tested: list[Claim], answers: pd.DataFrame) -> str:
+    """Return which arms of a claim no data set has."""
+    arms = answers["train_resolution"] + "→" + answers["eval_resolution"]
+    wanted = ["→".join(arm) for claim in tested for arm in (claim.first, claim.second)]
+    lacking = [arm for arm in dict.fromkeys(wanted) if arm not in set(arms)]
+    return f"the study has no {' and no '.join(lacking)}" if lacking else (
+        "no data set of the study has both arms"
+    )  # fmt: skip
+
+
+def untested(claimed: pd.DataFrame) -> str:
+    """Return which claims the study cannot test, and why, a claim a line."""
+    rows = claimed[claimed["verdict"] == UNTESTED]
+    return "\n".join(
+        f"* {row.claim}, {row.statement}: **{UNTESTED}**; {row.compared}."
+        for row in rows.itertuples()
+    )

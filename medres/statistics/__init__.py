@@ -1,0 +1,1 @@
+"""Pure functions of arrays: differences, intervals, p-values, power."""

@@ -1,0 +1,201 @@
+"""What a training sees: images with all their questions, in the order of all epochs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset
+
+from medres import datasets, models, resolution
+from medres.datasets import pixel_cache
+from medres.datasets.pixel_cache import PixelCache
+from medres.models import LoadedModel, conversation, flops, lora
+from medres.resolution import Treatment
+from medres.training import micro_batches
+
+
+def assign(
+    train: pd.DataFrame, train_resolution: str, *, low_share: float, seed: int
+) -> np.ndarray:
+    """Return which training questions are low, shape (n_questions,), bool."""
+    if train_resolution != "mixed":
+        return np.full(len(train), train_resolution == "low")
+    return resolution.assign_mixed(
+        train["image"].tolist(),
+        train["modality"].tolist(),
+        low_share=low_share,
+        rng=np.random.default_rng([seed, 1]),
+    )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The vision inputs of a micro-batch, left where they are until it is its turn.
+
+    Trainer takes all micro-batches of a step to the GPU at once: of 128 images of 2048 x 2048
+    pixels that would be 13 GB.
+    """
+
+    inputs: dict[str, torch.Tensor]
+
+    def pin_memory(self) -> "Seen":
+        """Return them in memory that a GPU copies from at once; a DataLoader asks for it."""
+        return Seen({name: value.pin_memory() for name, value in self.inputs.items()})
+
+    def on(self, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        """Return them on a device, numbers that are no integers in a dtype."""
+        return {
+            name: value.to(device, dtype if value.is_floating_point() else None, non_blocking=True)
+            for name, value in self.inputs.items()
+        }
+
+
+class Samples(Dataset[tuple[conversation.Tree, Any]]):
+    """Images with their questions, in the order in which all epochs see them."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        question_set: datasets.QuestionSet,
+        train: pd.DataFrame,
+        is_low: np.ndarray,
+        treatment: Treatment,
+        *,
+        epochs: int,
+        seed: int,
+        cache: PixelCache = pixel_cache.NONE,
+    ) -> None:
+        self.model = model
+        self.question_set = question_set
+        self.cache = cache
+        self.images: list[str] = []
+        self.geometries: list[resolution.Geometry] = []
+        self.trees: list[conversation.Tree] = []
+        self.question_ids: list[list[str]] = []
+        too_long: list[conversation.TooLongError] = []
+        n_images = train["image"].nunique()
+        self.n_low_questions = int(is_low.sum())
+        for image, rows in train.assign(is_low=is_low).groupby("image", sort=True):
+            first = rows.iloc[0]
+            geometry = resolution.plan(
+                (int(first["width_px"]), int(first["height_px"])),
+                "low" if first["is_low"] else "native",
+                treatment,
+            )
+            question_ids = rows["question_id"].tolist()
+            try:
+                tree = conversation.encode(
+                    model,
+                    geometry.given_px,
+                    question_ids,
+                    rows["question"].tolist(),
+                    [[reference] for reference in rows["reference"]],
+                )
+            except conversation.TooLongError as error:
+                too_long.append(error)
+                continue
+            self.images.append(str(image))
+            self.geometries.append(geometry)
+            self.trees.append(tree)
+            self.question_ids.append(question_ids)
+        if too_long:
+            raise ValueError(
+                f"{len(too_long)} of {n_images} training images have questions that are too long; "
+                "lower low_max_pixels or native_max_pixels, or leave them out of the data set; "
+                f"first, {too_long[0]}"
+            )
+        rng = np.random.default_rng([seed, 2])
+        self.order = np.concatenate([rng.permutation(len(self.images)) for _ in range(epochs)])
+
+    def __len__(self) -> int:
+        """Return the number of samples of all epochs."""
+        return len(self.order)
+
+    def __getitem__(self, step: int) -> tuple[conversation.Tree, Any]:
+        """Return the tree and the pixels of one sample."""
+        index = self.order[step]
+        image, geometry = self.images[index], self.geometries[index]
+        pixels = pixel_cache.pixels_of(self.question_set, image, geometry, self.cache)
+        return self.trees[index], pixels
+
+    def collate(self, samples: list[tuple[conversation.Tree, Any]]) -> dict[str, Any]:
+        """Return the samples of one pass as the network takes them, with labels and `seen`."""
+        trees = [tree for tree, _ in samples]
+        batch = conversation.collate(trees, pad_token_id=self.model.tokenizer.pad_token_id)
+        wanted = conversation.labels(trees, batch["logits_to_keep"])
+        # Trainer counts labels from the second column on, as if they were still to be shifted.
+        ahead = torch.full((len(trees), 1), conversation.IGNORED)
+        batch["labels"] = torch.cat([ahead, wanted], dim=1)
+        pixels = [pixels for _, pixels in samples]
+        return batch | {"seen": Seen(models.pixel_inputs(self.model, pixels))}
+
+    def asked(self, place: int) -> list[str]:
+        """Return the ids of the questions of a sample."""
+        return self.question_ids[self.order[place]]
+
+    def n_predictors(self, places: np.ndarray) -> int:
+        """Return at how many positions samples that pass together have logits, each of them."""
+        trees = [self.trees[self.order[place]] for place in places]
+        return len(np.unique(np.concatenate([tree.predictors for tree in trees])))
+
+    def lengths(self) -> np.ndarray:
+        """Return the tokens of each sample in order, shape (n_samples,)."""
+        each = np.array([len(tree.token_ids) for tree in self.trees], dtype=np.int64)
+        return np.take(each, self.order)
+
+    def mean_visual_tokens(self) -> float:
+        """Return the visual tokens of a training image, on average."""
+        return float(np.mean([geometry.visual_tokens for geometry in self.geometries]))
+
+    def training_flops(self) -> np.ndarray:
+        """Return the operations of each sample in order, as counted by `resolution`.
+
+        Returns:
+            Shape (n_samples,).
+        """
+        is_adapted = lora.is_adapted(self.model)
+        per_image = [
+            flops.training_flops(
+                self.model.shape,
+                visual_tokens=geometry.visual_tokens,
+                text_tokens=len(tree.token_ids) - geometry.visual_tokens,
+                n_crops=geometry.n_crops,
+                is_adapted=is_adapted,
+            )
+            for geometry, tree in zip(self.geometries, self.trees, strict=True)
+        ]
+        return np.array([per_image[index] for index in self.order], dtype=np.int64)
+
+
+class MicroBatches(Dataset[dict[str, Any]]):
+    """Samples in the groups that go through the network together, collated."""
+
+    def __init__(
+        self, samples: Samples, *, batch_images: int, micro_batch_images: int, n_processes: int
+    ) -> None:
+        self.samples = samples
+        self.dealt, self.each_step = micro_batches.deal(
+            samples.lengths(),
+            batch_images=batch_images,
+            micro_batch_images=micro_batch_images,
+            n_processes=n_processes,
+        )
+
+    def __len__(self) -> int:
+        """Return the number of micro-batches of all epochs, on all processes."""
+        return len(self.dealt)
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        """Return one micro-batch as the network takes it, with labels."""
+        dealt = self.dealt[place]
+        batch = self.samples.collate([self.samples[index] for index in dealt.samples])
+        batch["places"] = torch.from_numpy(dealt.samples)
+        if not dealt.is_counted:
+            batch["labels"].fill_(conversation.IGNORED)
+        return batch
+
+    def padding_share(self) -> float:
+        """Return the share of the language model's tokens that are padding."""
+        return micro_batches.padding_share(self.dealt, self.samples.lengths())

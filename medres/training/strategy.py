@@ -1,0 +1,172 @@
+"""How a training is spread over processes: what is checked, and what DeepSpeed is told."""
+
+import os
+import shutil
+import socket
+from typing import Any
+
+import torch
+
+from medres import models, runs
+from medres.plan import memory
+
+MAX_GRADIENT_NORM = 1.0
+
+
+def n_processes() -> int:
+    """Return how many processes share the training that this one belongs to."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Return which of them this is, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def has_gpu(device: str) -> bool:
+    """Return whether a training with this `device` (auto or cpu) runs on GPUs."""
+    return device != "cpu" and torch.cuda.is_available()
+
+
+def deepspeed_settings(strategy: str, *, dtype: str) -> dict[str, Any] | None:
+    """Return what DeepSpeed is told for a strategy; None where it is not used.
+
+    Weights in bfloat16 have a 32-bit copy in the optimiser, and gradients of micro-batches are
+    added up in 32 bits: sums of a hundred small numbers in 8 bits of mantissa would make arms
+    with other micro-batches differ.
+    """
+    if strategy == "single":
+        return None
+    _, stage, *offload = strategy.split("-")
+    zero: dict[str, Any] = {
+        "stage": int(stage),
+        "contiguous_gradients": True,
+        "overlap_comm": True,
+        "stage3_gather_16bit_weights_on_model_save": True,
+    }
+    if offload:
+        zero["offload_optimizer"] = {"device": "cpu"}
+    return {
+        "zero_optimization": zero,
+        # A gradient that is not finite is not skipped without a word: the next loss raises.
+        "bf16": {"enabled": dtype == "bfloat16", "check_grad_overflow": False},
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "gradient_clipping": MAX_GRADIENT_NORM,
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        # torch's AdamW: DeepSpeed's own are compiled on first use.
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 10**9,
+    }
+
+
+def check(
+    *,
+    strategy: str,
+    processes: int,
+    hostfile: str,
+    port: int,
+    dtype: str,
+    device: str,
+    lora_rank: int = 0,
+) -> None:
+    """Refuse what cannot be started, before a run is begun.
+
+    Args:
+        strategy: One of `memory.STRATEGIES`.
+        processes: Of the training, on all nodes together.
+        hostfile: DeepSpeed's list of nodes, relative to the project; empty for this machine.
+        port: For the processes to meet at; zero takes a free one.
+        dtype: One of `models.DTYPES`.
+        device: auto or cpu.
+        lora_rank: Of adapters; zero for none.
+
+    Raises:
+        ValueError: Saying what is wrong and what to do.
+        FileNotFoundError: If the list of nodes is not there.
+    """
+    for name, value, known in (
+        ("strategy", strategy, memory.STRATEGIES),
+        ("dtype", dtype, tuple(models.DTYPES)),
+        ("device", device, ("auto", "cpu")),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}; use {', '.join(known)}")
+    if processes < 1:
+        raise ValueError(f"processes is {processes}; it must be at least 1")
+    if dtype == "bfloat16" and device == "auto" and not torch.cuda.is_available():
+        raise ValueError(
+            "dtype is bfloat16, and no GPU is visible; train where there is one, or say "
+            "`device: cpu`, which is slow, or `dtype: float32`"
+        )
+    if strategy == "single":
+        if processes > 1 or hostfile:
+            raise ValueError(
+                f"strategy is single, with {processes} processes and hostfile {hostfile!r}; "
+                "several processes need `strategy: zero-2` or another of DeepSpeed's"
+            )
+        if n_processes() > 1:
+            raise ValueError(
+                f"strategy is single, and WORLD_SIZE is {n_processes()}, as in a process of a "
+                "launcher; start one notebook, unset it, and say `processes` instead"
+            )
+        return
+    if lora_rank and strategy.startswith("zero-3"):
+        raise ValueError(
+            f"lora_rank is {lora_rank} with strategy {strategy}; adapters need no divided weights, "
+            "and are merged from whole ones: use zero-2"
+        )
+    if not has_gpu(device) and not shutil.which(os.environ.get("CXX", "c++")):
+        raise ValueError(
+            f"strategy is {strategy}, for which DeepSpeed compiles its communication between CPU "
+            "processes, and no C++ compiler is on PATH; install g++, or take `strategy: single`"
+        )
+    if hostfile:
+        _check_hosts(hostfile, processes)
+        if absent := [name for name in ("pdsh", "ssh") if not shutil.which(name)]:
+            raise ValueError(
+                f"hostfile is {hostfile}, and {' and '.join(absent)}, by which DeepSpeed reaches "
+                "other nodes, is not on PATH; install it"
+            )
+    elif has_gpu(device) and processes > torch.cuda.device_count():
+        raise ValueError(
+            f"processes is {processes}, and this machine has {torch.cuda.device_count()} GPUs; a "
+            "process takes one: lower it, or name more nodes in a hostfile"
+        )
+    if port:
+        _check_port(port)
+
+
+def _check_hosts(hostfile: str, processes: int) -> None:
+    path = runs.ROOT / hostfile
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"hostfile {path} is not there; write one line a node, such as `node1 slots=8`"
+        )
+    n_slots = 0
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        name, _, slots = words[-1].partition("=")
+        if len(words) != 2 or name != "slots" or not slots.isdigit():
+            raise ValueError(
+                f"hostfile {path}, line {number} is {line!r}; write `NODE slots=PROCESSES`"
+            )
+        n_slots += int(slots)
+    if n_slots != processes:
+        raise ValueError(
+            f"hostfile {path} has {n_slots} slots, and processes is {processes}; make them equal"
+        )
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as opened:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            opened.bind(("", port))
+        except (OSError, OverflowError) as error:
+            raise ValueError(
+                f"port {port} cannot be used ({error}); name another, or 0 for any free one"
+            ) from error

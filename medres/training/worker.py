@@ -1,0 +1,48 @@
+"""One process of a launched training, which DeepSpeed starts with the run's folder."""
+
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from medres import runs, training
+from medres.training import launch
+from medres.training import strategy as strategies
+
+
+def main(arguments: list[str]) -> int:
+    """Train this process's share; say in the run's folder how it ended."""
+    folder = Path(arguments[0])
+    asked = runs.read_json(folder / "launch.json")
+    signal.signal(signal.SIGTERM, lambda *_: _stop(folder))
+    sys.excepthook = partial(_fail, folder)
+    launch.begin(folder)
+    outcome = training.train_here(folder, asked["parameters"], launcher=asked["launcher"])
+    if strategies.rank() == 0:
+        runs.write_json(folder / "trained.json", outcome)
+    launch.end(folder, state="done")
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    return 0
+
+
+def _fail(
+    folder: Path, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    words = " ".join(str(error).split())
+    launch.end(folder, state="failed", error=words, kind=kind.__name__)
+    sys.__excepthook__(kind, error, trace)
+
+
+def _stop(folder: Path) -> Any:
+    # Not what stopped the training: the launcher ends all processes when one is gone.
+    launch.end(folder, state="stopped")
+    sys.exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,85 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medres.models import conversation, flops, qwen2_vl
+from medres.models.flops import ModelShape
+from medres.models.qwen2_vl import LoadedModel
+from medres.resolution import Treatment, plan
+
+SMALL = Treatment(3_136, 50_176, "bicubic", 28)
+QWEN2_VL_2B = ModelShape(
+    vision_layers=32,
+    vision_width=1280,
+    vision_mlp_width=5120,
+    patch_values=1176,
+    patches_per_token=4,
+    text_layers=28,
+    text_width=1536,
+    text_mlp_width=8960,
+    text_key_value_width=256,
+    vocabulary=151_936,
+)
+
+
+def _noise(size_px: tuple[int, int], seed: int = 0) -> Image.Image:
+    shape = (size_px[1], size_px[0], 3)
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+@pytest.mark.parametrize("size", [(56, 56), (224, 140)])
+def test_operations_equal_what_pytorch_counts(tiny_model: LoadedModel, size: tuple) -> None:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    geometry = plan(size, "native", SMALL)
+    tree = conversation.encode(tiny_model, geometry.given_px, ["q"], ["is it?"], [["yes"]])
+    inputs = {
+        "input_ids": torch.from_numpy(tree.token_ids)[None],
+        "position_ids": torch.from_numpy(tree.positions)[:, None],
+        "attention_mask": torch.ones(1, len(tree.token_ids), dtype=torch.long),
+        **qwen2_vl.pixel_inputs(tiny_model, [_noise(geometry.given_px)]),
+    }
+    # The counter does not know the CPU's fused attention; spelt out it is two products. Equal
+    # to the operation: the patch embedding is a matrix product to both (as a convolution it
+    # would count the same), and neither counts norms, activations and rotary angles.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        tiny_model.network(**inputs, use_cache=False)
+    n_tokens = len(tree.token_ids)
+    counted = flops.forward_flops(
+        tiny_model.shape,
+        visual_tokens=geometry.visual_tokens,
+        text_tokens=n_tokens - geometry.visual_tokens,
+    )
+    assert counter.get_total_flops() == counted
+
+
+@pytest.mark.parametrize(("visual_tokens", "expected"), [(64, 0.66e12), (256, 2.4e12)])
+def test_operations_of_qwen2_vl_2b_are_those_of_the_cost_table(
+    visual_tokens: int, expected: float
+) -> None:
+    counted = flops.forward_flops(QWEN2_VL_2B, visual_tokens=visual_tokens, text_tokens=40)
+    assert counted == pytest.approx(expected, rel=0.02)
+
+
+def test_a_training_step_costs_three_forward_passes() -> None:
+    tokens = {"visual_tokens": 64, "text_tokens": 40}
+    forward = flops.forward_flops(QWEN2_VL_2B, **tokens)
+    assert flops.training_flops(QWEN2_VL_2B, **tokens) == 3 * forward
+
+
+def test_adapters_cost_no_backward_pass_of_the_vision_side_and_no_gradient_of_weights() -> None:
+    tokens = {"visual_tokens": 64, "text_tokens": 40}
+    blind = dataclasses.replace(
+        QWEN2_VL_2B, vision_layers=0, patch_values=0, vision_width=0, text_layers=28
+    )
+    wordless = dataclasses.replace(QWEN2_VL_2B, text_layers=0, vocabulary=0)
+    seen = flops.forward_flops(wordless, **tokens)
+    assert flops.training_flops(wordless, **tokens, is_adapted=True) == seen
+    said = flops.forward_flops(blind, **tokens)
+    attention = 28 * 4 * (64 + 40) ** 2 * QWEN2_VL_2B.text_width
+    found = flops.training_flops(blind, **tokens, is_adapted=True)
+    assert found == 2 * (said - attention) + 3 * attention

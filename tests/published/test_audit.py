@@ -1,0 +1,182 @@
+"""Any table of published percentages: what is refused, and what is said of the others."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medres.published import audit, grim
+
+HEADER = "cell,column,accuracy_percent,n_questions,compared_with,stated_p\n"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "table.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty; give it a header line"),
+        ("accuracy_percent,n_questions\n", "has no rows; give one a percentage"),
+        (
+            "percent,n_questions\n50,2\n",
+            r"lacks the columns \['accuracy_percent'\] and repeats \[\]",
+        ),
+        (
+            "accuracy_percent,n_questions,n_questions\n50,2,2\n",
+            r"lacks the columns \[\] and repeats \['n_questions'\]",
+        ),
+        ("accuracy_percent,n_questions\n50,2\n\n50,2,3\n", "line 4: 3 fields under 2 columns"),
+        ("accuracy_percent,n_questions\n50\n", "line 2: 1 fields under 2 columns; quote a field"),
+        ('accuracy_percent,n_questions\n"50,2\n', "line 3: no CSV .*; save it as UTF-8"),
+        ("accuracy_percent,n_questions\n50,2\n96.3 %,2\n", "line 3: accuracy_percent: '96.3 %' is"),
+        ("accuracy_percent,n_questions\n50,2.0\n", "line 2: n_questions is '2.0'; write a whole"),
+        ("accuracy_percent,n_questions\n50,0\n", "line 2: n_questions is '0'; write a whole"),
+        (HEADER + "a,,50,2,,\na,,50,2,,\n", "line 3: cell 'a' stands twice; give each row its own"),
+        (HEADER + "a,,50,2,,0.05*\n", r"line 2: stated_p is '0.05\*'; write <0.001, or 0.03"),
+        (HEADER + "a,,50,2,b,\n", "line 2: compared_with is 'b', which no row has as its cell"),
+        (HEADER + "a,,50,2,,\nb,,50,4,a,\n", "line 3: it has 4 questions and 'a' has 2; give both"),
+        (HEADER + "a,,50,,,\nb,,50,,a,\n", "line 3: it has no questions and 'a' has none; give bo"),
+    ],
+)
+def test_a_wrong_table_is_refused_in_one_line_with_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
+) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ValueError, match=message) as caught:
+        audit.read(path)
+    assert str(path) in str(caught.value)
+    assert audit.main([str(path)]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("medres: ")
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+
+
+def test_a_missing_or_binary_table_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert audit.main([str(tmp_path / "none.csv")]) == 1
+    assert "none.csv: no such table" in capsys.readouterr().err
+    (tmp_path / "image.csv").write_bytes(b"\xff\xd8\xff\xe0")
+    assert audit.main([str(tmp_path / "image.csv")]) == 1
+    assert "line 1: no CSV" in capsys.readouterr().err
+
+
+def test_a_table_keeps_its_text_and_its_other_columns(tmp_path: Path) -> None:
+    text = '\ufeffmodel,accuracy_percent,n_questions\n"a, b",96.30,193\nNA,0,\n'
+    table = audit.read(write(tmp_path, text))
+    assert table["accuracy_percent"].tolist() == ["96.30", "0"]
+    assert table["model"].tolist() == ["a, b", "NA"]
+    assert table["n_questions"].tolist() == ["193", ""]
+    assert {*audit.REQUIRED, *audit.OPTIONAL} <= set(table)
+
+
+def test_cells_say_counts_by_each_rule(tmp_path: Path) -> None:
+    rows = ["50,8", "13,8", "12,8", "12.5,8", "37.4,8", "61.49,735", "2.86,2000", "2.86,"]
+    text = "accuracy_percent,n_questions\n" + "\n".join(rows) + "\n"
+    found = audit.cells(audit.read(write(tmp_path, text)))
+    columns = ["count_half_up", "count_half_even", "count_cut_off", "verdict"]
+    assert found[columns].to_numpy().tolist() == [
+        ["4", "4", "4", "a count"],
+        ["1", "", "", "a count"],
+        ["", "1", "1", "a count"],
+        ["1", "1", "1", "a count"],
+        ["", "", "", "no count"],
+        ["", "", "452", "a count only if cut off"],
+        ["", "", "", "no count"],
+        ["", "", "", "n not known"],
+    ]
+    assert "stated_p" not in found
+
+
+def columns(percents: dict[str, list[str]], n_questions: str, **given: object) -> pd.DataFrame:
+    rows = [(name, text, n_questions) for name, texts in percents.items() for text in texts]
+    table = pd.DataFrame(rows, columns=["column", "accuracy_percent", "n_questions"])
+    settings = {"rule": "half up", "rng": np.random.default_rng(0), "n_draws": 200} | given
+    return audit.columns(audit.checked(table, source="drawn"), **settings)
+
+
+def drawn_counts(n_questions: int, seed: int) -> list[str]:
+    counts = np.random.default_rng(seed).integers(0, n_questions + 1, 8)
+    return [f"{units / 100:.2f}" for units in grim.printed(counts, n_questions, 2, "half up")]
+
+
+def test_true_counts_are_found_and_random_decimals_are_not() -> None:
+    rng = np.random.default_rng(3)
+    percents = {"counts": drawn_counts(735, 0)}
+    percents["none"] = [f"{units / 100:.2f}" for units in rng.integers(0, 10_000, 8)]
+    found = columns(percents, "735").set_index("column")
+    assert found.loc["counts", "n_fitting"] == 8
+    assert found.loc["counts", "smallest_n"] <= 735 < found.loc["counts", "null_05"]
+    assert found.loc["counts", "p_smallest"] == pytest.approx(1 / 201)
+    assert found.loc["counts", "p_fitting"] < 1e-6
+    assert found.loc["none", "n_fitting"] < 4
+    assert found.loc["none", "p_smallest"] > 0.05
+
+
+def test_p_smallest_is_as_often_small_as_it_says_where_there_are_no_counts() -> None:
+    rng = np.random.default_rng(4)
+    percents = {
+        f"c{k}": [f"{units / 100:.2f}" for units in rng.integers(0, 10_000, 5)] for k in range(150)
+    }
+    p_values = columns(percents, "", n_draws=60)["p_smallest"]
+    for level in (0.1, 0.3, 0.5):
+        assert (p_values <= level).mean() == pytest.approx(level, abs=3.5 * (level / 150) ** 0.5)
+
+
+def test_the_null_follows_the_seed_and_nothing_else() -> None:
+    percents = {"a": ["12.34", "56.78", "90.12"], "b": ["1.5", "100"]}
+    first, again, other = (
+        columns(percents, "193", rng=np.random.default_rng(seed), n_draws=50) for seed in (0, 0, 1)
+    )
+    pd.testing.assert_frame_equal(first, again)
+    assert not first[["null_05", "null_50"]].equals(other[["null_05", "null_50"]])
+    exact = ["n_fitting", "expected_by_chance", "p_fitting", "smallest_n"]
+    pd.testing.assert_frame_equal(first[exact], other[exact])
+
+
+def test_a_column_without_one_size_still_has_its_smallest() -> None:
+    (row,) = columns({"a": ["33.33", "66.67"]}, "").itertuples()
+    assert (row.n_questions, row.smallest_n) == (0, 3)
+    assert np.isnan([row.n_fitting, row.p_fitting]).all()
+
+
+def test_comparisons_take_the_cell_named_as_the_first_arm(tmp_path: Path) -> None:
+    text = HEADER + "low,,96.37,193,,\nnative,,98.45,193,low,<0.001\n"
+    (row,) = audit.comparisons(audit.read(write(tmp_path, text))).itertuples()
+    assert (row.cell, row.compared_with) == ("native", "low")
+    assert (row.first_count, row.second_count) == ("186", "190")
+    assert row.p_least == pytest.approx(0.125)
+    assert row.verdict == "not reachable"
+
+
+def test_the_command_prints_and_writes_what_the_table_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, HEADER + "low,A,96.37,193,,\nnative,A,98.45,193,low,<0.001\n")
+    asked = [str(path), "--draws", "20", "--out", str(tmp_path / "out")]
+    assert audit.main(asked) == 0
+    first = capsys.readouterr().out
+    for part in ("cells\n", "columns\n", "comparisons\n", "not reachable", "assumes that"):
+        assert part in first
+    assert {each.name for each in (tmp_path / "out").iterdir()} == {
+        "cells.csv", "columns.csv", "comparisons.csv",
+    }  # fmt: skip
+    assert audit.main(asked) == 0
+    assert capsys.readouterr().out == first
+    plain = write(tmp_path, "accuracy_percent,n_questions\n50,2\n")
+    assert audit.main([str(plain)]) == 0
+    said = capsys.readouterr().out
+    assert "columns\n" not in said
+    assert "comparisons\n" not in said
+
+
+def test_a_null_of_no_draws_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, "accuracy_percent,n_questions\n50,2\n")
+    assert audit.main([str(path), "--draws", "0"]) == 1
+    assert "--draws is 0 and --seed 0; give at least 1 and 0" in capsys.readouterr().err

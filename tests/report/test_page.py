@@ -1,0 +1,236 @@
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from medres import runs
+from medres.report import page, tables
+from medres.study import Study
+
+TABLE = pd.DataFrame(
+    {
+        "statement": ["a < b & <script>alert('c')</script>", "plain"],
+        "accuracy": [0.98765, 0.5],
+        "difference": [0.0123, -0.25],
+        "lower": [-0.001, -0.4],
+        "upper": [0.05, float("nan")],
+        "p_adjusted": [0.0001, 0.25],
+        "n_correct": [12_345, 7],
+        "verdict": ["not decided", "supported"],
+    }
+)
+
+
+class Cells(HTMLParser):
+    """The text of all headings and cells of a page, and the tags of it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.rows: list[list[str]] = []
+        self.caption = ""
+        self.inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.inside = tag
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("th", "td"):
+            self.rows[-1].append("")
+        if tag == "img":
+            self.images.append(dict(attrs))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, text: str) -> None:
+        if self.inside in ("th", "td"):
+            self.rows[-1][-1] += text
+        if self.inside == "caption":
+            self.caption += text
+
+
+def test_a_table_is_escaped() -> None:
+    shown = Cells(tables.html_table(TABLE, caption="x < y & <b>z</b>", csv="t"))
+    assert not {"script", "b"} & set(shown.tags)
+    assert shown.rows[1][0] == TABLE["statement"][0]
+    assert "x < y & <b>z</b>" in shown.caption
+
+
+def test_a_heading_is_escaped() -> None:
+    shown = Cells(tables.html_table(pd.DataFrame({"<i>a</i>": [1, 2]}), caption="", csv="t"))
+    assert "i" not in shown.tags
+    assert shown.rows[0] == ["<i>a</i>"]
+
+
+def test_fractions_are_printed_as_percent_and_differences_as_points() -> None:
+    heads, first, second = Cells(tables.html_table(TABLE, caption="", csv="t")).rows
+    named = dict(zip(TABLE.columns, zip(heads, first, second, strict=True), strict=True))
+    assert named["accuracy"] == ("accuracy (%)", "98.8", "50.0")
+    assert named["difference"] == ("difference (points)", "+1.2", "-25.0")
+    assert named["lower"] == ("lower (points)", "-0.1", "-40.0")
+    assert named["upper"] == ("upper (points)", "+5.0", "–")
+    assert named["p_adjusted"] == ("adjusted p", "< 0.001", "0.250")
+    assert named["n_correct"] == ("correct", "12,345", "7")
+
+
+def test_limits_of_an_accuracy_are_printed_as_percent() -> None:
+    table = TABLE[["accuracy", "lower"]]
+    assert Cells(tables.html_table(table, caption="", csv="t")).rows == [
+        ["accuracy (%)", "lower (%)"],
+        ["98.8", "-0.1"],
+        ["50.0", "-40.0"],
+    ]
+
+
+def test_a_column_that_is_in_percent_has_one_decimal() -> None:
+    table = pd.DataFrame({"cells, low (%)": [50.0, 43.75, np.nan]})
+    shown = Cells(tables.html_table(table, caption="", csv="t"))
+    assert shown.rows == [["cells, low (%)"], ["50.0"], ["43.8"], ["–"]]
+
+
+def test_what_all_rows_share_is_said_once() -> None:
+    table = pd.DataFrame({"dataset": ["<d>", "<d>"], "seed": [0, 1], "accuracy": [0.1, 0.2]})
+    shown = Cells(tables.html_table(table, caption="Cells.", csv="t"))
+    assert shown.rows[0] == ["seed", "accuracy (%)"]
+    assert "dataset <d>" in shown.caption
+
+
+def test_a_value_that_some_rows_lack_is_not_said_of_all() -> None:
+    table = pd.DataFrame({"n_groups": [4.0, np.nan], "accuracy": [0.1, 0.2]})
+    shown = Cells(tables.html_table(table, caption="Cells.", csv="t"))
+    assert shown.rows == [["groups", "accuracy (%)"], ["4", "10.0"], ["–", "20.0"]]
+
+
+def test_the_csv_holds_the_table_as_it_is(project: Path) -> None:
+    shown = page.show_table("small", "t", TABLE, caption="c", columns=["statement", "accuracy"])
+    path = project / "reports" / "small" / "tables" / "t.csv"
+    stored = pd.read_csv(path)
+    pd.testing.assert_frame_equal(stored, TABLE, rtol=1e-5, check_dtype=False)
+    assert b"\r" not in path.read_bytes()
+    assert Cells(shown.data).rows[0] == ["statement", "accuracy (%)"]
+    assert 'href="tables/t.csv"' in shown.data
+    before = path.read_bytes()
+    assert page.show_table("small", "t", TABLE, caption="c").data
+    assert path.read_bytes() == before
+
+
+def test_a_table_without_rows_is_a_sentence_and_no_csv(project: Path) -> None:
+    page.show_table("small", "t", TABLE, caption="c")
+    path = project / "reports" / "small" / "tables" / "t.csv"
+    assert path.is_file()
+    shown = page.show_table("small", "t", TABLE.iloc[:0], caption="c", empty="No < such cell.")
+    assert shown.data == "<p>No &lt; such cell.</p>"
+    assert not path.exists()
+    assert page.show_table("small", "t", TABLE.iloc[:0], caption="c", empty="").data == ""
+
+
+def test_rows_that_agree_share_a_cell() -> None:
+    table = pd.DataFrame({"claim": list("aab"), "stated": list("xxx"), "n": [1, 2, 3]})
+    text = tables.html_table(table, caption="", csv="t", merged=["claim", "stated"])
+    assert Cells(text).rows[1:] == [["a", "x", "1"], ["2"], ["b", "x", "3"]]
+    assert text.count('rowspan="2"') == 2
+
+
+def test_pages_are_links() -> None:
+    table = pd.DataFrame({"pages": ["04_native_vs_low 11_published_audit", ""]})
+    text = tables.html_table(table, caption="", csv="t")
+    assert '<a href="04_native_vs_low.html">04</a> <a href="11_published_audit.html">11</a>' in text
+    assert Cells(text).rows[2] == [""]
+
+
+def _figure() -> Figure:
+    figure = Figure(figsize=(2, 1))
+    figure.subplots().plot([0, 1], [1, 0])
+    return figure
+
+
+def test_a_figure_is_the_same_bytes_twice_and_has_alternative_text(project: Path) -> None:
+    alt = 'accuracy of "low" & <native>'
+    pages, files, drawings = [], [], []
+    for _ in range(2):
+        shown = page.show_figure("small", "f", _figure(), alt=alt, caption="low < native")
+        pages.append(shown.data)
+        folder = project / "reports" / "small" / "figures"
+        files.append((folder / "f.png").read_bytes())
+        drawings.append((folder / "f.svg").read_bytes())
+    assert pages[0] == pages[1]
+    assert files[0] == files[1]
+    assert drawings[0] == drawings[1]
+    assert not re.search(rb"dc:date|matplotlib v|Matplotlib v", drawings[0])
+    assert b"</svg>" in drawings[0]
+    links = '<a href="figures/f.png">PNG</a>, <a href="figures/f.svg">SVG</a>'
+    assert f"low &lt; native {links}</figcaption>" in pages[0]
+    (image,) = Cells(pages[0]).images
+    assert image["alt"] == alt
+    assert image["src"].startswith("data:image/png;base64,")
+    picture = Image.open(io.BytesIO(files[0]))
+    picture.load()
+    assert not {"Software", "Creation Time"} & set(picture.info)
+
+
+STUDY = Study("small", "Small", ["tiny"], ["low"], [0, 1], {"drawn": {}}, {}, [])
+
+
+def _finish(seed: int, **parameters: object) -> Path:
+    run = runs.start(
+        "small",
+        "evaluate",
+        f"drawn/tiny/low/seed{seed}",
+        parameters={"seed": seed, "low_share": 0.5, **parameters},
+        inputs={},
+    )
+    run.finish(seconds=1.5)
+    return run.folder
+
+
+def test_provenance_names_every_run_and_what_they_share(project: Path) -> None:
+    folders = [_finish(seed, table="<odd>") for seed in (0, 1)]
+    assert folders == page.evaluated(STUDY)
+    shown = page.show_provenance(STUDY, folders).data
+    for folder in folders:
+        record = runs.read(folder)
+        assert record["digest"][:16] in shown
+        assert record["spec"]["cell"] in shown
+    assert "low_share <code>0.5</code>" in shown
+    assert "table <code>&lt;odd&gt;</code>" in shown
+    assert not re.search(r"\bseed <code>", shown)
+    assert "torch <code>" in shown
+
+
+def test_provenance_of_a_run_that_is_not_there_raises(project: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="is not a finished run"):
+        page.show_provenance(STUDY, page.evaluated(STUDY))
+
+
+def test_a_report_folder_that_cannot_be_made_raises_naming_it(project: Path) -> None:
+    (project / "reports").mkdir()
+    (project / "reports" / "small").write_text("in the way")
+    with pytest.raises(PermissionError, match=r"reports/small cannot be made \(File exists\)"):
+        page.report_folder("small")
+    with pytest.raises(PermissionError, match="cannot be made"):
+        page.show_table("small", "t", TABLE, caption="")
+
+
+def test_a_report_folder_below_a_file_raises_naming_it(project: Path) -> None:
+    (project / "reports").write_text("in the way")
+    with pytest.raises(PermissionError, match="reports/small cannot be made"):
+        page.report_folder("small")
+
+
+def test_a_report_folder_without_write_permission_raises(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write anywhere, so the permission itself cannot be taken away in a test."""
+    monkeypatch.setattr(page.os, "access", lambda *_: False)
+    with pytest.raises(PermissionError, match="reports/small is not writable"):
+        page.report_folder("small")

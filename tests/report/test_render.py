@@ -1,0 +1,121 @@
+"""From notebook to page: what fails, what is refused, what the page holds."""
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+
+from medres import study
+from medres.report import render
+
+PARAMETERS = 'study: str = "smoke"  # study'
+TITLE = "# Does it end?"
+
+
+@pytest.fixture
+def notebook(project):
+    def write(*sources, verdict=""):
+        v4 = nbformat.v4
+        content = v4.new_notebook(
+            metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
+        )
+        content.cells = [v4.new_markdown_cell(TITLE), v4.new_code_cell(PARAMETERS)]
+        content.cells[1].metadata["tags"] = ["parameters"]
+        content.cells += [v4.new_code_cell(source) for source in sources]
+        if verdict:
+            content.cells.append(v4.new_code_cell(verdict))
+            content.cells[-1].metadata["tags"] = ["verdict"]
+        path = project / "notebooks" / "fixture.ipynb"
+        nbformat.write(content, path)
+        return path
+
+    return write
+
+
+def make(project, path, given=None):
+    return render.render(path, project / "params" / "smoke" / "none.yaml", given or {})
+
+
+def page_of(project):
+    return project / "reports" / "smoke" / "fixture.html"
+
+
+def test_killed_kernel_is_a_failure_and_leaves_no_page(project, notebook):
+    path = notebook("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "1 + 1")
+    with pytest.raises(render.NotebookError, match="kernel died"):
+        make(project, path)
+    assert not page_of(project).exists()
+
+
+def test_sys_exit_0_is_a_failure_though_papermill_calls_it_a_success(project, notebook):
+    path = notebook("import sys; sys.exit(0)", "1 + 1")
+    with pytest.raises(render.NotebookError, match="fixture"):
+        make(project, path)
+    assert not page_of(project).exists()
+
+
+def test_error_in_a_cell_is_one_line_with_cell_and_reason(project, notebook, capsys):
+    path = notebook("raise ValueError('learning_rate is -1')")
+    assert render.main([str(path), str(project / "none.yaml")]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "fixture.ipynb, cell" in said
+    assert "learning_rate is -1" in said
+
+
+def test_misspelt_parameter_is_refused_before_anything_runs(project, notebook, tmp_path):
+    witness = tmp_path / "ran"
+    path = notebook(f"open({str(witness)!r}, 'w')")
+    with pytest.raises(ValueError, match=r"\['sutdy'\].*its parameters are \['study'\]"):
+        make(project, path, {"sutdy": "smoke"})
+    assert not witness.exists()
+
+
+def test_page_is_the_same_bytes_twice_and_loads_nothing_from_outside(project, notebook):
+    figure = (
+        "from matplotlib.figure import Figure; from medres.report import page\n"
+        "figure = Figure(); figure.subplots().plot([1, 2])\n"
+        "page.show_figure(study, 'line', figure, alt='a line', caption='One line.')"
+    )
+    path = notebook(
+        figure,
+        "print('seen')",
+        verdict="from IPython.display import Markdown\nMarkdown('**It ends.**')",
+    )
+    first = make(project, path).read_bytes()
+    assert make(project, path).read_bytes() == first
+    html = first.decode()
+    assert "http" not in html
+    assert "<script" not in html
+    assert 'alt="a line"' in html
+    assert html.index("Does it end?") < html.index("It ends.") < html.index("One line.")
+
+
+def test_page_that_would_fetch_something_is_refused_and_the_old_page_stays(project, notebook):
+    make(project, notebook("1"))
+    before = page_of(project).read_bytes()
+    outside = "from IPython.display import HTML; HTML('<img src=\"https://example.org/a.png\">')"
+    with pytest.raises(ValueError, match="refers outside"):
+        make(project, notebook(outside))
+    assert page_of(project).read_bytes() == before
+
+
+def test_reports_folder_that_cannot_be_made_is_refused_before_anything_runs(project, notebook):
+    (project / "reports").mkdir(exist_ok=True)
+    (project / "reports" / "smoke").write_text("a file in its place")
+    with pytest.raises(PermissionError, match="reports"):
+        make(project, notebook("1"))
+
+
+def test_index_of_a_study_without_grid_and_findings_leaves_them_out(project, monkeypatch):
+    file = project / "params" / "smoke" / "study.yaml"
+    content = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump(content | {"reports": ["01_datasets"]}))
+    runs = pd.DataFrame({"run": ["a"], "seconds": [1.0]})
+    monkeypatch.setattr(render.page, "runs_table", lambda folders: runs)
+    html = render.render_index(study.load("smoke")).read_text()
+    assert 'href="01_datasets.html"' in html
+    for title in ("The grid at a glance", "The claims", 'class="verdict"'):
+        assert title not in html
+    for name in study.load("smoke").datasets:
+        assert name in html

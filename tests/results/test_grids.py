@@ -1,0 +1,198 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from medres import runs
+from medres.datasets import QuestionSet
+from medres.results import grids
+from medres.statistics import comparison
+from medres.study import Study
+from tests.answer_tables import arm
+
+GRID_COLUMNS = (
+    "dataset model train_resolution eval_resolution seed n_questions n_correct n_unparsable "
+    "accuracy lower upper mean_visual_tokens n_groups"
+).split()
+
+
+def test_the_grid_counts_each_cell() -> None:
+    table = pd.concat(
+        [
+            arm("native", "native", [1, 1, 1, 0, 1, 1], per_group=2),
+            arm("low", "native", [1, 0, 0, 0]),
+            arm("low", "low", [1, 1]),
+            arm("low", "low", [0, 0], seed=1),
+        ]
+    )
+    grid = grids.grid(table)
+    assert list(grid.columns) == GRID_COLUMNS
+    cells = list(zip(grid["train_resolution"], grid["eval_resolution"], grid["seed"], strict=True))
+    assert cells == [
+        ("low", "low", 0),
+        ("low", "low", 1),
+        ("low", "native", 0),
+        ("native", "native", 0),
+    ]
+    last = grid.iloc[-1]
+    assert (last["n_questions"], last["n_correct"], last["n_unparsable"]) == (6, 5, 1)
+    assert (last["n_groups"], last["mean_visual_tokens"]) == (3, 5.0)
+    assert last["accuracy"] == pytest.approx(5 / 6)
+    expected = comparison.accuracy_interval([1, 1, 1, 0, 1, 1], [0, 0, 1, 1, 2, 2])
+    assert (last["lower"], last["upper"]) == (expected.lower, expected.upper)
+
+
+def recovered(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    return grids.recovery(pd.concat(parts, ignore_index=True), train_resolution="native")
+
+
+def test_recovery_is_a_share_of_native_with_its_mean_over_data_sets() -> None:
+    parts = [
+        arm("native", asked, [1] * n_right + [0] * (10 - n_right), dataset=dataset, seed=seed)
+        for seed in (0, 1)
+        for dataset, rights in (("a", (2, 4, 8)), ("b", (5, 6, 6)))
+        for asked, n_right in zip(("low", "upsampled-lanczos", "native"), rights, strict=True)
+    ]
+    parts.append(arm("low", "low", [1] * 10, dataset="a"))
+    table = recovered(parts[::-1])
+    found = {
+        (row["dataset"], row["eval_resolution"]): (row["n_questions"], row["share_of_native"])
+        for row in table.to_dict("records")
+    }
+    assert found == {
+        ("a", "low"): (20, 0.25),
+        ("a", "upsampled-lanczos"): (20, 0.5),
+        ("a", "native"): (20, 1),
+        ("b", "low"): (20, 5 / 6),
+        ("b", "upsampled-lanczos"): (20, 1),
+        ("b", "native"): (20, 1),
+        ("mean of 2 data sets", "low"): (40, pytest.approx((0.25 + 5 / 6) / 2)),
+        ("mean of 2 data sets", "upsampled-lanczos"): (40, 0.75),
+        ("mean of 2 data sets", "native"): (40, 1),
+    }
+    order = ["low", "upsampled-lanczos", "native"]
+    assert table["eval_resolution"].tolist() == order * 3
+    assert table["accuracy"].iloc[-1:].isna().all()
+
+
+def test_recovery_needs_an_enlarged_arm_and_says_where_to_ask_for_it() -> None:
+    parts = [arm("native", "low", [0, 1]), arm("native", "native", [1, 1])]
+    with pytest.raises(ValueError, match=r"asked at \['low', 'native'\]; eval_resolutions in"):
+        recovered(parts)
+
+
+def test_the_core_of_the_grid_leaves_enlarged_arms_out() -> None:
+    parts = [arm("native", name, [1, 0]) for name in ("low", "upsampled-bicubic", "blank", "mixed")]
+    kept = grids.core(pd.concat(parts))
+    assert kept["eval_resolution"].unique().tolist() == ["low", "blank", "mixed"]
+
+
+def test_baselines_are_the_majority_answer_and_the_blank_image() -> None:
+    asked = arm("native", "native", [1, 1, 1, 1])
+    answers = pd.concat(
+        [asked, arm("native", "blank", [1, 0, 0, 0]), arm("low", "blank", [1, 1, 0, 0])]
+    )
+    test = asked.assign(split="test", reference=["yes", "no", "yes", "yes"])
+    test = pd.concat([test, test.assign(question_id=test["question_id"] + "-not-asked")])
+    train = asked.assign(split="train", reference="yes", question_id=["a", "b", "c", "d"])
+    question_set = QuestionSet("drawn", pd.concat([test, train]), Path(), "")
+    table = grids.baselines(answers, {"drawn": question_set})
+    found = {
+        (row["baseline"], row["train_resolution"]): (row["n_correct"], row["n_questions"])
+        for row in table.to_dict("records")
+    }
+    assert found == {
+        ("majority answer", ""): (3, 4),
+        ("blank image", "low"): (2, 4),
+        ("blank image", "native"): (1, 4),
+    }
+    # Without training there is no majority to answer with.
+    untrained = QuestionSet("drawn", test, Path(), "")
+    table = grids.baselines(answers, {"drawn": untrained})
+    assert set(table["baseline"]) == {"blank image"}
+
+
+def test_accuracy_by_question_text_has_a_column_an_eval_resolution() -> None:
+    table = pd.concat([arm("low", "native", [1, 0, 1]), arm("low", "low", [0, 0, 1])])
+    shown = grids.by_question(table).set_index("question")
+    assert shown.loc["text 0?"].to_dict() == {"native": 100.0, "low": 50.0, "n_questions": 2}
+    assert shown.loc["text 1?"].to_dict() == {"native": 0.0, "low": 0.0, "n_questions": 1}
+
+
+STUDY = Study("small", "Small", ["tiny"], ["low"], [0, 1], {"drawn": {}}, {}, [])
+
+
+def test_answers_of_a_study_carry_their_cell(project: Path) -> None:
+    for cell in STUDY.cells("evaluate"):
+        stored = arm("low", "low", [1, 0, cell.seed])
+        run = runs.start("small", "evaluate", cell.path, parameters={}, inputs={})
+        kept = stored.drop(columns=["model", "train_resolution", "seed"])
+        kept.to_parquet(run.folder / "answers.parquet")
+        run.finish()
+    table = grids.answers(STUDY)
+    assert table.groupby("seed")["correct"].sum().tolist() == [1, 2]
+    assert set(table["train_resolution"]) == {"low"}
+    assert set(table["model"]) == {"tiny"}
+
+
+def test_a_missing_evaluation_raises_instead_of_leaving_a_hole(project: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="make it with `make study STUDY=small`"):
+        grids.answers(STUDY)
+
+
+def test_an_answer_that_stands_twice_raises(project: Path) -> None:
+    cell = STUDY.cells("evaluate")[0]
+    run = runs.start("small", "evaluate", cell.path, parameters={}, inputs={})
+    stored = arm("low", "low", [1, 0]).drop(columns=["model", "train_resolution", "seed"])
+    pd.concat([stored, stored]).to_parquet(run.folder / "answers.parquet")
+    run.finish()
+    one_seed = Study("small", "Small", ["tiny"], ["low"], [0], {"drawn": {}}, {}, [])
+    with pytest.raises(ValueError, match="2 answers of study small stand twice"):
+        grids.answers(one_seed)
+
+
+def test_the_layout_has_a_row_a_model_and_training_and_a_column_a_data_set_and_asking() -> None:
+    parts = [
+        arm(trained, asked, [1] * n_right + [0] * (4 - n_right), dataset=dataset, seed=seed)
+        for seed in (0, 1)
+        for dataset, shift in (("b", 0), ("a", 1))
+        for trained, asked, n_right in (
+            ("native", "native", 2 + seed),
+            ("native", "low", 1),
+            ("native", "blank", 0),
+            ("none", "low", 2 + shift),
+        )
+    ]
+    small = pd.concat(parts, ignore_index=True)
+    large = small[small["eval_resolution"] == "low"].assign(model="large")
+    table = grids.layout(grids.grid(pd.concat([small, large])))
+    columns = ["b, low (%)", "b, native (%)", "a, low (%)", "a, native (%)"]
+    assert list(table.columns) == ["model", "train_resolution", *columns]
+    rows = list(table.iloc[:, :2].itertuples(index=False, name=None))
+    assert sorted(rows[:2]) == [("tiny", "native"), ("tiny", "none")]
+    assert [name for _, name in rows] == ["none", "native"] * 2
+    found = table.set_index(["model", "train_resolution"])
+    assert found.loc[("tiny", "native")].tolist() == [25, 62.5, 25, 62.5]
+    assert found.loc[("tiny", "none"), columns[::2]].tolist() == [50, 75]
+    assert found.loc[("large", "native"), ["b, native (%)"]].isna().all()
+
+
+def test_a_single_data_set_and_model_have_no_layout() -> None:
+    grid = grids.grid(pd.concat([arm("low", "low", [1]), arm("low", "native", [1])]))
+    assert grids.layout(grid).empty
+    other = grid.assign(dataset="other")
+    assert len(grids.layout(pd.concat([grid, other]))) == 1
+
+
+def test_a_place_names_the_model_only_where_there_are_several() -> None:
+    table = pd.DataFrame({"dataset": ["a", "a"], "model": ["m", "m"]})
+    assert grids.place(table).tolist() == ["a", "a"]
+    assert grids.place(table.assign(model=["m", "n"])).tolist() == ["a (m)", "a (n)"]
+
+
+def test_blank_images_are_counted_by_model() -> None:
+    asked = arm("native", "blank", [1, 0])
+    answers = pd.concat([asked, asked.assign(model="large", correct=True)])
+    test = asked.assign(split="test", reference="yes")
+    table = grids.baselines(answers, {"drawn": QuestionSet("drawn", test, Path(), "")})
+    assert dict(zip(table["model"], table["n_correct"], strict=True)) == {"tiny": 1, "large": 2}

@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medres.datasets import QuestionSet
+from medres.results import scores
+from tests.answer_tables import arm
+
+
+def judged_arm(eval_resolution: str, generated: list[str | None]) -> pd.DataFrame:
+    """Return an arm of closed yes-or-no questions, all answered right, with generated replies."""
+    return arm("native", eval_resolution, [1] * len(generated)).assign(
+        reference="no",
+        reply="no",
+        options=[np.array(["yes", "no"], dtype=object)] * len(generated),
+        option_log_probabilities_per_token=[np.array([-2.0, -1.0])] * len(generated),
+        generated_reply=generated,
+    )
+
+
+def known_set(source: str) -> dict[str, QuestionSet]:
+    table = pd.DataFrame({"dataset": ["drawn"]})
+    return {"drawn": QuestionSet("drawn", table, Path(), "", source=source)}
+
+
+def test_rules_stand_in_one_row_a_cell_with_what_changes_between_them() -> None:
+    table = pd.concat(
+        [
+            judged_arm("native", ["no", "Normal", "yes and no"]),
+            judged_arm("low", ["no", None, None]),
+        ],
+        ignore_index=True,
+    )
+    rules = scores.by_rule(table, known_set("vqa-rad"))
+    assert rules["eval_resolution"].tolist() == ["low", "native"]
+    low, native = rules.to_dict("records")
+    assert (native["accuracy_log_probability"], native["n_unparsable"]) == (1, 2)
+    assert native["accuracy_strict"] == pytest.approx(1 / 3)
+    assert (native["accuracy_paper"], native["n_paper_strict"]) == (1, 2)
+    assert low["accuracy_log_probability"] == 1
+    assert np.isnan([low["accuracy_strict"], low["accuracy_paper"], low["n_paper_strict"]]).all()
+    assert set(scores.SHOWN) < set(rules)
+    said = scores.describe_rules(rules)
+    assert "1 cells have no strict and no paper: 2 of their answers" in said
+    assert "Of 3 generated replies 2 are unparsable, and 2 change verdict" in said
+
+
+def test_open_questions_have_metrics_and_no_rules() -> None:
+    table = judged_arm("low", ["no"] * 4).assign(options=[[]] * 4, reference="left lung")
+    rules = scores.by_rule(table, known_set("vqa-rad"))
+    assert rules.empty
+    assert scores.describe_rules(rules) == "The study has no closed question."
+    (metrics,) = scores.vqa_metrics(table).to_dict("records")
+    assert (metrics["n_open"], metrics["open_recall"]) == (4, 0)
+
+
+def test_vqa_metrics_leave_out_data_sets_of_classes() -> None:
+    classes = judged_arm("low", ["a"] * 2).assign(
+        options=[["a", "b"]] * 2, reference="a", dataset="classes"
+    )
+    table = pd.concat([classes, judged_arm("low", ["no"] * 2)], ignore_index=True)
+    assert scores.vqa_metrics(table)["dataset"].tolist() == ["drawn"]
+    assert scores.vqa_metrics(classes).empty
