@@ -4,7 +4,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # A mark made after a whole installation: a broken one is done again.
 READY := $(VENV)/.ready
-SNAKEMAKE := $(PYTHON) -m snakemake --cores all --resources gpu_runs=1 --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules
+# Names reach commands through the environment, where no shell reads them.
+export STUDY REPAIR GPU GPUS
 
 .DEFAULT_GOAL := help
 .PHONY: help study plan test lint smoke lab clean
@@ -12,19 +13,17 @@ SNAKEMAKE := $(PYTHON) -m snakemake --cores all --resources gpu_runs=1 --nolock 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-study: $(READY) ## make a study's runs and reports: make study STUDY=demo
-	@$(PYTHON) -m medres.study check $(STUDY)
-	$(SNAKEMAKE) --config study=$(STUDY)
-	@echo "open reports/$(STUDY)/index.html"
+study: $(READY) ## make a study's runs and reports: make study STUDY=demo; REPAIR=1 remakes damaged runs
+	@$(PYTHON) -m medres.make "$$STUDY" $${REPAIR:+--repair}
 
 plan: $(READY) ## say what a study costs before it starts: make plan STUDY=demo GPU=H200 GPUS=8
-	@$(PYTHON) -m medres.plan $(STUDY) $(if $(GPU),--gpu $(GPU)) $(if $(GPUS),--gpus $(GPUS))
+	@$(PYTHON) -m medres.plan "$$STUDY" $${GPU:+--gpu "$$GPU"} $${GPUS:+--gpus "$$GPUS"}
 
 test: $(READY) ## run all tests
 	$(PYTHON) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 smoke: $(READY) ## run every notebook on a handful of images
-	$(SNAKEMAKE) --config study=smoke
+	@$(PYTHON) -m medres.make smoke
 
 lint: $(READY) ## check style and types
 	$(VENV)/bin/ruff check .
@@ -34,8 +33,8 @@ lint: $(READY) ## check style and types
 lab: $(READY) ## open JupyterLab on the notebooks
 	$(VENV)/bin/jupyter lab --notebook-dir .
 
-clean: ## remove the runs of a study, its reports stay: make clean STUDY=smoke
-	rm -rf runs/$(STUDY)
+clean: $(READY) ## remove the runs of a study, its reports stay: make clean STUDY=smoke
+	@$(PYTHON) -m medres.study check "$$STUDY" && rm -rf "runs/$$STUDY"
 
 # torch first and alone: with it in place nothing asks for a build with CUDA.
 $(READY): requirements.txt pyproject.toml

@@ -1,153 +1,81 @@
-"""A study as a graph of files: `snakemake --cores all --config study=demo`.
+"""A study as a graph: `snakemake --cores all --config "study='demo'"`; see `medres.make`.
 
-Whether a run is current is medres' digest and nothing else: `write_requests` rewrites a run's
-request exactly when its parameters change, and each rule asks medres, which reuses a finished
-run of the same digest. So file times are the only trigger (`--rerun-triggers mtime`), medres'
-own locks guard the runs (`--nolock`), and what Snakemake may delete after a failure is an empty
-mark that a run is current, never a run.
+What is current is decided by digests and nothing else: `medres.report.current` compares all that
+decides a thing with its mark, and takes away the empty file below `runs/STUDY/current` of what is
+not. Snakemake makes what is missing there, in order; every input is `ancient`, so that file times
+mean nothing to it. Each command looks once more and makes only what is not current. What
+Snakemake may delete after a failure is such an empty file, never a run or a page.
 """
 
-import pathlib
+import os
+import re
 import shutil
 import sys
 
 from medres import study as studies
+from medres.report import current
 
-STUDY = studies.load(config.get("study", "demo"))
-studies.write_requests(STUDY)
-REPORTS = f"reports/{STUDY.name}"
-CELLS = {
-    stage: {cell.path: cell for cell in STUDY.cells(stage)} for stage in ("finetune", "evaluate")
-}
-TABLES = (".csv", ".json", ".jsonl", ".parquet", ".xlsx")
-# A report is made anew when anything of these rooms changes.
-CODE = sorted(
-    str(path)
-    for room in ("datasets", "published", "report", "results", "scoring", "statistics")
-    for path in pathlib.Path("medres", room).rglob("*")
-    if path.is_file() and path.suffix != ".pyc"
-)
-
-
+NAME = config.get("study", "demo")
+if not isinstance(NAME, str):
+    raise ValueError(f"study {NAME!r} was taken for a number; say --config \"study='{NAME}'\"")
+STUDY = studies.load(NAME)
+# Once, by the command that starts the study; the jobs parse this file too.
+if workflow.is_main_process and os.environ.get("MEDRES_PLANNED") != STUDY.name:
+    if damaged := current.plan(STUDY).damaged:
+        raise ValueError(f"{damaged[0]} is damaged; `make study` says more")
+PAGES = current.pages_of(STUDY)
+CURRENT = f"runs/{STUDY.name}/current"
 # Trainings and evaluations on GPUs go one after another: each takes what its cards have.
 GPU_RUNS = int(bool(shutil.which("nvidia-smi")))
-CELL = "{dataset}/{model}/{train_resolution}/seed{seed}"
-PAGE = "{dataset}-{model}-{train_resolution}-seed{seed}"
 
 
 wildcard_constraints:
-    dataset="|".join(STUDY.datasets),
-    model="|".join(model.replace("/", "--") for model in STUDY.models),
-    train_resolution="|".join(STUDY.train_resolutions),
-    seed=r"\d+",
-    report="|".join(STUDY.reports),
+    dataset="|".join(map(re.escape, STUDY.datasets)),
+    cell=r"[^/]+",
+    report="|".join(map(re.escape, [*STUDY.reports, current.INDEX])),
 
 
-def native(pattern):
-    """The pattern, for native training alone."""
-    return pattern.replace("{train_resolution}", "{train_resolution,native}")
+def page(stem):
+    return f"{CURRENT}/pages/{stem}"
 
 
-def made(stage, cell):
-    """The mark of a run that medres said is current."""
-    return f"runs/{STUDY.name}/made/{stage}/{cell}"
-
-
-def request(stage, cell):
-    return f"runs/{STUDY.name}/requests/{stage}/{cell}.json"
-
-
-def checkpoint_of(wildcards):
-    if wildcards.train_resolution == "none":
-        return []
-    return made("finetune", CELL.format(**wildcards))
-
-
-def given(stage):
-    """What a cell sets beyond its notebook's parameter file."""
-
-    def arguments(wildcards):
-        cell = CELLS[stage][CELL.format(**wildcards)]
-        file = studies.params_path(STUDY.name, cell.notebook)
-        usual = studies.notebook_parameters(studies.notebook_path(cell.notebook))
-        usual |= studies.read_params(file)
-        settings = STUDY.settings(cell)
-        return [f"{name}={value}" for name, value in settings.items() if value != usual[name]]
-
-    return arguments
-
-
-def read_from(parameters):
-    """The tables that change when own data are edited or a data set is fetched again."""
-    if "folder" in parameters:
-        folder = pathlib.Path(parameters["folder"])
-        return [str(path) for path in folder.rglob("*") if path.suffix in TABLES]
-    return parameters.get("table", [])
-
-
-def answers_for(wildcards):
-    """The questions and answers that a report reads, or what stands in their place."""
-    if wildcards.report == "11_published_audit":
-        return []
-    return [made("questions", dataset) for dataset in STUDY.datasets] + [
-        made("evaluate", path) for path in CELLS["evaluate"]
-    ]
+def upstream(stem):
+    """What is made before a page, its time of no meaning."""
+    things = current.upstream_of(STUDY, stem, PAGES[stem])
+    return [ancient(f"{CURRENT}/{kind}/{name}") for kind, name in things]
 
 
 rule all:
     input:
-        f"{REPORTS}/index.html",
-        # Asked for by name: what only lies on the way to a page is not made again when it is gone.
-        [made("questions", dataset) for dataset in STUDY.datasets],
-        [made(stage, cell) for stage in CELLS for cell in CELLS[stage]],
-
-
-rule index:
-    input:
-        expand(f"{REPORTS}/{{report}}.html", report=STUDY.reports),
-        [f"{REPORTS}/{cell.page}.html" for stage in CELLS for cell in CELLS[stage].values()],
-        f"params/{STUDY.name}/study.yaml",
-        CODE,
-    output:
-        update(f"{REPORTS}/index.html"),
-    shell:
-        "{sys.executable} -m medres.report.render --index {STUDY.name}"
+        [ancient(page(stem)) for stem in PAGES],
 
 
 rule questions:
-    input:
-        request("questions", "{dataset}"),
-        lambda wildcards: read_from(STUDY.datasets[wildcards.dataset]),
     output:
-        touch(made("questions", "{dataset}")),
+        touch(f"{CURRENT}/questions/{{dataset}}"),
     shell:
-        "{sys.executable} -m medres.datasets prepare {STUDY.name} {wildcards.dataset}"
+        "{sys.executable:q} -m medres.datasets prepare {STUDY.name:q} {wildcards.dataset:q}"
 
 
 rule finetune:
     input:
-        "notebooks/02_finetune.ipynb",
-        request("finetune", CELL),
-        made("questions", "{dataset}"),
+        lambda wildcards: upstream(f"02_finetune-{wildcards.cell}"),
     output:
-        touch(made("finetune", CELL)),
-        update(f"{REPORTS}/02_finetune-{PAGE}.html"),
+        touch(page("02_finetune-{cell}")),
     params:
-        given=given("finetune"),
+        stem=lambda wildcards: f"02_finetune-{wildcards.cell}",
     priority: 10
     threads: 1
     resources:
         gpu_runs=GPU_RUNS,
     shell:
-        "{sys.executable} -m medres.report.render {input[0]} params/{STUDY.name}/02_finetune.yaml"
-        " --set {params.given:q}"
+        "{sys.executable:q} -m medres.report.render --page {STUDY.name:q} {params.stem:q}"
 
 
 # The same, begun first: nothing is left to run beside the longest trainings if they come last.
 use rule finetune as finetune_native with:
     output:
-        touch(made("finetune", native(CELL))),
-        update(f"{REPORTS}/02_finetune-{native(PAGE)}.html"),
+        touch(page(r"02_finetune-{cell,[^/]+-native-seed\d+}")),
     priority: 20
 
 
@@ -156,31 +84,22 @@ ruleorder: finetune_native > finetune
 
 rule evaluate:
     input:
-        "notebooks/03_evaluate.ipynb",
-        request("evaluate", CELL),
-        made("questions", "{dataset}"),
-        checkpoint_of,
+        lambda wildcards: upstream(f"03_evaluate-{wildcards.cell}"),
     output:
-        touch(made("evaluate", CELL)),
-        update(f"{REPORTS}/03_evaluate-{PAGE}.html"),
+        touch(page("03_evaluate-{cell}")),
     params:
-        given=given("evaluate"),
+        stem=lambda wildcards: f"03_evaluate-{wildcards.cell}",
     threads: 1
     resources:
         gpu_runs=GPU_RUNS,
     shell:
-        "{sys.executable} -m medres.report.render {input[0]} params/{STUDY.name}/03_evaluate.yaml"
-        " --set {params.given:q}"
+        "{sys.executable:q} -m medres.report.render --page {STUDY.name:q} {params.stem:q}"
 
 
 rule report:
     input:
-        "notebooks/{report}.ipynb",
-        answers_for,
-        f"params/{STUDY.name}/study.yaml",
-        CODE,
+        lambda wildcards: upstream(wildcards.report),
     output:
-        update(f"{REPORTS}/{{report}}.html"),
+        touch(page("{report}")),
     shell:
-        "{sys.executable} -m medres.report.render {input[0]} params/{STUDY.name}/{wildcards.report}.yaml"
-        " --set study={STUDY.name}"
+        "{sys.executable:q} -m medres.report.render --page {STUDY.name:q} {wildcards.report:q}"

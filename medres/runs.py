@@ -1,24 +1,29 @@
 """Runs: one executed stage, its folder, its record, and the digest of what decides it.
 
 A run lives at `runs/<study>/<stage>/<cell>/`. `spec.json` says what is being made and is
-written first; `run.json` repeats it with the outcome, is written last, atomically, and
-nothing else means done.
+written first; `run.json` repeats it with the outcome and the digest of every file that is kept,
+is written last, atomically, and nothing else means done. Readers check a file before they use it.
 """
 
-import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
+
+from medres import files
+from medres.files import changed as changed
+from medres.files import json_sha256 as digest_of
+from medres.files import read_json as read_json
+from medres.files import replacing as replacing
+from medres.files import write_json as write_json
 
 SCHEMA = 3
 """Raised when code changes what a run with the same parameters computes."""
@@ -55,6 +60,9 @@ def _find_root() -> Path:
 
 ROOT = _find_root()
 """The project folder: MEDRES_ROOT, else the first folder upwards with params and notebooks."""
+TRACE = "MEDRES_READS"
+"""Variable that names a file to which every run that a process reads is added, one a line."""
+RECORD = frozenset("digest spec files outcome code record_sha256".split())
 
 
 @dataclass
@@ -81,22 +89,48 @@ class Run:
         """The record of the finished run."""
         return read(self.folder)
 
+    def file(self, name: str) -> Path:
+        """Return the path of a file that the finished run keeps, its bytes checked."""
+        return checked(self.folder, name)
+
     def finish(self, *, files: Sequence[str] = (), **outcome: Any) -> None:
         """Write the record: from here on the run is done.
 
         Args:
-            files: Names in the folder without which the run is not whole.
+            files: Names in the folder, of files and of folders with all that is in them, without
+                which the run is not whole.
             outcome: What was measured, as JSON: counts, hashes, seconds.
         """
         code = {
             "commit": _git("rev-parse", "HEAD"),
             "is_dirty": bool(_git("status", "-s", "medres")),
         }
-        made = {"files": list(files), "outcome": outcome, "code": code}
-        record = {"digest": self.digest, "spec": self.spec, **made}
-        write_json(self.folder / "run.json", record)
+        made = {"files": _kept(self.folder, files), "outcome": outcome, "code": code}
+        _write_record(self.folder, {"digest": self.digest, "spec": self.spec, **made})
+        note_read(self.folder)
+        self.release()
+
+    def release(self) -> None:
+        """Let others make the run, if this process was the one that may."""
         if self.lock is not None:
+            _holder(self.folder).unlink(missing_ok=True)
             self.lock.release(force=True)
+
+
+def _kept(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """Return the digest of each file, once the disk holds it."""
+    found: list[Path] = []
+    for name in names:
+        path = folder / name
+        found += files.files_below(path) if path.is_dir() else [path]
+    files.synced([*found, *sorted({path.parent for path in found})])
+    return {path.relative_to(folder).as_posix(): files.sha256(path) for path in found}
+
+
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
+    # As it will be read: JSON knows neither tuples nor keys that are numbers.
+    plain = json.loads(json.dumps(record))
+    write_json(folder / "run.json", {**plain, "record_sha256": digest_of(plain)})
 
 
 def start(
@@ -136,53 +170,82 @@ def start(
     }
     folder = folder_of(study, stage, cell)
     folder.mkdir(parents=True, exist_ok=True)
-    # A singleton, so that the same process may ask again: a notebook cell run a second time.
-    lock = FileLock(folder.parent / f".{folder.name}.lock", is_singleton=True)
-    lock.acquire()
-    run = Run(folder=folder, spec=json.loads(json.dumps(spec)), digest=digest_of(spec), lock=lock)
-    if run.is_done:
+    run = Run(folder, json.loads(json.dumps(spec)), digest_of(spec), lock=_locked(folder))
+    try:
+        is_done = run.is_done
+    except ValueError:
+        run.release()
+        raise
+    if is_done:
         # Nothing is written any more: an open notebook must not keep others waiting.
-        lock.release(force=True)
+        run.release()
+        note_read(folder)
         return run
     _make_room(run, study)
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".*"):
+        # Half a file of a process that was killed: whoever writes one holds the lock.
+        if left.is_file():
+            left.unlink()
     write_json(folder / "spec.json", {"digest": run.digest, "spec": run.spec})
     return run
+
+
+def _locked(folder: Path) -> Any:
+    """Return the lock of a run once it is ours; while it is another's, say whose."""
+    # A singleton, so that the same process may ask again: a notebook cell run a second time.
+    lock = FileLock(folder.parent / f".{folder.name}.lock", is_singleton=True)
+    holder = _holder(folder)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = holder.read_text().strip() if holder.is_file() else "another process"
+        print(f"{folder}: waits for {who}, which is making it", flush=True)
+        lock.acquire()
+    holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+    return lock
+
+
+def _holder(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.holder"
 
 
 def _make_room(run: Run, study: str) -> None:
     done, begun = run.folder / "run.json", run.folder / "spec.json"
     if done.is_file():
-        old = read_json(done)
+        old = read(run.folder)
         if old["digest"] == run.digest:
-            print(f"{run.folder}: made anew, because files of it are gone")
+            print(f"{run.folder}: made again, because files of it are gone")
             done.unlink()
             return
         changes = "; ".join(changed(old["spec"], run.spec))
-        aside = ROOT / "runs" / study / "superseded" / f"{run.spec['stage']}-{old['digest'][:12]}"
-        print(f"{run.folder}: made anew, because {changes}; the old run is kept in {aside}")
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        if aside.exists():
-            shutil.rmtree(aside)
-        os.replace(run.folder, aside)
-    elif begun.is_file() and read_json(begun)["digest"] != run.digest:
-        changes = "; ".join(changed(read_json(begun)["spec"], run.spec))
+        aside = set_aside(study, run.folder, f"{run.spec['stage']}-{old['digest'][:12]}")
+        print(f"{run.folder}: made again, because {changes}; the old run is kept in {aside}")
+    elif begun.is_file() and (left := _begun(begun))["digest"] != run.digest:
+        changes = "; ".join(changed(left["spec"], run.spec))
         print(f"{run.folder}: unfinished work is dropped, because {changes}")
         shutil.rmtree(run.folder)
 
 
-def changed(old: Any, new: Any, name: str = "") -> Iterator[str]:
-    """Yield what differs between two specs, one phrase a value."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
-            yield from changed(old.get(key), new.get(key), f"{name}.{key}" if name else key)
-    elif old != new:
-        yield f"{name} was {old!r}, is {new!r}"
+def _begun(path: Path) -> dict[str, Any]:
+    """Return what unfinished work was to become; nothing that fits where that is damaged."""
+    try:
+        content = read_json(path)
+        if digest_of(content["spec"]) == content["digest"]:
+            return content
+    except (ValueError, KeyError):
+        pass
+    return {"digest": "", "spec": {"spec.json": "damaged"}}
 
 
-def digest_of(spec: Mapping[str, Any]) -> str:
-    """Return the hash of a spec's canonical JSON."""
-    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
+def set_aside(study: str, folder: Path, name: str) -> Path:
+    """Move a run to the study's `superseded/`, in place of one of the same name; return where."""
+    aside = ROOT / "runs" / study / "superseded" / name
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    if aside.exists():
+        shutil.rmtree(aside)
+    os.replace(folder, aside)
+    return aside
 
 
 def folder_of(study: str, stage: str, cell: str) -> Path:
@@ -191,9 +254,13 @@ def folder_of(study: str, stage: str, cell: str) -> Path:
 
 
 def is_whole(folder: Path) -> bool:
-    """Return whether a run is done and nothing that it made has been removed since."""
+    """Return whether a run is done and nothing that it made has been removed since.
+
+    Raises:
+        ValueError: If its record is damaged.
+    """
     return (folder / "run.json").is_file() and all(
-        (folder / name).exists() for name in read(folder)["files"]
+        (folder / name).exists() for name in record_of(folder)["files"]
     )
 
 
@@ -202,13 +269,116 @@ def read(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If the run is not done, saying how to make it.
+        ValueError: If the record is damaged, saying so and how to mend it.
     """
-    path = folder / "run.json"
-    if not path.is_file():
+    if not (folder / "run.json").is_file():
         raise FileNotFoundError(
             f"{folder} is not a finished run; make it with `make study STUDY={_study_of(folder)}`"
         )
-    return read_json(path)
+    note_read(folder)
+    return record_of(folder)
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """Return the record of a run as `read`, for those who only look after it.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    path = folder / "run.json"
+    try:
+        record: Any = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(damaged(path)) from error
+    if is_of_before(record):
+        return dict(record)
+    if not isinstance(record, dict) or record.keys() != RECORD:
+        raise ValueError(damaged(path))
+    content = {name: value for name, value in record.items() if name != "record_sha256"}
+    if digest_of(content) != record["record_sha256"]:
+        raise ValueError(damaged(path))
+    return content
+
+
+def is_of_before(record: Any) -> bool:
+    """Return whether a record was written before records held digests of files."""
+    return (
+        isinstance(record, dict)
+        and record.keys() == RECORD - {"record_sha256"}
+        and isinstance(record["files"], list)
+    )
+
+
+def adopt(folder: Path) -> bool:
+    """Add digests to a record that was written before records held them; return whether it was.
+
+    Raises:
+        ValueError: If the record is damaged.
+    """
+    if not (folder / "run.json").is_file():
+        return False
+    record = record_of(folder)
+    if not isinstance(record["files"], list) or not is_whole(folder):
+        return False
+    _write_record(folder, {**record, "files": _kept(folder, record["files"])})
+    return True
+
+
+def damaged(path: Path) -> str:
+    """Return what is said of a file of a run whose bytes are not those that were written."""
+    return (
+        f"{path} is damaged: its bytes are not those that were written; "
+        f"`make study STUDY={_study_of(path)} REPAIR=1` makes it again"
+    )
+
+
+def checked(folder: Path, name: str) -> Path:
+    """Return the path of a file of a finished run after comparing its bytes with the record.
+
+    A file is read once a process for this, as long as its status stays the same.
+
+    Args:
+        folder: The run's.
+        name: Of a file that the record holds.
+
+    Raises:
+        FileNotFoundError: If the run is not done or the file is gone.
+        ValueError: If the record or the file is damaged, saying how to mend it.
+    """
+    path = folder / name
+    recorded = read(folder)["files"]
+    if name not in recorded or not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is not there; make it with `make study STUDY={_study_of(folder)}`"
+        )
+    if isinstance(recorded, dict) and _seen.sha256(path) != recorded[name]:
+        raise ValueError(damaged(path))
+    return path
+
+
+_seen = files.Remembered(Path(os.devnull))
+
+
+def state(folder: Path) -> str:
+    """Return the digest of a finished run's record, `files.MISSING` without one.
+
+    Seconds do not count: a run that is made again with the same result has the same state.
+
+    Raises:
+        ValueError: If the record is damaged.
+    """
+    if not (folder / "run.json").is_file():
+        return files.MISSING
+    record = record_of(folder)
+    outcome = {name: value for name, value in record["outcome"].items() if name != "seconds"}
+    return digest_of({**record, "outcome": outcome})
+
+
+def note_read(path: Path) -> None:
+    """Add a run's folder, or a file, to what this process has read, where somebody asks."""
+    if TRACE in os.environ:
+        with open(os.environ[TRACE], "a") as trace:
+            trace.write(f"{path}\n")
 
 
 def _study_of(folder: Path) -> str:
@@ -216,44 +386,6 @@ def _study_of(folder: Path) -> str:
         return folder.relative_to(ROOT / "runs").parts[0]
     except ValueError:
         return folder.name
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON file that must hold one object.
-
-    Raises:
-        ValueError: If it is not JSON, naming the file.
-    """
-    try:
-        value: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is not valid JSON ({error}); delete it to make it anew"
-        ) from error
-    return value
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file so that it is whole or not there, also after a crash."""
-    with replacing(path) as part:
-        part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which takes the real name only when all is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _git(*arguments: str) -> str:

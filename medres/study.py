@@ -8,10 +8,10 @@ runs, retries or queues anything: Snakemake does.
 import argparse
 import ast
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,14 @@ KEYS = {
 """What a study file holds: finetune gives parameters that differ by data set."""
 TREATMENT = ("low_max_pixels", "native_max_pixels", "resampling_filter", "low_share", "tiling")
 """Parameters that training and evaluation must share."""
+
+STAGES = ("finetune", "evaluate")
+"""What is done for each cell, in this order."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names of studies, data sets and reports: they become folders, files and parts of commands."""
+MODEL = re.compile(r"/?[A-Za-z0-9._][A-Za-z0-9._-]*(/[A-Za-z0-9._][A-Za-z0-9._-]*)*")
+"""Names of models: a tiny model, a hub id, or a folder."""
+ALPHABET = "letters, digits, dot, hyphen and underscore, beginning with a letter or digit"
 
 COMPARING = ("04_native_vs_low", "05_alignment", "07_resampling", "08_lora")
 """Reports that say nothing without a training."""
@@ -106,6 +114,27 @@ class Study:
         }
         return resolve(notebook_path(cell.notebook), settings | overrides | own, source=str(path))
 
+    def report_settings(self, stem: str) -> dict[str, Any]:
+        """Return all parameters of a report's notebook: defaults, params file, study."""
+        path = params_path(self.name, stem)
+        given = read_params(path) | {"study": self.name}
+        return resolve(notebook_path(stem), given, source=str(path))
+
+
+def check_name(what: str, name: Any, *, pattern: re.Pattern[str] = NAME) -> None:
+    """Refuse a name that cannot be a folder, a file and a word of a command as it stands.
+
+    Raises:
+        ValueError: Saying where it stands and what names are made of.
+    """
+    if not isinstance(name, str):
+        raise ValueError(
+            f"{what} {name!r} is a {type(name).__name__}, not a text; put it in quotes: '{name}'"
+        )
+    if not pattern.fullmatch(name) or name.endswith(".") or ".." in name:
+        slash = "; models may have / too" if pattern is MODEL else ""
+        raise ValueError(f"{what} {name!r} is not a name: use {ALPHABET}{slash}")
+
 
 def load(name: str) -> Study:
     """Return a study after checking its files against each other and the notebooks.
@@ -114,6 +143,7 @@ def load(name: str) -> Study:
         FileNotFoundError: If there is no such study.
         ValueError: Naming file, key and remedy of the first thing wrong.
     """
+    check_name("study", name)
     path = params_path(name, "study")
     if not path.is_file():
         known = sorted(each.parent.name for each in (runs.ROOT / "params").glob("*/study.yaml"))
@@ -133,6 +163,17 @@ def load(name: str) -> Study:
                 raise ValueError(
                     f"{path}: {key} gives {dataset} {value!r}, not parameters; {{}} is none"
                 )
+    for what, names in (("data set", content["datasets"]), ("report", content["reports"])):
+        for each in names:
+            check_name(f"{path}: {what}", each)
+    for each in content["models"]:
+        check_name(f"{path}: model", each, pattern=MODEL)
+    for each in content["seeds"]:
+        if type(each) is not int or each < 0:
+            raise ValueError(f"{path}: seed {each!r} is not a whole number from 0")
+    for key in ("models", "train_resolutions", "seeds", "reports"):
+        if repeated := [each for each in content[key] if content[key].count(each) > 1]:
+            raise ValueError(f"{path}: {key} names {repeated[0]!r} twice")
     study = Study(name=name, **content)
     strange = sorted(set(study.train_resolutions) - set(TRAIN_RESOLUTIONS))
     if strange:
@@ -146,8 +187,19 @@ def load(name: str) -> Study:
             "only none; leave them out: 01_datasets, 06_zero_shot and 12_findings remain"
         )
     for stem in study.reports:
+        study.report_settings(stem)
+    for stem in ("02_finetune", "03_evaluate", *study.reports):
         file = params_path(name, stem)
-        resolve(notebook_path(stem), read_params(file), source=str(file))
+        if (said := read_params(file).get("study", name)) != name:
+            raise ValueError(f"{file} sets study to {said!r}; leave it out: its folder says {name}")
+    pages: dict[str, Cell] = {}
+    for cell in [cell for stage in STAGES for cell in study.cells(stage)]:
+        other = pages.setdefault(cell.page, cell)
+        if other != cell:
+            raise ValueError(
+                f"{path}: {other.dataset} with {other.model} and {cell.dataset} with {cell.model} "
+                f"would share the page {cell.page}; rename a data set"
+            )
     trained = [study.settings(cell) for cell in study.cells("finetune")]
     asked = [study.settings(cell) for cell in study.cells("evaluate")]
     for key in TREATMENT:
@@ -192,40 +244,6 @@ def given(notebook: str, names: Mapping[str, Any]) -> dict[str, Any]:
         names: What its cells have defined: `globals()`.
     """
     return {name: names[name] for name in notebook_parameters(notebook_path(notebook))}
-
-
-def write_requests(study: Study) -> None:
-    """Write, for each run, what is asked of it, touching only files whose content changes.
-
-    Snakemake goes by the time of files: a request is newer than its run exactly when the
-    parameters or the versions that decide the run have changed. Marks of runs that are gone
-    are removed with it, so that a deleted run is made again.
-    """
-    versions = {name: version(name) for name in runs.VERSIONS}
-    asked = {
-        request_path(study.name, "questions", dataset): {"dataset": dataset, **parameters}
-        for dataset, parameters in study.datasets.items()
-    }
-    for cell in study.cells("finetune") + study.cells("evaluate"):
-        settings = study.settings(cell)
-        asked[request_path(study.name, cell.stage, cell.path)] = {
-            name: settings[name] for name in settings if name in runs.IDENTITY
-        }
-    for stage in ("questions", "finetune", "evaluate"):
-        marks = runs.ROOT / "runs" / study.name / "made" / stage
-        for mark in [path for path in marks.rglob("*") if path.is_file()]:
-            done = str(mark.relative_to(marks))
-            if not runs.is_whole(runs.folder_of(study.name, stage, done)):
-                mark.unlink()
-    for path, parameters in asked.items():
-        content = {"schema": runs.SCHEMA, "parameters": parameters, "versions": versions}
-        if not path.is_file() or runs.read_json(path) != content:
-            runs.write_json(path, content)
-
-
-def request_path(study: str, stage: str, cell: str) -> Path:
-    """Return the file that says what is asked of a run."""
-    return runs.ROOT / "runs" / study / "requests" / stage / f"{cell}.json"
 
 
 def notebook_path(stem: str) -> Path:

@@ -10,8 +10,10 @@ drawn for test, by seed, groups that hold near-duplicate images joined.
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +46,47 @@ def locate(table: str) -> Path:
     return path
 
 
-def inputs(settings: dict[str, Any]) -> dict[str, str]:
-    """Return the hashes of the table and of all its images together."""
+@dataclass(frozen=True)
+class Table:
+    """A table of the user's, as its bytes were when they were read once."""
+
+    path: Path
+    sha256: str
+    rows: pd.DataFrame
+
+    @property
+    def images(self) -> list[str]:
+        """The images that it names, each once."""
+        return sorted(set(self.rows["image"].astype(str)))
+
+
+def open_table(settings: Mapping[str, Any]) -> Table:
+    """Return the table that `settings` names.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, or lacks a column.
+    """
     path = locate(settings["table"])
+    content = path.read_bytes()
+    return Table(path, hashlib.sha256(content).hexdigest(), _parse(path, content))
+
+
+def inputs(table: Table, sources: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Return the hashes of the table and of all its images together.
+
+    Args:
+        table: As from `open_table`.
+        sources: The files of each image with their hashes, as from `source.of_images`.
+    """
     digest = hashlib.sha256()
-    for image in sorted(set(_parse(path)["image"].astype(str))):
-        for name in images.files_of(image, path.parent):
-            file = path.parent / name
-            content = images.file_sha256(file) if file.is_file() else "missing"
+    for image in table.images:
+        for content in sources[image].values():
             digest.update(f"{image} {content}\n".encode())
-    return {"table": images.file_sha256(path), "images": digest.hexdigest()}
+    return {"table": table.sha256, "images": digest.hexdigest()}
 
 
-def read(dataset: str, settings: Mapping[str, Any], reading: images.Reading) -> Found:
+def read(dataset: str, table: Table, settings: Mapping[str, Any], reading: images.Reading) -> Found:
     """Return the question table of own data, its image folder, and what was left out.
 
     It has no column `split` where the user's table has none: the caller draws it.
@@ -65,14 +95,14 @@ def read(dataset: str, settings: Mapping[str, Any], reading: images.Reading) -> 
 
     Args:
         dataset: Name of the data set.
-        settings: `table`, the path of the table, and `unreadable`, error or exclude.
+        table: As from `open_table`.
+        settings: `unreadable`, error or exclude.
         reading: How the image files become pixels.
 
     Raises:
         ValueError: Naming file and row of the first problem and the number like it.
     """
-    path, unreadable = locate(settings["table"]), settings["unreadable"]
-    raw = _parse(path)
+    path, raw, unreadable = table.path, table.rows, settings["unreadable"]
     if unreadable not in ("error", "exclude"):
         raise ValueError(f"unreadable is {unreadable!r}; use error or exclude")
     bad = _unreadable(path, raw, reading)
@@ -110,11 +140,11 @@ def read(dataset: str, settings: Mapping[str, Any], reading: images.Reading) -> 
     return Found(result, path.parent, [f"row {row}: {reason}" for row, reason in bad.items()])
 
 
-def _parse(path: Path) -> pd.DataFrame:
+def _parse(path: Path, content: bytes) -> pd.DataFrame:
     readers: dict[str, Any] = {
-        ".csv": lambda: pd.read_csv(path, dtype=str, keep_default_na=False),
-        ".jsonl": lambda: pd.read_json(path, lines=True, dtype=False),
-        ".parquet": lambda: pd.read_parquet(path),
+        ".csv": lambda: pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False),
+        ".jsonl": lambda: pd.read_json(io.BytesIO(content), lines=True, dtype=False),
+        ".parquet": lambda: pd.read_parquet(io.BytesIO(content)),
     }
     if path.suffix not in readers:
         raise ValueError(f"{path}: unknown kind of table; use {', '.join(readers)}")

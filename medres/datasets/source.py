@@ -1,12 +1,18 @@
 """What a data set's file says of its source, and what its reader gives back."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from medres import images
 from medres.datasets import ledger
+from medres.files import Remembered, files_below
+
+TABLES = (".csv", ".json", ".jsonl", ".parquet", ".xlsx")
+"""Kinds of file in which data sets keep questions; their bytes are always looked at."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +116,44 @@ def require_whole(folder: Path, name: str) -> str:
     return f"{name} {kept.version}{at} fetched whole on {when}{limit}{lacking}"
 
 
-def listing_sha256(folder: Path) -> str:
-    """Return the hash of names, sizes and times of change of all files in a folder.
+def tables_of(folder: Path) -> list[Path]:
+    """Return the files of a data set's folder that hold tables, not a fetch's own record."""
+    return [
+        path
+        for path in files_below(folder)
+        if path.suffix in TABLES and path.relative_to(folder).as_posix() not in ledger.OWN
+    ]
 
-    Not of their bytes, which may be 100 GB. A fetch's own record does not count.
+
+def listing_sha256(folder: Path, seen: Remembered) -> str:
+    """Return the hash of names and sizes of all files in a folder, and of its tables' bytes.
+
+    Not of the bytes of images, which may be 100 GB: those that are asked about are hashed one by
+    one. A fetch's own record does not count.
+
+    Args:
+        folder: Of the data set.
+        seen: Remembers digests of files.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    tables = set(tables_of(folder))
     digest = hashlib.sha256()
-    for path in files:
-        name, status = path.relative_to(folder).as_posix(), path.stat()
+    for path in files_below(folder):
+        name = path.relative_to(folder).as_posix()
         if name not in ledger.OWN:
-            digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+            content = seen.sha256(path) if path in tables else ""
+            digest.update(f"{name} {path.stat().st_size} {content}\n".encode())
     return digest.hexdigest()
+
+
+def of_images(folder: Path, names: Iterable[str], seen: Remembered) -> dict[str, dict[str, str]]:
+    """Return the files that each image is read from, with their digests.
+
+    Args:
+        folder: What the names are relative to.
+        names: Images as a question table names them.
+        seen: Remembers digests of files.
+    """
+    return {
+        name: {str(path): seen.sha256(path) for path in images.sources_of(folder, name)}
+        for name in names
+    }

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from medres.files import sha256
 from medres.images import raster
 from medres.images.reading import DEFAULT_READING, MAX_PIXELS, Reading, UnreadableImageError
+from medres.images.several_files import is_of_several as is_of_several
+from medres.images.several_files import others_of
 
 __all__ = ["DEFAULT_READING", "MAX_PIXELS", "Reading", "UnreadableImageError"]
 
@@ -216,22 +219,32 @@ def files_of(image: str, folder: Path | None = None) -> list[str]:
     return [found["path"] if (found := PAGE.fullmatch(part)) else part for part in parts]
 
 
+def sources_of(folder: Path, image: str) -> list[Path]:
+    """Return every file that an image of a question table is read from, named there or not.
+
+    Args:
+        folder: What the table's paths are relative to.
+        image: As the table names it.
+    """
+    named = [folder / name for name in files_of(image, folder)]
+    return named + [other for path in named if _is_file(path) for other in others_of(path)]
+
+
 def source_sha256(folder: Path, image: str) -> str:
     """Return the hash of the files that an image of a question table is read from.
 
-    That of its bytes for one plain file; joined files and pages enter with their place.
+    That of its bytes for one plain file; pages, joined files and those that make a slide together
+    with the named one enter with their place.
 
     Raises:
         UnreadableImageError: If one of them is missing.
     """
-    files = files_of(image, folder)
-    for name in files:
-        if not _is_file(folder / name):
-            raise UnreadableImageError(
-                f"{folder / name}: no such image; check the path in the table"
-            )
-    hashes = [file_sha256(folder / name) for name in files]
-    if files == [image]:
+    sources = sources_of(folder, image)
+    for path in sources:
+        if not _is_file(path):
+            raise UnreadableImageError(f"{path}: no such image; check the path in the table")
+    hashes = [sha256(path) for path in sources]
+    if sources == [folder / image]:
         return hashes[0]
     return hashlib.sha256(" ".join([image, *hashes]).encode()).hexdigest()
 
@@ -241,9 +254,3 @@ def pixel_sha256(image: Image.Image) -> str:
     digest = hashlib.sha256(f"{image.mode} {image.size}".encode())
     digest.update(image.tobytes())
     return digest.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Return the hash of a file's bytes, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

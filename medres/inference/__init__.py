@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medres import datasets, images, models, resolution, runs, scoring
+from medres import datasets, files, models, resolution, runs, scoring
 from medres.datasets import pixel_cache
 from medres.inference import asking
 from medres.inference.answer_log import AnswerLog
@@ -140,7 +140,7 @@ def evaluate(
         scored.to_parquet(part, index=False)
     run.finish(
         files=["answers.parquet"],
-        answers_sha256=images.file_sha256(run.folder / "answers.parquet"),
+        answers_sha256=files.sha256(run.folder / "answers.parquet"),
         n_questions=len(asked),
         device=str(loaded.network.device),
         n_unparsable=int(scored["parsed_answer"].isna().sum()),
@@ -161,13 +161,17 @@ def checkpoint(study: str, cell: str, *, model: str, revision: str) -> tuple[str
 
     Raises:
         FileNotFoundError: If the checkpoint is not made yet.
+        ValueError: If a file of it is damaged.
     """
     if cell.split("/")[-2] == "none":
         return model, {"weights": models.fingerprint(model, revision=revision)}
     parent = runs.folder_of(study, "finetune", cell)
-    digest = runs.read(parent)["digest"]
-    place = parent / "checkpoint"
-    return str(place), {"finetune": digest, "weights": models.weights_sha256(place)}
+    record = runs.read(parent)
+    for name in record["files"]:
+        if name.startswith("checkpoint/"):
+            runs.checked(parent, name)
+    weights = record["outcome"]["weights_sha256"]
+    return str(parent / "checkpoint"), {"finetune": record["digest"], "weights": weights}
 
 
 def _batches(

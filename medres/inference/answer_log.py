@@ -9,27 +9,35 @@ from typing import Any
 
 import pandas as pd
 
+from medres.files import json_sha256
+
+CHECK = "row_sha256"
+"""Key of the digest that each line holds of the rest of it."""
+
 
 class AnswerLog:
-    """Answers appended as they come; whole batches are skipped after a kill, never redone."""
+    """Answers appended as they come; whole batches are skipped after a kill, never asked again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: dict[tuple[str, str], dict[str, Any]] = {}
         if path.is_file():
-            kept = []
-            for line in path.read_bytes().splitlines(keepends=True):
-                try:
-                    row = json.loads(line)
-                except ValueError:
+            whole = 0
+            lines = path.read_bytes().splitlines(keepends=True)
+            for number, line in enumerate(lines, start=1):
+                row = _row(line)
+                if row is None:
+                    # Torn by a kill or damaged: cut off, and what follows is asked again.
+                    print(
+                        f"{path}: line {number} of {len(lines)} is torn or damaged; questions are "
+                        "asked again from there",
+                        flush=True,
+                    )
                     break
-                if not line.endswith(b"\n"):
-                    break
-                kept.append(line)
+                whole += len(line)
                 self.rows[row["eval_resolution"], row["question_id"]] = row
-            # A line torn by a kill is cut off; what follows it is asked again.
             with path.open("r+b") as file:
-                file.truncate(sum(map(len, kept)))
+                file.truncate(whole)
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def extend(
@@ -60,7 +68,9 @@ class AnswerLog:
                 raise ValueError(f"question {key[1]} at {name}: a log-probability is not finite")
         with self.path.open("a") as file:
             for key in new:
-                file.write(json.dumps(answered[key]) + "\n")
+                # As it will be read: JSON knows no tuples.
+                row = json.loads(json.dumps(answered[key]))
+                file.write(json.dumps({**row, CHECK: json_sha256(row)}) + "\n")
             file.flush()
             os.fsync(file.fileno())
         self.rows.update({key: answered[key] for key in new})
@@ -68,3 +78,14 @@ class AnswerLog:
     def table(self) -> pd.DataFrame:
         """Return all answers, one row each."""
         return pd.DataFrame(list(self.rows.values()))
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """Return the answer that a line holds, or None where it is not what was written."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(row, dict) or not line.endswith(b"\n"):
+        return None
+    return row if row.pop(CHECK, "") == json_sha256(row) else None

@@ -61,7 +61,7 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
         dtype=asked["dtype"],
     )
     torch.set_num_threads(threads)
-    stored = pd.read_parquet(run.folder / "answers.parquet")
+    stored = pd.read_parquet(run.file("answers.parquet"))
     stored = stored[stored["eval_resolution"] == stored["source_resolution"]]
     rows = []
     for row in stored.sample(min(n_questions, len(stored)), random_state=0).itertuples():

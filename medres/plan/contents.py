@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from medres import datasets, runs
-from medres.datasets import phantoms
+from medres.datasets import phantoms, preparation
 from medres.datasets.phantoms.optics import Drawing
 
 PROMPT_TOKENS = 20
@@ -113,7 +113,7 @@ def describe(study: str, dataset: str, parameters: Mapping[str, Any]) -> Describ
             "as prepared",
         )
     if "folder" not in parameters and "table" not in parameters and dataset in phantoms.PHANTOMS:
-        return _drawn(dataset, datasets.PHANTOM_DEFAULTS | dict(parameters))
+        return _drawn(dataset, preparation.PHANTOM_DEFAULTS | dict(parameters))
     name = str(parameters.get("source") or dataset).replace("_", "-")
     if "folder" not in parameters or name not in STATED:
         raise ValueError(

@@ -8,18 +8,24 @@ import base64
 import html
 import io
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from medres import runs
+from medres import files, marks, runs
 from medres.report import tables
 from medres.study import Study
 
+TRACE = "MEDRES_WRITES"
+"""Variable that names a file to which every file that a page makes is added, one a line."""
 DPI = 150
 UNDATED = {"png": ("Software",), "svg": ("Date", "Creator")}
 """Kinds of picture, and what matplotlib would write of itself into each."""
@@ -52,6 +58,7 @@ def show_table(
         return HTML(f"<p>{html.escape(empty)}</p>" if empty else "")
     with runs.replacing(path) as part:
         table.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
+    note_made(path)
     shown = table[list(columns or table)]
     return HTML(tables.html_table(shown, caption=caption, csv=name, merged=merged))
 
@@ -74,8 +81,10 @@ def show_figure(study: str, name: str, figure: Figure, *, alt: str, caption: str
         files = {kind: _picture(figure, kind) for kind in UNDATED}
     figure.clear()
     for kind, content in files.items():
-        with runs.replacing(report_folder(study) / "figures" / f"{name}.{kind}") as part:
+        path = report_folder(study) / "figures" / f"{name}.{kind}"
+        with runs.replacing(path) as part:
             part.write_bytes(content)
+        note_made(path)
     data = base64.b64encode(files["png"]).decode()
     links = ", ".join(f'<a href="figures/{name}.{kind}">{kind.upper()}</a>' for kind in files)
     return HTML(
@@ -151,6 +160,62 @@ def _commit(record: dict[str, dict[str, object]]) -> str:
 def evaluated(study: Study) -> list[Path]:
     """Return the folders of all evaluations of a study."""
     return [runs.folder_of(study.name, "evaluate", cell.path) for cell in study.cells("evaluate")]
+
+
+@dataclass
+class Trace:
+    """Files, and folders of runs, that the making of a page has read and made."""
+
+    read: set[Path] = field(default_factory=set)
+    made: set[Path] = field(default_factory=set)
+
+
+@contextmanager
+def traced() -> Iterator[Trace]:
+    """Note what is read and made meanwhile, here and in the processes started meanwhile."""
+    found = Trace()
+    with tempfile.TemporaryDirectory(prefix="medres-") as folder:
+        notes = {name: Path(folder, name) for name in (runs.TRACE, TRACE)}
+        before = {name: os.environ.get(name) for name in notes}
+        os.environ |= {name: str(path) for name, path in notes.items()}
+        try:
+            yield found
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
+            for paths, path in ((found.read, notes[runs.TRACE]), (found.made, notes[TRACE])):
+                lines = path.read_text().splitlines() if path.is_file() else []
+                paths.update(map(Path, lines))
+
+
+def note_made(path: Path) -> None:
+    """Add a file to those that a page has made, where somebody wants to know."""
+    if TRACE in os.environ:
+        with open(os.environ[TRACE], "a") as trace:
+            trace.write(f"{path}\n")
+
+
+def read_table(study: str, name: str, **options: Any) -> pd.DataFrame:
+    """Return a table that another page of the study has made.
+
+    Args:
+        study: Name of the study.
+        name: Stem of its CSV.
+        options: Of `pandas.read_csv`.
+
+    Raises:
+        ValueError: If it is not what the page wrote.
+    """
+    path = report_folder(study) / "tables" / f"{name}.csv"
+    written = marks.made_by(study, path)
+    if written and files.sha256(path) not in written:
+        raise ValueError(
+            f"{path} is not what its page wrote; `make study STUDY={study}` makes it again"
+        )
+    runs.note_read(path)
+    return pd.read_csv(path, **options)
 
 
 def report_folder(study: str) -> Path:

@@ -1,7 +1,8 @@
 """Parameters to report: check the names, run the notebook, write one offline HTML page.
 
 `python -m medres.report.render NOTEBOOK PARAMS [--set name=value ...]` makes a page;
-`python -m medres.report.render --index STUDY` makes the study's first page from its tables.
+`python -m medres.report.render --page STUDY STEM` makes one of a study's pages, unless it is
+current; the page `index` is made from the tables of the others.
 """
 
 import argparse
@@ -28,9 +29,9 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillException, PapermillExecutionError
 from traitlets.config import Config
 
-from medres import runs
+from medres import files, runs
 from medres import study as studies
-from medres.report import page, tables
+from medres.report import current, page, tables
 from medres.results import findings
 from medres.study import Study
 
@@ -47,7 +48,8 @@ def render(notebook: Path, params: Path, given: dict[str, Any]) -> Path:
 
     Args:
         notebook: Notebook file.
-        params: YAML file of parameters; need not exist.
+        params: YAML file of parameters; need not exist. In the folder of a study it is of that
+            study.
         given: Parameters that override the file's.
 
     Returns:
@@ -57,27 +59,67 @@ def render(notebook: Path, params: Path, given: dict[str, Any]) -> Path:
         ValueError: If a parameter is unknown or of the wrong type, before anything runs.
         NotebookError: If a cell failed, the kernel died, or the notebook ended early.
     """
-    settings = studies.resolve(notebook, studies.read_params(params), source=str(params))
+    from_file = studies.read_params(params)
+    folder = params.resolve().parent
+    if folder.parent == runs.ROOT / "params":
+        if from_file.setdefault("study", folder.name) != folder.name:
+            raise ValueError(
+                f"{params} sets study to {from_file['study']!r}; leave it out: its folder says "
+                f"{folder.name}"
+            )
+    settings = studies.resolve(notebook, from_file, source=str(params))
     settings = studies.resolve(notebook, settings | given, source="--set")
     study = studies.load(settings["study"])
-    folder = page.report_folder(study.name)
-    stem = _stem(notebook, settings)
-    executed = runs.ROOT / "runs" / study.name / "notebooks" / f"{stem}.ipynb"
-    executed.parent.mkdir(parents=True, exist_ok=True)
-    content = _execute(notebook, executed, settings)
-    html = to_html(content, study, stem)
-    target = folder / f"{stem}.html"
-    with runs.replacing(target) as part:
-        part.write_text(html)
-    return target
+    cell = _cell(notebook, settings)
+    return _make_page(study, notebook, cell, settings)
 
 
-def _stem(notebook: Path, settings: dict[str, Any]) -> str:
+def make(study: Study, stem: str) -> Path | None:
+    """Make a page of a study unless it is current; return it if it was made.
+
+    Args:
+        study: Of the page.
+        stem: Of the page, one of `current.pages_of`.
+
+    Raises:
+        ValueError: If the study has no such page, or as `render`.
+        NotebookError: As `render`.
+    """
+    pages = current.pages_of(study)
+    if stem not in pages:
+        raise ValueError(f"study {study.name} has no page {stem!r}; it has {list(pages)}")
+    cell = pages[stem]
+    settings = current.settings_of(study, stem, cell)
+    if current.is_current(study, stem, current.decides(study, stem, cell, settings)):
+        return None
+    if stem == current.INDEX:
+        return render_index(study)
+    notebook = studies.notebook_path(stem if cell is None else cell.notebook)
+    return _make_page(study, notebook, cell, settings)
+
+
+def _cell(notebook: Path, settings: dict[str, Any]) -> studies.Cell | None:
     stages = {"02_finetune": "finetune", "03_evaluate": "evaluate"}
     if notebook.stem not in stages:
-        return notebook.stem
+        return None
     names = ("dataset", "model", "train_resolution", "seed")
-    return studies.Cell(stages[notebook.stem], *(settings[name] for name in names)).page
+    return studies.Cell(stages[notebook.stem], *(settings[name] for name in names))
+
+
+def _make_page(
+    study: Study, notebook: Path, cell: studies.Cell | None, settings: dict[str, Any]
+) -> Path:
+    stem = notebook.stem if cell is None else cell.page
+    asked = current.decides(study, stem, cell, settings)
+    target = page.report_folder(study.name) / f"{stem}.html"
+    executed = runs.ROOT / "runs" / study.name / "notebooks" / f"{stem}.ipynb"
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    with page.traced() as trace:
+        html = to_html(_execute(notebook, executed, settings), study, stem)
+        with files.replacing(target) as part:
+            part.write_text(html)
+    current.mark_page(study, stem, asked, read=trace.read, made={*trace.made, target})
+    return target
 
 
 def _execute(notebook: Path, executed: Path, settings: dict[str, Any]) -> NotebookNode:
@@ -187,6 +229,18 @@ def render_index(study: Study) -> Path:
     Made from the tables that the reports wrote, so that it cannot say anything else; what a
     study makes no report of is left out.
     """
+    asked = current.decides(study, current.INDEX, None, {})
+    target = page.report_folder(study.name) / "index.html"
+    with page.traced() as trace:
+        html = _index(study)
+        with files.replacing(target) as part:
+            part.write_text(_offline(html, "index"))
+    read = {*trace.read, *(folder / "run.json" for folder in _folders(study))}
+    current.mark_page(study, current.INDEX, asked, read=read, made={*trace.made, target})
+    return target
+
+
+def _index(study: Study) -> str:
     folder = page.report_folder(study.name)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined
@@ -195,7 +249,7 @@ def render_index(study: Study) -> Path:
     page.show_table(study.name, "runs", page.runs_table(_folders(study)), caption="")
     verdict = claims = ""
     if "12_findings" in study.reports:
-        found = pd.read_csv(folder / "tables" / "findings.csv")
+        found = page.read_table(study.name, "findings")
         verdict = markdown2html(findings.summary(found))
         columns = "statement dataset model difference lower upper p_adjusted verdict".split()
         claims = tables.html_table(
@@ -203,13 +257,13 @@ def render_index(study: Study) -> Path:
             caption="Difference of second and first arm; details in 12 findings.",
             csv="findings",
         )
-    html = environment.get_template("study.html.j2").render(
+    return environment.get_template("study.html.j2").render(
         study=study,
         style=(TEMPLATES / "style.css").read_text(),
         links=_links(study),
         verdict=verdict,
         treatment=findings.describe_treatment(studies.treatment(study)),
-        grids=_grids(folder) if "05_alignment" in study.reports else [],
+        grids=_grids(study.name) if "05_alignment" in study.reports else [],
         claims=claims,
         pages=[
             (stem, _heading(nbformat.read(studies.notebook_path(stem), as_version=4).cells[0]))
@@ -232,10 +286,6 @@ def render_index(study: Study) -> Path:
             if not path.stem.startswith(("finetune-", "evaluate-"))
         ),
     )
-    target = folder / "index.html"
-    with runs.replacing(target) as part:
-        part.write_text(_offline(html, "index"))
-    return target
 
 
 def _folders(study: Study) -> list[Path]:
@@ -245,9 +295,9 @@ def _folders(study: Study) -> list[Path]:
     ]
 
 
-def _grids(folder: Path) -> list[dict[str, Any]]:
-    grid = pd.read_csv(folder / "tables" / "grid.csv")
-    baselines = pd.read_csv(folder / "tables" / "baselines.csv", keep_default_na=False)
+def _grids(study: str) -> list[dict[str, Any]]:
+    grid = page.read_table(study, "grid")
+    baselines = page.read_table(study, "baselines", keep_default_na=False)
     return [
         _grid_at_a_glance(str(name), part, baselines)
         for name, part in grid.groupby(grid["dataset"] + ", " + grid["model"], sort=False)
@@ -297,28 +347,37 @@ def _grid_at_a_glance(name: str, grid: pd.DataFrame, baselines: pd.DataFrame) ->
 
 
 def main(arguments: list[str]) -> int:
-    """Render one page, or a study's index; print one line on failure."""
+    """Render one page; print one line on failure."""
     parser = argparse.ArgumentParser(prog="python -m medres.report.render", description=__doc__)
     parser.add_argument("notebook", nargs="?", type=Path)
     parser.add_argument("params", nargs="?", type=Path)
     parser.add_argument("--set", nargs="*", default=[], metavar="name=value", dest="given")
-    parser.add_argument("--index", metavar="STUDY")
+    parser.add_argument("--page", nargs=2, metavar=("STUDY", "STEM"))
     asked = parser.parse_args(arguments)
     try:
-        if asked.index:
-            target = render_index(studies.load(asked.index))
+        if asked.page:
+            name, stem = asked.page
+            target = make(studies.load(name), stem)
         elif asked.notebook and asked.params:
-            pairs = [text.partition("=")[::2] for text in asked.given]
-            given = {name: yaml.safe_load(value) for name, value in pairs}
-            target = render(asked.notebook, asked.params, given)
+            target = render(asked.notebook, asked.params, _given(asked.notebook, asked.given))
         else:
-            parser.error("give NOTEBOOK and PARAMS, or --index STUDY")
+            parser.error("give NOTEBOOK and PARAMS, or --page STUDY STEM")
     except (ValueError, OSError, NotebookError) as error:
         said = " ".join(str(error).split())
         print(f"medres: {said}{_remedy(said)}", file=sys.stderr)
         return 1
-    print(f"medres: wrote {target}")
+    print(f"medres: wrote {target}" if target else f"medres: {stem} is current")
     return 0
+
+
+def _given(notebook: Path, texts: list[str]) -> dict[str, Any]:
+    """Return parameters given as `name=value`; a text is taken as it stands."""
+    defaults = studies.notebook_parameters(notebook)
+    pairs = [text.partition("=")[::2] for text in texts]
+    return {
+        name: value if isinstance(defaults.get(name), str) else yaml.safe_load(value)
+        for name, value in pairs
+    }
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ def answers(study: Study) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: If a run is missing, saying how to make it.
+        ValueError: If a file of one is damaged, saying how to mend it.
     """
     parts = []
     for cell in study.cells("evaluate"):
         folder = runs.folder_of(study.name, "evaluate", cell.path)
-        runs.read(folder)
-        part = pd.read_parquet(folder / "answers.parquet")
+        part = pd.read_parquet(runs.checked(folder, "answers.parquet"))
         parts.append(
             part.assign(model=cell.model, train_resolution=cell.train_resolution, seed=cell.seed)
         )

@@ -1,0 +1,315 @@
+"""Preparing a data set: drawn, read from the user's table or from a fetched folder, and checked."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medres import files, images, marks, runs
+from medres.datasets import (
+    cervical,
+    compound,
+    image_facts,
+    own,
+    path_vqa,
+    phantoms,
+    questions,
+    slake,
+    source,
+    splits,
+    subcellular,
+    ubench,
+    vqa_rad,
+    wsi,
+)
+from medres.datasets.source import Found
+from medres.files import Remembered
+
+REAL: dict[str, ModuleType] = {
+    module.SOURCE.name: module
+    for module in (subcellular, compound, cervical, wsi, vqa_rad, path_vqa, slake, ubench)
+}
+"""Data sets that others made, each a module that says what it is and reads it."""
+PHANTOM_DEFAULTS = {"n_train_images": 1600, "n_test_images": 400, "data_seed": 0}
+READING_DEFAULTS = {"scaling": "file", "channels": "", "slide_max_pixels": 12_000_000}
+"""How files become pixels: the fields of `images.Reading`."""
+REAL_DEFAULTS = {
+    "source": "",  # name in REAL; empty where the data set has that name itself
+    "folder": "",  # where it was fetched to
+    "split": "grouped",  # published or grouped
+    "test_share": 0.2,  # of the questions, where whole groups are drawn for test
+    "data_seed": 0,  # of that draw
+    **READING_DEFAULTS,
+}
+LEAKY = ", leaky split"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A data set that can be read, and all that decides what is read."""
+
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    """Hashes for the digest of the run."""
+    read: Callable[[Path], Found]
+    """Reads it, given the folder of the run."""
+    source: str
+    """Name in `REAL` of the data set, or of the one that a phantom is the twin of."""
+    tables: dict[str, str] = field(default_factory=dict)
+    """Files that hold questions, with the digests of the bytes that are read."""
+    named: list[str] = field(default_factory=list)
+    """Images that the user's table names, also those that cannot be read."""
+    folders: list[Path] = field(default_factory=list)
+    """In which every file counts that comes or goes."""
+    is_drawn: bool = False
+
+
+def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run:
+    """Draw or read a data set, check it whole, and store it as a run of the study.
+
+    What was read is kept in a mark of the study (`marks`), so that a change of it is noticed.
+
+    Args:
+        study: Name of the study.
+        dataset: A phantom's name, or any name for real or own data.
+        parameters: For a phantom those of `PHANTOM_DEFAULTS`; with `folder` a data set of
+            `REAL`, which takes `REAL_DEFAULTS` and its own OPTIONS; with `table` own data, which
+            take `own.DEFAULTS` and `READING_DEFAULTS`.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        ValueError: If a parameter is missing or unknown, the data break a rule, or an image
+            changes meanwhile.
+    """
+    seen = marks.remembered(study, f"questions-{dataset}")
+    opened = _opened(dataset, parameters, seen)
+    # Checked before a run is begun, since that would put an older one aside.
+    reading = reading_of(opened.settings)
+    run = runs.start(
+        study,
+        "questions",
+        dataset,
+        parameters={"dataset": dataset, **opened.settings},
+        inputs=opened.inputs,
+    )
+    if not run.is_done:
+        _make(run, dataset, opened, reading, seen)
+    _mark(study, dataset, parameters, opened, run, seen)
+    return run
+
+
+def decides(dataset: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is asked of a preparation, as its mark holds it; no file is read for it."""
+    versions = {name: version(name) for name in (*runs.VERSIONS, "imagehash")}
+    return {"schema": runs.SCHEMA, "parameters": {"dataset": dataset, **parameters}} | {
+        "versions": versions
+    }
+
+
+def _opened(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Opened:
+    if "folder" in parameters:
+        return _fetched(dataset, parameters, seen)
+    if "table" in parameters:
+        return _own(dataset, parameters, seen)
+    if dataset not in phantoms.PHANTOMS:
+        raise ValueError(
+            f"unknown data set {dataset!r}; drawn ones are {', '.join(phantoms.PHANTOMS)}; "
+            "for own images give it a `table`, for a fetched data set its `folder`"
+        )
+    settings = _complete(dataset, PHANTOM_DEFAULTS, parameters)
+    counts = {name: settings[name] for name in ("n_train_images", "n_test_images")}
+
+    def draw(folder: Path) -> Found:
+        return Found(phantoms.draw(dataset, folder, seed=settings["data_seed"], **counts), folder)
+
+    twin = phantoms.PHANTOMS[dataset].twin_of
+    return Opened(settings, {}, draw, twin, is_drawn=True)
+
+
+def _own(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Opened:
+    settings = _complete(dataset, {**own.DEFAULTS, **READING_DEFAULTS}, parameters)
+    table = own.open_table(settings)
+    sources = source.of_images(table.path.parent, table.images, seen)
+    inputs = {**own.inputs(table, sources), "imagehash": version("imagehash")}
+    return Opened(
+        settings,
+        inputs,
+        lambda _: own.read(dataset, table, settings, reading_of(settings)),
+        "",
+        tables={marks.name_of(table.path): table.sha256},
+        named=table.images,
+    )
+
+
+def _fetched(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Opened:
+    module = _module(dataset, parameters)
+    defaults = {**REAL_DEFAULTS, **getattr(module, "READING", {}), **module.OPTIONS}
+    settings = _complete(dataset, defaults, parameters)
+    folder = runs.ROOT / settings["folder"]
+    _require_split(dataset, module, settings)
+    known = source.require_whole(folder, module.SOURCE.name)
+    listing = source.listing_sha256(folder, seen)
+    options = {name: settings[name] for name in module.OPTIONS}
+
+    def read(run_folder: Path) -> Found:
+        found: Found = module.read(folder, run_folder, **options)
+        found.notes.insert(0, known)
+        return found
+
+    return Opened(
+        settings,
+        {"files": listing, "imagehash": version("imagehash")},
+        read,
+        module.SOURCE.name,
+        tables={marks.name_of(path): seen.sha256(path) for path in source.tables_of(folder)},
+        folders=[folder, *(path for path in folder.rglob("*") if path.is_dir())],
+    )
+
+
+def _make(
+    run: runs.Run, dataset: str, opened: Opened, reading: images.Reading, seen: Remembered
+) -> None:
+    """Read a data set, check it whole, and write the files of its run."""
+    began = time.monotonic()
+    found, settings = opened.read(run.folder), opened.settings
+    table, facts = found.table, image_facts.gather(found, reading)
+    notes = found.notes + image_facts.losses(facts)
+    # Phantoms, and own data with a column of that name, come split.
+    scheme = settings.get("split", "" if "split" in table else "grouped")
+    if scheme:
+        table, said = splits.assign(
+            table,
+            dict(zip(facts["image"], facts["perceptual_hash"], strict=True)),
+            scheme=scheme,
+            test_share=settings["test_share"],
+            rng=np.random.default_rng(settings["data_seed"]),
+        )
+        notes += said
+    table = questions.validate(
+        table, source=str(settings.get("table", dataset)), may_leak=scheme == "published"
+    )
+    facts = facts[facts["image"].isin(table["image"])].reset_index(drop=True)
+    leaks = splits.shared(table, facts)
+    n_leaks = sum(n for what, (_, n) in leaks.items() if what != "question texts")
+    # Drawings that look alike were drawn apart all the same.
+    label = dataset + (LEAKY if not opened.is_drawn and n_leaks else "")
+    table = table.assign(dataset=label).merge(
+        facts[["image", "width_px", "height_px"]], on="image", how="left", validate="many_to_one"
+    )
+    for stem, content in (("questions", table), ("images", facts)):
+        with files.replacing(run.folder / f"{stem}.parquet") as part:
+            content.to_parquet(part, index=False)
+    is_here = found.image_folder == run.folder
+    if not is_here:
+        _require_unchanged(found.image_folder, facts, seen)
+    run.finish(
+        files=["questions.parquet", "images.parquet", *(["images"] if is_here else [])],
+        fingerprint=questions.fingerprint(
+            table, dict(zip(facts["image"], facts["sha256"], strict=True))
+        ),
+        image_folder="." if is_here else str(found.image_folder),
+        n_questions=dict(Counter(table["split"])),
+        n_images=len(facts),
+        excluded=found.excluded,
+        notes=notes,
+        source=opened.source,
+        leaks={what: list(counts) for what, counts in leaks.items()},
+        seconds=round(time.monotonic() - began, 1),
+    )
+
+
+def _require_unchanged(folder: Path, facts: pd.DataFrame, seen: Remembered) -> None:
+    """Refuse images whose bytes were others when their pixels were read than they are now."""
+    for image, sha256 in zip(facts["image"], facts["sha256"], strict=True):
+        sources = images.sources_of(folder, image)
+        if sources == [folder / image] and seen.sha256(folder / image, expected=sha256) != sha256:
+            raise ValueError(
+                f"{folder / image} changed while its data set was prepared; prepare it again when "
+                "nothing writes there any more"
+            )
+
+
+def _mark(
+    study: str,
+    dataset: str,
+    parameters: Mapping[str, Any],
+    opened: Opened,
+    run: runs.Run,
+    seen: Remembered,
+) -> None:
+    """Keep what was read and made."""
+    outcome = run.record["outcome"]
+    read, folders = dict(opened.tables), list(opened.folders)
+    if outcome["image_folder"] != ".":
+        folder = Path(outcome["image_folder"])
+        names = pd.read_parquet(run.file("images.parquet"), columns=["image"])["image"].tolist()
+        # All that the table names, also what is excluded: it may be mended.
+        named = source.of_images(folder, {*names, *opened.named}, seen)
+        read |= {marks.name_of(path): sha for each in named.values() for path, sha in each.items()}
+        several = [path for path in read if images.is_of_several(runs.ROOT / path)]
+        folders += {(runs.ROOT / path).parent for path in several}
+    mark = marks.Mark(
+        decides(dataset, parameters),
+        read=read,
+        listed={marks.name_of(each): marks.listing_sha256(each) for each in folders},
+        runs=marks.states([run.folder]),
+    )
+    seen.save()
+    marks.write(marks.path_of(study, "questions", dataset), mark)
+
+
+def _module(dataset: str, parameters: Mapping[str, Any]) -> ModuleType:
+    name = str(parameters.get("source") or dataset).replace("_", "-")
+    if name not in REAL:
+        raise ValueError(
+            f"data set {dataset!r} is of unknown source {name!r}; set `source` to one of "
+            f"{', '.join(REAL)}"
+        )
+    return REAL[name]
+
+
+def _require_split(dataset: str, module: ModuleType, settings: Mapping[str, Any]) -> None:
+    if settings["split"] not in splits.SCHEMES:
+        raise ValueError(
+            f"data set {dataset!r} sets split to {settings['split']!r}; use "
+            f"{' or '.join(splits.SCHEMES)}"
+        )
+    by_split = getattr(module, "PROMPTS_BY_SPLIT", ())
+    if settings["split"] == "grouped" and settings.get("prompt") in by_split:
+        raise ValueError(
+            f"data set {dataset!r}: prompt {settings['prompt']!r} asks other questions in training "
+            "than in test, so questions cannot change sides; set `prompt: medres`, or "
+            "`split: published`"
+        )
+
+
+def reading_of(settings: Mapping[str, Any]) -> images.Reading:
+    """Return how files are read; drawn images leave nothing open."""
+    return images.Reading(**{name: settings[name] for name in READING_DEFAULTS if name in settings})
+
+
+def _complete(
+    dataset: str, defaults: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    settings = {**defaults, **parameters}
+    unknown = sorted(set(settings) - set(defaults))
+    if unknown:
+        raise ValueError(
+            f"data set {dataset!r} has parameters {unknown}; it takes {sorted(defaults)}"
+        )
+    for name, default in defaults.items():
+        if type(settings[name]) is not type(default):
+            raise ValueError(
+                f"data set {dataset!r} sets {name} to {settings[name]!r}, which is "
+                f"{type(settings[name]).__name__}, not {type(default).__name__}"
+            )
+    return settings

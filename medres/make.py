@@ -1,0 +1,139 @@
+"""The command that makes a study: `python -m medres.make STUDY`, what `make study` runs.
+
+It looks at everything once, says what is not current and why, has Snakemake make that, and ends
+with one line of its own, whatever happened.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import IO
+
+from medres import runs
+from medres import study as studies
+from medres.report import current
+
+ERROR = "medres: "
+"""Begins the line that every command of ours prints when it fails."""
+PLANNED = "MEDRES_PLANNED"
+"""Variable that tells the Snakefile of what study a plan was made just now."""
+SHOWN = 3
+"""Reasons that are shown of each kind."""
+
+
+def main(arguments: list[str]) -> int:
+    """Make a study's runs and reports: whatever is not there or no longer current."""
+    parser = argparse.ArgumentParser(prog="python -m medres.make", description=main.__doc__)
+    parser.add_argument("study")
+    parser.add_argument(
+        "--repair", action="store_true", help="put damaged runs aside and make them again"
+    )
+    parser.add_argument("--cores", default="all", help="of this machine; as Snakemake takes it")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be made, and why")
+    asked, options = parser.parse_known_args(arguments)
+    try:
+        study = studies.load(asked.study)
+        for line in studies.unpinned(study):
+            print(f"{ERROR}{line}", file=sys.stderr)
+        found = current.plan(study, repair=asked.repair)
+    except (ValueError, OSError) as error:
+        print(f"{ERROR}{' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    if found.adopted:
+        print(f"medres: recorded the digests of {found.adopted} runs that were made without")
+    for path in found.damaged:
+        print(f"medres: {_shown(path)} is damaged: its bytes are not those that were written")
+    if found.damaged and not asked.repair:
+        print(
+            f"{ERROR}{len(found.damaged)} files of finished runs are damaged, first "
+            f"{_shown(found.damaged[0])}; `make study STUDY={study.name} REPAIR=1` puts their runs "
+            f"aside, into runs/{study.name}/superseded, and makes them again",
+            file=sys.stderr,
+        )
+        return 1
+    page = f"reports/{study.name}/index.html"
+    if not found.stale:
+        print(f"medres: nothing to be done, study {study.name} is current: open {page}")
+        return 0
+    print("\n".join(_said(found)), flush=True)
+    if asked.dry_run:
+        print(f"medres: nothing was made; {len(found.stale)} things are not current")
+        return 0
+    code, reasons = _snakemake(study.name, asked.cores, options)
+    if code:
+        why = reasons[0] if reasons else f"Snakemake ended with {code}; its reason stands above"
+        more = f" (and {len(reasons) - 1} more, above)" if len(reasons) > 1 else ""
+        print(
+            f"{ERROR}stopped: {why}{more}; what is finished is kept, and the same command goes "
+            "on from there",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"medres: study {study.name} is current: open {page}")
+    return 0
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(runs.ROOT)) if path.is_relative_to(runs.ROOT) else str(path)
+
+
+def _said(found: current.Plan) -> list[str]:
+    """Return what is not current, one line for each reason that things share."""
+    counts: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    for (kind, name), reasons in found.stale.items():
+        reason = reasons[0] + (f" and {len(reasons) - 1} more" if len(reasons) > 1 else "")
+        key = reason if reason in (current.PACKAGE, "not made yet") else f"{name}: {reason}"
+        counts[key] += 1
+        examples.setdefault(key, f"{kind} {name}")
+    lines = []
+    for key, count in counts.most_common():
+        what = f"{count} things: {key}" if count > 1 or key in ("not made yet",) else key
+        lines.append(f"medres: to be made: {what}")
+    return lines
+
+
+def _snakemake(study: str, cores: str, options: list[str]) -> tuple[int, list[str]]:
+    """Run Snakemake; return its exit code and the reasons that commands of ours gave."""
+    command = [sys.executable, "-m", "snakemake", "--cores", cores, "--resources", "gpu_runs=1"]
+    command += ["--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime", "--quiet", "rules"]
+    # In quotes: what looks like a number would become one.
+    command += [*options, "--config", f"study='{study}'"]
+    process = subprocess.Popen(
+        command,
+        cwd=runs.ROOT,
+        env=os.environ | {PLANNED: study},
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    reasons: list[str] = []
+    assert process.stderr is not None
+    pump = threading.Thread(target=_pass_on, args=(process.stderr, reasons))
+    pump.start()
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        # Snakemake was told by the same key, and ends its jobs.
+        process.wait()
+        code, reasons[:] = 130, ["interrupted"]
+    pump.join()
+    return code, reasons
+
+
+def _pass_on(stream: IO[str], reasons: list[str]) -> None:
+    """Show lines as they come; keep those in which a command of ours says why it failed."""
+    for line in stream:
+        print(line, end="", file=sys.stderr, flush=True)
+        if line.startswith(ERROR):
+            reason = line.removeprefix(ERROR).strip()
+            if reason not in reasons:
+                reasons.append(reason)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,274 @@
+"""Which pages of a study are current, and what must be made again.
+
+A page is decided by its notebook, its parameters, what it says of the study, the source of this
+package, and the runs that it read. All of these are compared by digest at every call.
+"""
+
+import functools
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from medres import files, marks, runs
+from medres import study as studies
+from medres.datasets import preparation
+from medres.files import Remembered
+from medres.marks import Mark
+from medres.study import Cell, Study
+
+INDEX = "index"
+DRAWING = ("matplotlib", "nbconvert", "pandas", "scipy", "seaborn", "statsmodels")
+"""Packages whose version can change a page, beside those that can change a run."""
+PACKAGE = "the source of medres changed"
+ABANDONED_S = 3600.0
+"""Age at which a file half written is that of a killed process."""
+
+Thing = tuple[str, str]
+"""Kind, questions or pages, and name: of the data set, or the stem of the page."""
+
+
+@dataclass
+class Plan:
+    """What of a study is not current."""
+
+    stale: dict[Thing, list[str]] = field(default_factory=dict)
+    """What changed, one phrase each."""
+    damaged: list[Path] = field(default_factory=list)
+    """Files of runs whose bytes are not those that were written."""
+    adopted: int = 0
+    """Runs whose record was given digests, because it had been written without."""
+
+
+def pages_of(study: Study) -> dict[str, Cell | None]:
+    """Return the stems of all pages of a study in the order they are made, with their cells."""
+    cells = [cell for stage in studies.STAGES for cell in study.cells(stage)]
+    found: dict[str, Cell | None] = {cell.page: cell for cell in cells}
+    return found | dict.fromkeys([*study.reports, INDEX])
+
+
+def settings_of(study: Study, stem: str, cell: Cell | None) -> dict[str, Any]:
+    """Return the parameters of a page's notebook; none for the index, which has no notebook."""
+    if cell is not None:
+        return study.settings(cell)
+    return {} if stem == INDEX else study.report_settings(stem)
+
+
+def decides(
+    study: Study, stem: str, cell: Cell | None, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what is asked of a page, as its mark holds it.
+
+    Args:
+        study: Of the page.
+        stem: Of the page.
+        cell: Of the page, None for reports and the index.
+        settings: All parameters of its notebook.
+    """
+    says: dict[str, Any] = {"title": study.title, "reports": study.reports}
+    if cell is None:
+        says |= {"models": study.models, "train_resolutions": study.train_resolutions}
+        says |= {"seeds": study.seeds, "datasets": list(study.datasets)}
+        says |= {"treatment": studies.treatment(study)}
+    notebook = studies.notebook_path(stem if cell is None else cell.notebook)
+    return {
+        "schema": runs.SCHEMA,
+        "notebook": "" if stem == INDEX else files.sha256(notebook),
+        "parameters": dict(settings),
+        "study": says,
+        "package": files.package_sha256(),
+        "versions": _versions(),
+    }
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in (*runs.VERSIONS, *DRAWING)}
+
+
+def is_current(study: Study, stem: str, asked: dict[str, Any]) -> bool:
+    """Return whether a page need not be made.
+
+    Args:
+        study: Of the page.
+        stem: Of the page.
+        asked: As from `decides`.
+    """
+    kept = marks.remembered(study.name, "kept")
+    mark = marks.read(marks.path_of(study.name, "pages", stem))
+    return not any(marks.differences(mark, asked, read=kept, made=kept))
+
+
+def mark_page(
+    study: Study, stem: str, asked: dict[str, Any], *, read: Iterable[Path], made: Iterable[Path]
+) -> None:
+    """Keep what a page was made from and into: from here on it is current.
+
+    What an earlier making of the page left, and no page makes any more, is removed.
+
+    Args:
+        study: Of the page.
+        stem: Of the page.
+        asked: As from `decides`.
+        read: Files, and folders of runs, that were read.
+        made: Files that were made.
+    """
+    read = set(read)
+    folders = {path for path in read if path.is_dir()}
+    mark = Mark(
+        asked,
+        read={marks.name_of(path): files.sha256(path) for path in sorted(read - folders)},
+        runs=marks.states(folders),
+        made={marks.name_of(path): files.sha256(path) for path in sorted(set(made))},
+    )
+    path = marks.path_of(study.name, "pages", stem)
+    before = marks.read(path)
+    marks.write(path, mark)
+    for name, sha256 in before.made.items() if before else ():
+        left = runs.ROOT / name
+        if not marks.made_by(study.name, left) and left.is_file() and files.sha256(left) == sha256:
+            left.unlink()
+
+
+def asked_for(study: str, kind: str, name: str) -> Path:
+    """Return the empty file whose absence makes Snakemake ask for a thing."""
+    return runs.ROOT / "runs" / study / "current" / kind / name
+
+
+def plan(study: Study, *, repair: bool = False) -> Plan:
+    """Find what is not current, and have Snakemake ask for exactly that.
+
+    Args:
+        study: To look through.
+        repair: Whether damaged runs are put aside, so that they are made again.
+    """
+    found = Plan()
+    kept = marks.remembered(study.name, "kept")
+    for stage, name in _runs_of(study):
+        _look_at_run(found, study.name, stage, name, kept, repair=repair)
+    if repair or not found.damaged:
+        pages = pages_of(study)
+        _compare(found, study, pages, kept)
+        things = [("questions", name) for name in study.datasets]
+        for thing in [*things, *(("pages", name) for name in pages)]:
+            path = asked_for(study.name, *thing)
+            if thing in found.stale:
+                path.unlink(missing_ok=True)
+            elif not path.is_file():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+        # Of versions that went by the time of files.
+        for left in ("requests", "made"):
+            shutil.rmtree(runs.ROOT / "runs" / study.name / left, ignore_errors=True)
+    kept.save()
+    _remove_abandoned(study.name)
+    return found
+
+
+def _runs_of(study: Study) -> list[Thing]:
+    cells = [(stage, cell.path) for stage in studies.STAGES for cell in study.cells(stage)]
+    return [*(("questions", name) for name in study.datasets), *cells]
+
+
+def _look_at_run(
+    found: Plan, study: str, stage: str, name: str, kept: Remembered, *, repair: bool
+) -> None:
+    folder = runs.folder_of(study, stage, name)
+    if not (folder / "run.json").is_file():
+        return
+    try:
+        found.adopted += runs.adopt(folder)
+        recorded = runs.record_of(folder)["files"]
+        damaged = [
+            folder / file
+            for file, sha256 in recorded.items()
+            if kept.sha256(folder / file, expected=sha256) not in (sha256, files.MISSING)
+        ]
+    except ValueError:
+        damaged = [folder / "run.json"]
+    found.damaged += damaged
+    if damaged and repair:
+        runs.set_aside(study, folder, f"damaged-{stage}-{name.replace('/', '-')}")
+
+
+def _compare(found: Plan, study: Study, pages: Mapping[str, Cell | None], kept: Remembered) -> None:
+    """Add all that is not current to a plan, what lies upstream first."""
+    unsettled: set[str] = set()
+    """Runs that may be made again, as marks name them."""
+    for name, parameters in study.datasets.items():
+        seen = marks.remembered(study.name, f"questions-{name}")
+        mark = marks.read(marks.path_of(study.name, "questions", name))
+        asked = preparation.decides(name, parameters)
+        reasons = list(marks.differences(mark, asked, read=seen, made=kept))
+        reasons += _gone(study.name, "questions", name)
+        seen.save()
+        if reasons:
+            found.stale["questions", name] = reasons
+            unsettled.add(_run_name(study.name, "questions", name))
+    for stem, cell in pages.items():
+        mark = marks.read(marks.path_of(study.name, "pages", stem))
+        asked = decides(study, stem, cell, settings_of(study, stem, cell))
+        reasons = list(marks.differences(mark, asked, read=kept, made=kept))
+        if cell is not None:
+            reasons += _gone(study.name, cell.stage, cell.path)
+        read = set(mark.runs) if mark else set()
+        reasons += [f"{name} may change" for name in sorted(read & unsettled)]
+        if stem == INDEX:
+            reasons += [f"{other} is made first" for kind, other in found.stale if kind == "pages"]
+        if cell is not None and any(map(_may_change_run, reasons)):
+            unsettled.add(_run_name(study.name, cell.stage, cell.path))
+        if reasons:
+            found.stale["pages", stem] = [
+                PACKAGE if reason.startswith("package was") else reason for reason in reasons
+            ]
+
+
+def _run_name(study: str, stage: str, name: str) -> str:
+    return marks.name_of(runs.folder_of(study, stage, name))
+
+
+def _may_change_run(reason: str) -> bool:
+    """Return whether the run of a page may be another after a change; if in doubt it may."""
+    name, _, _ = reason.partition(" was ")
+    part, _, which = name.partition(".")
+    if part == "parameters":
+        return which in runs.IDENTITY
+    if part == "versions":
+        return which in runs.VERSIONS
+    return part not in ("notebook", "package", "study") and not reason.startswith("reports/")
+
+
+def _gone(study: str, stage: str, name: str) -> Iterator[str]:
+    """Yield what is gone of a run."""
+    folder = runs.folder_of(study, stage, name)
+    if (folder / "run.json").is_file():
+        for file in runs.record_of(folder)["files"]:
+            if not (folder / file).exists():
+                yield f"{marks.name_of(folder / file)} is gone"
+
+
+def _remove_abandoned(study: str) -> None:
+    """Remove files that a killed process left half written beside pages and marks."""
+    for folder in (runs.ROOT / "reports" / study, *_small_folders(study)):
+        for path in folder.rglob(".*-*"):
+            if path.is_file() and time.time() - path.stat().st_mtime > ABANDONED_S:
+                path.unlink(missing_ok=True)
+
+
+def _small_folders(study: str) -> list[Path]:
+    return [runs.ROOT / "runs" / study / name for name in ("marks", "hashes", "notebooks")]
+
+
+def upstream_of(study: Study, stem: str, cell: Cell | None) -> list[Thing]:
+    """Return what is made before a page."""
+    if cell is not None:
+        trained = replace(cell, stage="finetune").page
+        needs_training = cell.stage == "evaluate" and cell.train_resolution != "none"
+        return [("questions", cell.dataset), *([("pages", trained)] if needs_training else [])]
+    if stem == INDEX:
+        return [("pages", other) for other in pages_of(study) if other != INDEX]
+    cells = [("pages", cell.page) for cell in study.cells("evaluate")]
+    return [*(("questions", name) for name in study.datasets), *cells]
