@@ -356,7 +356,7 @@ def test_training_and_inference_encode_the_same_tensors(
     )
     trained = samples.collate([samples[0]])
     labels, _ = trained.pop("labels"), trained.pop("logits_to_keep")
-    trained |= trained.pop("seen").inputs
+    trained |= trained.pop("vision").inputs
     asked: list[dict[str, torch.Tensor]] = []
 
     def note(**inputs: Any) -> object:

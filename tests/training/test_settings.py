@@ -1,11 +1,13 @@
 """The settings of a training: what enters its digest, and what is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medres import runs, training
+from medres.training.settings import TrainingSettings
 from tests.training.test_training import SETTINGS, prepare
 
 
@@ -60,3 +62,15 @@ def test_the_names_and_values_of_a_digest_never_change(
     assert set(given) <= runs.IDENTITY | runs.RUNTIME
     identity = {name: value for name, value in given.items() if name in runs.IDENTITY}
     assert runs.digest_of(identity) == digest
+
+
+def test_settings_pass_through_the_file_of_a_launch_unchanged() -> None:
+    settings = TrainingSettings(**SETTINGS | {"learning_rate": 1.0e-5, "low_share": 1 / 3})
+    assert TrainingSettings(**json.loads(json.dumps(settings.as_parameters()))) == settings
+
+
+def test_a_misspelt_or_missing_parameter_is_named() -> None:
+    with pytest.raises(TypeError, match="'epoch'"):
+        training.finetune(**SETTINGS | {"epoch": 3})
+    with pytest.raises(TypeError, match="'epochs'"):
+        training.finetune(**{name: SETTINGS[name] for name in SETTINGS if name != "epochs"})

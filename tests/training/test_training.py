@@ -586,12 +586,12 @@ def test_a_loss_that_is_not_finite_names_the_questions_that_made_it_so(
 
     def spoiling(samples: Samples, chosen: list[Any]) -> dict[str, Any]:
         batch = real(samples, chosen)
-        seen = batch["seen"].inputs
+        vision = batch["vision"].inputs
         for row, (tree, _) in enumerate(chosen):
             if tree is samples.trees[samples.images.index(wrong)]:
-                n_patches = seen["image_grid_thw"].prod(dim=1)
+                n_patches = vision["image_grid_thw"].prod(dim=1)
                 start = int(n_patches[:row].sum())
-                seen["pixel_values"][start : start + int(n_patches[row])] = math.nan
+                vision["pixel_values"][start : start + int(n_patches[row])] = math.nan
         return batch
 
     monkeypatch.setattr(Samples, "collate", spoiling)
@@ -690,6 +690,8 @@ def test_a_data_set_without_train_questions_is_not_trained_on(project: Path) -> 
     path = project / "drawn" / "questions.csv"
     pd.read_csv(path).assign(split="test").to_csv(path, index=False)
     datasets.prepare("small", "drawn", {"table": "drawn/questions.csv"})
-    with pytest.raises(ValueError, match="'drawn' has no train question; evaluate it untrained"):
+    with pytest.raises(
+        ValueError, match="'drawn' has no training questions; evaluate it untrained"
+    ):
         training.finetune(**SETTINGS)
     assert not (project / "runs" / "small" / "finetune").exists()
