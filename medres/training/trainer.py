@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from peft import PeftModel
 from torch.utils.data import SequentialSampler
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from medres import models, runs
 from medres.models import conversation, lora
@@ -87,6 +87,7 @@ def trainer_of(samples: Samples, folder: Path, settings: TrainingSettings) -> Tr
         args=arguments,
         train_dataset=grouped,
         data_collator=_only_one,
+        callbacks=[GivenSaveInterval()],
     )
     trainer.remove_callback(_printer(trainer))
     return trainer
@@ -95,6 +96,18 @@ def trainer_of(samples: Samples, folder: Path, settings: TrainingSettings) -> Tr
 def _only_one(batches: list[dict[str, Any]]) -> dict[str, Any]:
     (batch,) = batches
     return batch
+
+
+class GivenSaveInterval(TrainerCallback):  # type: ignore[misc]
+    """Saves at the interval that is given now, also after a resume.
+
+    Trainer takes the interval from the checkpoint that it resumes from, so that it could not be
+    changed, say because the disk is full.
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Replace the interval of the checkpoint."""
+        state.save_steps = args.save_steps
 
 
 class AnswerTrainer(Trainer):  # type: ignore[misc]

@@ -394,6 +394,25 @@ def test_no_checkpoint_is_written_where_none_is_asked_for(
     assert outcome_of(run) == outcome_of(uninterrupted[1])
 
 
+@pytest.mark.parametrize(("interval", "written"), [(5, [5, 8]), (1, [5, 6, 7, 8]), (0, [])])
+def test_a_resumed_training_saves_at_the_interval_that_is_given_now(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    uninterrupted: tuple[Path, runs.Run],
+    interval: int,
+    written: list[int],
+) -> None:
+    """Trainer takes the interval from the checkpoint, which nobody could change on a full disk."""
+    prepare(project)
+    finetune_until(monkeypatch, Samples, "collate", 6)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    run = training.finetune(**SETTINGS | {"checkpoint_every_steps": interval})
+    assert run.record["outcome"]["resumed_at_step"] == 4
+    steps = sorted(int(path.name.split("-")[1]) for path in run.folder.glob("resume/checkpoint-*"))
+    assert steps == [2, 4, *written]
+    assert outcome_of(run) == outcome_of(uninterrupted[1])
+
+
 def test_the_loss_of_every_step_is_in_the_event_files(
     project: Path, uninterrupted: tuple[Path, runs.Run]
 ) -> None:
