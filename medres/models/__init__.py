@@ -193,9 +193,11 @@ def answer_inputs(model: LoadedModel, images: list[Any]) -> dict[str, torch.Tens
 
 
 def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return what the network needs beside the tokens of a flat conversation, as in generation."""
-    inputs: dict[str, torch.Tensor] = _family(model.config).flat_inputs(model, input_ids)
-    return inputs
+    """Return the inputs of a flat conversation beside its tokens, as in generation.
+
+    From them Qwen2-VL derives its positions; models that tile count tokens and need none.
+    """
+    return {} if tiles(model.config) else qwen2_vl.flat_inputs(model, input_ids)
 
 
 def image_positions(model: LoadedModel, size_px: tuple[int, int], *, start: int) -> np.ndarray:
@@ -207,10 +209,13 @@ def image_positions(model: LoadedModel, size_px: tuple[int, int], *, start: int)
         start: Position of the first.
 
     Returns:
-        Shape (n_rows, n_tokens): three rows (time, height, width) or one, as the model has it.
+        Shape (3, n_tokens), time, height and width; (1, n_tokens) for models that tile, whose
+        visual tokens are counted one after the other.
     """
-    positions: np.ndarray = _family(model.config).positions_of(model, size_px, start=start)
-    return positions
+    if tiles(model.config):
+        layout = geometry(model.config, size_px, tiling=model.tiling)
+        return start + np.arange(layout.visual_tokens)[None]
+    return qwen2_vl.image_positions(size_px, multiple_px=model.multiple_px, start=start)
 
 
 def _family(config: PretrainedConfig) -> ModuleType:

@@ -55,17 +55,10 @@ def load(place: str, *, revision: str = "", tiling: str = "information") -> Load
             f"{place}: the image processor makes tiles of {size}, the config wants "
             f"{config.vision_config.image_size} px; they are of different models"
         )
-    return LoadedModel(
-        network=parts.network,
-        config=config,
-        tokenizer=parts.tokenizer,
-        image_processor=parts.image_processor,
+    return parts.together(
         multiple_px=1,
-        max_length=config.text_config.max_position_embeddings,
-        image_token_id=config.image_token_id,
         image_in_template=IMAGE_TOKEN,
         image_in_prompt=IMAGE,
-        end_of_turn="<|im_end|>",
         shape=shape_of(config),
         tiling=tiling,
     )
@@ -99,22 +92,17 @@ def geometry(
 
 def shape_of(config: PretrainedConfig) -> ModelShape:
     """Return the sizes that decide the cost of a model, from its config."""
-    vision, text = config.vision_config, config.text_config
-    head_width = text.hidden_size // text.num_attention_heads
+    vision = config.vision_config
     return ModelShape(
         vision_layers=vision.num_hidden_layers,
         vision_width=vision.hidden_size,
         vision_mlp_width=vision.intermediate_size,
         patch_values=vision.num_channels * int(np.prod(vision.patch_size)),
         patches_per_token=round(config.downsample_ratio**-2),
-        text_layers=text.num_hidden_layers,
-        text_width=text.hidden_size,
-        text_mlp_width=text.intermediate_size,
-        text_key_value_width=text.num_key_value_heads * head_width,
-        vocabulary=text.vocab_size,
         crop_patches=_crop_patches(config),
         class_tokens=1,
-        merger_width=text.hidden_size,
+        merger_width=config.text_config.hidden_size,
+        **loaded.text_shape(config),
     )
 
 
@@ -139,17 +127,6 @@ def pixel_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, tor
 
 
 answer_inputs = pixel_inputs
-
-
-def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return what the network needs to find positions by itself: nothing."""
-    return {}
-
-
-def positions_of(model: LoadedModel, size_px: tuple[int, int], *, start: int) -> np.ndarray:
-    """Return the rotary positions of an image's visual tokens, one after the other: (1, n)."""
-    n_tokens = geometry(model.config, size_px, tiling=model.tiling).visual_tokens
-    return start + np.arange(n_tokens)[None]
 
 
 def _crop_patches(config: PretrainedConfig) -> int:

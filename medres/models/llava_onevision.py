@@ -15,7 +15,6 @@ of one tile. Above 9 tiles of features these are shrunk, so that cost lies in th
 
 import math
 
-import numpy as np
 import torch
 from PIL import Image
 from transformers import LlavaOnevisionForConditionalGeneration, PretrainedConfig
@@ -57,17 +56,10 @@ def load(place: str, *, revision: str = "", tiling: str = "information") -> Load
             f"{place}: the image processor's size or image_grid_pinpoints are not the config's; "
             "they are of different models"
         )
-    return LoadedModel(
-        network=parts.network,
-        config=config,
-        tokenizer=parts.tokenizer,
-        image_processor=processor,
+    return parts.together(
         multiple_px=1,
-        max_length=config.text_config.max_position_embeddings,
-        image_token_id=config.image_token_id,
         image_in_template=IMAGE_TOKEN,
         image_in_prompt=IMAGE_TOKEN,
-        end_of_turn="<|im_end|>",
         shape=shape_of(config),
         tiling=tiling,
     )
@@ -107,21 +99,16 @@ def geometry(
 
 def shape_of(config: PretrainedConfig) -> ModelShape:
     """Return the sizes that decide the cost of a model, from its config."""
-    vision, text = config.vision_config, config.text_config
-    head_width = text.hidden_size // text.num_attention_heads
+    vision = config.vision_config
     return ModelShape(
         vision_layers=vision.num_hidden_layers,
         vision_width=vision.hidden_size,
         vision_mlp_width=vision.intermediate_size,
         patch_values=vision.num_channels * vision.patch_size**2,
         patches_per_token=1,
-        text_layers=text.num_hidden_layers,
-        text_width=text.hidden_size,
-        text_mlp_width=text.intermediate_size,
-        text_key_value_width=text.num_key_value_heads * head_width,
-        vocabulary=text.vocab_size,
         crop_patches=(vision.image_size // vision.patch_size) ** 2,
-        merger_width=text.hidden_size,
+        merger_width=config.text_config.hidden_size,
+        **loaded.text_shape(config),
     )
 
 
@@ -148,17 +135,6 @@ def pixel_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, tor
 
 
 answer_inputs = pixel_inputs
-
-
-def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return what the network needs to find positions by itself: nothing."""
-    return {}
-
-
-def positions_of(model: LoadedModel, size_px: tuple[int, int], *, start: int) -> np.ndarray:
-    """Return the rotary positions of an image's visual tokens, one after the other: (1, n)."""
-    n_tokens = geometry(model.config, size_px, tiling=model.tiling).visual_tokens
-    return start + np.arange(n_tokens)[None]
 
 
 def _pinpoints(owner: PretrainedConfig) -> list[tuple[int, int]]:

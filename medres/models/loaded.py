@@ -1,4 +1,4 @@
-"""What every family's `load` gives, and the reading of a checkpoint that all share."""
+"""What the families share: a loaded model, and how its checkpoint is read and written."""
 
 import json
 from dataclasses import dataclass
@@ -19,7 +19,9 @@ from transformers.utils import cached_file
 from medres.models.flops import ModelShape
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""Numbers that weights and activations may have; log-probabilities are summed in 64 bits."""
+"""Precisions of weights and activations; log-probabilities are summed in 64 bits."""
+END_OF_TURN = "<|im_end|>"
+"""In the chat templates of all families."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,40 @@ class Parts:
     network: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     image_processor: Any
+
+    def together(
+        self,
+        *,
+        multiple_px: int,
+        image_in_template: str,
+        image_in_prompt: str,
+        shape: ModelShape,
+        tiling: str = "information",
+    ) -> LoadedModel:
+        """Return them as one model, with what only its family knows.
+
+        Args:
+            multiple_px: As in `LoadedModel`, like all others.
+            image_in_template: What the chat template writes for an image.
+            image_in_prompt: What replaces it in the prompt.
+            shape: Sizes that decide the cost.
+            tiling: How a model that tiles does it.
+        """
+        config = self.network.config
+        return LoadedModel(
+            network=self.network,
+            config=config,
+            tokenizer=self.tokenizer,
+            image_processor=self.image_processor,
+            multiple_px=multiple_px,
+            max_length=config.text_config.max_position_embeddings,
+            image_token_id=config.image_token_id,
+            image_in_template=image_in_template,
+            image_in_prompt=image_in_prompt,
+            end_of_turn=END_OF_TURN,
+            shape=shape,
+            tiling=tiling,
+        )
 
 
 def read(network_class: Any, place: str, *, revision: str, image_token: str) -> Parts:
@@ -106,6 +142,19 @@ def unread(place: str, revision: str, error: OSError) -> OSError:
         f"{where} could not be loaded ({' '.join(str(error).split())[:300]}); look at its files, "
         "or at the id, the commit, the network and HF_TOKEN where it is on the hub"
     )
+
+
+def text_shape(config: PretrainedConfig) -> dict[str, int]:
+    """Return the fields of `ModelShape` that describe the language model."""
+    text = config.text_config
+    return {
+        "text_layers": text.num_hidden_layers,
+        "text_width": text.hidden_size,
+        "text_mlp_width": text.intermediate_size,
+        "text_key_value_width": text.num_key_value_heads
+        * (text.hidden_size // text.num_attention_heads),
+        "vocabulary": text.vocab_size,
+    }
 
 
 def save(

@@ -41,17 +41,10 @@ def load(place: str, *, revision: str = "", tiling: str = "information") -> Load
     )
     _use_linear_patch_embedding(parts.network)
     config = parts.network.config
-    return LoadedModel(
-        network=parts.network,
-        config=config,
-        tokenizer=parts.tokenizer,
-        image_processor=parts.image_processor,
+    return parts.together(
         multiple_px=multiple_px(config),
-        max_length=config.text_config.max_position_embeddings,
-        image_token_id=config.image_token_id,
         image_in_template=IMAGE,
         image_in_prompt=IMAGE,
-        end_of_turn="<|im_end|>",
         shape=shape_of(config),
     )
 
@@ -81,19 +74,14 @@ def geometry(
 
 def shape_of(config: PretrainedConfig) -> ModelShape:
     """Return the sizes that decide the cost of a model, from its config."""
-    vision, text = config.vision_config, config.text_config
-    head_width = text.hidden_size // text.num_attention_heads
+    vision = config.vision_config
     return ModelShape(
         vision_layers=vision.depth,
         vision_width=vision.embed_dim,
         vision_mlp_width=int(vision.embed_dim * vision.mlp_ratio),
         patch_values=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
         patches_per_token=vision.spatial_merge_size**2,
-        text_layers=text.num_hidden_layers,
-        text_width=text.hidden_size,
-        text_mlp_width=text.intermediate_size,
-        text_key_value_width=text.num_key_value_heads * head_width,
-        vocabulary=text.vocab_size,
+        **loaded.text_shape(config),
     )
 
 
@@ -170,11 +158,6 @@ def image_positions(size_px: tuple[int, int], *, multiple_px: int, start: int) -
     width, height = size_px[0] // multiple_px, size_px[1] // multiple_px
     rows, columns = np.divmod(np.arange(width * height), width)
     return start + np.stack([np.zeros_like(rows), rows, columns])
-
-
-def positions_of(model: LoadedModel, size_px: tuple[int, int], *, start: int) -> np.ndarray:
-    """Return the rotary positions of an image of a size that is given to the model."""
-    return image_positions(size_px, multiple_px=model.multiple_px, start=start)
 
 
 def _use_linear_patch_embedding(network: PreTrainedModel) -> None:

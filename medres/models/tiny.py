@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from medres.models import tiny_tilers
-from medres.models.tiny_tilers import IMAGE_MEAN, IMAGE_STD, INITIALIZER_RANGE
+from medres.models.tiny_tilers import INITIALIZER_RANGE
 
 NAME = "tiny-qwen2-vl"
 NAMES = (NAME, "tiny-internvl", "tiny-llava-onevision")
@@ -149,33 +149,17 @@ def _tokenizer(
 
 def _image_processor() -> Qwen2VLImageProcessorPil:
     return Qwen2VLImageProcessorPil(
-        size={"shortest_edge": 28 * 28, "longest_edge": 16384 * 28 * 28},
-        image_mean=[IMAGE_MEAN] * 3,
-        image_std=[IMAGE_STD] * 3,
+        size={"shortest_edge": 28 * 28, "longest_edge": 16384 * 28 * 28}, **tiny_tilers.NORMALISED
     )
 
 
 def _network(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForConditionalGeneration:
     identifiers = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
     config = Qwen2VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": 128,
-            "intermediate_size": 256,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "initializer_range": INITIALIZER_RANGE,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 32_768,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10_000.0,
-                "mrope_section": [4, 6, 6],
-            },
-            "tie_word_embeddings": True,
+        text_config=tiny_tilers.text_config(tokenizer)
+        | {
+            "rope_parameters": {**tiny_tilers.ROPE, "mrope_section": [4, 6, 6]},
             "bos_token_id": identifiers["<|endoftext|>"],
-            "eos_token_id": identifiers["<|im_end|>"],
-            "pad_token_id": identifiers["<|endoftext|>"],
         },
         vision_config={
             "depth": 2,
