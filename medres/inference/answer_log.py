@@ -1,4 +1,4 @@
-"""Answers on disk while an evaluation runs, so that a kill costs one batch."""
+"""Answers stored while an evaluation runs, so that a kill loses at most one batch."""
 
 import json
 import math
@@ -11,7 +11,7 @@ import pandas as pd
 
 
 class AnswerLog:
-    """Answers appended as they come; whole batches are skipped after a kill, never redone."""
+    """Answers appended batch by batch; complete batches are not computed again after a kill."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,7 +27,7 @@ class AnswerLog:
                     break
                 kept.append(line)
                 self.rows[row["eval_resolution"], row["question_id"]] = row
-            # A line torn by a kill is cut off; what follows it is asked again.
+            # An incomplete line after a kill is cut off with all that follows; it is recomputed.
             with path.open("r+b") as file:
                 file.truncate(sum(map(len, kept)))
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,24 +36,24 @@ class AnswerLog:
         self,
         name: str,
         question_ids: list[str],
-        ask: Callable[[], list[dict[str, Any]]],
+        compute: Callable[[], list[dict[str, Any]]],
     ) -> None:
-        """Add the answers of a batch, unless they are all there.
+        """Compute and add the answers of a batch, unless they are all stored.
 
         Args:
             name: Eval resolution of the batch.
             question_ids: Its questions.
-            ask: Gives a row for each of them.
+            compute: Returns a row for each of them.
 
         Raises:
-            ValueError: If a log-probability is not finite, naming the question.
+            ValueError: If a log-probability is not finite, with the question's id.
         """
-        wanted = [(name, question_id) for question_id in question_ids]
-        if all(key in self.rows for key in wanted):
+        keys = [(name, question_id) for question_id in question_ids]
+        if all(key in self.rows for key in keys):
             return
-        answered = {(row["eval_resolution"], row["question_id"]): row for row in ask()}
-        assert answered.keys() == set(wanted), "answers must be those of the questions asked"
-        new = [key for key in wanted if key not in self.rows]
+        answered = {(row["eval_resolution"], row["question_id"]): row for row in compute()}
+        assert answered.keys() == set(keys), "answers must be those of the batch's questions"
+        new = [key for key in keys if key not in self.rows]
         for key in new:
             values = answered[key]["option_log_probabilities"]
             if not all(math.isfinite(value) for value in values):
@@ -66,5 +66,5 @@ class AnswerLog:
         self.rows.update({key: answered[key] for key in new})
 
     def table(self) -> pd.DataFrame:
-        """Return all answers, one row each."""
+        """Return all answers, one row per question and resolution."""
         return pd.DataFrame(list(self.rows.values()))

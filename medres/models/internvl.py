@@ -1,16 +1,17 @@
 """InternVL: an image becomes a grid of square tiles, chosen by its shape, and a thumbnail.
 
 The paper evaluates InternVL2.5 2B. OpenGVLab/InternVL2_5-2B itself needs remote code, which is
-never run here; OpenGVLab/InternVL2_5-2B-MPO-hf has the same architecture for transformers, but
-was trained further on preferences: another checkpoint than the paper's. Relatives in the same
-form are OpenGVLab/InternVL3-1B-hf and OpenGVLab/InternVL3-2B-hf.
+never run here; OpenGVLab/InternVL2_5-2B-MPO-hf has the same architecture for transformers, with
+further preference training: not the paper's checkpoint. Related models in the same format are
+OpenGVLab/InternVL3-1B-hf and OpenGVLab/InternVL3-2B-hf.
 
-The processor brings the pixels that it is given to a canvas of at most 12 tiles of 448 px,
-with the nearest shape: it enlarges small images and squeezes others. A low image of 258 x 193 px
-is 4 x 3 tiles and a thumbnail, as costly as a large one. Hence two kinds of arm:
+The processor resizes an image to a canvas of at most 12 tiles of 448 px with the nearest aspect
+ratio: it enlarges small images and distorts others. A low image of 258 x 193 px becomes 4 x 3
+tiles and a thumbnail, as costly as a large one. Hence two kinds of arm:
 
-* `information`: as the model was trained, tiles by shape alone; low takes away detail, no cost.
-* `compute`: no more tiles than the pixels of the image fill, at least one; low costs less too.
+* `information`: as in the model's training, tiles by shape alone; low removes detail, not cost.
+* `compute`: at most the tiles that the pixels of the image fill, at least one; low also costs
+  less.
 """
 
 import numpy as np
@@ -30,7 +31,7 @@ IMAGE_TOKEN = "<IMG_CONTEXT>"
 IMAGE = f"<img>{IMAGE_TOKEN}</img>"
 TILES = True
 MAX_TILES = 12
-"""Of training and evaluation of all InternVL2.5 and 3; the thumbnail is one more."""
+"""In training and evaluation of all InternVL2.5 and 3; the thumbnail comes on top."""
 
 
 def load(place: str, *, revision: str = "", tiling: str = "information") -> LoadedModel:
@@ -42,7 +43,7 @@ def load(place: str, *, revision: str = "", tiling: str = "information") -> Load
         tiling: information or compute, as above.
 
     Raises:
-        OSError: If a file is missing, naming it.
+        OSError: If a file is missing, with its name.
         ValueError: If tokenizer or image processor do not fit the config.
     """
     parts = loaded.read(
@@ -52,8 +53,8 @@ def load(place: str, *, revision: str = "", tiling: str = "information") -> Load
     size = parts.image_processor.size
     if (size["height"], size["width"]) != tuple(config.vision_config.image_size):
         raise ValueError(
-            f"{place}: the image processor makes tiles of {size}, the config wants "
-            f"{config.vision_config.image_size} px; they are of different models"
+            f"{place}: the image processor makes tiles of {size}, the config says "
+            f"{config.vision_config.image_size} px; they belong to different models"
         )
     return parts.together(
         multiple_px=1,
@@ -91,7 +92,7 @@ def geometry(
 
 
 def shape_of(config: PretrainedConfig) -> ModelShape:
-    """Return the sizes that decide the cost of a model, from its config."""
+    """Return the sizes that determine the cost of a model, from its config."""
     vision = config.vision_config
     return ModelShape(
         vision_layers=vision.num_hidden_layers,

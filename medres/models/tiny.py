@@ -1,4 +1,4 @@
-"""Tiny but genuine models: the architecture, tokens and files of the real ones.
+"""Tiny models with the architecture, tokens and files of the real ones.
 
 Standard checkpoint folders with random weights, for the demo study and for tests. They are
 loaded, trained and queried by the same code as a model of two billion parameters.
@@ -47,7 +47,8 @@ CHAT_TEMPLATE = """\
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% endif -%}
 """
-# Byte-level, so any text can be said; these sentences only decide which words are short.
+# The tokenizer is byte-level, so it encodes any text; these sentences only decide which words
+# become few tokens.
 CORPUS = (
     "You are a biomedical expert.",
     "system user assistant",
@@ -79,12 +80,13 @@ CORPUS = (
 
 
 def make(folder: Path, name: str = NAME) -> Path:
-    """Write the checkpoint folder of a tiny model unless it is there, and return it.
+    """Write the checkpoint folder of a tiny model unless it exists, and return it.
 
-    Written aside and renamed, so that a killed or a second writer leaves no half of it.
+    Written to a temporary folder and renamed, so that it is never incomplete, whether the writer
+    is killed or two write at the same time.
 
     Args:
-        folder: Where it is written.
+        folder: Folder to write.
         name: One of `NAMES`.
     """
     if (folder / "config.json").is_file():
@@ -123,7 +125,7 @@ def make(folder: Path, name: str = NAME) -> Path:
 def _tokenizer(
     special_tokens: tuple[str, ...], chat_template: str, *, end_of_text: str
 ) -> PreTrainedTokenizerFast:
-    """Return a byte-level tokenizer; the first special token fills up, the others are marks."""
+    """Return a byte-level tokenizer; the first special token is the padding token."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()

@@ -13,8 +13,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-# Dark images with fine detail, weights from scratch: patches reach the first layer with a
-# spread of about one, and narrow layers start wide enough to pass it on (see LOG.md).
+# For dark images with fine detail and training from scratch: patches reach the first layer with a
+# standard deviation of about one, and the initial weights of narrow layers preserve it (LOG.md).
 NORMALISED = {"image_mean": [0.1] * 3, "image_std": [0.1] * 3}
 INITIALIZER_RANGE = 0.08
 TILE_PX = 56
@@ -43,7 +43,7 @@ INTERNVL_TEMPLATE = """\
 {% endif -%}
 """
 LLAVA_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>")
-# As in the real checkpoints: images before text, a blank after the role, no string contents.
+# As in the real checkpoints: images before text, a space after the role, no string contents.
 LLAVA_TEMPLATE = (
     "{%- for message in messages %}{{ '<|im_start|>' + message.role + ' ' }}"
     "{%- for part in message.content if part.type == 'image' %}{{ '<image>' }}{% endfor %}"
@@ -77,7 +77,7 @@ PINPOINTS = [[rows * TILE_PX, columns * TILE_PX] for rows in range(1, 7) for col
 
 
 def begin_with(tokenizer: PreTrainedTokenizerFast, token: str) -> None:
-    """Make a tokenizer put a token before every text, as Llama's does."""
+    """Make a tokenizer prepend a token to every text, as Llama's does."""
     tokenizer.bos_token = token
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{token} $A", special_tokens=[(token, tokenizer.convert_tokens_to_ids(token))]
@@ -118,7 +118,7 @@ def llava(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionForConditionalGen
 
 
 def llava_image_processor() -> LlavaOnevisionImageProcessorPil:
-    """Return the processor whose canvases are those of the tiny network."""
+    """Return the processor with the canvases of the tiny network."""
     return LlavaOnevisionImageProcessorPil(**PIXELS, image_grid_pinpoints=PINPOINTS)
 
 
