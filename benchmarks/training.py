@@ -20,6 +20,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from medres.models import conversation, qwen2_vl, tiny
 from medres.resolution import Treatment
 from medres.training import trainer as answer_trainer
 from medres.training.samples import Samples, assign
+from medres.training.settings import TrainingSettings
 
 SIDE_PX = 448
 TREATMENT = Treatment(50_176, 12_000_000, "bicubic", 28)
@@ -50,6 +52,27 @@ N_STEPS = 2
 LEARNING_RATE = 1e-4
 THEIR_MICRO_BATCH = 4
 """Conversations of one forward pass on the other side, which accumulates the rest."""
+SETTINGS = TrainingSettings(
+    study="benchmark",
+    dataset="drawn",
+    model=tiny.NAME,
+    revision="",
+    train_resolution="mixed",
+    seed=0,
+    low_max_pixels=TREATMENT.low_max_pixels,
+    native_max_pixels=TREATMENT.native_max_pixels,
+    resampling_filter=TREATMENT.resampling_filter,
+    low_share=0.5,
+    epochs=1,
+    batch_images=BATCH_IMAGES,
+    learning_rate=LEARNING_RATE,
+    weight_decay=0.0,
+    warmup_share=0.0,
+    checkpoint_every_steps=10**6,
+    threads=1,
+    cache_gib=0.0,
+)
+"""Of our side; `replace` changes them."""
 LOSS_TOLERANCE = {True: 2e-3, False: 1e-4}
 """By whether the Trainer reads as usual: then single values of pixels are 1 or 2 greys apart."""
 
@@ -213,13 +236,7 @@ def ours(folder: Path, samples: Samples, *, micro_batch_images: int) -> Trainer:
     return answer_trainer.trainer_of(
         samples,
         folder,
-        batch_images=BATCH_IMAGES,
-        micro_batch_images=micro_batch_images,
-        learning_rate=LEARNING_RATE,
-        weight_decay=0.0,
-        warmup_share=0.0,
-        checkpoint_every_steps=10**6,
-        seed=0,
+        replace(SETTINGS, micro_batch_images=micro_batch_images),
     )
 
 

@@ -104,16 +104,17 @@ def ours(samples: Samples, folder: Path, *, micro: int, checkpointing: bool, bat
     return answer_trainer.trainer_of(
         samples,
         folder,
-        batch_images=batch,
-        micro_batch_images=micro,
-        learning_rate=1e-5,
-        weight_decay=0.1,
-        warmup_share=0.0,
-        checkpoint_every_steps=0,
-        seed=0,
-        dtype="bfloat16",
-        gradient_checkpointing=checkpointing,
-        threads=READERS,
+        replace(
+            small.SETTINGS,
+            batch_images=batch,
+            micro_batch_images=micro,
+            learning_rate=1e-5,
+            weight_decay=0.1,
+            checkpoint_every_steps=0,
+            dtype="bfloat16",
+            gradient_checkpointing=checkpointing,
+            threads=READERS,
+        ),
     )
 
 

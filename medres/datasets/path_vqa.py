@@ -60,7 +60,13 @@ def read(folder: Path, workspace: Path, *, prompt: str = OPTIONS["prompt"]) -> F
         FileNotFoundError: If the layout is unknown.
         ValueError: If it is the original layout, a file is damaged or an option is unknown.
     """
-    hub = triplets.read_hub(
+    pickles = next(folder.rglob("*_qa.pkl"), None)
+    if pickles and not hub_tables.shards(folder):
+        raise ValueError(
+            f"{pickles} is a pickle, which can run code when it is opened and so is not read; "
+            f"fetch the hub's Parquet with `python -m medres.datasets fetch {SOURCE.name} --to DIR`"
+        )
+    return triplets.read_hub(
         folder,
         workspace,
         dataset=SOURCE.name,
@@ -68,12 +74,3 @@ def read(folder: Path, workspace: Path, *, prompt: str = OPTIONS["prompt"]) -> F
         modality="pathology",
         stated=HUB_COUNTS,
     )
-    if hub is not None:
-        return hub
-    if (pickles := next(folder.rglob("*_qa.pkl"), None)) is not None:
-        raise ValueError(
-            f"{pickles} is a pickle, which can run code when it is opened and so is not read; "
-            f"fetch the hub's Parquet with `python -m medres.datasets fetch {SOURCE.name} --to DIR`"
-        )
-    looked_for = ["data/train-*.parquet, data/validation-*.parquet, data/test-*.parquet"]
-    raise hub_tables.unknown_layout(folder, SOURCE.name, looked_for)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from medres.datasets import hub_tables, triplets
+from medres.datasets import triplets
 from medres.datasets.source import Found, Source
 
 SOURCE = Source(
@@ -87,21 +87,15 @@ def read(
         return triplets.require_images(found)
     if language != "en":
         raise ValueError(f"language is {language!r}; without the original layout there is only en")
-    hub = triplets.read_hub(
+    return triplets.read_hub(
         folder,
         workspace,
         dataset=SOURCE.name,
         prompt=prompt,
         modality="radiology",
         stated=COUNTS["en"],
+        other_layout="train.json, validation.json (or validate.json), test.json, imgs/",
     )
-    if hub is None:
-        looked_for = [
-            "data/train-*.parquet, data/validation-*.parquet, data/test-*.parquet",
-            "train.json, validation.json (or validate.json), test.json, imgs/",
-        ]
-        raise hub_tables.unknown_layout(folder, SOURCE.name, looked_for)
-    return hub
 
 
 def _locate(folder: Path, split: str) -> Path | None:
@@ -111,11 +105,8 @@ def _locate(folder: Path, split: str) -> Path | None:
 
 def annotations(folder: Path) -> pd.DataFrame:
     """Return the records of all languages as they are, with their split; no image is opened."""
-    parts = []
-    for split in FILES:
-        if path := _locate(folder, split):
-            parts.append(pd.DataFrame(triplets.read_json(path, FIELDS)).assign(split=split))
-    return pd.concat(parts, ignore_index=True)
+    paths = {split: path for split in FILES if (path := _locate(folder, split))}
+    return triplets.annotations(paths, FIELDS)
 
 
 def ask(records: pd.DataFrame, folder: Path, *, prompt: str, language: str) -> Found:

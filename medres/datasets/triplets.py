@@ -142,8 +142,9 @@ def read_hub(
     prompt: str,
     modality: str,
     stated: Mapping[str, int],
-) -> Found | None:
-    """Return what the hub's shards below a folder hold, or None if there are none.
+    other_layout: str = "",
+) -> Found:
+    """Return what the hub's shards below a folder hold.
 
     The hub gives neither ids nor image names: a question is named by its split and row, an
     image by the hash of its bytes, which is also its group.
@@ -155,6 +156,10 @@ def read_hub(
         prompt: Key of `PROMPTS`.
         modality: Of all images: the hub does not tell.
         stated: Questions of each split as the source is known to hold them.
+        other_layout: Files of another layout that the reader looked for before, for the error.
+
+    Raises:
+        FileNotFoundError: If there are no shards, with the files looked for.
     """
     records = []
     shards = hub_tables.shards(folder)
@@ -177,10 +182,28 @@ def read_hub(
                 )
                 row += 1
     if not records:
-        return None
+        ours = ", ".join(f"data/{split}-*.parquet" for split in stated)
+        looked_for = [ours, other_layout] if other_layout else [ours]
+        raise hub_tables.unknown_layout(folder, dataset, looked_for)
     table = pd.DataFrame(records)
     found = ask(table, dataset=dataset, prompt=prompt, image_folder=workspace, stated=stated)
     return replace(found, notes=hub_tables.lacking(shards) + found.notes)
+
+
+def annotations(paths: Mapping[str, Path], fields: Sequence[str]) -> pd.DataFrame:
+    """Return the records of a JSON list per split as they are, with their split.
+
+    Args:
+        paths: File of each split.
+        fields: Fields that every record must have.
+
+    Raises:
+        ValueError: If a file is damaged or a record lacks a field.
+    """
+    parts = [
+        pd.DataFrame(read_json(path, fields)).assign(split=split) for split, path in paths.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def read_json(path: Path, fields: Sequence[str]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from medres.datasets import hub_tables, triplets
+from medres.datasets import triplets
 from medres.datasets.source import Found, Source
 
 SOURCE = Source(
@@ -81,27 +81,21 @@ def read(
     if all((folder / name).is_file() for name in MEVF_FILES.values()):
         found = ask(annotations(folder), folder, prompt=prompt, frames=frames)
         return triplets.require_images(found)
-    hub = triplets.read_hub(
+    return triplets.read_hub(
         folder,
         workspace,
         dataset=SOURCE.name,
         prompt=prompt,
         modality="radiology",
         stated=HUB_COUNTS,
+        other_layout=", ".join(MEVF_FILES.values()),
     )
-    if hub is None:
-        looked_for = ["data/train-*.parquet and data/test-*.parquet", "trainset.json, testset.json"]
-        raise hub_tables.unknown_layout(folder, SOURCE.name, looked_for)
-    return hub
 
 
 def annotations(folder: Path) -> pd.DataFrame:
     """Return the records of the MEVF split as they are, with their split; no image is opened."""
-    parts = [
-        pd.DataFrame(triplets.read_json(folder / name, FIELDS)).assign(split=split)
-        for split, name in MEVF_FILES.items()
-    ]
-    return pd.concat(parts, ignore_index=True)
+    paths = {split: folder / name for split, name in MEVF_FILES.items()}
+    return triplets.annotations(paths, FIELDS)
 
 
 def ask(records: pd.DataFrame, folder: Path, *, prompt: str, frames: bool) -> Found:

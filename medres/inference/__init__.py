@@ -1,9 +1,9 @@
-"""Answers: every question of a data set at every resolution, one row each.
+"""Inference: answers to all questions of a data set, one row per question and resolution.
 
-Closed questions are scored: the answer is the option whose tokens, the end of the turn
-included, are the most probable continuation. Open questions are answered by greedy decoding, and
-so are closed ones beside their score, for rules that judge words. All questions of an image share
-its features and the prompt's beginning in one pass (`generation`).
+Closed questions are scored: the answer is the option whose tokens, the end of turn included, are
+the most probable continuation. Open questions are answered by greedy decoding; closed ones also
+get a greedy reply, for scoring rules that judge words. All questions of an image share its
+features and the prompt's prefix in one pass (`generation`).
 """
 
 import time
@@ -20,9 +20,9 @@ from medres.inference import asking
 from medres.inference.answer_log import AnswerLog
 from medres.resolution import Geometry, Treatment
 
-SAY_EVERY_S = 10.0
+REPORT_EVERY_S = 10.0
 MAX_BATCH_TOKENS = 16_384
-"""Visual tokens of one forward pass, as if all its images were as large as the largest."""
+"""Most visual tokens per forward pass, if all its images counted as the largest one."""
 
 
 def evaluate(
@@ -46,37 +46,38 @@ def evaluate(
     dtype: str = "float32",
     generate_closed: bool = True,
 ) -> runs.Run:
-    """Answer the test questions of a data set with one checkpoint, or reuse the run.
+    """Evaluate one checkpoint on the test questions of a data set, or reuse the finished run.
 
-    `mixed` costs no model call: it takes each question's answer from the low or the native
-    answers, by a stored draw of the same kind as in training.
+    `mixed` needs no forward pass: each question keeps its low or its native answer, by a random
+    assignment of the same kind as in training.
 
     Args:
         study: Folder of the study.
-        dataset: Stored question table; its test split is asked.
+        dataset: Stored question table; its test split is used.
         model: Base model, as in `models.load`.
         revision: Commit of a hub model.
-        train_resolution: none for the base model, else which checkpoint of the study.
+        train_resolution: none for the base model; low, native or mixed for a checkpoint of the
+            study.
         eval_resolutions: Names as in `resolution.parse`; mixed needs low and native.
-        seed: Seed of the checkpoint and of the mixed draw.
+        seed: Seed of the checkpoint and of the random assignment of mixed.
         low_max_pixels: Budget of a low image, in pixels.
         native_max_pixels: Budget of a native image, in pixels.
-        resampling_filter: Filter of every shrinking.
-        low_share: Share of questions that are low in the mixed arm.
-        limit: Questions asked; zero means all.
-        batch_images: Images of one forward pass, fewer where they have many visual tokens.
+        resampling_filter: Filter with which images are shrunk.
+        low_share: Share of questions that keep their low answer in mixed, 0 to 1.
+        limit: Number of questions; zero means all.
+        batch_images: Images per forward pass, fewer if they have many visual tokens.
         threads: CPU threads.
-        cache_gib: Disk space of the study's prepared pixels, in GiB; zero keeps none.
+        cache_gib: Disk space for prepared pixels of the study, in GiB; zero keeps none.
         tiling: For models that tile: information or compute, as in `models.TILINGS`.
-        dtype: Numbers of the model, float32 or bfloat16.
+        dtype: Precision of the model, float32 or bfloat16.
         generate_closed: Whether closed questions get a generated reply beside their score.
 
     Returns:
-        The finished run: answers.parquet, one row a question and resolution.
+        The finished run: answers.parquet, one row per question and resolution.
 
     Raises:
         ValueError: If an argument is impossible or a question too long for the model.
-        FileNotFoundError: If the data set or the checkpoint is not made yet.
+        FileNotFoundError: If the data set or the checkpoint does not exist yet.
     """
     parameters = dict(locals())
     if not eval_resolutions:
@@ -94,7 +95,7 @@ def evaluate(
     if not 0 <= low_share <= 1:
         raise ValueError(f"low_share is {low_share}; it is a share between 0 and 1")
     asking.check_dtype(dtype)
-    # Before a run is begun, since that would put an older one aside.
+    # Before a run is started, since that would move an older one aside.
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
     config = models.config_of(model, revision=revision)
     treatment = models.treatment(config, **{name: parameters[name] for name in models.TREATMENT})
@@ -111,37 +112,37 @@ def evaluate(
     began = time.monotonic()
     torch.set_num_threads(threads)
     loaded = asking.load(place, revision=revision, tiling=tiling, dtype=dtype)
-    asked = question_set.split("test", limit=limit)
+    test = question_set.split("test", limit=limit)
     log = AnswerLog(run.folder / "answers.jsonl")
-    said = time.monotonic()
+    reported = time.monotonic()
     batches = [
         (name, batch)
         for name in eval_resolutions
         if name != "mixed"
-        for batch in _batches(asked, name, treatment, batch_images=batch_images)
+        for batch in _batches(test, name, treatment, batch_images=batch_images)
     ]
     for index, (name, batch) in enumerate(batches):
         ids = [question_id for _, rows in batch for question_id in rows["question_id"]]
         ask = partial(asking.answer, loaded, question_set, batch, name, cache=cache)
         log.extend(name, ids, partial(ask, generate_closed=generate_closed))
-        if time.monotonic() - said > SAY_EVERY_S:
-            said = time.monotonic()
-            left_s = round((said - began) / (index + 1) * (len(batches) - index - 1))
+        if time.monotonic() - reported > REPORT_EVERY_S:
+            reported = time.monotonic()
+            left_s = round((reported - began) / (index + 1) * (len(batches) - index - 1))
             print(f"{cell}: {index + 1} of {len(batches)} batches, {left_s} s left", flush=True)
-    answers = asked.merge(log.table(), on="question_id", validate="one_to_many")
+    answers = test.merge(log.table(), on="question_id", validate="one_to_many")
     answers["source_resolution"] = answers["eval_resolution"]
     if "mixed" in eval_resolutions:
         mixed = assemble_mixed(answers, low_share=low_share, seed=seed)
         answers = pd.concat([answers, mixed], ignore_index=True)
-    expected = len(asked) * len(set(eval_resolutions))
-    assert len(answers) == expected, f"{len(answers)} answers for {expected} questions asked"
+    expected = len(test) * len(set(eval_resolutions))
+    assert len(answers) == expected, f"{len(answers)} answers, expected {expected}"
     scored = scoring.score_table(answers)
     with runs.replacing(run.folder / "answers.parquet") as part:
         scored.to_parquet(part, index=False)
     run.finish(
         files=["answers.parquet"],
         answers_sha256=files.sha256(run.folder / "answers.parquet"),
-        n_questions=len(asked),
+        n_questions=len(test),
         device=str(loaded.network.device),
         n_unparsable=int(scored["parsed_answer"].isna().sum()),
         seconds=round(time.monotonic() - began, 1),
@@ -151,7 +152,7 @@ def evaluate(
 
 
 def checkpoint(study: str, cell: str, *, model: str, revision: str) -> tuple[str, dict[str, str]]:
-    """Return where the weights of a cell are, and the hashes that say which they are.
+    """Return where the weights of a cell are, and the hashes that identify them.
 
     Args:
         study: Folder of the study.
@@ -160,7 +161,7 @@ def checkpoint(study: str, cell: str, *, model: str, revision: str) -> tuple[str
         revision: Commit of a hub model.
 
     Raises:
-        FileNotFoundError: If the checkpoint is not made yet.
+        FileNotFoundError: If the checkpoint does not exist yet.
         ValueError: If a file of it is damaged.
     """
     if cell.split("/")[-2] == "none":
@@ -175,15 +176,15 @@ def checkpoint(study: str, cell: str, *, model: str, revision: str) -> tuple[str
 
 
 def _batches(
-    asked: pd.DataFrame, name: str, treatment: Treatment, *, batch_images: int
+    questions: pd.DataFrame, name: str, treatment: Treatment, *, batch_images: int
 ) -> Iterator[list[tuple[Geometry, pd.DataFrame]]]:
-    """Yield images with their questions; images of like cost together, in a fixed order.
+    """Yield images with their questions; images of similar cost together, in a fixed order.
 
-    The batches never depend on what was answered before a kill, so that a resumed run
-    computes the very same numbers.
+    Batches do not depend on the answers stored before a kill, so that a resumed run computes the
+    same numbers.
     """
     units = []
-    for _, rows in asked.groupby("image", sort=True):
+    for _, rows in questions.groupby("image", sort=True):
         size_px = (int(rows["width_px"].iloc[0]), int(rows["height_px"].iloc[0]))
         units.append((resolution.plan(size_px, name, treatment), rows))
     units.sort(key=lambda unit: unit[0].visual_tokens)
@@ -199,12 +200,12 @@ def _batches(
 
 
 def assemble_mixed(answers: pd.DataFrame, *, low_share: float, seed: int) -> pd.DataFrame:
-    """Return the mixed arm's rows, each taken from the low or the native answers.
+    """Return the rows of mixed: each question's low or native answer.
 
     Args:
-        answers: Rows of both; columns question_id, image, modality, eval_resolution.
-        low_share: Share of questions that are low within a modality.
-        seed: Of the draw.
+        answers: Low and native rows; columns question_id, image, modality, eval_resolution.
+        low_share: Share of each modality's questions that keep their low answer.
+        seed: Of the random assignment.
     """
     native = answers[answers["eval_resolution"] == "native"]
     is_low = resolution.assign_mixed(

@@ -1,4 +1,4 @@
-"""Answers on disk while an evaluation runs, so that a kill costs one batch."""
+"""Answers stored while an evaluation runs, so that a kill loses at most one batch."""
 
 import json
 import math
@@ -16,7 +16,7 @@ CHECK = "row_sha256"
 
 
 class AnswerLog:
-    """Answers appended as they come; whole batches are skipped after a kill, never asked again."""
+    """Answers appended batch by batch; complete batches are not computed again after a kill."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,10 +27,10 @@ class AnswerLog:
             for number, line in enumerate(lines, start=1):
                 row = _row(line)
                 if row is None:
-                    # Torn by a kill or damaged: cut off, and what follows is asked again.
+                    # Torn by a kill or damaged: cut off with all that follows.
                     print(
-                        f"{path}: line {number} of {len(lines)} is torn or damaged; questions are "
-                        "asked again from there",
+                        f"{path}: line {number} of {len(lines)} is torn or damaged; it and all "
+                        "that follow are computed again",
                         flush=True,
                     )
                     break
@@ -44,24 +44,24 @@ class AnswerLog:
         self,
         name: str,
         question_ids: list[str],
-        ask: Callable[[], list[dict[str, Any]]],
+        compute: Callable[[], list[dict[str, Any]]],
     ) -> None:
-        """Add the answers of a batch, unless they are all there.
+        """Compute and add the answers of a batch, unless they are all stored.
 
         Args:
             name: Eval resolution of the batch.
             question_ids: Its questions.
-            ask: Gives a row for each of them.
+            compute: Returns a row for each of them.
 
         Raises:
-            ValueError: If a log-probability is not finite, naming the question.
+            ValueError: If a log-probability is not finite, with the question's id.
         """
-        wanted = [(name, question_id) for question_id in question_ids]
-        if all(key in self.rows for key in wanted):
+        keys = [(name, question_id) for question_id in question_ids]
+        if all(key in self.rows for key in keys):
             return
-        answered = {(row["eval_resolution"], row["question_id"]): row for row in ask()}
-        assert answered.keys() == set(wanted), "answers must be those of the questions asked"
-        new = [key for key in wanted if key not in self.rows]
+        answered = {(row["eval_resolution"], row["question_id"]): row for row in compute()}
+        assert answered.keys() == set(keys), "answers must be those of the batch's questions"
+        new = [key for key in keys if key not in self.rows]
         for key in new:
             values = answered[key]["option_log_probabilities"]
             if not all(math.isfinite(value) for value in values):
@@ -76,7 +76,7 @@ class AnswerLog:
         self.rows.update({key: answered[key] for key in new})
 
     def table(self) -> pd.DataFrame:
-        """Return all answers, one row each."""
+        """Return all answers, one row per question and resolution."""
         return pd.DataFrame(list(self.rows.values()))
 
 

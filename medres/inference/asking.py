@@ -1,4 +1,4 @@
-"""Asking a model about some images: a row for each question, with what the model was shown."""
+"""Answers of a model about a batch of images: one row per question, with its model input."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from medres.resolution import Geometry
 
 
 def load(place: str, *, revision: str, tiling: str, dtype: str) -> LoadedModel:
-    """Return a model that answers with numbers of a kind, on the GPU if there is one.
+    """Return a model for inference at a precision, on the GPU if there is one.
 
     Args:
         place: As in `models.load`.
@@ -24,11 +24,11 @@ def load(place: str, *, revision: str, tiling: str, dtype: str) -> LoadedModel:
         dtype: One of `models.DTYPES`.
 
     Raises:
-        ValueError: If dtype is another, or as `models.load`.
+        ValueError: If dtype is unknown, or as `models.load`.
     """
     check_dtype(dtype)
     model = models.load(place, revision=revision, tiling=tiling)
-    # Weights alone: rotary frequencies in 16 bits would put far tokens at wrong places.
+    # Only the weights: with rotary frequencies in 16 bits distant positions would be wrong.
     for weights in model.network.parameters():
         weights.data = weights.data.to(models.DTYPES[dtype])
     model.network.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -36,10 +36,10 @@ def load(place: str, *, revision: str, tiling: str, dtype: str) -> LoadedModel:
 
 
 def check_dtype(dtype: str) -> None:
-    """Refuse numbers that are not offered.
+    """Refuse an unknown precision.
 
     Raises:
-        ValueError: Saying which, and what to give.
+        ValueError: With the value and what to give instead.
     """
     if dtype not in models.DTYPES:
         raise ValueError(f"dtype is {dtype!r}; use {' or '.join(models.DTYPES)}")
@@ -55,15 +55,15 @@ def answer(
     cache: PixelCache = pixel_cache.NONE,
     generate_closed: bool = True,
 ) -> list[dict[str, Any]]:
-    """Return the answers to all questions of some images, one row each.
+    """Return the answers to all questions about a batch of images, one row per question.
 
     Args:
-        model: Ready model.
-        question_set: Gives the pixels.
+        model: From `load`.
+        question_set: Data set that the images belong to.
         batch: Planned geometry and questions of each image.
-        eval_resolution: Name that goes into the rows.
-        cache: Where prepared pixels are looked for and kept.
-        generate_closed: Whether closed questions get a generated reply as well.
+        eval_resolution: Name for the rows.
+        cache: Of prepared pixels.
+        generate_closed: Whether closed questions also get a generated reply.
     """
     pixels = [
         pixel_cache.pixels_of(question_set, rows["image"].iloc[0], geometry, cache)
@@ -80,13 +80,13 @@ def answer(
         )
         for geometry, rows in batch
     ]
-    asked = [
+    to_reply = [
         [number for number, options in enumerate(rows["options"]) if generate_closed or not options]
         for _, rows in batch
     ]
-    scores, replies = generation.score_and_reply(model, trees, pixels, asked)
+    scores, replies = generation.score_and_reply(model, trees, pixels, to_reply)
     result = []
-    for (geometry, rows), tree_scores, said in zip(batch, scores, replies, strict=True):
+    for (geometry, rows), tree_scores, generated in zip(batch, scores, replies, strict=True):
         taken = 0
         for number, row in enumerate(rows.itertuples()):
             options: list[str] = row.options
@@ -96,8 +96,8 @@ def answer(
                 {
                     "question_id": row.question_id,
                     "eval_resolution": eval_resolution,
-                    "reply": options[int(np.argmax(sums))] if options else said[number],
-                    "generated_reply": said.get(number),
+                    "reply": options[int(np.argmax(sums))] if options else generated[number],
+                    "generated_reply": generated.get(number),
                     "option_log_probabilities": sums.tolist(),
                     "option_log_probabilities_per_token": per_token.tolist(),
                     "given_width_px": geometry.given_px[0],
@@ -121,7 +121,7 @@ def _resampling(geometry: Geometry) -> str:
 
 
 def _tiles(model: LoadedModel, geometry: Geometry) -> dict[str, Any]:
-    """Return what a model that tiles made of an image; nothing for others."""
+    """Return the tiles of an image for a model that tiles; nothing for other models."""
     if not geometry.layout:
         return {}
     return {

@@ -1,8 +1,7 @@
-"""A finished run's answers, recomputed singly: one image, one question, one option a pass.
+"""Answers of a finished run, recomputed separately: one image, question and option per pass.
 
-Nothing is shared between questions here: no tree, no batch, no kept pixels, and the network
-finds positions and masks by itself. What differs from the stored answers beyond rounding is an
-error of ours.
+Questions share nothing here: neither tree nor batch nor cached pixels, and the network derives
+positions and masks by itself. A difference from the stored answers beyond rounding is a bug.
 """
 
 import numpy as np
@@ -18,47 +17,47 @@ from medres.resolution import Geometry
 
 @torch.no_grad()
 def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFrame:
-    """Return a sample of a run's answers beside what asking them singly gives.
+    """Return a sample of a run's answers compared with separately recomputed ones.
 
     Args:
         run: Finished evaluation.
-        n_questions: Answers to recompute, drawn among all resolutions but the assembled mixed.
+        n_questions: Number of answers to recompute, sampled from all resolutions except mixed.
         threads: CPU threads.
 
     Returns:
-        Columns question_id, eval_resolution, log_probability_difference (the largest of its
-        options, absolute; NaN for an open question), is_other_answer, is_other_reply (of a
-        generated reply).
+        Columns question_id, eval_resolution, log_probability_difference (the largest absolute one
+        of the question's options; NaN for an open question), is_other_answer, is_other_reply (of
+        a generated reply).
 
     Raises:
-        ValueError: If n_questions is negative, or the checkpoint or the questions are not those
-            of the run.
-        FileNotFoundError: If one of them is gone.
+        ValueError: If n_questions is negative, or the checkpoint or the questions differ from
+            those of the run.
+        FileNotFoundError: If one of them no longer exists.
     """
     columns = "question_id eval_resolution log_probability_difference".split()
     columns += ["is_other_answer", "is_other_reply"]
     if n_questions < 0:
-        raise ValueError(f"check_questions is {n_questions}; it must be at least 0, for no check")
+        raise ValueError(f"check_questions is {n_questions}; it must be at least 0 (no check)")
     if not n_questions:
         return pd.DataFrame(columns=columns)
-    asked = run.spec["parameters"]
+    parameters = run.spec["parameters"]
     study = run.folder.relative_to(runs.ROOT / "runs").parts[0]
     place, hashes = checkpoint(
-        study, run.spec["cell"], model=asked["model"], revision=asked["revision"]
+        study, run.spec["cell"], model=parameters["model"], revision=parameters["revision"]
     )
-    question_set = datasets.load(study, asked["dataset"])
+    question_set = datasets.load(study, parameters["dataset"])
     now = hashes | {"questions": question_set.fingerprint}
     if stale := sorted(name for name in now if now[name] != run.spec["inputs"][name]):
         raise ValueError(f"{run.folder}: {', '.join(stale)} changed since; evaluate it again")
     treatment = models.treatment(
-        models.config_of(asked["model"], revision=asked["revision"]),
-        **{name: asked[name] for name in models.TREATMENT if name in asked},
+        models.config_of(parameters["model"], revision=parameters["revision"]),
+        **{name: parameters[name] for name in models.TREATMENT if name in parameters},
     )
     model = asking.load(
         place,
-        revision=asked["revision"],
-        tiling=asked.get("tiling", models.TILINGS[0]),
-        dtype=asked["dtype"],
+        revision=parameters["revision"],
+        tiling=parameters.get("tiling", models.TILINGS[0]),
+        dtype=parameters["dtype"],
     )
     torch.set_num_threads(threads)
     stored = pd.read_parquet(run.file("answers.parquet"))
@@ -71,25 +70,25 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
         options = list(row.options)
         before = np.array(row.option_log_probabilities)
         again = np.array([_score(model, geometry, image, row.question, each) for each in options])
-        said = row.generated_reply
-        if isinstance(said, str):
-            said = generation.generate(model, geometry, image, row.question_id, row.question)
-        answer = options[int(np.argmax(again))] if options else said
+        reply = row.generated_reply
+        if isinstance(reply, str):
+            reply = generation.generate(model, geometry, image, row.question_id, row.question)
+        answer = options[int(np.argmax(again))] if options else reply
         difference = np.abs(before - again).max() if options else np.nan
-        is_other_reply = isinstance(said, str) and said != row.generated_reply
+        is_other_reply = isinstance(reply, str) and reply != row.generated_reply
         is_other = (answer != row.reply, is_other_reply)
         rows.append((row.question_id, row.eval_resolution, difference, *is_other))
     return pd.DataFrame(rows, columns=columns)
 
 
 def sentence(checked: pd.DataFrame) -> str:
-    """Return what a table of `recompute` says."""
+    """Return a summary of a table of `recompute`."""
     if checked.empty:
         return "No answer was recomputed."
     largest = checked["log_probability_difference"].max()
     differ = "" if np.isnan(largest) else f"log-probabilities differ by at most {largest:.0e}, "
     return (
-        f"{len(checked)} stored answers were asked again, one image, question and option a pass: "
+        f"{len(checked)} stored answers were recomputed, one image, question and option per pass: "
         f"{differ}{int(checked['is_other_answer'].sum())} answers and "
         f"{int(checked['is_other_reply'].sum())} generated replies change."
     )

@@ -1,9 +1,9 @@
-"""What a model says of trees of questions: each option's log-probability, and its own words.
+"""Scores and replies for trees of questions: log-probabilities of options, greedy decoding.
 
-One pass gives the logits of every option. The greedy reply is read off the same logits for as
-long as it says what an option says; where it leaves them all, it is decoded token by token from
-the keys and values of that pass, the questions of all images at once. So a trained model's
-replies cost next to nothing, and an image and its prompt's beginning are read once.
+One pass gives the logits of every option. The greedy reply is taken from the same logits as long
+as it matches the beginning of an option; from where it matches none, it is decoded token by token
+from the keys and values of that pass, for the questions of all images at once. So the replies of
+a trained model cost almost nothing, and image and prompt prefix are encoded once.
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ from medres.models.conversation import Tree
 from medres.resolution import Geometry
 
 MAX_NEW_TOKENS = 32
-"""Of a reply, its end of turn included."""
+"""Of a reply, end of turn included."""
 
 
 @dataclass
 class _Reply:
-    """A greedy reply, as far as it has been said."""
+    """A greedy reply, as far as it has been decoded."""
 
     tree: int
     question: int
     place: int
-    """The last token of the tree that is part of it."""
+    """Place in the tree of the last token that the reply shares with it."""
     token_ids: list[int]
     is_done: bool
 
@@ -38,12 +38,12 @@ def score(model: LoadedModel, trees: Sequence[Tree], pixels: Sequence[Any]) -> l
     """Return the log-probability of every option of every tree.
 
     Args:
-        model: Ready model.
+        model: From `asking.load`.
         trees: Questions and options of each image.
         pixels: Each image, as `resolution.apply` makes it.
 
     Returns:
-        For each tree shape (2, n_replies): summed over the option's tokens, and per token.
+        For each tree shape (2, n_replies): sums over the option's tokens, and means per token.
     """
     scores, _ = score_and_reply(model, trees, pixels, [[] for _ in trees])
     return scores
@@ -53,30 +53,30 @@ def score_and_reply(
     model: LoadedModel,
     trees: Sequence[Tree],
     pixels: Sequence[Any],
-    asked: Sequence[Sequence[int]],
+    to_reply: Sequence[Sequence[int]],
 ) -> tuple[list[np.ndarray], list[dict[int, str]]]:
     """Return the log-probability of every option, and the greedy reply to some questions.
 
     Args:
-        model: Ready model.
+        model: From `asking.load`.
         trees: Questions and options of each image.
         pixels: Each image, as `resolution.apply` makes it.
-        asked: For each tree the questions that want a reply, by their number in the tree.
+        to_reply: For each tree the questions that get a reply, by their number in the tree.
 
     Returns:
         Scores as from `score`; for each tree the replies by question, without end of turn.
     """
-    if not any(len(tree.targets) for tree in trees) and not any(asked):
+    if not any(len(tree.targets) for tree in trees) and not any(to_reply):
         return [np.zeros((2, 0)) for _ in trees], [{} for _ in trees]
     network, device = model.network, model.network.device
     batch = conversation.collate(trees, pad_token_id=model.tokenizer.pad_token_id)
-    # Positions common to all trees would be many; each tree's own are picked below.
+    # The union over all trees would be large; each tree's own positions are selected below.
     del batch["logits_to_keep"]
     inputs = {
         name: value.to(device)
         for name, value in (batch | models.answer_inputs(model, list(pixels))).items()
     }
-    output = network.model(**inputs, use_cache=any(asked))
+    output = network.model(**inputs, use_cache=any(to_reply))
     end_of_turn = _end_of_turn(model)
     scores, replies = [], []
     for index, tree in enumerate(trees):
@@ -84,17 +84,17 @@ def score_and_reply(
         hidden = output.last_hidden_state[index, torch.from_numpy(needed).to(device)]
         logits = network.lm_head(hidden)
         scores.append(_scores(tree, needed, logits))
-        if asked[index]:
+        if to_reply[index]:
             best = dict(zip(needed.tolist(), logits.argmax(-1).tolist(), strict=True))
-            replies += _follow(tree, index, asked[index], best, end_of_turn)
-    unsaid = [reply for reply in replies if not reply.is_done]
-    if unsaid:
+            replies += _follow(tree, index, to_reply[index], best, end_of_turn)
+    unfinished = [reply for reply in replies if not reply.is_done]
+    if unfinished:
         length = inputs["input_ids"].shape[1]
-        _decode(model, trees, output.past_key_values, length, unsaid)
-    said: list[dict[int, str]] = [{} for _ in trees]
+        _decode(model, trees, output.past_key_values, length, unfinished)
+    texts: list[dict[int, str]] = [{} for _ in trees]
     for reply in replies:
-        said[reply.tree][reply.question] = _text(model, reply.token_ids)
-    return scores, said
+        texts[reply.tree][reply.question] = _text(model, reply.token_ids)
+    return scores, texts
 
 
 def _scores(tree: Tree, needed: np.ndarray, logits: torch.Tensor) -> np.ndarray:
@@ -110,16 +110,16 @@ def _scores(tree: Tree, needed: np.ndarray, logits: torch.Tensor) -> np.ndarray:
 def _follow(
     tree: Tree, index: int, questions: Sequence[int], best: dict[int, int], end_of_turn: int
 ) -> list[_Reply]:
-    """Return greedy replies, said up to the first token that no option has at its place.
+    """Return greedy replies up to the first token that no option has at its place.
 
     Args:
-        tree: Gives the options.
-        index: Its number in the batch.
+        tree: With the options.
+        index: Number of the tree in the batch.
         questions: Numbers of the questions in the tree.
         best: The most probable next token at every place that predicts one.
         end_of_turn: Token that ends a reply.
     """
-    # Options that begin alike stand in the tree several times: the first stands for all.
+    # Options with a common beginning repeat it in the tree: the first one represents all.
     same: dict[int, int] = {}
     steps: dict[tuple[int, int], int] = {}
     for target, predictor, token in zip(
@@ -129,28 +129,28 @@ def _follow(
     replies = []
     for question in questions:
         place = int(tree.prompt_ends[question])
-        said = [best[place]]
-        while said[-1] != end_of_turn and len(said) < MAX_NEW_TOKENS:
-            if (place, said[-1]) not in steps:
+        token_ids = [best[place]]
+        while token_ids[-1] != end_of_turn and len(token_ids) < MAX_NEW_TOKENS:
+            if (place, token_ids[-1]) not in steps:
                 break
-            place = steps[place, said[-1]]
-            said.append(best[place])
-        is_done = said[-1] == end_of_turn or len(said) == MAX_NEW_TOKENS
-        replies.append(_Reply(index, question, place, said, is_done))
+            place = steps[place, token_ids[-1]]
+            token_ids.append(best[place])
+        is_done = token_ids[-1] == end_of_turn or len(token_ids) == MAX_NEW_TOKENS
+        replies.append(_Reply(index, question, place, token_ids, is_done))
     return replies
 
 
 def _decode(
     model: LoadedModel, trees: Sequence[Tree], cache: Any, length: int, replies: list[_Reply]
 ) -> None:
-    """Say replies to their end, a token of each in one pass.
+    """Decode replies to their end, one token of each per pass.
 
     Args:
-        model: Ready model.
-        trees: All trees of the pass.
-        cache: Its keys and values; used up.
-        length: Tokens that it has of each tree, padding included.
-        replies: Replies that are not done.
+        model: From `asking.load`.
+        trees: All trees of the first pass.
+        cache: Keys and values of that pass; modified.
+        length: Tokens per tree in the cache, padding included.
+        replies: Unfinished replies.
     """
     device, end_of_turn = model.network.device, _end_of_turn(model)
     kept = sorted({reply.tree for reply in replies})
@@ -159,7 +159,7 @@ def _decode(
     rows = [[reply for reply in replies if reply.tree == index] for index in kept]
     width = max(map(len, rows))
     n_position_rows = len(trees[0].positions)
-    sees = np.zeros((len(rows), width, length), dtype=bool)
+    attends = np.zeros((len(rows), width, length), dtype=bool)
     positions = np.zeros((n_position_rows, len(rows), width), dtype=np.int64)
     input_ids = np.full((len(rows), width), end_of_turn)
     slots = [
@@ -167,20 +167,20 @@ def _decode(
     ]
     for row, column, reply in slots:
         tree = trees[reply.tree]
-        # The last token said stands right behind its place, and sees what that one sees.
-        sees[row, column, : len(tree.token_ids)] = tree.sees[reply.place]
+        # The last token comes right after its place, and attends to what that place attends to.
+        attends[row, column, : len(tree.token_ids)] = tree.attends[reply.place]
         positions[:, row, column] = tree.positions[:, reply.place] + 1
     own = np.broadcast_to(np.eye(width, dtype=bool), (len(rows), width, width))
     while not all(reply.is_done for reply in replies):
         for row, column, reply in slots:
             input_ids[row, column] = reply.token_ids[-1]
-        sees = np.concatenate([sees, own], axis=-1)
+        attends = np.concatenate([attends, own], axis=-1)
         output = model.network.model(
             input_ids=torch.from_numpy(input_ids).to(device),
             position_ids=torch.from_numpy(positions if n_position_rows > 1 else positions[0]).to(
                 device
             ),
-            attention_mask=torch.from_numpy(sees[:, None]).to(device),
+            attention_mask=torch.from_numpy(attends[:, None]).to(device),
             past_key_values=cache,
             use_cache=True,
         )
@@ -197,7 +197,7 @@ def _decode(
 def generate(
     model: LoadedModel, geometry: Geometry, image: Any, question_id: str, question: str
 ) -> str:
-    """Return the greedy reply to one question asked alone, by transformers' `generate`."""
+    """Return the greedy reply to a single question, by transformers' `generate`."""
     tree = conversation.encode(model, geometry.given_px, [question_id], [question], [[]])
     input_ids = torch.from_numpy(tree.token_ids)[None].to(model.network.device)
     pixels = models.pixel_inputs(model, [image])

@@ -1,14 +1,14 @@
 """Models by name, folder or hub id; one file per family, picked by the config.
 
-What to give as `model` in a study: `tiny-qwen2-vl`, `tiny-internvl` or `tiny-llava-onevision`,
-made on the spot with random weights; a checkpoint folder; or a hub id with its `revision`, a
-commit. The paper's models, and what stands in for them:
+`model` in a study is a tiny test model (`tiny-qwen2-vl`, `tiny-internvl` or
+`tiny-llava-onevision`, created on first use with random weights), a checkpoint folder, or a hub
+id with a commit as its `revision`. The paper's models, and their substitutes:
 
 * Qwen2-VL 2B and 7B: Qwen/Qwen2-VL-2B-Instruct and Qwen/Qwen2-VL-7B-Instruct.
-* InternVL2.5 2B: OpenGVLab/InternVL2_5-2B-MPO-hf, the same architecture but trained further on
-  preferences, so not the paper's weights (`internvl`).
-* LLaVA-OneVision "2B": llava-hf/llava-onevision-qwen2-0.5b-ov-hf; there is no 2B, the smallest
-  language model of the family has 0.5B (`llava_onevision`).
+* InternVL2.5 2B: OpenGVLab/InternVL2_5-2B-MPO-hf, the same architecture with further preference
+  training, so not the paper's weights (`internvl`).
+* LLaVA-OneVision "2B": llava-hf/llava-onevision-qwen2-0.5b-ov-hf; a 2B does not exist, the
+  smallest language model of the family has 0.5B (`llava_onevision`).
 """
 
 import hashlib
@@ -31,22 +31,23 @@ __all__ = ["FAMILIES", "TILINGS", "LoadedModel"]
 
 FAMILIES = {"qwen2_vl": qwen2_vl, "internvl": internvl, "llava_onevision": llava_onevision}
 TILINGS = ("information", "compute")
-"""How models that tile do it: freely, or with no more tiles than an image's pixels fill."""
+"""How models that tile do it: by shape alone, or with at most the tiles that an image's pixels
+fill."""
 TREATMENT = ("low_max_pixels", "native_max_pixels", "resampling_filter", "tiling")
 """Parameters of a study that `treatment` takes."""
 
 
 def locate(model: str) -> str:
-    """Return the folder of a model, or the hub id it is known by.
+    """Return the folder of a model, or its hub id.
 
-    The tiny models are made on first use, under `runs/models`.
+    The tiny models are created on first use, in `runs/models`.
 
     Args:
         model: A tiny model's name, a checkpoint folder (absolute, or relative to the project),
             or a hub id such as organisation/name.
 
     Raises:
-        FileNotFoundError: If a name is none of them.
+        FileNotFoundError: If the name is not one of these.
     """
     if model in tiny.NAMES:
         return str(tiny.make(runs.ROOT / "runs" / "models" / model, model))
@@ -62,16 +63,16 @@ def locate(model: str) -> str:
 
 
 def config_of(model: str, *, revision: str = "") -> PretrainedConfig:
-    """Return a model's config, from which its geometry follows without its weights.
+    """Return a model's config, which determines its geometry without its weights.
 
     Args:
         model: As in `locate`.
         revision: Commit of a hub model; required for a hub id, unused otherwise.
 
     Raises:
-        ValueError: If the hub id has no revision or the architecture has no family file.
+        ValueError: If the hub id has no revision, or the architecture is not one of `FAMILIES`.
         FileNotFoundError: If the name is unknown.
-        OSError: If the config cannot be read, saying what to look at.
+        OSError: If the config cannot be read, with what to check.
     """
     place = locate(model)
     if not Path(place).is_dir() and not revision:
@@ -80,7 +81,7 @@ def config_of(model: str, *, revision: str = "") -> PretrainedConfig:
         content, _ = PretrainedConfig.get_config_dict(place, revision=revision or None)
     except OSError as error:
         raise unread(place, revision, error) from error
-    # Looked at first: transformers would offer to run the code that comes with unknown types.
+    # Checked first: for unknown types transformers would offer to run the code of the checkpoint.
     if content.get("model_type") not in FAMILIES:
         raise ValueError(
             f"model {model!r} is a {content.get('model_type')}; known families are "
@@ -90,7 +91,7 @@ def config_of(model: str, *, revision: str = "") -> PretrainedConfig:
 
 
 def load(model: str, *, revision: str = "", tiling: str = "information") -> LoadedModel:
-    """Return a model ready to train or answer, with tokenizer and image processor.
+    """Return a model ready for training or inference, with tokenizer and image processor.
 
     Args:
         model: As in `locate`.
@@ -98,8 +99,8 @@ def load(model: str, *, revision: str = "", tiling: str = "information") -> Load
         tiling: One of `TILINGS`.
 
     Raises:
-        ValueError: If the hub id has no revision, the architecture no family file, or the
-            tiling is unknown or without meaning for the model.
+        ValueError: If the hub id has no revision, the architecture is not one of `FAMILIES`, or
+            the tiling is unknown or without effect for the model.
         FileNotFoundError: If the name is unknown.
     """
     config = config_of(model, revision=revision)
@@ -116,21 +117,21 @@ def save(
     Args:
         model: From `load`.
         folder: To write to.
-        weights: By the network's names, where they are not those that it holds.
+        weights: By the network's names; by default those of the network.
     """
     _family(model.config).save(model, folder, weights=weights)
 
 
 def tiles(config: PretrainedConfig) -> bool:
-    """Return whether a model cuts images into tiles, so that `tiling` decides what it sees."""
+    """Return whether a model cuts images into tiles, so that `tiling` has an effect."""
     return bool(_family(config).TILES)
 
 
 def check_tiling(config: PretrainedConfig, tiling: str) -> None:
-    """Refuse a tiling that is unknown, or that would change nothing.
+    """Refuse a tiling that is unknown or without effect.
 
     Raises:
-        ValueError: Saying which, and what to give.
+        ValueError: With the tiling and what to give instead.
     """
     if tiling not in TILINGS:
         raise ValueError(f"tiling is {tiling!r}; use {' or '.join(TILINGS)}")
@@ -143,7 +144,7 @@ def check_tiling(config: PretrainedConfig, tiling: str) -> None:
 def geometry(
     config: PretrainedConfig, given_px: tuple[int, int], *, tiling: str = "information"
 ) -> Layout:
-    """Return what a model makes of pixels of a size: tiles, crops, visual tokens.
+    """Return the layout of an image in a model: tiles, crops, visual tokens.
 
     Args:
         config: From `config_of`, or any config of transformers; no weights are needed.
@@ -162,13 +163,13 @@ def treatment(
     resampling_filter: str,
     tiling: str = "information",
 ) -> Treatment:
-    """Return what the resolutions of a study mean for a model.
+    """Return the pixel budgets of a study as they apply to a model.
 
     Args:
         config: As in `geometry`.
         low_max_pixels: Budget of a low image, in pixels.
         native_max_pixels: Budget of a native image, in pixels.
-        resampling_filter: Filter of every shrinking of ours.
+        resampling_filter: Filter with which images are shrunk before the model's own processor.
         tiling: One of `TILINGS`.
     """
     check_tiling(config, tiling)
@@ -181,36 +182,41 @@ def treatment(
 
 
 def pixel_inputs(model: LoadedModel, images: list[Any]) -> dict[str, torch.Tensor]:
-    """Return the vision inputs of images as `resolution.apply` makes them, for the network."""
+    """Return the network's vision inputs for images made by `resolution.apply`."""
     inputs: dict[str, torch.Tensor] = _family(model.config).pixel_inputs(model, images)
     return inputs
 
 
 def answer_inputs(model: LoadedModel, images: list[Any]) -> dict[str, torch.Tensor]:
-    """Return the vision inputs of `pixel_inputs` in the least form that answering needs."""
+    """Return the vision inputs of `pixel_inputs` in the smallest form that inference needs."""
     inputs: dict[str, torch.Tensor] = _family(model.config).answer_inputs(model, images)
     return inputs
 
 
 def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return what the network needs beside the tokens of a flat conversation, as in generation."""
-    inputs: dict[str, torch.Tensor] = _family(model.config).flat_inputs(model, input_ids)
-    return inputs
+    """Return the inputs of a flat conversation beside its tokens, as in generation.
+
+    From them Qwen2-VL derives its positions; models that tile count tokens and need none.
+    """
+    return {} if tiles(model.config) else qwen2_vl.flat_inputs(model, input_ids)
 
 
 def image_positions(model: LoadedModel, size_px: tuple[int, int], *, start: int) -> np.ndarray:
     """Return the rotary positions of an image's visual tokens.
 
     Args:
-        model: Gives the family.
+        model: Of any family.
         size_px: Width and height of the image as given to the model, in pixels.
-        start: Position of the first.
+        start: Position of the first visual token.
 
     Returns:
-        Shape (n_rows, n_tokens): three rows (time, height, width) or one, as the model has it.
+        Shape (3, n_tokens), time, height and width; (1, n_tokens) for models that tile, whose
+        visual tokens are counted one after the other.
     """
-    positions: np.ndarray = _family(model.config).positions_of(model, size_px, start=start)
-    return positions
+    if tiles(model.config):
+        layout = geometry(model.config, size_px, tiling=model.tiling)
+        return start + np.arange(layout.visual_tokens)[None]
+    return qwen2_vl.image_positions(size_px, multiple_px=model.multiple_px, start=start)
 
 
 def _family(config: PretrainedConfig) -> ModuleType:
@@ -218,7 +224,7 @@ def _family(config: PretrainedConfig) -> ModuleType:
 
 
 def fingerprint(model: str, *, revision: str) -> str:
-    """Return what identifies a model's weights: their hash, or a hub id at its commit."""
+    """Return an identifier of a model's weights: their hash, or the hub id and its commit."""
     place = Path(locate(model))
     return weights_sha256(place) if place.is_dir() else f"{model}@{revision}"
 

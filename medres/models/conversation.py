@@ -1,9 +1,9 @@
-"""Question to tokens: one image's conversations as a tree that shares its beginning.
+"""Question to tokens: the conversations about one image as a tree with a shared prefix.
 
-The system prompt and the image stand once, at the root; each question is a branch; each
-reply (the reference in training, every option when scoring) is a leaf. A token sees its own
-ancestors only, and its position counts along its own path, so each path is exactly the flat
-conversation. Training and inference build their inputs here and nowhere else.
+The system prompt and the image occur once, at the root; each question is a branch; each
+reply (the reference in training, every option when scoring) is a leaf. A token attends only to
+its own ancestors, and its position counts along its own path, so each path is exactly the flat
+conversation. Training and inference build their inputs only here.
 """
 
 import functools
@@ -19,11 +19,11 @@ from medres.models import LoadedModel
 
 SYSTEM_PROMPT = "You are a biomedical expert."
 IGNORED = -100
-"""Label of a position without loss, as transformers counts them."""
+"""Label of a position without loss, as in transformers."""
 
 
 class TooLongError(ValueError):
-    """A conversation has more tokens than the model takes."""
+    """A conversation has more tokens than the model's maximum."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,19 @@ class Tree:
     """Shape (n_tokens,)."""
     positions: np.ndarray
     """Rotary positions; shape (3, n_tokens), time, height and width, or (1, n_tokens)."""
-    sees: np.ndarray
+    attends: np.ndarray
     """Whether token i attends to token j; shape (n_tokens, n_tokens), bool."""
     targets: np.ndarray
-    """Where the reply tokens stand, -1 for an end of turn that is left out; (n_targets,)."""
+    """Places of the reply tokens, -1 for an end of turn that is left out; (n_targets,)."""
     target_ids: np.ndarray
-    """The reply tokens, each reply's end of turn included; shape (n_targets,)."""
+    """The reply tokens, end-of-turn tokens included; shape (n_targets,)."""
     predictors: np.ndarray
-    """Where the token stands that predicts each target; shape (n_targets,)."""
+    """Place of the token that predicts each target; shape (n_targets,)."""
     replies: np.ndarray
-    """Which reply each target belongs to, counted over all questions; shape (n_targets,)."""
+    """Number of the reply that each target belongs to, over all questions; shape (n_targets,)."""
     prompt_ends: np.ndarray
-    """Where each question's prompt ends, which predicts the first token; shape (n_questions,)."""
+    """Place of the last prompt token of each question, which predicts the first token of its
+    replies; shape (n_questions,)."""
 
 
 def encode(
@@ -60,30 +61,30 @@ def encode(
     """Return the tree of one image's questions and replies.
 
     Args:
-        model: Gives tokenizer, chat template and grid.
+        model: With its tokenizer, chat template and grid.
         size_px: Width and height of the image as given to the model, in pixels.
         question_ids: For the error message, shape (n_questions,).
         questions: Texts, shape (n_questions,).
         replies: For each question the replies to train on or to score; may be empty.
-        with_ends: Whether the ends of turn stand in the tree. They are predicted in any case,
-            and predict nothing: scoring has no use for them.
+        with_ends: Whether the tree holds the end-of-turn tokens. They are targets in any case but
+            predict nothing, so scoring does not need them.
 
     Raises:
-        TooLongError: If a path is longer than the model takes; nothing is ever cut.
+        TooLongError: If a path is longer than the model's maximum; nothing is ever truncated.
     """
     prompts = [_render(model, question) for question in questions]
     root_ids, root_positions = _root(model, prompts[0][0], size_px)
     n_root, after_root = len(root_ids), int(root_positions.max()) + 1
     # The nodes below the root, each question followed by its replies.
     ids: list[np.ndarray] = []
-    branches, firsts, said = [], [], []
+    branches, firsts, reply_ids = [], [], []
     for question_id, (_, prompt), texts in zip(question_ids, prompts, replies, strict=True):
         branch, prompt_ids = len(ids), _token_ids(model.tokenizer, prompt)
         leaves = [_token_ids(model.tokenizer, text + model.end_of_turn) for text in texts]
         ids += [prompt_ids, *(leaf if with_ends else leaf[:-1] for leaf in leaves)]
         branches += [branch] * (1 + len(leaves))
         firsts += [after_root] + [after_root + len(prompt_ids)] * len(leaves)
-        said += leaves
+        reply_ids += leaves
         longest = n_root + len(prompt_ids) + max(map(len, leaves), default=0)
         if longest > model.max_length:
             raise TooLongError(
@@ -96,24 +97,24 @@ def encode(
     positions = n_root + np.arange(len(node_of)) + np.repeat(firsts - starts, lengths)
     is_question = of_question == np.arange(len(ids))
     prompt_ends = starts + lengths - 1
-    n_said = np.array(list(map(len, said)), dtype=np.int64)
-    nth = np.arange(n_said.sum()) - np.repeat(n_said.cumsum() - n_said, n_said)
-    targets = np.repeat(starts[~is_question], n_said) + nth
-    before = np.repeat(prompt_ends[of_question[~is_question]], n_said)
+    n_reply = np.array(list(map(len, reply_ids)), dtype=np.int64)
+    nth = np.arange(n_reply.sum()) - np.repeat(n_reply.cumsum() - n_reply, n_reply)
+    targets = np.repeat(starts[~is_question], n_reply) + nth
+    before = np.repeat(prompt_ends[of_question[~is_question]], n_reply)
     predictors = np.where(nth == 0, before, targets - 1)
     if not with_ends:
-        targets[n_said.cumsum() - 1] = -1
+        targets[n_reply.cumsum() - 1] = -1
     return Tree(
         token_ids=np.concatenate([root_ids, *ids]),
         positions=np.concatenate(
             [root_positions, np.broadcast_to(positions, (len(root_positions), len(positions)))],
             axis=1,
         ),
-        sees=_sees(n_root, node_of, of_question),
+        attends=_attends(n_root, node_of, of_question),
         targets=targets,
-        target_ids=np.concatenate([*said, np.zeros(0, dtype=np.int64)]),
+        target_ids=np.concatenate([*reply_ids, np.zeros(0, dtype=np.int64)]),
         predictors=predictors,
-        replies=np.repeat(np.arange(len(said)), n_said),
+        replies=np.repeat(np.arange(len(reply_ids)), n_reply),
         prompt_ends=prompt_ends[is_question],
     )
 
@@ -132,12 +133,12 @@ def _render(model: LoadedModel, question: str) -> tuple[str, str]:
 
 @functools.lru_cache(maxsize=4096)
 def _rendered(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
-    # Contents are lists throughout: some templates pass over a string without a word.
-    said = [{"type": "text", "text": question}]
+    # Contents are lists throughout: some templates silently ignore a string.
+    content = [{"type": "image"}, {"type": "text", "text": question}]
     text: str = tokenizer.apply_chat_template(
         [
             {"role": "system", "content": [{"type": "text", "text": SYSTEM_PROMPT}]},
-            {"role": "user", "content": [{"type": "image"}, *said]},
+            {"role": "user", "content": content},
         ],
         tokenize=False,
         add_generation_prompt=True,
@@ -147,7 +148,7 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
 
 @functools.lru_cache(maxsize=65_536)
 def _token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> np.ndarray:
-    """Return the tokens of a text; questions and options come again with every image."""
+    """Return the tokens of a text; cached, since questions and options recur with every image."""
     ids = np.array(tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
     ids.flags.writeable = False
     return ids
@@ -155,7 +156,7 @@ def _token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def _opening(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-    """Return what the tokenizer puts before any text: nothing, or Llama's <s>."""
+    """Return the tokens that the tokenizer puts before any text: none, or Llama's <s>."""
     return np.array(tokenizer.encode(""), dtype=np.int64)
 
 
@@ -173,20 +174,20 @@ def _root(
     return np.concatenate(ids), np.concatenate([before, image, after], axis=1)
 
 
-def _sees(n_root: int, node_of: np.ndarray, branches: np.ndarray) -> np.ndarray:
-    """Return what each token sees: the root, its question, itself, and only what is before it.
+def _attends(n_root: int, node_of: np.ndarray, branches: np.ndarray) -> np.ndarray:
+    """Return which tokens each token attends to: those before it of the root and its own path.
 
     Args:
         n_root: Tokens of the root.
         node_of: Question or reply that each token below the root belongs to.
-        branches: The question of each of them; a question's own is itself.
+        branches: The question of each of these nodes; a question's own is itself.
     """
     n_nodes = len(branches)
     is_above = np.eye(n_nodes, dtype=bool)
     is_above[np.arange(n_nodes), branches] = True
-    sees = np.tri(n_root + len(node_of), dtype=bool)
-    sees[n_root:, n_root:] &= is_above[node_of[:, None], node_of]
-    return sees
+    attends = np.tri(n_root + len(node_of), dtype=bool)
+    attends[n_root:, n_root:] &= is_above[node_of[:, None], node_of]
+    return attends
 
 
 def collate(trees: Sequence[Tree], *, pad_token_id: int) -> dict[str, torch.Tensor]:
@@ -196,8 +197,8 @@ def collate(trees: Sequence[Tree], *, pad_token_id: int) -> dict[str, torch.Tens
         input_ids (n_trees, length), position_ids (3, n_trees, length), or (n_trees, length)
         where positions have one row, attention_mask (n_trees, 1, length, length) bool, and
         logits_to_keep: the positions, common to all trees, whose logits are needed. Trees that
-        do not branch have no mask: each token sees those before it, which networks do without
-        one, faster, and padding comes last.
+        do not branch have no mask: they are causal, which networks compute faster without one,
+        and padding comes last.
     """
     length = max(len(tree.token_ids) for tree in trees)
     input_ids = np.full((len(trees), length), pad_token_id, dtype=np.int64)
@@ -207,7 +208,7 @@ def collate(trees: Sequence[Tree], *, pad_token_id: int) -> dict[str, torch.Tens
         n_tokens = len(tree.token_ids)
         input_ids[index, :n_tokens] = tree.token_ids
         position_ids[:, index, :n_tokens] = tree.positions
-        # They go on counting: a new start would be taken for another conversation.
+        # Positions of padding continue: a restart would be read as another conversation.
         after = tree.positions[:, -1:] + 1 + np.arange(length - n_tokens)
         position_ids[:, index, n_tokens:] = after
     keep = np.unique(np.concatenate([tree.predictors for tree in trees]))
@@ -216,18 +217,18 @@ def collate(trees: Sequence[Tree], *, pad_token_id: int) -> dict[str, torch.Tens
         "position_ids": torch.from_numpy(position_ids if n_rows > 1 else position_ids[0]),
         "logits_to_keep": torch.from_numpy(keep),
     }
-    # The last token sees all others only if they all lead to it.
-    if not all(tree.sees[-1].all() for tree in trees):
+    # The last token attends to all others only if the tree does not branch.
+    if not all(tree.attends[-1].all() for tree in trees):
         batch["attention_mask"] = torch.from_numpy(_masks(trees, length)[:, None])
     return batch
 
 
 def _masks(trees: Sequence[Tree], length: int) -> np.ndarray:
-    # Padding sees itself, since a row that sees nothing would be not a number.
+    # Padding attends to itself, since a row without any key would become NaN.
     masks = np.broadcast_to(np.eye(length, dtype=bool), (len(trees), length, length)).copy()
     for mask, tree in zip(masks, trees, strict=True):
         n_tokens = len(tree.token_ids)
-        mask[:n_tokens, :n_tokens] = tree.sees
+        mask[:n_tokens, :n_tokens] = tree.attends
     return masks
 
 
@@ -242,8 +243,8 @@ def labels(trees: Sequence[Tree], logits_to_keep: torch.Tensor) -> torch.Tensor:
         Token ids, shape (n_trees, n_kept).
     """
     column = {int(position): index for index, position in enumerate(logits_to_keep)}
-    wanted = torch.full((len(trees), len(column)), IGNORED, dtype=torch.long)
+    targets = torch.full((len(trees), len(column)), IGNORED, dtype=torch.long)
     for row, tree in enumerate(trees):
         for target_id, predictor in zip(tree.target_ids, tree.predictors, strict=True):
-            wanted[row, column[int(predictor)]] = int(target_id)
-    return wanted
+            targets[row, column[int(predictor)]] = int(target_id)
+    return targets

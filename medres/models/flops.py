@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The sizes of a model that decide its cost."""
+    """The sizes of a model that determine its cost."""
 
     vision_layers: int
     vision_width: int
@@ -20,11 +20,11 @@ class ModelShape:
     text_key_value_width: int
     vocabulary: int
     crop_patches: int = 0
-    """Patches of one crop of a model that tiles; zero where an image is encoded in one piece."""
+    """Patches per crop of a model that tiles; zero if an image is encoded as a whole."""
     class_tokens: int = 0
-    """Tokens of a crop, beside its patches, that leave the vision tower unused."""
+    """Tokens of a crop beside its patches whose output is not used."""
     merger_width: int = 0
-    """Between the two layers after the vision tower; zero means the width of what is merged."""
+    """Width between the merger's two layers; zero means that of the merged patches."""
 
 
 def forward_flops(
@@ -32,15 +32,15 @@ def forward_flops(
 ) -> int:
     """Return the floating-point operations of one forward pass over one conversation.
 
-    Counts matrix products and attention (a multiply-add is two operations), full attention
-    in the vision tower and the full square in the language model, logits at every position;
-    norms and activations are left out, as in PyTorch's FlopCounterMode.
+    Counts matrix products and attention (a multiply-add is two operations), with full attention
+    in the vision tower, full instead of causal attention in the language model, and logits at
+    every position; norms and activations are not counted, as in PyTorch's FlopCounterMode.
 
     Args:
         shape: Sizes of the model.
         visual_tokens: Tokens of the image.
         text_tokens: All other tokens of the conversation.
-        n_crops: Images that the vision tower encodes, each by itself.
+        n_crops: Crops that the vision tower encodes separately.
 
     Returns:
         Operations of vision tower, merger, language model and head together.
@@ -51,14 +51,15 @@ def forward_flops(
 def _parts(
     shape: ModelShape, visual_tokens: int, text_tokens: int, n_crops: int
 ) -> tuple[int, int, int]:
-    """Return operations: of the vision side, of the language model's weights, of its attention."""
+    """Return operations of vision (with merger), language model weights, and its attention."""
     patches = shape.crop_patches or visual_tokens * shape.patches_per_token
     width = shape.vision_width
     merged = width * shape.patches_per_token
-    seen = patches + shape.class_tokens
+    tokens_of_crop = patches + shape.class_tokens
     crop = 2 * patches * shape.patch_values * width
     crop += shape.vision_layers * (
-        2 * seen * (4 * width**2 + 2 * width * shape.vision_mlp_width) + 4 * seen**2 * width
+        2 * tokens_of_crop * (4 * width**2 + 2 * width * shape.vision_mlp_width)
+        + 4 * tokens_of_crop**2 * width
     )
     hidden = shape.merger_width or merged
     crop += 2 * (patches // shape.patches_per_token) * hidden * (merged + shape.text_width)
@@ -84,8 +85,8 @@ def training_flops(
     """Return the operations of one training step over one conversation.
 
     The backward pass costs twice the forward pass (gradients of inputs and of weights). With
-    adapters nothing goes back through the vision side, and no weight of the language model has
-    a gradient; the adapters' own operations are left out.
+    adapters there is no backward pass through vision tower and merger, and weights of the
+    language model have no gradients; the adapters' own operations are not counted.
     """
     vision, weights, attention = _parts(shape, visual_tokens, text_tokens, n_crops)
     if is_adapted:

@@ -1,16 +1,17 @@
 """InternVL: an image becomes a grid of square tiles, chosen by its shape, and a thumbnail.
 
 The paper evaluates InternVL2.5 2B. OpenGVLab/InternVL2_5-2B itself needs remote code, which is
-never run here; OpenGVLab/InternVL2_5-2B-MPO-hf has the same architecture for transformers, but
-was trained further on preferences: another checkpoint than the paper's. Relatives in the same
-form are OpenGVLab/InternVL3-1B-hf and OpenGVLab/InternVL3-2B-hf.
+never run here; OpenGVLab/InternVL2_5-2B-MPO-hf has the same architecture for transformers, with
+further preference training: not the paper's checkpoint. Related models in the same format are
+OpenGVLab/InternVL3-1B-hf and OpenGVLab/InternVL3-2B-hf.
 
-The processor brings the pixels that it is given to a canvas of at most 12 tiles of 448 px,
-with the nearest shape: it enlarges small images and squeezes others. A low image of 258 x 193 px
-is 4 x 3 tiles and a thumbnail, as costly as a large one. Hence two kinds of arm:
+The processor resizes an image to a canvas of at most 12 tiles of 448 px with the nearest aspect
+ratio: it enlarges small images and distorts others. A low image of 258 x 193 px becomes 4 x 3
+tiles and a thumbnail, as costly as a large one. Hence two kinds of arm:
 
-* `information`: as the model was trained, tiles by shape alone; low takes away detail, no cost.
-* `compute`: no more tiles than the pixels of the image fill, at least one; low costs less too.
+* `information`: as in the model's training, tiles by shape alone; low removes detail, not cost.
+* `compute`: at most the tiles that the pixels of the image fill, at least one; low also costs
+  less.
 """
 
 import numpy as np
@@ -30,7 +31,7 @@ IMAGE_TOKEN = "<IMG_CONTEXT>"
 IMAGE = f"<img>{IMAGE_TOKEN}</img>"
 TILES = True
 MAX_TILES = 12
-"""Of training and evaluation of all InternVL2.5 and 3; the thumbnail is one more."""
+"""In training and evaluation of all InternVL2.5 and 3; the thumbnail comes on top."""
 
 
 def load(place: str, *, revision: str = "", tiling: str = "information") -> LoadedModel:
@@ -42,7 +43,7 @@ def load(place: str, *, revision: str = "", tiling: str = "information") -> Load
         tiling: information or compute, as above.
 
     Raises:
-        OSError: If a file is missing, naming it.
+        OSError: If a file is missing, with its name.
         ValueError: If tokenizer or image processor do not fit the config.
     """
     parts = loaded.read(
@@ -52,20 +53,13 @@ def load(place: str, *, revision: str = "", tiling: str = "information") -> Load
     size = parts.image_processor.size
     if (size["height"], size["width"]) != tuple(config.vision_config.image_size):
         raise ValueError(
-            f"{place}: the image processor makes tiles of {size}, the config wants "
-            f"{config.vision_config.image_size} px; they are of different models"
+            f"{place}: the image processor makes tiles of {size}, the config says "
+            f"{config.vision_config.image_size} px; they belong to different models"
         )
-    return LoadedModel(
-        network=parts.network,
-        config=config,
-        tokenizer=parts.tokenizer,
-        image_processor=parts.image_processor,
+    return parts.together(
         multiple_px=1,
-        max_length=config.text_config.max_position_embeddings,
-        image_token_id=config.image_token_id,
         image_in_template=IMAGE_TOKEN,
         image_in_prompt=IMAGE,
-        end_of_turn="<|im_end|>",
         shape=shape_of(config),
         tiling=tiling,
     )
@@ -98,23 +92,18 @@ def geometry(
 
 
 def shape_of(config: PretrainedConfig) -> ModelShape:
-    """Return the sizes that decide the cost of a model, from its config."""
-    vision, text = config.vision_config, config.text_config
-    head_width = text.hidden_size // text.num_attention_heads
+    """Return the sizes that determine the cost of a model, from its config."""
+    vision = config.vision_config
     return ModelShape(
         vision_layers=vision.num_hidden_layers,
         vision_width=vision.hidden_size,
         vision_mlp_width=vision.intermediate_size,
         patch_values=vision.num_channels * int(np.prod(vision.patch_size)),
         patches_per_token=round(config.downsample_ratio**-2),
-        text_layers=text.num_hidden_layers,
-        text_width=text.hidden_size,
-        text_mlp_width=text.intermediate_size,
-        text_key_value_width=text.num_key_value_heads * head_width,
-        vocabulary=text.vocab_size,
         crop_patches=_crop_patches(config),
         class_tokens=1,
-        merger_width=text.hidden_size,
+        merger_width=config.text_config.hidden_size,
+        **loaded.text_shape(config),
     )
 
 
@@ -139,17 +128,6 @@ def pixel_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, tor
 
 
 answer_inputs = pixel_inputs
-
-
-def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return what the network needs to find positions by itself: nothing."""
-    return {}
-
-
-def positions_of(model: LoadedModel, size_px: tuple[int, int], *, start: int) -> np.ndarray:
-    """Return the rotary positions of an image's visual tokens, one after the other: (1, n)."""
-    n_tokens = geometry(model.config, size_px, tiling=model.tiling).visual_tokens
-    return start + np.arange(n_tokens)[None]
 
 
 def _crop_patches(config: PretrainedConfig) -> int:

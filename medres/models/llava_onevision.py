@@ -1,21 +1,20 @@
-"""LLaVA-OneVision: an image is fitted into a canvas of square tiles, and seen whole as well.
+"""LLaVA-OneVision: an image is fitted into a canvas of square tiles, beside a view of the whole.
 
-The paper's "LLaVA-OneVision 2B" has no such size on the hub: the smallest language model of the
-family is Qwen2 0.5B, and llava-hf/llava-onevision-qwen2-0.5b-ov-hf is the one meant. The others
-are -7b- and -72b-. LLaVA-OneVision-1.5 and -2 are other architectures, not substitutes.
+The paper's "LLaVA-OneVision 2B" does not exist on the hub: the smallest language model of the
+family is Qwen2 0.5B, so llava-hf/llava-onevision-qwen2-0.5b-ov-hf is the one meant. The others
+are -7b- and -72b-. LLaVA-OneVision-1.5 and -2 have other architectures and are not substitutes.
 
-The processor takes the canvas (a "pinpoint", at most 6 x 6 tiles of 384 px) that keeps most of
-the image's pixels at least waste, enlarges the image to fill it, pads it, and adds a base view
-of one tile. Above 9 tiles of features these are shrunk, so that cost lies in the vision tower:
-2048 x 2048 px are 37 crops and 7,371 tokens. Two kinds of arm:
+The processor chooses the canvas (a "pinpoint", at most 6 x 6 tiles of 384 px) that keeps most of
+the image's pixels with the least waste, enlarges the image to fill it, pads it, and adds a base
+view of one tile. Features of more than 9 tiles are shrunk, so that the cost lies in the vision
+tower: 2048 x 2048 px are 37 crops and 7,371 tokens. Two kinds of arm:
 
-* `information`: as the model was trained, every canvas is allowed.
-* `compute`: no canvas of more tiles than the pixels of the image fill, at least one.
+* `information`: as in the model's training, every canvas is allowed.
+* `compute`: only canvases of at most the tiles that the pixels of the image fill, at least one.
 """
 
 import math
 
-import numpy as np
 import torch
 from PIL import Image
 from transformers import LlavaOnevisionForConditionalGeneration, PretrainedConfig
@@ -31,11 +30,11 @@ __all__ = ["geometry", "load", "pixel_inputs", "save", "shape_of"]
 IMAGE_TOKEN = "<image>"
 TILES = True
 SHRUNK_ABOVE = 1.1
-"""Features are shrunk where each side has more than this times what the limit allows."""
+"""Features are shrunk if their sides exceed the limit by more than this factor."""
 
 
 def load(place: str, *, revision: str = "", tiling: str = "information") -> LoadedModel:
-    """Return LLaVA-OneVision from a checkpoint folder or hub id, in 32-bit, ready to answer.
+    """Return LLaVA-OneVision from a checkpoint folder or hub id, in 32-bit, in evaluation mode.
 
     Args:
         place: Folder with config, safetensors, tokenizer and image processor, or a hub id.
@@ -43,7 +42,7 @@ def load(place: str, *, revision: str = "", tiling: str = "information") -> Load
         tiling: information or compute, as above.
 
     Raises:
-        OSError: If a file is missing, naming it.
+        OSError: If a file is missing, with its name.
         ValueError: If tokenizer or image processor do not fit the config.
     """
     parts = loaded.read(
@@ -55,19 +54,12 @@ def load(place: str, *, revision: str = "", tiling: str = "information") -> Load
     if made != (side, side, _pinpoints(config)):
         raise ValueError(
             f"{place}: the image processor's size or image_grid_pinpoints are not the config's; "
-            "they are of different models"
+            "they belong to different models"
         )
-    return LoadedModel(
-        network=parts.network,
-        config=config,
-        tokenizer=parts.tokenizer,
-        image_processor=processor,
+    return parts.together(
         multiple_px=1,
-        max_length=config.text_config.max_position_embeddings,
-        image_token_id=config.image_token_id,
         image_in_template=IMAGE_TOKEN,
         image_in_prompt=IMAGE_TOKEN,
-        end_of_turn="<|im_end|>",
         shape=shape_of(config),
         tiling=tiling,
     )
@@ -88,14 +80,14 @@ def geometry(
     canvas = _canvas(config, given_px, tiling)
     rows, columns = canvas[0] // side, canvas[1] // side
     height, width = _unpadded(
-        (rows * patches, columns * patches), _sizes_told(given_px, canvas, tiling)
+        (rows * patches, columns * patches), _size_for_network(given_px, canvas, tiling)
     )
     limit = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
     ratio = math.sqrt(height * width / (limit * patches**2))
     if ratio > SHRUNK_ABOVE:
         height, width = int(height // ratio), int(width // ratio)
     return Layout(
-        # One more a row: the token that ends it.
+        # One more per row: the token that ends it.
         visual_tokens=patches**2 + height * (width + 1),
         canvas_px=(canvas[1], canvas[0]),
         columns=columns,
@@ -106,22 +98,17 @@ def geometry(
 
 
 def shape_of(config: PretrainedConfig) -> ModelShape:
-    """Return the sizes that decide the cost of a model, from its config."""
-    vision, text = config.vision_config, config.text_config
-    head_width = text.hidden_size // text.num_attention_heads
+    """Return the sizes that determine the cost of a model, from its config."""
+    vision = config.vision_config
     return ModelShape(
         vision_layers=vision.num_hidden_layers,
         vision_width=vision.hidden_size,
         vision_mlp_width=vision.intermediate_size,
         patch_values=vision.num_channels * vision.patch_size**2,
         patches_per_token=1,
-        text_layers=text.num_hidden_layers,
-        text_width=text.hidden_size,
-        text_mlp_width=text.intermediate_size,
-        text_key_value_width=text.num_key_value_heads * head_width,
-        vocabulary=text.vocab_size,
         crop_patches=(vision.image_size // vision.patch_size) ** 2,
-        merger_width=text.hidden_size,
+        merger_width=config.text_config.hidden_size,
+        **loaded.text_shape(config),
     )
 
 
@@ -142,23 +129,12 @@ def pixel_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, tor
             return_tensors="pt",
         )
         crops.append(made["pixel_values"][0])
-        sizes.append(_sizes_told(image.size, canvas, model.tiling))
+        sizes.append(_size_for_network(image.size, canvas, model.tiling))
     padded = torch.nn.utils.rnn.pad_sequence(crops, batch_first=True)
     return {"pixel_values": padded, "image_sizes": torch.tensor(sizes)}
 
 
 answer_inputs = pixel_inputs
-
-
-def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return what the network needs to find positions by itself: nothing."""
-    return {}
-
-
-def positions_of(model: LoadedModel, size_px: tuple[int, int], *, start: int) -> np.ndarray:
-    """Return the rotary positions of an image's visual tokens, one after the other: (1, n)."""
-    n_tokens = geometry(model.config, size_px, tiling=model.tiling).visual_tokens
-    return start + np.arange(n_tokens)[None]
 
 
 def _pinpoints(owner: PretrainedConfig) -> list[tuple[int, int]]:
@@ -175,13 +151,15 @@ def _canvas(config: PretrainedConfig, given_px: tuple[int, int], tiling: str) ->
     return height, width
 
 
-def _sizes_told(given_px: tuple[int, int], canvas: tuple[int, int], tiling: str) -> tuple[int, int]:
-    """Return the height and width from which the network finds the canvas by itself."""
+def _size_for_network(
+    given_px: tuple[int, int], canvas: tuple[int, int], tiling: str
+) -> tuple[int, int]:
+    """Return the height and width from which the network derives the canvas by itself."""
     width, height = given_px
     if tiling == "information":
         return height, width
-    # The network knows all canvases and would take a larger one for the size as given. The
-    # size that the processor fits into the smaller canvas leads it there.
+    # The network chooses among all canvases and would choose a larger one for the given size. The
+    # size at which the processor fits the image into the smaller canvas leads to that one.
     scale_width, scale_height = canvas[1] / width, canvas[0] / height
     if scale_width < scale_height:
         return min(math.ceil(height * scale_width), canvas[0]), canvas[1]

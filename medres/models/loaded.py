@@ -1,4 +1,4 @@
-"""What every family's `load` gives, and the reading of a checkpoint that all share."""
+"""What the families share: a loaded model, and how its checkpoint is read and written."""
 
 import json
 from dataclasses import dataclass
@@ -19,7 +19,9 @@ from transformers.utils import cached_file
 from medres.models.flops import ModelShape
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""Numbers that weights and activations may have; log-probabilities are summed in 64 bits."""
+"""Precisions of weights and activations; log-probabilities are summed in 64 bits."""
+END_OF_TURN = "<|im_end|>"
+"""In the chat templates of all families."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,14 @@ class LoadedModel:
     multiple_px: int
     """Side of one visual token in pixels; 1 for models that take any size and tile it."""
     max_length: int
-    """Tokens of the longest conversation the model takes."""
+    """Maximum length of a conversation, in tokens."""
     image_token_id: int
     image_in_template: str
     """What the chat template writes for an image."""
     image_in_prompt: str
-    """What stands in the prompt for it, with one image token that is repeated."""
+    """What replaces it in the prompt, with one image token that is then repeated."""
     end_of_turn: str
-    """Ends every reply; not always the tokenizer's end of text."""
+    """Token that ends every reply; not always the tokenizer's end of text."""
     shape: ModelShape
     tiling: str = "information"
     """How a model that tiles does it, as in `models.TILINGS`."""
@@ -54,21 +56,55 @@ class Parts:
     tokenizer: PreTrainedTokenizerBase
     image_processor: Any
 
+    def together(
+        self,
+        *,
+        multiple_px: int,
+        image_in_template: str,
+        image_in_prompt: str,
+        shape: ModelShape,
+        tiling: str = "information",
+    ) -> LoadedModel:
+        """Return them as one model, with what only its family knows.
+
+        Args:
+            multiple_px: As in `LoadedModel`, like all others.
+            image_in_template: What the chat template writes for an image.
+            image_in_prompt: What replaces it in the prompt.
+            shape: Sizes that decide the cost.
+            tiling: How a model that tiles does it.
+        """
+        config = self.network.config
+        return LoadedModel(
+            network=self.network,
+            config=config,
+            tokenizer=self.tokenizer,
+            image_processor=self.image_processor,
+            multiple_px=multiple_px,
+            max_length=config.text_config.max_position_embeddings,
+            image_token_id=config.image_token_id,
+            image_in_template=image_in_template,
+            image_in_prompt=image_in_prompt,
+            end_of_turn=END_OF_TURN,
+            shape=shape,
+            tiling=tiling,
+        )
+
 
 def read(network_class: Any, place: str, *, revision: str, image_token: str) -> Parts:
     """Return network (32-bit, in evaluation mode), tokenizer and image processor.
 
     Args:
-        network_class: Class of transformers that has the architecture.
+        network_class: Class of transformers for the architecture.
         place: Folder with config, safetensors, tokenizer and image processor, or a hub id.
         revision: Commit of a hub id; empty for a folder.
-        image_token: What the tokenizer calls the config's image token.
+        image_token: Name of the config's image token in the tokenizer.
 
     Raises:
-        FileNotFoundError: If a folder's weights are pickles, or a shard is not there.
-        OSError: If a file is missing or the hub refuses, saying what to look at.
-        ValueError: If weights are missing in the files, or the tokenizer does not know the
-            image token of the config.
+        FileNotFoundError: If a folder's weights are pickles, or a shard is missing.
+        OSError: If a file is missing or the hub refuses, with what to check.
+        ValueError: If the files lack weights, or the tokenizer does not have the image token of
+            the config.
     """
     pinned = {"revision": revision or None}
     if Path(place).is_dir():
@@ -91,7 +127,7 @@ def read(network_class: Any, place: str, *, revision: str, image_token: str) -> 
     if tokenizer.convert_tokens_to_ids(image_token) != expected:
         raise ValueError(
             f"{place}: the tokenizer's {image_token} is not the config's image token "
-            f"{expected}; tokenizer and config are of different models"
+            f"{expected}; tokenizer and config belong to different models"
         )
     if template:
         tokenizer.chat_template = template
@@ -100,18 +136,31 @@ def read(network_class: Any, place: str, *, revision: str, image_token: str) -> 
 
 
 def unread(place: str, revision: str, error: OSError) -> OSError:
-    """Return what to say where transformers could not read a checkpoint: one line, a remedy."""
+    """Return a one-line error with a remedy, for a checkpoint that transformers cannot read."""
     where = f"{place} at commit {revision}" if revision else place
     return OSError(
-        f"{where} could not be loaded ({' '.join(str(error).split())[:300]}); look at its files, "
-        "or at the id, the commit, the network and HF_TOKEN where it is on the hub"
+        f"{where} could not be loaded ({' '.join(str(error).split())[:300]}); check its files, "
+        "or for a hub model its id, its commit, the network and HF_TOKEN"
     )
+
+
+def text_shape(config: PretrainedConfig) -> dict[str, int]:
+    """Return the fields of `ModelShape` that describe the language model."""
+    text = config.text_config
+    return {
+        "text_layers": text.num_hidden_layers,
+        "text_width": text.hidden_size,
+        "text_mlp_width": text.intermediate_size,
+        "text_key_value_width": text.num_key_value_heads
+        * (text.hidden_size // text.num_attention_heads),
+        "vocabulary": text.vocab_size,
+    }
 
 
 def save(
     model: LoadedModel, folder: str, *, weights: dict[str, torch.Tensor] | None = None
 ) -> None:
-    """Write a checkpoint folder that the family's `load` reads, with these weights or its own."""
+    """Write a checkpoint folder for the family's `load`, with the given weights or its own."""
     model.network.save_pretrained(folder, state_dict=weights)
     model.tokenizer.save_pretrained(folder)
     model.image_processor.save_pretrained(folder)
@@ -142,9 +191,9 @@ def _require_weights(folder: Path) -> None:
 
 
 def _processor_template(place: str, **pinned: Any) -> str:
-    # Older checkpoints keep the template with images in a file of the processor, and leave the
-    # language model's own, which knows no images, in the tokenizer. The newer file goes first,
-    # and the tokenizer reads it by itself.
+    # Older checkpoints have the template with images in a file of the processor, and in the
+    # tokenizer the language model's own, without images. The newer file takes precedence, and the
+    # tokenizer reads it by itself.
     quiet = {
         "_raise_exceptions_for_missing_entries": False,
         "_raise_exceptions_for_connection_errors": False,

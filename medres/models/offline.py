@@ -1,7 +1,7 @@
-"""Configs of the paper's models, kept in the package: what a model costs without its weights.
+"""Configs of the paper's models, stored in the package: a model's cost without its weights.
 
-`configs/<name>.json` holds the sizes alone, with where each was read (`source`) and the hub ids
-they are of. Weights are never made: networks are built without memory to count them.
+`configs/<name>.json` holds only the sizes, with their `source` and the hub ids that have them.
+Weights are never allocated: networks are built on the meta device to count them.
 """
 
 import json
@@ -26,19 +26,19 @@ from medres.resolution import Treatment
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 CHARACTERS_PER_TOKEN = 4.0
-"""Roughly what the families' tokenizers make of English."""
+"""Approximate value of the families' tokenizers for English."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What decides a model's memory and arithmetic."""
+    """The sizes that determine a model's memory and arithmetic."""
 
     family: str
     shape: ModelShape
     n_weights: int
     text_linear_sides: int
-    """Inputs and outputs of the language model's linear layers, added up: an adapter of rank r
-    on all of them has r times as many weights."""
+    """Sum of inputs and outputs over the language model's linear layers: adapters of rank r on all
+    of them have r times as many weights."""
 
 
 def config_of(model: str) -> PretrainedConfig:
@@ -48,30 +48,30 @@ def config_of(model: str) -> PretrainedConfig:
         model: As in `models.locate`.
 
     Raises:
-        ValueError: If its config is not at hand, saying which are.
+        ValueError: If its config is not available offline, with those that are.
     """
     if model in hub_ids():
-        kept = dict(_read()[hub_ids()[model]])
-        return AutoConfig.for_model(kept.pop("model_type"), **kept)
+        stored = dict(_read()[hub_ids()[model]])
+        return AutoConfig.for_model(stored.pop("model_type"), **stored)
     if is_at_hand(model):
         return models.config_of(model)
     raise ValueError(
-        f"no config of model {model!r} is known; kept are those of {', '.join(hub_ids())}; give "
-        f"one of them, {', '.join(tiny.NAMES)}, or a folder with the model's config.json"
+        f"the config of model {model!r} is not available offline; the package has those of "
+        f"{', '.join(hub_ids())}; give one of them, "
+        f"{', '.join(tiny.NAMES)}, or a folder with the model's config.json"
     )
 
 
 def is_at_hand(model: str) -> bool:
-    """Return whether `config_of` gives a model's config."""
+    """Return whether `config_of` has a model's config."""
     is_folder = (runs.ROOT / model / "config.json").is_file()
     return model in hub_ids() or model in tiny.NAMES or is_folder
 
 
 def characters_per_token(model: str, texts: Sequence[str]) -> float:
-    """Return how many characters of texts a token of a model holds, on average.
+    """Return the mean number of characters of texts per token of a model.
 
-    The tokenizer is asked where it is at hand, with a tiny model or a folder; else it is taken to
-    be `CHARACTERS_PER_TOKEN`.
+    Counted with the tokenizer of a tiny model or a folder; `CHARACTERS_PER_TOKEN` for other models.
     """
     if model in hub_ids() or not is_at_hand(model) or not texts:
         return CHARACTERS_PER_TOKEN
@@ -81,20 +81,20 @@ def characters_per_token(model: str, texts: Sequence[str]) -> float:
 
 
 def treatment_of(model: str, settings: Mapping[str, Any]) -> Treatment:
-    """Return what the resolutions of a study mean for a model, without asking the hub.
+    """Return the pixel budgets of a study as they apply to a model, without access to the hub.
 
     Args:
         model: As in `config_of`.
         settings: Parameters of a study or a cell, with those of `models.TREATMENT`.
 
     Raises:
-        ValueError: If the model's config is not at hand, or the settings are impossible.
+        ValueError: If the model's config is not available offline, or a setting is impossible.
     """
     return models.treatment(config_of(model), **{name: settings[name] for name in models.TREATMENT})
 
 
 def hub_ids() -> dict[str, str]:
-    """Return the hub ids whose configs are kept, each with the name of its file."""
+    """Return the hub ids whose configs the package has, each with the name of its file."""
     return {
         hub_id: path.stem
         for path in sorted(CONFIGS.glob("*.json"))
@@ -104,17 +104,17 @@ def hub_ids() -> dict[str, str]:
 
 @cache
 def _read() -> dict[str, dict[str, Any]]:
-    unasked = ("source", "hub_ids")
+    about = ("source", "hub_ids")
     return {
         path.stem: {
-            key: value for key, value in json.loads(path.read_text()).items() if key not in unasked
+            key: value for key, value in json.loads(path.read_text()).items() if key not in about
         }
         for path in CONFIGS.glob("*.json")
     }
 
 
 def sizes_of(config: PretrainedConfig) -> Sizes:
-    """Return what decides the cost of a model, counted on a network without memory."""
+    """Return the sizes that determine the cost of a model, from a network on the meta device."""
     with torch.device("meta"):
         network = AutoModelForImageTextToText.from_config(config)
     linear = [

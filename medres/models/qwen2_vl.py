@@ -1,8 +1,8 @@
 """Qwen2-VL: variable resolution, one visual token per 28 x 28 px.
 
 The paper's models are Qwen/Qwen2-VL-2B-Instruct and Qwen/Qwen2-VL-7B-Instruct. Inputs are
-built from tokenizer, chat template and our pixels, never through AutoProcessor, whose video
-half needs torchvision: the same path and pixels with and without it.
+built from tokenizer, chat template and our own pixels, never through AutoProcessor, whose video
+part needs torchvision: code path and pixels are the same with and without it.
 """
 
 from typing import Any
@@ -30,10 +30,10 @@ def load(place: str, *, revision: str = "", tiling: str = "information") -> Load
     Args:
         place: Folder with config, safetensors, tokenizer and image processor, or a hub id.
         revision: Commit of a hub id; empty for a folder.
-        tiling: Without meaning here: nothing is tiled.
+        tiling: Without effect: nothing is tiled.
 
     Raises:
-        OSError: If a file is missing, from transformers, naming it.
+        OSError: If a file is missing, with its name.
         ValueError: If the tokenizer does not know the image token of the config.
     """
     parts = loaded.read(
@@ -41,17 +41,10 @@ def load(place: str, *, revision: str = "", tiling: str = "information") -> Load
     )
     _use_linear_patch_embedding(parts.network)
     config = parts.network.config
-    return LoadedModel(
-        network=parts.network,
-        config=config,
-        tokenizer=parts.tokenizer,
-        image_processor=parts.image_processor,
+    return parts.together(
         multiple_px=multiple_px(config),
-        max_length=config.text_config.max_position_embeddings,
-        image_token_id=config.image_token_id,
         image_in_template=IMAGE,
         image_in_prompt=IMAGE,
-        end_of_turn="<|im_end|>",
         shape=shape_of(config),
     )
 
@@ -65,12 +58,12 @@ def multiple_px(config: PretrainedConfig) -> int:
 def geometry(
     config: PretrainedConfig, given_px: tuple[int, int], *, tiling: str = "information"
 ) -> Layout:
-    """Return what the model makes of pixels on its grid: they are taken as they are.
+    """Return the layout of pixels on the model's grid: they are used as they are.
 
     Args:
         config: Of the model; no weights are needed.
         given_px: Width and height handed to the model, in pixels.
-        tiling: Without meaning here.
+        tiling: Without effect.
 
     Raises:
         ValueError: If a side is off the grid.
@@ -80,32 +73,27 @@ def geometry(
 
 
 def shape_of(config: PretrainedConfig) -> ModelShape:
-    """Return the sizes that decide the cost of a model, from its config."""
-    vision, text = config.vision_config, config.text_config
-    head_width = text.hidden_size // text.num_attention_heads
+    """Return the sizes that determine the cost of a model, from its config."""
+    vision = config.vision_config
     return ModelShape(
         vision_layers=vision.depth,
         vision_width=vision.embed_dim,
         vision_mlp_width=int(vision.embed_dim * vision.mlp_ratio),
         patch_values=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
         patches_per_token=vision.spatial_merge_size**2,
-        text_layers=text.num_hidden_layers,
-        text_width=text.hidden_size,
-        text_mlp_width=text.intermediate_size,
-        text_key_value_width=text.num_key_value_heads * head_width,
-        vocabulary=text.vocab_size,
+        **loaded.text_shape(config),
     )
 
 
 def pixel_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, torch.Tensor]:
     """Return the vision inputs of images that already lie on the model's grid.
 
-    The same bits as the image processor's with its own resizing off, in a third of the time:
-    bytes are cut into patches before they become numbers.
+    Bit-identical to the image processor without its own resizing, in a third of the time: bytes
+    are cut into patches before they are converted to floating point.
 
     Args:
-        model: Gives the image processor's mean, spread and patch size.
-        images: RGB, as `resolution.apply` makes them.
+        model: With the image processor's mean, standard deviation and patch size.
+        images: RGB, from `resolution.apply`.
 
     Returns:
         pixel_values of shape (n_patches, patch_values) and image_grid_thw of (n_images, 3).
@@ -117,10 +105,11 @@ def pixel_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, tor
 
 
 def answer_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, torch.Tensor]:
-    """Return `pixel_inputs` with one frame of each picture instead of two that are equal.
+    """Return `pixel_inputs` with one frame of each image instead of two equal ones.
 
     Only for the network of `load`: its patch embedding adds the weights of both frames, which
-    is half the products. Equal up to rounding, so training, whose bits are kept, has both.
+    halves the multiplications. Equal up to rounding; training keeps both frames, so that its
+    weights stay bit-identical.
     """
     return _patches(model, images, n_frames=1)
 
@@ -146,7 +135,7 @@ def _patches(
         windows = (rows // merged, merged, side, columns // merged, merged, side, 3)
         cut = np.asarray(image).reshape(windows).transpose(0, 3, 1, 4, 6, 2, 5)
         patches = torch.from_numpy(cut.reshape(rows * columns, 3, side * side))
-        # The processor's own steps and precisions, so that no bit is another.
+        # The processor's own steps and precisions, for bit-identical values.
         normal = patches.double().mul_(processor.rescale_factor).float().sub_(mean).div_(std)
         values[start : start + len(patches)] = normal[:, :, None]
         start += len(patches)
@@ -157,24 +146,19 @@ def _patches(
 
 
 def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return what the network needs to find the positions of a flat conversation by itself."""
+    """Return the input from which the network derives the positions of a flat conversation."""
     return {"mm_token_type_ids": (input_ids == model.image_token_id).int()}
 
 
 def image_positions(size_px: tuple[int, int], *, multiple_px: int, start: int) -> np.ndarray:
     """Return the rotary positions of an image's visual tokens, shape (3, n_tokens).
 
-    Rows are time, height and width; time stands still, height and width count from `start`.
-    The text after the image goes on at the largest position plus one.
+    Rows are time, height and width; time is constant, height and width count from `start`. The
+    text after the image continues at the largest position plus one.
     """
     width, height = size_px[0] // multiple_px, size_px[1] // multiple_px
     rows, columns = np.divmod(np.arange(width * height), width)
     return start + np.stack([np.zeros_like(rows), rows, columns])
-
-
-def positions_of(model: LoadedModel, size_px: tuple[int, int], *, start: int) -> np.ndarray:
-    """Return the rotary positions of an image of a size that is given to the model."""
-    return image_positions(size_px, multiple_px=model.multiple_px, start=start)
 
 
 def _use_linear_patch_embedding(network: PreTrainedModel) -> None:

@@ -1,4 +1,4 @@
-"""Tiny but genuine models: the architecture, tokens and files of the real ones.
+"""Tiny models with the architecture, tokens and files of the real ones.
 
 Standard checkpoint folders with random weights, for the demo study and for tests. They are
 loaded, trained and queried by the same code as a model of two billion parameters.
@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from medres.models import tiny_tilers
-from medres.models.tiny_tilers import IMAGE_MEAN, IMAGE_STD, INITIALIZER_RANGE
+from medres.models.tiny_tilers import INITIALIZER_RANGE
 
 NAME = "tiny-qwen2-vl"
 NAMES = (NAME, "tiny-internvl", "tiny-llava-onevision")
@@ -47,7 +47,8 @@ CHAT_TEMPLATE = """\
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% endif -%}
 """
-# Byte-level, so any text can be said; these sentences only decide which words are short.
+# The tokenizer is byte-level, so it encodes any text; these sentences only decide which words
+# become few tokens.
 CORPUS = (
     "You are a biomedical expert.",
     "system user assistant",
@@ -79,12 +80,13 @@ CORPUS = (
 
 
 def make(folder: Path, name: str = NAME) -> Path:
-    """Write the checkpoint folder of a tiny model unless it is there, and return it.
+    """Write the checkpoint folder of a tiny model unless it exists, and return it.
 
-    Written aside and renamed, so that a killed or a second writer leaves no half of it.
+    Written to a temporary folder and renamed, so that it is never incomplete, whether the writer
+    is killed or two write at the same time.
 
     Args:
-        folder: Where it is written.
+        folder: Folder to write.
         name: One of `NAMES`.
     """
     if (folder / "config.json").is_file():
@@ -123,7 +125,7 @@ def make(folder: Path, name: str = NAME) -> Path:
 def _tokenizer(
     special_tokens: tuple[str, ...], chat_template: str, *, end_of_text: str
 ) -> PreTrainedTokenizerFast:
-    """Return a byte-level tokenizer; the first special token fills up, the others are marks."""
+    """Return a byte-level tokenizer; the first special token is the padding token."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -149,33 +151,17 @@ def _tokenizer(
 
 def _image_processor() -> Qwen2VLImageProcessorPil:
     return Qwen2VLImageProcessorPil(
-        size={"shortest_edge": 28 * 28, "longest_edge": 16384 * 28 * 28},
-        image_mean=[IMAGE_MEAN] * 3,
-        image_std=[IMAGE_STD] * 3,
+        size={"shortest_edge": 28 * 28, "longest_edge": 16384 * 28 * 28}, **tiny_tilers.NORMALISED
     )
 
 
 def _network(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForConditionalGeneration:
     identifiers = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
     config = Qwen2VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": 128,
-            "intermediate_size": 256,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "initializer_range": INITIALIZER_RANGE,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 32_768,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10_000.0,
-                "mrope_section": [4, 6, 6],
-            },
-            "tie_word_embeddings": True,
+        text_config=tiny_tilers.text_config(tokenizer)
+        | {
+            "rope_parameters": {**tiny_tilers.ROPE, "mrope_section": [4, 6, 6]},
             "bos_token_id": identifiers["<|endoftext|>"],
-            "eos_token_id": identifiers["<|im_end|>"],
-            "pad_token_id": identifiers["<|endoftext|>"],
         },
         vision_config={
             "depth": 2,

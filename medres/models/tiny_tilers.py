@@ -13,9 +13,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-# Dark images with fine detail, weights from scratch: patches reach the first layer with a
-# spread of about one, and narrow layers start wide enough to pass it on (see LOG.md).
-IMAGE_MEAN, IMAGE_STD = 0.1, 0.1
+# For dark images with fine detail and training from scratch: patches reach the first layer with a
+# standard deviation of about one, and the initial weights of narrow layers preserve it (LOG.md).
+NORMALISED = {"image_mean": [0.1] * 3, "image_std": [0.1] * 3}
 INITIALIZER_RANGE = 0.08
 TILE_PX = 56
 INTERNVL_TOKENS = (
@@ -43,7 +43,7 @@ INTERNVL_TEMPLATE = """\
 {% endif -%}
 """
 LLAVA_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>")
-# As in the real checkpoints: images before text, a blank after the role, no string contents.
+# As in the real checkpoints: images before text, a space after the role, no string contents.
 LLAVA_TEMPLATE = (
     "{%- for message in messages %}{{ '<|im_start|>' + message.role + ' ' }}"
     "{%- for part in message.content if part.type == 'image' %}{{ '<image>' }}{% endfor %}"
@@ -51,6 +51,7 @@ LLAVA_TEMPLATE = (
     "{{- '<|im_end|>' }}{% endfor %}"
     "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
+ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
 TEXT = {
     "hidden_size": 128,
     "intermediate_size": 256,
@@ -59,7 +60,7 @@ TEXT = {
     "num_key_value_heads": 2,
     "initializer_range": INITIALIZER_RANGE,
     "max_position_embeddings": 32_768,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+    "rope_parameters": ROPE,
     "tie_word_embeddings": True,
 }
 VISION = {
@@ -71,16 +72,12 @@ VISION = {
     "image_size": TILE_PX,
     "initializer_range": INITIALIZER_RANGE,
 }
-PIXELS = {
-    "size": {"height": TILE_PX, "width": TILE_PX},
-    "image_mean": [IMAGE_MEAN] * 3,
-    "image_std": [IMAGE_STD] * 3,
-}
+PIXELS = {"size": {"height": TILE_PX, "width": TILE_PX}, **NORMALISED}
 PINPOINTS = [[rows * TILE_PX, columns * TILE_PX] for rows in range(1, 7) for columns in range(1, 7)]
 
 
 def begin_with(tokenizer: PreTrainedTokenizerFast, token: str) -> None:
-    """Make a tokenizer put a token before every text, as Llama's does."""
+    """Make a tokenizer prepend a token to every text, as Llama's does."""
     tokenizer.bos_token = token
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{token} $A", special_tokens=[(token, tokenizer.convert_tokens_to_ids(token))]
@@ -90,7 +87,7 @@ def begin_with(tokenizer: PreTrainedTokenizerFast, token: str) -> None:
 def internvl(tokenizer: PreTrainedTokenizerFast) -> InternVLForConditionalGeneration:
     """Return the network with Llama's language model, as that of InternVL2.5 2B."""
     config = InternVLConfig(
-        text_config={"model_type": "llama", **_text(tokenizer)},
+        text_config={"model_type": "llama", **text_config(tokenizer)},
         vision_config=VISION | {"attention_bias": True},
         image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
         image_seq_length=(TILE_PX // 28) ** 2,
@@ -109,7 +106,7 @@ def llava(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionForConditionalGen
     """Return the network with SigLIP and Qwen2, as that of LLaVA-OneVision 0.5B."""
     vision = VISION | {"model_type": "siglip_vision_model", "vision_use_head": False}
     config = LlavaOnevisionConfig(
-        text_config={"model_type": "qwen2", **_text(tokenizer)},
+        text_config={"model_type": "qwen2", **text_config(tokenizer)},
         vision_config=vision,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
@@ -121,11 +118,12 @@ def llava(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionForConditionalGen
 
 
 def llava_image_processor() -> LlavaOnevisionImageProcessorPil:
-    """Return the processor whose canvases are those of the tiny network."""
+    """Return the processor with the canvases of the tiny network."""
     return LlavaOnevisionImageProcessorPil(**PIXELS, image_grid_pinpoints=PINPOINTS)
 
 
-def _text(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+def text_config(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """Return the language model's config, the same for all tiny models, with a tokenizer's ids."""
     return TEXT | {
         "vocab_size": len(tokenizer),
         "bos_token_id": tokenizer.bos_token_id,

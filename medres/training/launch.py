@@ -1,7 +1,8 @@
-"""One training on several processes, GPUs or nodes: DeepSpeed's launcher, watched.
+"""One training on several processes, GPUs or nodes, by DeepSpeed's launcher, supervised.
 
-The processes run `medres.training.worker`. Each writes who it is and how it ended into `ranks/`
-of the run, so that a training that stops says which process stopped it, and why.
+The processes run `medres.training.worker`. Each records its host, its process id and how it
+ended in `ranks/` of the run, so that the error of a stopped training names the process and the
+cause.
 """
 
 import json
@@ -18,14 +19,15 @@ from typing import Any
 
 from medres import runs
 from medres.training import strategy as strategies
+from medres.training.settings import TrainingSettings
 
-SAYS = "[medres] "
-"""Begins the lines of a process that the notebook shows; all lines are in launch.log."""
+SHOWN = "[medres] "
+"""Marks the lines of a process that the notebook shows; all lines are in launch.log."""
 ENDS_WITHIN_S = 30
-SENT = ("MEDRES_ROOT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "DS_ACCELERATOR")
-"""Variables that other nodes are given; a token of the hub is where HF_HOME is."""
+PASSED_ON = ("MEDRES_ROOT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "DS_ACCELERATOR")
+"""Environment variables set on other nodes; a token of the hub is stored in HF_HOME."""
 KINDS = {kind.__name__: kind for kind in (ValueError, FileNotFoundError, MemoryError)}
-"""What a process raises of itself: bad input, or too little memory."""
+"""Errors that a process raises itself: bad input, or too little memory."""
 
 
 def _free_port() -> int:
@@ -35,41 +37,43 @@ def _free_port() -> int:
     return port
 
 
-def launch(folder: Path, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Train in processes of their own; return what the first of them measured.
+def launch(folder: Path, settings: TrainingSettings) -> dict[str, Any]:
+    """Train in separate processes; return what the first of them measured.
 
-    Their words appear here as they come. Interrupted, it ends them first.
+    Their messages are shown as they arrive. An interrupt ends the processes first.
 
     Args:
-        folder: The run's, on a disk that all nodes share.
-        parameters: Of `training.finetune`, checked.
+        folder: Folder of the run, on a disk that all nodes share.
+        settings: Of the training, checked by `strategy.check`.
 
     Raises:
-        ValueError: If a process refused its input, with its words.
-        FileNotFoundError: If one misses a file.
-        MemoryError: If one ran out of GPU memory.
-        RuntimeError: If one ended otherwise, saying which, where, and what to do.
+        ValueError: If a process refused its input, with its message.
+        FileNotFoundError: If a file is missing for a process.
+        MemoryError: If a process ran out of GPU memory.
+        RuntimeError: If a process ended otherwise, with its number, its host and what to do.
     """
     shutil.rmtree(folder / "ranks", ignore_errors=True)
     (folder / "trained.json").unlink(missing_ok=True)
     here = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex}
-    runs.write_json(folder / "launch.json", {"parameters": parameters, "launcher": here})
-    port = parameters["port"] or _free_port()
+    runs.write_json(
+        folder / "launch.json", {"parameters": settings.as_parameters(), "launcher": here}
+    )
+    port = settings.port or _free_port()
     command = [sys.executable, "-m", "deepspeed.launcher.runner"]
     environment = os.environ | {"MEDRES_ROOT": str(runs.ROOT)}
-    if parameters["hostfile"]:
-        command += ["--hostfile", str(runs.ROOT / parameters["hostfile"])]
+    if settings.hostfile:
+        command += ["--hostfile", str(runs.ROOT / settings.hostfile)]
         environment["DS_ENV_FILE"] = _write_environment(folder, environment)
     else:
         command += ["--hostfile", os.devnull]
         cards = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        if strategies.has_gpu(parameters["device"]) and all(card.isdigit() for card in cards):
-            # By number of GPUs it would take the first ones, whichever are ours.
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(cards[: parameters["processes"]])
+        if strategies.has_gpu(settings.device) and all(card.isdigit() for card in cards):
+            # With --num_gpus it would use the first GPUs, not those that are visible here.
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(cards[: settings.processes])
         else:
-            command += ["--num_gpus", str(parameters["processes"])]
+            command += ["--num_gpus", str(settings.processes)]
     command += ["--master_port", str(port), "--no_local_rank", "--module", "medres.training.worker"]
-    if not strategies.has_gpu(parameters["device"]):
+    if not strategies.has_gpu(settings.device):
         environment["DS_ACCELERATOR"] = "cpu"
     with (folder / "launch.log").open("a") as log:
         process = subprocess.Popen(
@@ -87,32 +91,32 @@ def launch(folder: Path, parameters: dict[str, Any]) -> dict[str, Any]:
             for line in process.stdout or ():
                 log.write(line)
                 log.flush()
-                # On another node its name stands before it.
-                _, mark, words = line.partition(SAYS)
+                # Lines of other nodes begin with the node's name.
+                _, mark, message = line.partition(SHOWN)
                 if mark:
-                    print(words, end="", flush=True)
+                    print(message, end="", flush=True)
             process.wait()
         finally:
             _end(process)
-    # Not by the exit code: a process may fall over while it is taken down, its work done.
+    # Not by the exit code: a process may fail while it shuts down, after its work is done.
     if not (folder / "trained.json").is_file():
         raise _stopped(folder)
     return runs.read_json(folder / "trained.json")
 
 
 def _write_environment(folder: Path, environment: Mapping[str, str]) -> str:
-    """Write what DeepSpeed is to set on other nodes, in its form; return where."""
+    """Write the environment of other nodes in DeepSpeed's format; return the path."""
     path = folder / "environment"
-    lines = [f"{name}={environment[name]}" for name in SENT if name in environment]
+    lines = [f"{name}={environment[name]}" for name in PASSED_ON if name in environment]
     path.write_text("\n".join(lines) + "\n")
     return str(path)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End the launcher and all that it started, if they still run."""
-    for sent in (signal.SIGTERM, signal.SIGKILL):
+    """End the launcher and its processes, if they are still running."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
         try:
-            os.killpg(process.pid, sent)
+            os.killpg(process.pid, number)
         except ProcessLookupError:
             return
         try:
@@ -122,7 +126,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _stopped(folder: Path) -> Exception:
-    """Return what to raise for a training that stopped: which process, where, why."""
+    """Return the error for a training that stopped: which process, where, why."""
     ranks = {
         int(path.stem): json.loads(path.read_text()) for path in (folder / "ranks").glob("*.json")
     }
@@ -135,43 +139,43 @@ def _stopped(folder: Path) -> Exception:
             if found["state"] == state and more.items() <= found.items()
         ]
 
-    # What a process refused is the cause. Else one that is killed says nothing, and the others
-    # fail because it no longer answers.
+    # Input that a process refused is the cause. Otherwise a killed process leaves no error, and
+    # the others fail because it no longer answers.
     for found in ranks.values():
         if found["state"] == "failed" and found["kind"] in KINDS:
             (who, *_) = of("failed", error=found["error"])
             return KINDS[found["kind"]](f"{found['error']} ({who}; see {log})")
     if silent := of("training"):
         return RuntimeError(
-            f"{', '.join(silent)} ended without a word: killed, out of memory, or the node died; "
-            f"the last lines are in {log}; started again, the training goes on from its last "
-            "checkpoint"
+            f"{', '.join(silent)} died without an error (killed, out of memory, or its node is "
+            f"down); the last lines are in {log}; started again, the training resumes from its "
+            "last checkpoint"
         )
     if failed := of("failed"):
         error = next(found for found in ranks.values() if found["state"] == "failed")
         return RuntimeError(f"{error['kind']}: {error['error']} ({', '.join(failed)}; see {log})")
     if of("stopped"):
         return RuntimeError(
-            f"the training was told to stop (SIGTERM; see {log}); started again, it goes on from "
-            "its last checkpoint"
+            f"the training was stopped (SIGTERM; see {log}); started again, it resumes from its "
+            "last checkpoint"
         )
     (*_, last) = ["nothing", *(line for line in log.read_text().splitlines() if line.strip())]
-    return RuntimeError(f"no process began to train; {log} ends with: {last}")
+    return RuntimeError(f"no process started to train; {log} ends with: {last}")
 
 
 def begin(folder: Path) -> None:
-    """Write who this process is, in the run's `ranks/`."""
+    """Record host and id of this process in `ranks/` of the run."""
     _record(folder, state="training")
 
 
 def end(folder: Path, *, state: str, error: str = "", kind: str = "") -> None:
-    """Write how this process ended: done, stopped or failed.
+    """Record how this process ended.
 
     Args:
-        folder: The run's.
-        state: One of these.
-        error: What was wrong, for a person.
-        kind: Name of the exception.
+        folder: Folder of the run.
+        state: done, stopped or failed.
+        error: Message of the exception, if there was one.
+        kind: Name of its class.
     """
     _record(folder, state=state, error=error, kind=kind)
 
@@ -182,10 +186,9 @@ def _record(folder: Path, **what: Any) -> None:
 
 
 def is_orphan(folder: Path, launcher: dict[str, Any]) -> bool:
-    """Return whether nobody waits for this process, as far as can be seen here.
+    """Return whether the launcher of this process is gone, as far as this node can tell.
 
-    Its launcher is gone, or the training was launched again, which on another node is the only
-    sign of that.
+    On the launcher's node its process id tells; on other nodes only a later launch does.
     """
     if runs.read_json(folder / "launch.json")["launcher"] != launcher:
         return True

@@ -1,8 +1,9 @@
-"""Which images of an optimiser step go through the network together, and on which process.
+"""Which images of an optimiser step share a forward pass, and on which process.
 
-The samples of a step are given; only their grouping is decided here, so gradients differ by
-float error alone. Images of like length meet, so that little is padded, and the processes of
-a distributed training work on images of like length at the same time, so that none waits.
+The samples of a step are fixed; only their grouping is decided here, so gradients differ by
+rounding alone. Images of similar length are batched together, so that little is padded, and the
+processes of a distributed training work on images of similar length at the same time, so that
+none waits for another.
 """
 
 import math
@@ -19,29 +20,30 @@ class MicroBatch:
     samples: np.ndarray
     """Places in the order of all epochs, shape (n_samples,)."""
     is_counted: bool = True
-    """False where a process without a sample repeats one, with no loss, to keep step."""
+    """False for a repeated sample without loss, given to a process that has none left."""
 
 
-def deal(
+def group(
     lengths: np.ndarray, *, batch_images: int, micro_batch_images: int, n_processes: int = 1
 ) -> tuple[list[MicroBatch], int]:
-    """Return the micro-batches of a training, as a distributed loader deals them out.
+    """Return the micro-batches of a training, in the order of a distributed loader.
 
-    A micro-batch takes as many images as have together, padded, no more tokens than
-    `micro_batch_images` of the longest: many low images pass at once beside few native ones.
-    Every step has equally many, as few as the dearest step needs. Process `rank` takes every
-    `n_processes`-th from `rank` on; the costly ones come first, so that what does not fit fails
-    at once. A batch that is not split keeps the order of its samples.
+    A micro-batch has at most as many tokens, padding included, as `micro_batch_images` of the
+    longest images, so that it holds more low-resolution images than native ones. All steps have
+    the same number of micro-batches, as few as the costliest step needs. Process `rank` takes
+    every `n_processes`-th, starting at `rank`; the costliest come first, so that a training that
+    does not fit into memory fails at once. A batch that is not split keeps the order of its
+    samples.
 
     Args:
         lengths: Tokens of each sample, in the order of all epochs, shape (n_samples,).
         batch_images: Images of a step, on all processes together; the last step may have fewer.
-        micro_batch_images: Of the longest images those of one pass; zero is as many images as a
-            process has in a step.
+        micro_batch_images: Images per pass, counted in images of the greatest length; zero
+            means all images of a step on one process.
         n_processes: Processes that share the step.
 
     Returns:
-        Micro-batches in order, and how many of them each process has in a whole step.
+        Micro-batches in order, and the number of them per process in a complete step.
     """
     steps = [
         np.arange(start, min(start + batch_images, len(lengths)))
@@ -50,23 +52,23 @@ def deal(
     if not micro_batch_images:
         if n_processes == 1:
             return [MicroBatch(step) for step in steps], 1
-        each = 1
+        n_per_step = 1
     else:
         most = micro_batch_images * int(lengths.max())
         ordered = [np.sort(lengths[step])[::-1] for step in steps]
-        each = max(math.ceil(len(_cut(step, most)) / n_processes) for step in ordered)
-    dealt: list[MicroBatch] = []
+        n_per_step = max(math.ceil(len(_cut(step, most)) / n_processes) for step in ordered)
+    groups: list[MicroBatch] = []
     for step in steps:
         longest_first = step[np.argsort(-lengths[step], kind="stable")]
-        parts = _split(longest_first, lengths, min(each * n_processes, len(step)))
-        dealt += [MicroBatch(part) for part in parts]
+        parts = _split(longest_first, lengths, min(n_per_step * n_processes, len(step)))
+        groups += [MicroBatch(part) for part in parts]
         cheapest = longest_first[-1:]
-        dealt += [MicroBatch(cheapest, is_counted=False)] * (-len(parts) % n_processes)
-    return dealt, each
+        groups += [MicroBatch(cheapest, is_counted=False)] * (-len(parts) % n_processes)
+    return groups, n_per_step
 
 
 def _cut(lengths: np.ndarray, most: int) -> list[int]:
-    """Return where parts begin, each filled up to a number of padded tokens, longest first."""
+    """Return where parts begin, each with at most a number of padded tokens, longest first."""
     starts = [0]
     for place in range(1, len(lengths)):
         if (place - starts[-1] + 1) * int(lengths[starts[-1]]) > most:
@@ -75,7 +77,7 @@ def _cut(lengths: np.ndarray, most: int) -> list[int]:
 
 
 def _split(step: np.ndarray, lengths: np.ndarray, n_parts: int) -> list[np.ndarray]:
-    """Return a step's samples, longest first, in parts whose dearest is as cheap as can be."""
+    """Return a step's samples, longest first, in parts with the least maximum cost."""
     own = lengths[step]
     low, high = int(own.max()), len(own) * int(own.max())
     while low < high:
@@ -86,16 +88,16 @@ def _split(step: np.ndarray, lengths: np.ndarray, n_parts: int) -> list[np.ndarr
             low = middle + 1
     parts = np.split(step, _cut(own, low)[1:])
     while len(parts) < n_parts:
-        dearest = max(
+        costliest = max(
             (place for place, part in enumerate(parts) if len(part) > 1),
             key=lambda place: len(parts[place]) * int(lengths[parts[place]].max()),
         )
-        parts[dearest : dearest + 1] = np.array_split(parts[dearest], 2)
+        parts[costliest : costliest + 1] = np.array_split(parts[costliest], 2)
     return sorted(parts, key=lambda part: -len(part) * int(lengths[part].max()))
 
 
-def padding_share(dealt: Sequence[MicroBatch], lengths: np.ndarray) -> float:
+def padding_share(groups: Sequence[MicroBatch], lengths: np.ndarray) -> float:
     """Return the share of the language model's tokens that are padding, between 0 and 1."""
-    given = sum(int(lengths[each.samples].sum()) for each in dealt if each.is_counted)
-    padded = sum(int(lengths[each.samples].max()) * len(each.samples) for each in dealt)
+    given = sum(int(lengths[each.samples].sum()) for each in groups if each.is_counted)
+    padded = sum(int(lengths[each.samples].max()) * len(each.samples) for each in groups)
     return 1 - given / padded

@@ -1,4 +1,4 @@
-"""What a training sees: images with all their questions, in the order of all epochs."""
+"""Training samples: images with all their questions, in the order of all epochs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from medres.training import micro_batches
 def assign(
     train: pd.DataFrame, train_resolution: str, *, low_share: float, seed: int
 ) -> np.ndarray:
-    """Return which training questions are low, shape (n_questions,), bool."""
+    """Return which training questions are at low resolution, shape (n_questions,), bool."""
     if train_resolution != "mixed":
         return np.full(len(train), train_resolution == "low")
     return resolution.assign_mixed(
@@ -31,21 +31,21 @@ def assign(
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The vision inputs of a micro-batch, left where they are until it is its turn.
+class VisionInputs:
+    """The vision inputs of a micro-batch, kept off the GPU until the micro-batch is used.
 
-    Trainer takes all micro-batches of a step to the GPU at once: of 128 images of 2048 x 2048
+    Trainer moves all micro-batches of a step to the GPU at once; for 128 images of 2048 x 2048
     pixels that would be 13 GB.
     """
 
     inputs: dict[str, torch.Tensor]
 
-    def pin_memory(self) -> "Seen":
-        """Return them in memory that a GPU copies from at once; a DataLoader asks for it."""
-        return Seen({name: value.pin_memory() for name, value in self.inputs.items()})
+    def pin_memory(self) -> "VisionInputs":
+        """Return them in page-locked memory; called by a DataLoader."""
+        return VisionInputs({name: value.pin_memory() for name, value in self.inputs.items()})
 
     def on(self, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-        """Return them on a device, numbers that are no integers in a dtype."""
+        """Return them on a device, floating-point values in a dtype."""
         return {
             name: value.to(device, dtype if value.is_floating_point() else None, non_blocking=True)
             for name, value in self.inputs.items()
@@ -53,7 +53,7 @@ class Seen:
 
 
 class Samples(Dataset[tuple[conversation.Tree, Any]]):
-    """Images with their questions, in the order in which all epochs see them."""
+    """Images with their questions, in the order of all epochs."""
 
     def __init__(
         self,
@@ -121,22 +121,22 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
         return self.trees[index], pixels
 
     def collate(self, samples: list[tuple[conversation.Tree, Any]]) -> dict[str, Any]:
-        """Return the samples of one pass as the network takes them, with labels and `seen`."""
+        """Return the samples of one pass as inputs of the network, with labels and `vision`."""
         trees = [tree for tree, _ in samples]
         batch = conversation.collate(trees, pad_token_id=self.model.tokenizer.pad_token_id)
-        wanted = conversation.labels(trees, batch["logits_to_keep"])
-        # Trainer counts labels from the second column on, as if they were still to be shifted.
+        targets = conversation.labels(trees, batch["logits_to_keep"])
+        # Trainer counts labels from the second column on, as if they still had to be shifted.
         ahead = torch.full((len(trees), 1), conversation.IGNORED)
-        batch["labels"] = torch.cat([ahead, wanted], dim=1)
+        batch["labels"] = torch.cat([ahead, targets], dim=1)
         pixels = [pixels for _, pixels in samples]
-        return batch | {"seen": Seen(models.pixel_inputs(self.model, pixels))}
+        return batch | {"vision": VisionInputs(models.pixel_inputs(self.model, pixels))}
 
-    def asked(self, place: int) -> list[str]:
+    def questions_at(self, place: int) -> list[str]:
         """Return the ids of the questions of a sample."""
         return self.question_ids[self.order[place]]
 
     def n_predictors(self, places: np.ndarray) -> int:
-        """Return at how many positions samples that pass together have logits, each of them."""
+        """Return at how many positions each of the samples of one pass has logits."""
         trees = [self.trees[self.order[place]] for place in places]
         return len(np.unique(np.concatenate([tree.predictors for tree in trees])))
 
@@ -146,11 +146,11 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
         return np.take(each, self.order)
 
     def mean_visual_tokens(self) -> float:
-        """Return the visual tokens of a training image, on average."""
+        """Return the mean number of visual tokens per training image."""
         return float(np.mean([geometry.visual_tokens for geometry in self.geometries]))
 
     def training_flops(self) -> np.ndarray:
-        """Return the operations of each sample in order, as counted by `resolution`.
+        """Return the floating-point operations of each sample in order, as counted by `flops`.
 
         Returns:
             Shape (n_samples,).
@@ -170,13 +170,13 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
 
 
 class MicroBatches(Dataset[dict[str, Any]]):
-    """Samples in the groups that go through the network together, collated."""
+    """Samples grouped into micro-batches, collated."""
 
     def __init__(
         self, samples: Samples, *, batch_images: int, micro_batch_images: int, n_processes: int
     ) -> None:
         self.samples = samples
-        self.dealt, self.each_step = micro_batches.deal(
+        self.groups, self.n_per_step = micro_batches.group(
             samples.lengths(),
             batch_images=batch_images,
             micro_batch_images=micro_batch_images,
@@ -185,17 +185,17 @@ class MicroBatches(Dataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         """Return the number of micro-batches of all epochs, on all processes."""
-        return len(self.dealt)
+        return len(self.groups)
 
     def __getitem__(self, place: int) -> dict[str, Any]:
-        """Return one micro-batch as the network takes it, with labels."""
-        dealt = self.dealt[place]
-        batch = self.samples.collate([self.samples[index] for index in dealt.samples])
-        batch["places"] = torch.from_numpy(dealt.samples)
-        if not dealt.is_counted:
+        """Return one micro-batch as inputs of the network, with labels."""
+        group = self.groups[place]
+        batch = self.samples.collate([self.samples[index] for index in group.samples])
+        batch["places"] = torch.from_numpy(group.samples)
+        if not group.is_counted:
             batch["labels"].fill_(conversation.IGNORED)
         return batch
 
     def padding_share(self) -> float:
         """Return the share of the language model's tokens that are padding."""
-        return micro_batches.padding_share(self.dealt, self.samples.lengths())
+        return micro_batches.padding_share(self.groups, self.samples.lengths())

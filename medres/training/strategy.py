@@ -1,4 +1,4 @@
-"""How a training is spread over processes: what is checked, and what DeepSpeed is told."""
+"""How a training is spread over processes: checks, and the settings of DeepSpeed."""
 
 import os
 import shutil
@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from medres import models, runs
-from medres.plan import memory
+from medres import runs
+from medres.training.settings import TrainingSettings
 
 MAX_GRADIENT_NORM = 1.0
 
@@ -19,7 +19,7 @@ def n_processes() -> int:
 
 
 def rank() -> int:
-    """Return which of them this is, from 0."""
+    """Return the number of this process among them, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
@@ -29,11 +29,11 @@ def has_gpu(device: str) -> bool:
 
 
 def deepspeed_settings(strategy: str, *, dtype: str) -> dict[str, Any] | None:
-    """Return what DeepSpeed is told for a strategy; None where it is not used.
+    """Return DeepSpeed's settings for a strategy; None where it is not used.
 
     Weights in bfloat16 have a 32-bit copy in the optimiser, and gradients of micro-batches are
-    added up in 32 bits: sums of a hundred small numbers in 8 bits of mantissa would make arms
-    with other micro-batches differ.
+    summed in 32 bits: in bfloat16, with 8 bits of mantissa, sums of a hundred small numbers would
+    depend on the micro-batch size, and arms differ in it.
     """
     if strategy == "single":
         return None
@@ -48,7 +48,7 @@ def deepspeed_settings(strategy: str, *, dtype: str) -> dict[str, Any] | None:
         zero["offload_optimizer"] = {"device": "cpu"}
     return {
         "zero_optimization": zero,
-        # A gradient that is not finite is not skipped without a word: the next loss raises.
+        # Non-finite gradients are not skipped silently: the next loss raises.
         "bf16": {"enabled": dtype == "bfloat16", "check_grad_overflow": False},
         "data_types": {"grad_accum_dtype": "fp32"},
         "gradient_clipping": MAX_GRADIENT_NORM,
@@ -61,43 +61,17 @@ def deepspeed_settings(strategy: str, *, dtype: str) -> dict[str, Any] | None:
     }
 
 
-def check(
-    *,
-    strategy: str,
-    processes: int,
-    hostfile: str,
-    port: int,
-    dtype: str,
-    device: str,
-    lora_rank: int = 0,
-) -> None:
-    """Refuse what cannot be started, before a run is begun.
-
-    Args:
-        strategy: One of `memory.STRATEGIES`.
-        processes: Of the training, on all nodes together.
-        hostfile: DeepSpeed's list of nodes, relative to the project; empty for this machine.
-        port: For the processes to meet at; zero takes a free one.
-        dtype: One of `models.DTYPES`.
-        device: auto or cpu.
-        lora_rank: Of adapters; zero for none.
+def check(settings: TrainingSettings) -> None:
+    """Refuse what this machine cannot start, before a run is started.
 
     Raises:
-        ValueError: Saying what is wrong and what to do.
-        FileNotFoundError: If the list of nodes is not there.
+        ValueError: With what is wrong and what to do.
+        FileNotFoundError: If the list of nodes does not exist.
     """
-    for name, value, known in (
-        ("strategy", strategy, memory.STRATEGIES),
-        ("dtype", dtype, tuple(models.DTYPES)),
-        ("device", device, ("auto", "cpu")),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} is {value!r}; use {', '.join(known)}")
-    if processes < 1:
-        raise ValueError(f"processes is {processes}; it must be at least 1")
-    if dtype == "bfloat16" and device == "auto" and not torch.cuda.is_available():
+    strategy, processes, hostfile = settings.strategy, settings.processes, settings.hostfile
+    if settings.dtype == "bfloat16" and settings.device == "auto" and not torch.cuda.is_available():
         raise ValueError(
-            "dtype is bfloat16, and no GPU is visible; train where there is one, or say "
+            "dtype is bfloat16, and no GPU is visible; train where there is one, or set "
             "`device: cpu`, which is slow, or `dtype: float32`"
         )
     if strategy == "single":
@@ -109,18 +83,18 @@ def check(
         if n_processes() > 1:
             raise ValueError(
                 f"strategy is single, and WORLD_SIZE is {n_processes()}, as in a process of a "
-                "launcher; start one notebook, unset it, and say `processes` instead"
+                "launcher; start one notebook, unset it, and set `processes` instead"
             )
         return
-    if lora_rank and strategy.startswith("zero-3"):
+    if settings.lora_rank and strategy.startswith("zero-3"):
         raise ValueError(
-            f"lora_rank is {lora_rank} with strategy {strategy}; adapters need no divided weights, "
-            "and are merged from whole ones: use zero-2"
+            f"lora_rank is {settings.lora_rank} with strategy {strategy}; adapters are merged into "
+            "whole weights and do not need divided ones: use zero-2"
         )
-    if not has_gpu(device) and not shutil.which(os.environ.get("CXX", "c++")):
+    if not has_gpu(settings.device) and not shutil.which(os.environ.get("CXX", "c++")):
         raise ValueError(
             f"strategy is {strategy}, for which DeepSpeed compiles its communication between CPU "
-            "processes, and no C++ compiler is on PATH; install g++, or take `strategy: single`"
+            "processes, and no C++ compiler is on PATH; install g++, or use `strategy: single`"
         )
     if hostfile:
         _check_hosts(hostfile, processes)
@@ -129,20 +103,20 @@ def check(
                 f"hostfile is {hostfile}, and {' and '.join(absent)}, by which DeepSpeed reaches "
                 "other nodes, is not on PATH; install it"
             )
-    elif has_gpu(device) and processes > torch.cuda.device_count():
+    elif has_gpu(settings.device) and processes > torch.cuda.device_count():
         raise ValueError(
-            f"processes is {processes}, and this machine has {torch.cuda.device_count()} GPUs; a "
-            "process takes one: lower it, or name more nodes in a hostfile"
+            f"processes is {processes}, and this machine has {torch.cuda.device_count()} GPUs, one "
+            "per process; lower it, or list more nodes in a hostfile"
         )
-    if port:
-        _check_port(port)
+    if settings.port:
+        _check_port(settings.port)
 
 
 def _check_hosts(hostfile: str, processes: int) -> None:
     path = runs.ROOT / hostfile
     if not path.is_file():
         raise FileNotFoundError(
-            f"hostfile {path} is not there; write one line a node, such as `node1 slots=8`"
+            f"hostfile {path} does not exist; write one line per node, such as `node1 slots=8`"
         )
     n_slots = 0
     for number, line in enumerate(path.read_text().splitlines(), start=1):
@@ -168,5 +142,5 @@ def _check_port(port: int) -> None:
             opened.bind(("", port))
         except (OSError, OverflowError) as error:
             raise ValueError(
-                f"port {port} cannot be used ({error}); name another, or 0 for any free one"
+                f"port {port} cannot be used ({error}); give another, or 0 for any free one"
             ) from error

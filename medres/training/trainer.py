@@ -1,4 +1,4 @@
-"""transformers' Trainer, for samples whose order, grouping and loss are ours."""
+"""transformers' Trainer with our order and grouping of the samples, and our loss."""
 
 import math
 from pathlib import Path
@@ -8,111 +8,86 @@ import pandas as pd
 import torch
 from peft import PeftModel
 from torch.utils.data import SequentialSampler
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from medres import models, runs
 from medres.models import conversation, lora
 from medres.training import strategy as strategies
 from medres.training.samples import MicroBatches, Samples
+from medres.training.settings import TrainingSettings
 
 MOST_NAMED = 20
-"""Questions that an error names; it counts the rest."""
+"""Questions that an error lists by id; the others are counted."""
 ADAM_BETA2 = 0.98
-"""Averages gradients over some 50 steps: a training here has hundreds of steps, not 10,000s."""
+"""Averages squared gradients over about 50 steps: trainings here have hundreds of steps."""
 
 
-def trainer_of(
-    samples: Samples,
-    folder: Path,
-    *,
-    batch_images: int,
-    micro_batch_images: int,
-    learning_rate: float,
-    weight_decay: float,
-    warmup_share: float,
-    checkpoint_every_steps: int,
-    seed: int,
-    dtype: str = "float32",
-    gradient_checkpointing: bool = False,
-    strategy: str = "single",
-    device: str = "auto",
-    keep_checkpoints: int = 2,
-    threads: int = 1,
-) -> Trainer:
-    """Return the Trainer that walks the samples once, ready to train.
+def trainer_of(samples: Samples, folder: Path, settings: TrainingSettings) -> Trainer:
+    """Return the Trainer that goes through the samples once, ready to train.
 
     Args:
-        samples: In the order in which all epochs see them; they hold the model.
-        folder: Where checkpoints to resume from are written.
-        batch_images: Images of one optimiser step, on all processes together.
-        micro_batch_images: As in `finetune`.
-        learning_rate: As in `finetune`.
-        weight_decay: As in `finetune`.
-        warmup_share: As in `finetune`.
-        checkpoint_every_steps: As in `finetune`.
-        seed: Trainer's own; nothing of the training is drawn from it.
-        dtype: As in `finetune`.
-        gradient_checkpointing: As in `finetune`.
-        strategy: As in `finetune`.
-        device: As in `finetune`.
-        keep_checkpoints: As in `finetune`.
-        threads: As in `finetune`.
+        samples: In the order of all epochs; they hold the model.
+        folder: For checkpoints to resume from.
+        settings: Of the training.
     """
-    total_steps = math.ceil(len(samples) / batch_images)
-    split = {
-        "batch_images": batch_images,
-        "micro_batch_images": micro_batch_images,
-        "n_processes": strategies.n_processes(),
-    }
-    dealt = MicroBatches(samples, **split)
+    total_steps = math.ceil(len(samples) / settings.batch_images)
+    n_processes = strategies.n_processes()
+    has_gpu = strategies.has_gpu(settings.device)
+    grouped = MicroBatches(
+        samples,
+        batch_images=settings.batch_images,
+        micro_batch_images=settings.micro_batch_images,
+        n_processes=n_processes,
+    )
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=total_steps,
         per_device_train_batch_size=1,
         # Trainer counts the answer tokens of all micro-batches of a step, on all processes, and
         # gives their number to compute_loss.
-        gradient_accumulation_steps=dealt.each_step,
+        gradient_accumulation_steps=grouped.n_per_step,
         average_tokens_across_devices=True,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        warmup_steps=round(warmup_share * total_steps),
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        warmup_steps=round(settings.warmup_share * total_steps),
         lr_scheduler_type="cosine",
         max_grad_norm=strategies.MAX_GRADIENT_NORM,
         optim="adamw_torch",
         adam_beta2=ADAM_BETA2,
-        bf16=dtype == "bfloat16",
-        deepspeed=strategies.deepspeed_settings(strategy, dtype=dtype),
-        seed=seed,
-        save_strategy="steps" if checkpoint_every_steps else "no",
-        save_steps=checkpoint_every_steps or total_steps,
-        save_total_limit=keep_checkpoints,
+        bf16=settings.dtype == "bfloat16",
+        deepspeed=strategies.deepspeed_settings(settings.strategy, dtype=settings.dtype),
+        seed=settings.seed,  # of Trainer, which draws nothing from it here
+        save_strategy="steps" if settings.checkpoint_every_steps else "no",
+        save_steps=settings.checkpoint_every_steps or total_steps,
+        save_total_limit=settings.keep_checkpoints,
         logging_steps=1,
         logging_nan_inf_filter=False,
-        use_cpu=not strategies.has_gpu(device),
+        use_cpu=not has_gpu,
         remove_unused_columns=False,
-        # On a GPU images are read ahead, else it would wait for each: a 2048 x 2048 PNG takes as
-        # long as a pass. On a CPU the cores have enough to do.
-        dataloader_num_workers=threads if strategies.has_gpu(device) else 0,
-        dataloader_pin_memory=strategies.has_gpu(device),
-        accelerator_config={"non_blocking": strategies.has_gpu(device)},
+        # Read ahead for a GPU, which would wait for each image otherwise: a 2048 x 2048 PNG takes
+        # as long as a pass. On a CPU the cores are busy with the training.
+        dataloader_num_workers=settings.threads if has_gpu else 0,
+        dataloader_pin_memory=has_gpu,
+        accelerator_config={"non_blocking": has_gpu},
         disable_tqdm=True,
         report_to=[],
     )
-    if arguments.world_size != split["n_processes"]:
+    if arguments.world_size != n_processes:
         raise ValueError(
             f"{arguments.world_size} processes share the training, and WORLD_SIZE is "
-            f"{split['n_processes']}; start it by `strategy` and `processes` alone"
+            f"{n_processes}; start it by `strategy` and `processes` alone"
         )
-    # One GPU, also where more are visible: Trainer would copy the network to all of them.
+    # One GPU, even if more are visible: Trainer would copy the network to all of them.
     arguments._n_gpu = min(1, arguments.n_gpu)
-    if gradient_checkpointing:
-        # By the network's own switch: Trainer's changes its name between versions.
+    if settings.gradient_checkpointing:
+        # By the network's own method: the name of Trainer's argument differs between versions.
         samples.model.network.gradient_checkpointing_enable({"use_reentrant": False})
     trainer = AnswerTrainer(
         model=samples.model.network,
         args=arguments,
-        train_dataset=dealt,
+        train_dataset=grouped,
         data_collator=_only_one,
+        callbacks=[GivenSaveInterval()],
     )
     trainer.remove_callback(_printer(trainer))
     return trainer
@@ -123,8 +98,20 @@ def _only_one(batches: list[dict[str, Any]]) -> dict[str, Any]:
     return batch
 
 
+class GivenSaveInterval(TrainerCallback):  # type: ignore[misc]
+    """Saves at the interval that is given now, also after a resume.
+
+    Trainer takes the interval from the checkpoint that it resumes from, so that it could not be
+    changed, say because the disk is full.
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Replace the interval of the checkpoint."""
+        state.save_steps = args.save_steps
+
+
 class AnswerTrainer(Trainer):  # type: ignore[misc]
-    """Trainer with the loss of the answer tokens, a given order and a resume that restores."""
+    """Trainer with the loss of the answer tokens, a given order, and restored weights."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)
@@ -137,26 +124,26 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Return the loss of a micro-batch: its share of the mean over the step's tokens."""
-        wanted = inputs.pop("labels")[:, 1:]
+        targets = inputs.pop("labels")[:, 1:]
         places = inputs.pop("places").cpu()
-        seen = inputs.pop("seen").on(self.args.device, self._float_dtype())
-        outputs = model(**inputs, **seen)
+        vision = inputs.pop("vision").on(self.args.device, self._float_dtype())
+        outputs = model(**inputs, **vision)
         summed = torch.nn.functional.cross_entropy(
             outputs.logits.flatten(0, 1).float(),
-            wanted.flatten(),
+            targets.flatten(),
             ignore_index=conversation.IGNORED,
             reduction="sum",
         )
-        assert num_items_in_batch is not None  # else micro-batches would be weighted alike
-        # Counted over all processes, whose gradients are then averaged.
+        assert num_items_in_batch is not None  # else micro-batches would have equal weight
+        # Counted over all processes; their gradients are averaged afterwards.
         loss = summed * self.accelerator.num_processes / num_items_in_batch
         if not torch.isfinite(loss):
             each = torch.nn.functional.cross_entropy(
                 outputs.logits.flatten(0, 1).float(),
-                wanted.flatten(),
+                targets.flatten(),
                 ignore_index=conversation.IGNORED,
                 reduction="none",
-            ).view(wanted.shape)
+            ).view(targets.shape)
             is_wrong = ~each.isfinite().all(dim=1).cpu()
             raise ValueError(
                 f"the loss is {loss.item()} at step {self.state.global_step + 1}; lower "
@@ -165,13 +152,14 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         return (loss, outputs) if return_outputs else loss
 
     def _float_dtype(self) -> torch.dtype:
-        """Return the dtype of pixels: 32 bits, but for weights that are kept in 16."""
+        """Return the dtype of pixels: float32, or bfloat16 if the weights are stored in it."""
         is_half = self.is_deepspeed_enabled and self.args.bf16
         return torch.bfloat16 if is_half else torch.float32
 
     def _named(self, places: torch.Tensor) -> str:
-        """Return the questions of samples, as an error names them."""
-        names = [name for place in places for name in self.train_dataset.samples.asked(int(place))]
+        """Return the questions of samples, for an error message."""
+        samples = self.train_dataset.samples
+        names = [name for place in places for name in samples.questions_at(int(place))]
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         return f"questions {', '.join(names[:MOST_NAMED])}{more}"
 
@@ -180,21 +168,21 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         # Trainer's own loader matches none of Qwen2-VL's names (checkpoints keep the hub's) and
-        # goes on from the initial weights with one warning. from_pretrained renames, and strict
-        # loading fails on any tensor that is left out.
+        # continues from the initial weights with one warning. from_pretrained renames, and strict
+        # loading fails if any tensor is missing.
         saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
         self.model.load_state_dict(saved.state_dict(), strict=True)
 
 
 def last_checkpoint(folder: Path, *, layout: dict[str, Any]) -> tuple[Path | None, float]:
-    """Return the newest checkpoint that was written whole, if any, and the seconds up to it.
+    """Return the newest complete checkpoint, if any, and the seconds of training up to it.
 
     Args:
         folder: Of checkpoints.
         layout: What a checkpoint depends on: strategy and number of processes.
 
     Raises:
-        ValueError: If it was written under another layout, saying which.
+        ValueError: If it was written under another layout, with both layouts.
     """
     marks = folder.glob("checkpoint-*/whole")
     newest = max(marks, key=lambda path: int(path.parent.name.split("-")[1]), default=None)
@@ -204,23 +192,23 @@ def last_checkpoint(folder: Path, *, layout: dict[str, Any]) -> tuple[Path | Non
     if written["layout"] != layout:
         raise ValueError(
             f"{newest.parent} was written with {written['layout']}, and this training has "
-            f"{layout}; go on as it was begun, or remove {folder} to begin anew"
+            f"{layout}; resume with the former, or remove {folder} to start over"
         )
     return newest.parent, float(written["seconds"])
 
 
 def keep(trainer: Trainer, folder: Path) -> dict[str, Any]:
-    """Write the weights and the loss of a finished training; return what was measured of it.
+    """Write the weights and the loss of a finished training; return what was measured.
 
-    All processes call it; the first writes. Weights trained in bfloat16 are kept in it, but for
-    those that adapters are merged into.
+    All processes call it; the first one writes. Weights trained in bfloat16 are stored in
+    bfloat16, except those that adapters are merged into.
     """
     model = trainer.train_dataset.samples.model
     gathered = None
     if trainer.is_deepspeed_enabled and trainer.model_wrapped.zero_optimization_stage() == 3:
-        # Each process has a part of the weights.
+        # Each process holds a part of the weights.
         gathered = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    # Before adapters are merged, by its own count: a part of ZeRO-3's knows its whole.
+    # Before adapters are merged. Under ZeRO-3 a weight holds its full size in ds_numel.
     n_trained = sum(
         getattr(weight, "ds_numel", weight.numel())
         for weight in trainer.model.parameters()
@@ -230,7 +218,7 @@ def keep(trainer: Trainer, folder: Path) -> dict[str, Any]:
     if not trainer.is_world_process_zero():
         return {}
     if lora.is_adapted(model):
-        # In 32 bits, and kept in them: small changes would be rounded away.
+        # Merged and stored in 32 bits: small changes would be rounded away.
         model.network.float()
         model = lora.merge(model)
     elif trainer.args.bf16 and gathered is None:

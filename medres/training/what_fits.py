@@ -1,10 +1,9 @@
-"""How many images go through the network at once on a GPU, from predicted memory."""
+"""How many images fit into one forward pass on a GPU, by predicted memory."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,16 +15,17 @@ from medres.plan.memory import Load, Setting
 from medres.training import micro_batches
 from medres.training import strategy as strategies
 from medres.training.samples import Samples
+from medres.training.settings import TrainingSettings
 
 KEPT_FREE = 0.07
-"""Share of a card left to CUDA's context, communication and fragmentation."""
+"""Share of a GPU's memory left to CUDA's context, communication and fragmentation."""
 
 
 def free_bytes() -> int:
-    """Return what a training may take of this process's GPU.
+    """Return how many bytes of this process's GPU a training may use.
 
-    Alone, what is free; of several processes each takes what a whole card has, so that all
-    choose the same.
+    A single process may use what is free. Of several processes each counts on the whole GPU, so
+    that all choose the same micro-batch.
     """
     torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.reset_peak_memory_stats()
@@ -33,37 +33,37 @@ def free_bytes() -> int:
     return round((free if strategies.n_processes() == 1 else whole) * (1 - KEPT_FREE))
 
 
-def micro_batch_images(samples: Samples, parameters: Mapping[str, Any], *, free: int) -> int:
-    """Return how many of the largest images fit at once: as many as share out a step evenly.
+def micro_batch_images(samples: Samples, settings: TrainingSettings, *, free: int) -> int:
+    """Return the number of images per pass: the most that fit and divide a step evenly.
 
     Args:
-        samples: That are trained on.
-        parameters: Of `training.finetune`; a `micro_batch_images` that is given is kept.
+        samples: Training samples; the largest image counts.
+        settings: Of the training; its `micro_batch_images` is kept unless it is zero.
         free: Bytes of the GPU, as from `free_bytes`.
 
     Raises:
-        ValueError: If what is given, or not even one, fits, saying what is predicted, what is
-            free, and what would make it fit.
+        ValueError: If the given number does not fit, or not even one image does; with the
+            predicted bytes, the free bytes, and what would make it fit.
     """
-    predicted, setting = _predictions(samples, parameters), memory.setting_of(parameters)
-    given = int(parameters["micro_batch_images"])
-    found = given if given and predicted(setting, given) <= free else 0
+    predicted = _predictions(samples, settings)
+    given = settings.micro_batch_images
     if not given:
-        found = _most(predicted, parameters, free)
+        found = _most(predicted, settings, free)
+    else:
+        found = given if predicted(settings.memory_setting, given) <= free else 0
     if found:
         return found
     raise ValueError(
-        f"{parameters['dataset']} {parameters['train_resolution']} does not fit: "
-        f"{short_of_memory(samples, parameters, free=free)}"
+        f"{settings.name} does not fit: {short_of_memory(samples, settings, free=free)}"
     )
 
 
-def short_of_memory(samples: Samples, parameters: Mapping[str, Any], *, free: int) -> str:
-    """Return what a training is predicted to take, and a remedy."""
-    predicted, setting = _predictions(samples, parameters), memory.setting_of(parameters)
-    images = int(parameters["micro_batch_images"]) or 1
-    remedy = "nothing known makes it fit; take more GPUs or larger ones, or lower native_max_pixels"
-    fewer = _most(predicted, parameters, min(free, predicted(setting, images) - 1))
+def short_of_memory(samples: Samples, settings: TrainingSettings, *, free: int) -> str:
+    """Return the predicted memory of a training beside the free one, and a remedy."""
+    predicted, setting = _predictions(samples, settings), settings.memory_setting
+    images = settings.micro_batch_images or 1
+    remedy = "no known setting makes it fit; use more or larger GPUs, or lower native_max_pixels"
+    fewer = _most(predicted, settings, min(free, predicted(setting, images) - 1))
     if fewer and fewer < images:
         remedy = f"it would fit with micro_batch_images: {fewer}"
     else:
@@ -72,30 +72,27 @@ def short_of_memory(samples: Samples, parameters: Mapping[str, Any], *, free: in
                 remedy = f"it would fit with {', '.join(setting.changes(other))}"
                 break
     return (
-        f"{images} of the largest images at once are predicted to take "
+        f"{images} of the largest images per pass are predicted to take "
         f"{predicted(setting, images):,} bytes of each GPU with {setting}, and {free:,} are free; "
         f"{remedy}"
     )
 
 
-def _most(
-    predicted: Callable[[Setting, int], int], parameters: Mapping[str, Any], free: int
-) -> int:
-    """Return the most images at once that fit and share out a step evenly; 0 for none."""
-    setting = memory.setting_of(parameters)
+def _most(predicted: Callable[[Setting, int], int], settings: TrainingSettings, free: int) -> int:
+    """Return the most images per pass that fit and divide a step evenly; 0 if none fits."""
     found = memory.split(
-        max(1, parameters["batch_images"] // strategies.n_processes()),
+        max(1, settings.batch_images // strategies.n_processes()),
         processes=1,
-        peak_bytes=lambda images, _: predicted(setting, images),
+        peak_bytes=lambda images, _: predicted(settings.memory_setting, images),
         free_bytes=free,
     )
     return found.micro_batch if found else 0
 
 
-def _predictions(samples: Samples, parameters: Mapping[str, Any]) -> Callable[[Setting, int], int]:
-    """Return what predicts bytes of a GPU from a setting and images at once."""
-    dearest = int(np.argmax([len(tree.token_ids) for tree in samples.trees]))
-    geometry, tree = samples.geometries[dearest], samples.trees[dearest]
+def _predictions(samples: Samples, settings: TrainingSettings) -> Callable[[Setting, int], int]:
+    """Return a function that predicts the bytes of a GPU from a setting and images per pass."""
+    longest = int(np.argmax([len(tree.token_ids) for tree in samples.trees]))
+    geometry, tree = samples.geometries[longest], samples.trees[longest]
     config = samples.model.config
     load = Load(
         geometry.layout or models.geometry(config, geometry.given_px),
@@ -106,16 +103,16 @@ def _predictions(samples: Samples, parameters: Mapping[str, Any]) -> Callable[[S
 
     @cache
     def logits_bytes(images: int) -> int:
-        # Of the passes as they will be: a pass of many low images has the most, and each has
-        # logits at the places of all.
-        dealt, _ = micro_batches.deal(
+        # Of the passes as they will be: one of many low images has the most logits, since each
+        # sample has them at the positions of all.
+        groups, _ = micro_batches.group(
             samples.lengths(),
-            batch_images=parameters["batch_images"],
+            batch_images=settings.batch_images,
             micro_batch_images=images,
             n_processes=strategies.n_processes(),
         )
-        places = max(len(part.samples) * samples.n_predictors(part.samples) for part in dealt)
-        return memory.LOGIT_BYTES * places * sizes.shape.vocabulary
+        most = max(len(part.samples) * samples.n_predictors(part.samples) for part in groups)
+        return memory.LOGIT_BYTES * most * sizes.shape.vocabulary
 
     def predicted(setting: Setting, images: int) -> int:
         without = memory.predict(

@@ -1,4 +1,4 @@
-"""One process of a launched training, which DeepSpeed starts with the run's folder."""
+"""One process of a launched training; DeepSpeed starts it with the folder of the run."""
 
 import signal
 import sys
@@ -12,16 +12,18 @@ import torch
 from medres import runs, training
 from medres.training import launch
 from medres.training import strategy as strategies
+from medres.training.settings import TrainingSettings
 
 
 def main(arguments: list[str]) -> int:
-    """Train this process's share; say in the run's folder how it ended."""
+    """Train this process's share; record in the folder of the run how it ended."""
     folder = Path(arguments[0])
-    asked = runs.read_json(folder / "launch.json")
+    launched = runs.read_json(folder / "launch.json")
     signal.signal(signal.SIGTERM, lambda *_: _stop(folder))
     sys.excepthook = partial(_fail, folder)
     launch.begin(folder)
-    outcome = training.train_here(folder, asked["parameters"], launcher=asked["launcher"])
+    settings = TrainingSettings(**launched["parameters"])
+    outcome = training.train_here(folder, settings, launcher=launched["launcher"])
     if strategies.rank() == 0:
         runs.write_json(folder / "trained.json", outcome)
     launch.end(folder, state="done")
@@ -33,13 +35,13 @@ def main(arguments: list[str]) -> int:
 def _fail(
     folder: Path, kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    words = " ".join(str(error).split())
-    launch.end(folder, state="failed", error=words, kind=kind.__name__)
+    message = " ".join(str(error).split())
+    launch.end(folder, state="failed", error=message, kind=kind.__name__)
     sys.__excepthook__(kind, error, trace)
 
 
 def _stop(folder: Path) -> Any:
-    # Not what stopped the training: the launcher ends all processes when one is gone.
+    # Not the cause of a stopped training: the launcher ends all processes when one is gone.
     launch.end(folder, state="stopped")
     sys.exit(128 + signal.SIGTERM)
 

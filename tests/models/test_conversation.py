@@ -190,7 +190,7 @@ def test_the_tree_scores_each_reply_as_its_flat_conversation_does(tiny_model: Lo
 def _paths(tree: Tree) -> list[np.ndarray]:
     """Return the tokens on the way to the end of each reply, from what that end sees."""
     ends = [tree.targets[tree.replies == reply][-1] for reply in range(tree.replies.max() + 1)]
-    return [np.flatnonzero(tree.sees[end]) for end in ends]
+    return [np.flatnonzero(tree.attends[end]) for end in ends]
 
 
 @pytest.mark.parametrize("size_px", [(28, 28), (84, 28), (28, 140), (84, 56)])
@@ -217,8 +217,8 @@ def test_positions_are_the_network_s_own_for_the_flat_conversation(
 
 def test_a_token_sees_nothing_that_comes_later(tiny_model: LoadedModel) -> None:
     tree = _encode(tiny_model, (56, 56), ASKED)
-    assert not np.triu(tree.sees, k=1).any()
-    assert tree.sees.diagonal().all()
+    assert not np.triu(tree.attends, k=1).any()
+    assert tree.attends.diagonal().all()
 
 
 def test_questions_do_not_see_each_other(tiny_model: LoadedModel) -> None:
@@ -331,7 +331,7 @@ def test_a_tree_without_ends_of_turn_predicts_the_same_from_the_same(
     for name in ("predictors", "prompt_ends"):
         pairs = zip(getattr(tree, name), getattr(whole, name), strict=True)
         for here, there in pairs:
-            seen, expected = tree.sees[here], whole.sees[there]
+            seen, expected = tree.attends[here], whole.attends[there]
             assert np.array_equal(tree.token_ids[seen], whole.token_ids[expected])
             assert np.array_equal(tree.positions[:, seen], whole.positions[:, expected])
 
@@ -356,7 +356,7 @@ def test_training_and_inference_encode_the_same_tensors(
     )
     trained = samples.collate([samples[0]])
     labels, _ = trained.pop("labels"), trained.pop("logits_to_keep")
-    trained |= trained.pop("seen").inputs
+    trained |= trained.pop("vision").inputs
     asked: list[dict[str, torch.Tensor]] = []
 
     def note(**inputs: Any) -> object:

@@ -147,7 +147,10 @@ def test_each_kept_file_says_where_it_is_from_and_names_no_id_twice() -> None:
 
 
 def test_a_config_that_is_not_at_hand_is_said_with_those_that_are() -> None:
-    with pytest.raises(ValueError, match=r"no config of model 'org/model' is known; kept are .*2B"):
+    with pytest.raises(
+        ValueError,
+        match=r"config of model 'org/model' is not available offline; the package has .*2B",
+    ):
         offline.config_of("org/model")
     assert not offline.is_at_hand("org/model")
     assert offline.is_at_hand(SEVEN_B)

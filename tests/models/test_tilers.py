@@ -134,7 +134,7 @@ def test_llava_s_tokens_are_those_of_its_network_for_any_size(tiling: str) -> No
     for size_px in _sizes(2_000, 4_000):
         layout = models.geometry(config, size_px, tiling=tiling)
         canvas = (layout.canvas_px[1], layout.canvas_px[0])
-        told = models.llava_onevision._sizes_told(size_px, canvas, tiling)
+        told = models.llava_onevision._size_for_network(size_px, canvas, tiling)
         (rows,), _ = LlavaOnevisionModel.pack_image_features(
             packer, [torch.zeros(layout.n_crops, 729, 1)], [told], image_newline=torch.zeros(1)
         )
@@ -359,7 +359,7 @@ def test_training_and_inference_encode_the_same_tensors(
     samples = Samples(model, question_set, train, is_low, treatment, epochs=1, seed=0)
     trained = samples.collate([samples[0]])
     labels, _ = trained.pop("labels"), trained.pop("logits_to_keep")
-    trained |= trained.pop("seen").inputs
+    trained |= trained.pop("vision").inputs
     asked: list[dict[str, torch.Tensor]] = []
 
     def note(**inputs: Any) -> object:
@@ -490,7 +490,7 @@ def test_an_image_processor_of_another_model_raises(checkpoint: Path, tmp_path: 
         path = folder / "preprocessor_config.json"
         size = {"height": 112, "width": 112}
         path.write_text(json.dumps(json.loads(path.read_text()) | {"size": size}))
-        with pytest.raises(ValueError, match="they are of different models"):
+        with pytest.raises(ValueError, match="they belong to different models"):
             models.load(str(folder))
 
 

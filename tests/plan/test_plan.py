@@ -244,7 +244,10 @@ def test_a_wrong_argument_is_one_line(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"models": ["org/model"]}, "no config of model 'org/model' is known; kept are"),
+        (
+            {"models": ["org/model"]},
+            "config of model 'org/model' is not available offline; the package has",
+        ),
         ({"datasets": {"moon": {"folder": "data/moon"}}}, "data set 'moon' is not prepared"),
         ({"datasets": {"ubench": {"folder": "data/u"}}}, "data set 'ubench' is not prepared"),
     ],

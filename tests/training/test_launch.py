@@ -97,12 +97,14 @@ def test_a_process_that_is_killed_is_named_and_the_training_goes_on_to_the_same_
     folder = runs.folder_of("small", "finetune", CELL)
     mark = folder / "resume" / "checkpoint-4" / "whole"
     killing = when(mark.exists, lambda: os.kill(pid_of(folder, 1), signal.SIGKILL))
-    with pytest.raises(RuntimeError, match=r"^process 1 on \S+ ended without a word") as raised:
+    with pytest.raises(RuntimeError, match=r"^process 1 on \S+ died without an error") as raised:
         training.finetune(**TWO)
     killing.join()
-    assert "goes on from its last checkpoint" in str(raised.value)
+    assert "resumes from its last checkpoint" in str(raised.value)
     assert not (folder / "run.json").exists()
-    with pytest.raises(ValueError, match=r"was written with .*'n_processes': 2.* go on as it was"):
+    with pytest.raises(
+        ValueError, match=r"was written with .*'n_processes': 2.* resume with the former"
+    ):
         training.finetune(**ALONE)
     run = training.finetune(**TWO)
     assert run.record["outcome"]["resumed_at_step"] >= 4
@@ -165,11 +167,11 @@ def listening() -> Iterator[int]:
     ("wrong", "message"),
     [
         ({"strategy": "zero-4"}, "strategy is 'zero-4'; use single, zero-2"),
-        ({"dtype": "float16"}, "dtype is 'float16'; use float32, bfloat16"),
-        ({"device": "gpu"}, "device is 'gpu'; use auto, cpu"),
+        ({"dtype": "float16"}, "dtype is 'float16'; use float32 or bfloat16"),
+        ({"device": "gpu"}, "device is 'gpu'; use auto or cpu"),
         ({"processes": 0}, "processes is 0; it must be at least 1"),
         ({"strategy": "single"}, "strategy is single, with 2 processes .* `strategy: zero-2`"),
-        ({"hostfile": "absent"}, r"hostfile \S+absent is not there; write one line a node"),
+        ({"hostfile": "absent"}, r"hostfile \S+absent does not exist; write one line per node"),
         ({"hostfile": "hosts"}, "hosts has 3 slots, and processes is 2; make them equal"),
         ({"hostfile": "bad"}, r"bad, line 2 is 'node2 8'; write `NODE slots=PROCESSES`"),
         ({"port": 70_000}, "port 70000 cannot be used"),
@@ -189,7 +191,7 @@ def test_what_cannot_be_started_raises_before_a_run_is_made(
 
 
 def test_a_port_in_use_raises(project: Path, listening: int) -> None:
-    with pytest.raises(ValueError, match=rf"port {listening} cannot be used .*name another"):
+    with pytest.raises(ValueError, match=rf"port {listening} cannot be used .*give another"):
         training.finetune(**TWO | {"port": listening})
 
 
@@ -253,15 +255,15 @@ def test_an_orphan_knows_by_its_launcher_or_by_a_later_launch(tmp_path: Path) ->
         (
             [{"state": "failed", "kind": "RuntimeError", "error": "reset"}, {"state": "training"}],
             RuntimeError,
-            "^process 1 on node ended without a word",
+            "^process 1 on node died without an error",
         ),
         (
             [{"state": "failed", "kind": "KeyError", "error": "'x'"}, {"state": "stopped"}],
             RuntimeError,
             r"^KeyError: 'x' \(process 0 on node; see ",
         ),
-        ([{"state": "stopped"}, {"state": "stopped"}], RuntimeError, r"told to stop \(SIGTERM"),
-        ([], RuntimeError, r"^no process began to train; \S+ ends with: no slot$"),
+        ([{"state": "stopped"}, {"state": "stopped"}], RuntimeError, r"was stopped \(SIGTERM"),
+        ([], RuntimeError, r"^no process started to train; \S+ ends with: no slot$"),
     ],
     ids=["ours", "killed", "a fault of ours", "stopped", "none"],
 )

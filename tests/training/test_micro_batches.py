@@ -16,25 +16,26 @@ from medres.training import micro_batches
 from medres.training import trainer as answer_trainer
 from medres.training.micro_batches import MicroBatch
 from medres.training.samples import Samples, assign
-from tests.training.test_training import TREATMENT, prepare
+from medres.training.settings import TrainingSettings
+from tests.training.test_training import SETTINGS, TREATMENT, prepare
 
 LENGTHS = np.random.default_rng(0).integers(20, 400, 50)
 N_EPOCHS = 4
 BATCH_IMAGES = 8
 
 
-def deal(lengths: np.ndarray = LENGTHS, **changes: int) -> tuple[list[MicroBatch], int]:
+def group(lengths: np.ndarray = LENGTHS, **changes: int) -> tuple[list[MicroBatch], int]:
     given = {"batch_images": 16, "micro_batch_images": 4, "n_processes": 1}
-    return micro_batches.deal(lengths, **given | changes)
+    return micro_batches.group(lengths, **given | changes)
 
 
 def padded_tokens(part: MicroBatch, lengths: np.ndarray = LENGTHS) -> int:
     return len(part.samples) * int(lengths[part.samples].max())
 
 
-def steps_of(dealt: list[MicroBatch], *, batch_images: int) -> list[list[int]]:
+def steps_of(groups: list[MicroBatch], *, batch_images: int) -> list[list[int]]:
     """Return the counted samples of each step, sorted."""
-    places = [place for each in dealt if each.is_counted for place in each.samples]
+    places = [place for each in groups if each.is_counted for place in each.samples]
     return [sorted(places[at : at + batch_images]) for at in range(0, len(places), batch_images)]
 
 
@@ -45,28 +46,28 @@ def test_every_step_has_its_own_samples_however_it_is_split(
     batch_images: int, micro_batch_images: int, n_processes: int
 ) -> None:
     given = {"batch_images": batch_images, "micro_batch_images": micro_batch_images}
-    dealt, each_step = deal(**given, n_processes=n_processes)
-    whole, _ = deal(batch_images=batch_images, micro_batch_images=0)
-    assert steps_of(dealt, batch_images=batch_images) == [list(each.samples) for each in whole]
-    assert len(dealt) % n_processes == 0
+    groups, n_per_step = group(**given, n_processes=n_processes)
+    whole, _ = group(batch_images=batch_images, micro_batch_images=0)
+    assert steps_of(groups, batch_images=batch_images) == [list(each.samples) for each in whole]
+    assert len(groups) % n_processes == 0
     if micro_batch_images:
-        assert max(map(padded_tokens, dealt)) <= micro_batch_images * LENGTHS.max()
-    n_parts = n_processes * each_step
+        assert max(map(padded_tokens, groups)) <= micro_batch_images * LENGTHS.max()
+    n_parts = n_processes * n_per_step
     n_whole_steps = len(LENGTHS) // batch_images
     for step in range(n_whole_steps):
-        parts = dealt[step * n_parts : (step + 1) * n_parts]
+        parts = groups[step * n_parts : (step + 1) * n_parts]
         assert sum(len(each.samples) for each in parts if each.is_counted) == batch_images
 
 
 def test_many_short_samples_pass_at_once_where_few_long_ones_do() -> None:
     """By number, sixty-four passes of two; by tokens, the short ones need two or three."""
     lengths = np.random.default_rng(1).permutation(np.repeat([60, 1700], 64))
-    dealt, each_step = deal(lengths, batch_images=128, micro_batch_images=2)
-    assert each_step == len(dealt) == 34
-    sizes = [len(each.samples) for each in dealt if lengths[each.samples].max() == 60]
+    groups, n_per_step = group(lengths, batch_images=128, micro_batch_images=2)
+    assert n_per_step == len(groups) == 34
+    sizes = [len(each.samples) for each in groups if lengths[each.samples].max() == 60]
     assert sum(sizes) == 64
     assert len(sizes) == 2
-    assert micro_batches.padding_share(dealt, lengths) == 0
+    assert micro_batches.padding_share(groups, lengths) == 0
 
 
 def test_the_parts_of_a_step_are_as_even_as_whole_samples_allow() -> None:
@@ -87,19 +88,19 @@ def test_the_parts_of_a_step_are_as_even_as_whole_samples_allow() -> None:
 def test_processes_work_on_samples_of_like_length_at_the_same_time() -> None:
     rng = np.random.default_rng(1)
     lengths = np.where(rng.random(512) < 0.5, 60, 1700)
-    dealt, each_step = deal(lengths, batch_images=128, micro_batch_images=1, n_processes=4)
-    cost = np.array([padded_tokens(each, lengths) for each in dealt]).reshape(-1, 4)
+    groups, n_per_step = group(lengths, batch_images=128, micro_batch_images=1, n_processes=4)
+    cost = np.array([padded_tokens(each, lengths) for each in groups]).reshape(-1, 4)
     shuffled = lengths.reshape(-1, 4)
     assert shuffled.max(axis=1).mean() > 1.7 * lengths.mean()
     waited_for = cost.max(axis=1).sum() / (len(lengths) / 4)
     assert waited_for < 1.05 * lengths.mean()
-    assert each_step < 20
+    assert n_per_step < 20
 
 
 def test_a_process_without_a_sample_repeats_one_that_does_not_count() -> None:
     lengths = np.array([5, 3, 9])
-    dealt, _ = deal(lengths, batch_images=2, micro_batch_images=1, n_processes=2)
-    assert [(each.samples.tolist(), each.is_counted) for each in dealt] == [
+    groups, _ = group(lengths, batch_images=2, micro_batch_images=1, n_processes=2)
+    assert [(each.samples.tolist(), each.is_counted) for each in groups] == [
         ([0], True),
         ([1], True),
         ([2], True),
@@ -109,7 +110,7 @@ def test_a_process_without_a_sample_repeats_one_that_does_not_count() -> None:
 
 def test_splitting_by_length_pads_less() -> None:
     shares = [
-        micro_batches.padding_share(deal(micro_batch_images=images)[0], LENGTHS)
+        micro_batches.padding_share(group(micro_batch_images=images)[0], LENGTHS)
         for images in (0, 4, 1)
     ]
     assert shares[0] > 0.4
@@ -126,13 +127,17 @@ def trainer_for(folder: Path, *, micro_batch_images: int) -> Trainer:
     return answer_trainer.trainer_of(
         samples,
         folder / "resume",
-        batch_images=BATCH_IMAGES,
-        micro_batch_images=micro_batch_images,
-        learning_rate=1e-3,
-        weight_decay=0.1,
-        warmup_share=0.0,
-        checkpoint_every_steps=1000,
-        seed=0,
+        TrainingSettings(
+            **SETTINGS
+            | {
+                "epochs": N_EPOCHS,
+                "batch_images": BATCH_IMAGES,
+                "micro_batch_images": micro_batch_images,
+                "weight_decay": 0.1,
+                "warmup_share": 0.0,
+                "checkpoint_every_steps": 1000,
+            }
+        ),
     )
 
 

@@ -394,6 +394,25 @@ def test_no_checkpoint_is_written_where_none_is_asked_for(
     assert outcome_of(run) == outcome_of(uninterrupted[1])
 
 
+@pytest.mark.parametrize(("interval", "written"), [(5, [5, 8]), (1, [5, 6, 7, 8]), (0, [])])
+def test_a_resumed_training_saves_at_the_interval_that_is_given_now(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    uninterrupted: tuple[Path, runs.Run],
+    interval: int,
+    written: list[int],
+) -> None:
+    """Trainer takes the interval from the checkpoint, which nobody could change on a full disk."""
+    prepare(project)
+    finetune_until(monkeypatch, Samples, "collate", 6)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    run = training.finetune(**SETTINGS | {"checkpoint_every_steps": interval})
+    assert run.record["outcome"]["resumed_at_step"] == 4
+    steps = sorted(int(path.name.split("-")[1]) for path in run.folder.glob("resume/checkpoint-*"))
+    assert steps == [2, 4, *written]
+    assert outcome_of(run) == outcome_of(uninterrupted[1])
+
+
 def test_the_loss_of_every_step_is_in_the_event_files(
     project: Path, uninterrupted: tuple[Path, runs.Run]
 ) -> None:
@@ -586,12 +605,12 @@ def test_a_loss_that_is_not_finite_names_the_questions_that_made_it_so(
 
     def spoiling(samples: Samples, chosen: list[Any]) -> dict[str, Any]:
         batch = real(samples, chosen)
-        seen = batch["seen"].inputs
+        vision = batch["vision"].inputs
         for row, (tree, _) in enumerate(chosen):
             if tree is samples.trees[samples.images.index(wrong)]:
-                n_patches = seen["image_grid_thw"].prod(dim=1)
+                n_patches = vision["image_grid_thw"].prod(dim=1)
                 start = int(n_patches[:row].sum())
-                seen["pixel_values"][start : start + int(n_patches[row])] = math.nan
+                vision["pixel_values"][start : start + int(n_patches[row])] = math.nan
         return batch
 
     monkeypatch.setattr(Samples, "collate", spoiling)
@@ -690,6 +709,8 @@ def test_a_data_set_without_train_questions_is_not_trained_on(project: Path) -> 
     path = project / "drawn" / "questions.csv"
     pd.read_csv(path).assign(split="test").to_csv(path, index=False)
     datasets.prepare("small", "drawn", {"table": "drawn/questions.csv"})
-    with pytest.raises(ValueError, match="'drawn' has no train question; evaluate it untrained"):
+    with pytest.raises(
+        ValueError, match="'drawn' has no training questions; evaluate it untrained"
+    ):
         training.finetune(**SETTINGS)
     assert not (project / "runs" / "small" / "finetune").exists()
