@@ -148,17 +148,19 @@ def runs_table(folders: Sequence[Path]) -> pd.DataFrame:
 def show_provenance(study: Study, folders: Sequence[Path]) -> HTML:
     """Return which runs a page was made from: parameters, digests, versions and commit.
 
-    The study's index writes the table of all its runs to `tables/runs.csv`.
+    Two renders of runs with equal answers give the same page: how long each took is told by the
+    study's index alone, which writes the table of all its runs to `tables/runs.csv`.
     """
     records = [runs.read(folder) for folder in folders]
     shared = _shared([record["spec"]["parameters"] for record in records])
     versions = _shared([record["spec"]["versions"] for record in records])
     caption = "Runs this page was made from; digests cover parameters, inputs and versions."
+    shown = runs_table(folders).drop(columns="seconds")
     return HTML(
         f'<details class="provenance" open><summary>Provenance</summary>'
         f"<p>Study <code>{html.escape(study.name)}</code>. Parameters that all runs share: "
         f"{_list(shared)}. Versions: {_list(versions)}.</p>"
-        f"{tables.html_table(runs_table(folders), caption=caption, csv='runs')}</details>"
+        f"{tables.html_table(shown, caption=caption, csv='runs')}</details>"
     )
 
 

@@ -207,6 +207,14 @@ def test_provenance_names_every_run_and_what_they_share(project: Path) -> None:
     assert "torch <code>" in shown
 
 
+def test_seconds_of_a_run_are_in_its_table_and_on_no_page(project: Path) -> None:
+    folders = [_finish(0)]
+    assert list(page.runs_table(folders)["seconds"]) == [1.5]
+    shown = page.show_provenance(STUDY, folders).data
+    assert Cells(shown).rows[0] == ["stage", "cell", "digest", "code"]
+    assert "1.5" not in shown
+
+
 def test_provenance_of_a_run_that_is_not_there_raises(project: Path) -> None:
     with pytest.raises(FileNotFoundError, match="is not a finished run"):
         page.show_provenance(STUDY, page.evaluated(STUDY))
