@@ -175,7 +175,7 @@ def _shared(each: list[dict[str, object]]) -> dict[str, object]:
 
 def _list(values: dict[str, object]) -> str:
     return ", ".join(
-        f"{name} <code>{html.escape(str(value))}</code>"
+        f"{html.escape(name)} <code>{html.escape(str(value))}</code>"
         for name, value in values.items()
         if value != ""
     )
