@@ -25,6 +25,10 @@ def code_cells(notebook):
     return [cell for cell in cells(notebook) if cell["cell_type"] == "code"]
 
 
+def is_text(node):
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
 def named(paths):
     return pytest.mark.parametrize("path", paths, ids=[f"{p.parent.name}/{p.stem}" for p in paths])
 
@@ -110,6 +114,14 @@ def test_notebook_has_the_parts_of_a_page(path):
     assert "What would make it wrong" in "".join(cells(path)[-1]["source"])
     verdicts = [c for c in code_cells(path) if "verdict" in c["metadata"].get("tags", [])]
     assert len(verdicts) == 1
+
+
+@named(NOTEBOOKS)
+def test_no_notebook_shows_how_long_something_took(path):
+    """A page would change with every run of the same training; tables/runs.csv holds seconds."""
+    for cell in code_cells(path):
+        names = [n.value for n in ast.walk(ast.parse("".join(cell["source"]))) if is_text(n)]
+        assert "seconds" not in names
 
 
 @named(NOTEBOOKS)

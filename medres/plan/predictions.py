@@ -53,10 +53,11 @@ def of_run(study: Study, settings: Mapping[str, Any], outcome: Mapping[str, Any]
         outcome: Of the training's record.
 
     Returns:
-        The row of `beside_measured`, without what depends on other trainings.
+        The row of `beside_measured`, without what depends on other trainings, and without
+        seconds, which no two runs of a training share.
     """
     found = pd.DataFrame([_row(study, settings, outcome)])
-    return found[[name for name in COLUMNS if name in found]]
+    return found[[name for name in COLUMNS if name in found and "seconds" not in name]]
 
 
 def beside_measured(study: Study) -> pd.DataFrame:

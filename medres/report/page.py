@@ -16,17 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
+from PIL import Image
 
 from medres import files, marks, runs
 from medres.report import tables
 from medres.study import Study
 
 TRACE = "MEDRES_WRITES"
-"""Variable that names a file to which every file that a page makes is added, one a line."""
-DPI = 150
+"""Variable that names a file to which every file that a page makes is added, one per line."""
+DPI = 120
+"""Pixels per inch of a figure. At 120 its text of 9 points is as large as that of the page, and
+the widest figures of 9 inches keep within the page."""
+SHOWN_PX = 1256
+"""Width of a page's column, as `template/style.css` has it; a wider figure is drawn smaller."""
 UNDATED = {"png": ("Software",), "svg": ("Date", "Creator")}
 """Kinds of picture, and what matplotlib would write of itself into each."""
 
@@ -66,8 +72,8 @@ def show_table(
 def show_figure(study: str, name: str, figure: Figure, *, alt: str, caption: str) -> HTML:
     """Write a figure to the study's `figures/`, as PNG and SVG, and return it for the page.
 
-    The page shows the PNG and links both. They hold no date and no version, so that the same
-    answers give the same bytes.
+    The page shows the PNG pixel for pixel and links both. They hold no date and no version, so
+    that the same answers give the same bytes.
 
     Args:
         study: Name of the study.
@@ -78,27 +84,57 @@ def show_figure(study: str, name: str, figure: Figure, *, alt: str, caption: str
     """
     # Without a salt of its own, matplotlib draws the ids of an SVG at random.
     with mpl.rc_context({"svg.hashsalt": name}):
-        files = {kind: _picture(figure, kind) for kind in UNDATED}
+        pictures = {kind: _picture(figure, kind) for kind in UNDATED}
     figure.clear()
-    for kind, content in files.items():
+    for kind, content in pictures.items():
         path = report_folder(study) / "figures" / f"{name}.{kind}"
         with runs.replacing(path) as part:
             part.write_bytes(content)
         note_made(path)
-    data = base64.b64encode(files["png"]).decode()
-    links = ", ".join(f'<a href="figures/{name}.{kind}">{kind.upper()}</a>' for kind in files)
+    data = base64.b64encode(pictures["png"]).decode()
+    width_px, height_px = Image.open(io.BytesIO(pictures["png"])).size
+    stem = html.escape(name)
+    links = ", ".join(f'<a href="figures/{stem}.{kind}">{kind.upper()}</a>' for kind in pictures)
     return HTML(
-        f'<figure><img alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{data}">'
+        f'<figure><img alt="{html.escape(alt)}" width="{width_px}" height="{height_px}" '
+        f'src="data:image/png;base64,{data}">'
         f"<figcaption>{html.escape(caption)} {links}</figcaption></figure>"
     )
 
 
 def _picture(figure: Figure, kind: str) -> bytes:
+    saved = _saved(figure, kind, dpi=DPI)
+    if kind != "png":
+        return saved
+    width_px = Image.open(io.BytesIO(saved)).width
+    if width_px > SHOWN_PX:
+        # Not quite the ratio: letters are rounded to pixels, and shrink a little less.
+        saved = _saved(figure, kind, dpi=DPI * (SHOWN_PX - 8) / width_px)
+    return _small_png(saved)
+
+
+def _saved(figure: Figure, kind: str, *, dpi: float) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(
-        buffer, format=kind, dpi=DPI, bbox_inches="tight", metadata=dict.fromkeys(UNDATED[kind])
+        buffer, format=kind, dpi=dpi, bbox_inches="tight", metadata=dict.fromkeys(UNDATED[kind])
     )
     return buffer.getvalue()
+
+
+def _small_png(png: bytes) -> bytes:
+    """Return a PNG of the same pixels in fewer bytes: opaque, with a palette if 256 suffice."""
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    # One number a pixel: sorting numbers is faster than sorting triples.
+    codes = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+    colours, index = np.unique(codes, return_inverse=True)
+    picture = Image.fromarray(pixels)
+    if len(colours) <= 256:
+        picture = Image.fromarray(index.reshape(codes.shape).astype(np.uint8))
+        palette = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1)
+        picture.putpalette(palette.astype(np.uint8).tobytes())
+    smaller = io.BytesIO()
+    picture.save(smaller, format="png", optimize=True)
+    return smaller.getvalue()
 
 
 def runs_table(folders: Sequence[Path]) -> pd.DataFrame:
@@ -121,17 +157,19 @@ def runs_table(folders: Sequence[Path]) -> pd.DataFrame:
 def show_provenance(study: Study, folders: Sequence[Path]) -> HTML:
     """Return which runs a page was made from: parameters, digests, versions and commit.
 
-    The study's index writes the table of all its runs to `tables/runs.csv`.
+    Two renders of runs with equal answers give the same page: how long each took is told by the
+    study's index alone, which writes the table of all its runs to `tables/runs.csv`.
     """
     records = [runs.read(folder) for folder in folders]
     shared = _shared([record["spec"]["parameters"] for record in records])
     versions = _shared([record["spec"]["versions"] for record in records])
     caption = "Runs this page was made from; digests cover parameters, inputs and versions."
+    shown = runs_table(folders).drop(columns="seconds")
     return HTML(
         f'<details class="provenance" open><summary>Provenance</summary>'
         f"<p>Study <code>{html.escape(study.name)}</code>. Parameters that all runs share: "
         f"{_list(shared)}. Versions: {_list(versions)}.</p>"
-        f"{tables.html_table(runs_table(folders), caption=caption, csv='runs')}</details>"
+        f"{tables.html_table(shown, caption=caption, csv='runs')}</details>"
     )
 
 
@@ -146,7 +184,7 @@ def _shared(each: list[dict[str, object]]) -> dict[str, object]:
 
 def _list(values: dict[str, object]) -> str:
     return ", ".join(
-        f"{name} <code>{html.escape(str(value))}</code>"
+        f"{html.escape(name)} <code>{html.escape(str(value))}</code>"
         for name, value in values.items()
         if value != ""
     )

@@ -24,7 +24,7 @@ import yaml
 from matplotlib import colormaps
 from nbclient.exceptions import CellControlSignal
 from nbconvert import HTMLExporter
-from nbconvert.filters import markdown2html
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillException, PapermillExecutionError
 from traitlets.config import Config
@@ -188,6 +188,7 @@ def to_html(content: NotebookNode, study: Study, stem: str) -> str:
         exclude_input_prompt=True,
         exclude_output_prompt=True,
         exclude_anchor_links=True,
+        filters={"result2html": _result_html},
     )
     resources = {
         "page_title": f"{_heading(others[0])} ({study.title})",
@@ -197,6 +198,11 @@ def to_html(content: NotebookNode, study: Study, stem: str) -> str:
     }
     html, _ = exporter.from_notebook_node(content, resources=resources)
     return _offline(html, stem)
+
+
+def _result_html(markdown: str) -> str:
+    """Return computed Markdown as HTML; a name from a table cannot bring tags of its own."""
+    return str(MarkdownWithMath(renderer=IPythonRenderer(escape=True)).render(markdown))
 
 
 def _tags(cell: NotebookNode) -> list[str]:
@@ -243,14 +249,14 @@ def render_index(study: Study) -> Path:
 def _index(study: Study) -> str:
     folder = page.report_folder(study.name)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, autoescape=True
     )
     finetuned = {cell.path: cell.page for cell in study.cells("finetune")}
     page.show_table(study.name, "runs", page.runs_table(_folders(study)), caption="")
     verdict = claims = ""
     if "12_findings" in study.reports:
         found = page.read_table(study.name, "findings")
-        verdict = markdown2html(findings.summary(found))
+        verdict = _result_html(findings.summary(found))
         columns = "statement dataset model difference lower upper p_adjusted verdict".split()
         claims = tables.html_table(
             found[columns],

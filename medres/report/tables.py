@@ -107,9 +107,9 @@ def html_table(table: pd.DataFrame, *, caption: str, csv: str, merged: Sequence[
             rows = f' rowspan="{span}"' if column in merged and span > 1 else ""
             text, kind = _cell(str(column), value, is_difference)
             shown = _links(text) if column == "pages" else html.escape(text)
-            cells.append(f'<td class="{kind}"{rows}>{shown}</td>')
+            cells.append(f'<td class="{html.escape(kind)}"{rows}>{shown}</td>')
         body.append(f"<tr>{''.join(cells)}</tr>")
-    link = f'<a href="tables/{csv}.csv">CSV</a>'
+    link = f'<a href="tables/{html.escape(csv)}.csv">CSV</a>'
     return (
         f'<div class="table"><table><caption>{html.escape(caption)} {link}</caption><thead><tr>'
         f"{''.join(head)}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"

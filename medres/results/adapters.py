@@ -12,9 +12,10 @@ BY_ADAPTERS = " (LoRA)"
 """Follows the train resolution of a model that was trained by adapters."""
 FAMILY = "LoRA against full fine-tuning"
 COSTS = (
-    "n_steps training_flops n_trained_weights n_processes peak_memory_bytes seconds final_loss"
+    "n_steps mean_visual_tokens training_flops n_trained_weights n_processes peak_memory_bytes "
+    "final_loss"
 ).split()
-"""Of a training's record."""
+"""Of a training's record; not its seconds, which no two runs of it share."""
 
 
 def claims() -> tuple[Claim, ...]:

@@ -72,6 +72,21 @@ def test_a_heading_is_escaped() -> None:
     assert shown.rows[0] == ["<i>a</i>"]
 
 
+def test_names_cannot_leave_their_attributes(project: Path) -> None:
+    name, caption = """<b>&"x"$a_b$'""", '<i>&"y"'
+    table = pd.DataFrame({name: ["a"], "pages": [f"01_{name.replace(' ', '')}"]})
+    for shown in (
+        page.show_table("small", "t", table, caption=caption).data,
+        page.show_figure("small", "f", _figure(), alt=name, caption=caption).data,
+        tables.html_table(table, caption=caption, csv=name),
+        tables.html_table(pd.DataFrame({"verdict": [name]}), caption=caption, csv="t"),
+    ):
+        assert not {"b", "i"} & set(Cells(shown).tags)
+        assert "<i>" not in shown
+        assert "&lt;i&gt;&amp;&quot;y&quot;" in shown
+    assert Cells(tables.html_table(table, caption="", csv="t")).rows[0][0] == name.replace("_", " ")
+
+
 def test_fractions_are_printed_as_percent_and_differences_as_points() -> None:
     heads, first, second = Cells(tables.html_table(TABLE, caption="", csv="t")).rows
     named = dict(zip(TABLE.columns, zip(heads, first, second, strict=True), strict=True))
@@ -205,6 +220,14 @@ def test_provenance_names_every_run_and_what_they_share(project: Path) -> None:
     assert "table <code>&lt;odd&gt;</code>" in shown
     assert not re.search(r"\bseed <code>", shown)
     assert "torch <code>" in shown
+
+
+def test_seconds_of_a_run_are_in_its_table_and_on_no_page(project: Path) -> None:
+    folders = [_finish(0)]
+    assert list(page.runs_table(folders)["seconds"]) == [1.5]
+    shown = page.show_provenance(STUDY, folders).data
+    assert Cells(shown).rows[0] == ["stage", "cell", "digest", "code"]
+    assert "1.5" not in shown
 
 
 def test_provenance_of_a_run_that_is_not_there_raises(project: Path) -> None:

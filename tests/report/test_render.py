@@ -4,6 +4,7 @@ import nbformat
 import pandas as pd
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 
 from medres import study
 from medres.report import render
@@ -105,6 +106,58 @@ def test_reports_folder_that_cannot_be_made_is_refused_before_anything_runs(proj
     (project / "reports" / "smoke").write_text("a file in its place")
     with pytest.raises(PermissionError, match="reports"):
         make(project, notebook("1"))
+
+
+HOSTILE = '<b>&"x"$a_b$'
+
+
+def give(project, **content):
+    """Change the study file of the smoke study."""
+    file = project / "params" / "smoke" / "study.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | content))
+
+
+def test_a_title_and_a_label_are_text_on_a_page(project, notebook):
+    give(project, title=HOSTILE)
+    said = f"**{HOSTILE}**: p < 0.001, [grid](05_alignment.html)"
+    path = notebook(verdict=f"from IPython.display import Markdown\nMarkdown({said!r})")
+    html = make(project, path).read_text()
+    assert "<b>" not in html
+    page = BeautifulSoup(html, "html.parser")
+    assert page.title.string == f"Does it end? ({HOSTILE})"
+    assert page.nav.a.string == HOSTILE
+    verdict = page.find(class_="verdict")
+    assert verdict.strong.string == HOSTILE
+    assert "p < 0.001" in verdict.text
+    assert verdict.a["href"] == "05_alignment.html"
+
+
+def test_a_title_and_a_label_are_text_on_the_index(project, monkeypatch):
+    give(project, title=HOSTILE, reports=["05_alignment", "12_findings"])
+    monkeypatch.setattr(render.page, "runs_table", lambda folders: pd.DataFrame({"run": ["a"]}))
+    arm = {"dataset": HOSTILE, "model": HOSTILE, "train_resolution": "low"}
+    accuracy = {"accuracy": 0.5, "lower": 0.4, "upper": 0.6, "n_questions": 9}
+    found = {"statement": HOSTILE, "verdict": "supported", "difference": 0.1, "p_adjusted": 0.01}
+    folder = project / "reports" / "smoke" / "tables"
+    folder.mkdir(parents=True)
+    for name, row in (
+        ("grid", arm | accuracy | {"eval_resolution": HOSTILE, "seed": 0}),
+        ("baselines", arm | accuracy | {"baseline": HOSTILE}),
+        ("findings", arm | accuracy | found),
+    ):
+        pd.DataFrame([row]).to_csv(folder / f"{name}.csv", index=False)
+    html = render.render_index(study.load("smoke")).read_text()
+    assert "<b>" not in html
+    page = BeautifulSoup(html, "html.parser")
+    assert page.title.string == HOSTILE
+    assert page.h1.string.startswith(f"{HOSTILE}: ")
+    grid = page.find("table", class_="grid")
+    assert grid.caption.string.startswith(f"{HOSTILE}, {HOSTILE}: ")
+    assert [th.string for th in grid.thead.find_all("th")][1:] == [HOSTILE]
+    assert f"{HOSTILE} (low) 50.0 %" in page.find(class_="baseline").string
+    assert HOSTILE in page.find("td", class_="statement").string
+    assert page.find(class_="verdict").li.text.startswith(f"{HOSTILE}: supported on ")
+    assert "font-family" in page.style.string or '"Segoe UI"' in page.style.string
 
 
 def test_index_of_a_study_without_grid_and_findings_leaves_them_out(project, monkeypatch):

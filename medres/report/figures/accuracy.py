@@ -24,6 +24,7 @@ from medres.report.figures.style import (
     legend_keys,
     line_key,
     make_panels,
+    plain,
     require,
     split_baselines,
     styles_of,
@@ -108,10 +109,11 @@ def grid_heatmap(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
         for place, cell in rows.groupby(["train_resolution", "eval_resolution"]):
             percent.loc[place] = 100 * cell["accuracy"].mean()
             notes.loc[place] = _square_text(cell)
-        look = {"cmap": "viridis", "vmin": 0, "vmax": 100, "cbar": False, "linewidths": 1}
+        look: Look = {"cmap": "viridis", "vmin": 0, "vmax": 100, "cbar": False, "linewidths": 1}
+        look["yticklabels"] = [plain(name) for name in trains]
         notes_look = {"fontsize": 8}
         sns.heatmap(percent, annot=notes.to_numpy(), fmt="", annot_kws=notes_look, ax=ax, **look)
-        for name in set(trains) & set(evals):
+        for name in [each for each in trains if each in evals]:
             corner = (evals.index(name) + 0.03, trains.index(name) + 0.03)
             ax.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, ec="black", lw=2, zorder=5))
         ax.set_xticklabels([broken(name) for name in evals])
@@ -145,7 +147,7 @@ def aligned_accuracy(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
     labels = []
     for row, dataset in enumerate(datasets):
         rows = aligned[aligned["dataset"] == dataset]
-        labels.append(f"{dataset}\n" + counts_text(rows, separator="\n"))
+        labels.append(f"{plain(dataset)}\n" + counts_text(rows, separator="\n"))
         ends = []
         for train, y in (("native", row - 0.17), ("low", row + 0.17)):
             arm = rows[rows["train_resolution"] == train]
@@ -183,10 +185,10 @@ def differences(comparisons: pd.DataFrame) -> Figure:
     ticks: list[tuple[float, str]] = []
     top = 0.0
     for dataset, rows in comparisons.groupby("dataset", sort=False):
-        ticks.append((top, str(dataset)))
+        ticks.append((top, plain(dataset)))
         for k, (_, row) in enumerate(rows.iterrows()):
             y = top + 1.3 + 1.7 * k
-            ticks.append((y, textwrap.fill(row["comparison"], 36)))
+            ticks.append((y, plain(textwrap.fill(row["comparison"], 36))))
             ax.axhline(y, color="0.93", linewidth=0.8, zorder=0)
             point = row[["difference", "lower", "upper"]].astype(float).to_frame().T
             point = point.rename(columns={"difference": "accuracy"})
@@ -197,7 +199,7 @@ def differences(comparisons: pd.DataFrame) -> Figure:
     write_beside(ax, -1.3, ["points [interval]", "adjusted p", "n"], weight="bold")
     ax.set_yticks(*zip(*ticks, strict=True))
     for tick in ax.get_yticklabels():
-        if tick.get_text() in set(comparisons["dataset"]):
+        if tick.get_text() in set(map(plain, comparisons["dataset"])):
             tick.set_fontweight("bold")
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)

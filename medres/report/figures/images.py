@@ -17,6 +17,7 @@ from medres.report.figures.style import (
     legend,
     line_key,
     make_panels,
+    plain,
     require,
     styles_of,
     write_beside,
@@ -48,7 +49,7 @@ def image_pairs(
         # "auto" smooths where the native image has more pixels than the page; low stays as it is.
         axes[0, k].imshow(native, interpolation="auto", extent=field)
         axes[1, k].imshow(low, interpolation="nearest", extent=field)
-        axes[0, k].set_title(textwrap.fill(title, max(8, int(side_in * 12))))
+        axes[0, k].set_title(plain(textwrap.fill(title, max(8, int(side_in * 12)))))
         for ax, image in zip(axes[:, k], (native, low), strict=True):
             ax.set(xticks=[], yticks=[])
             ax.set_xlabel(f"{image.shape[1]} × {image.shape[0]} px", fontsize=8, labelpad=3)
@@ -76,7 +77,9 @@ def power_spectrum(spectra: pd.DataFrame, low_nyquist_cycles_per_px: float | Non
     ).dropna()
     figure, panels = make_panels(spectra, panel_in=3, height_in=2.8, sharey=True)
     keys = {
-        name: Line2D([], [], color=colour, linestyle="--" if name == "low" else "-", label=name)
+        name: Line2D(
+            [], [], color=colour, linestyle="--" if name == "low" else "-", label=plain(name)
+        )
         for name, (colour, _) in styles.items()
     }
     for ax, _, rows in panels:
@@ -106,7 +109,7 @@ def size_and_tokens(table: pd.DataFrame) -> Figure:
     require(table, "table", ["dataset", "resolution", *sizes])
     styles = styles_of(table["resolution"], STYLES)
     groups = [
-        (f"{dataset}, {name}", colour, rows[rows["resolution"] == name])
+        (plain(f"{dataset}, {name}"), colour, rows[rows["resolution"] == name])
         for dataset, rows in table.groupby("dataset", sort=False)
         for name, (colour, _) in styles.items()
         if name in set(rows["resolution"])
@@ -117,7 +120,8 @@ def size_and_tokens(table: pd.DataFrame) -> Figure:
     for y, (_, colour, rows) in enumerate(groups):
         tokens = rows["visual_tokens"].to_numpy(float)
         spread = y + jitter.uniform(-0.28, 0.28, len(tokens))
-        ax.plot(tokens, spread, ".", color=colour, alpha=0.35, markersize=3)
+        # Thousands of dots: an SVG that names each one is eight times as large.
+        ax.plot(tokens, spread, ".", color=colour, alpha=0.35, markersize=3, rasterized=True)
         pen, bar = {"color": colour, "linewidth": 1.2}, {"color": "black"}
         pens: Look = {"boxprops": pen, "whiskerprops": pen, "capprops": pen, "medianprops": bar}
         where: Look = {"positions": [y], "widths": 0.56, "orientation": "horizontal"}

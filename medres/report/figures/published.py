@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from medres.published import audit
-from medres.report.figures.style import STYLES, Look, legend, require
+from medres.report.figures.style import STYLES, Look, legend, plain, require
 
 # Colour, marker and face: the faces tell them apart in grey.
 VERDICTS: dict[str, tuple[str, str, str]] = {
@@ -40,13 +40,13 @@ def count_matrix(cells: pd.DataFrame) -> Figure:
         for y in range(2, len(arms) - 1, 3):
             ax.axhline(y + 0.5, color="0.8", linewidth=0.8)
         n_of = rows.drop_duplicates("dataset").set_index("dataset")["n_questions"].astype(int)
-        labels = [f"{name} ({n_of[name]:,})" if name in n_of else name for name in datasets]
+        labels = [plain(name) + (f" ({n_of[name]:,})" if name in n_of else "") for name in datasets]
         ax.set_xticks(range(len(datasets)), labels, rotation=90)
-        ax.set_title(f"Table {table}\n{model}", loc="left")
+        ax.set_title(plain(f"Table {table}\n{model}"), loc="left")
         ax.set(xlim=(-0.6, len(datasets) - 0.4), ylim=(len(arms) - 0.4, -0.6))
         ax.tick_params(length=0)
         ax.set_xlabel("Data set (stated n)")
-    axes[0].set_yticks(range(len(arms)), arms)
+    axes[0].set_yticks(range(len(arms)), list(map(plain, arms)))
     axes[0].set_ylabel("Trained→asked")
     legend(figure, [_key(name, *look) for name, look in VERDICTS.items()])
     return figure
@@ -68,7 +68,7 @@ def smallest_sizes(columns: pd.DataFrame) -> Figure:
     stated = columns["n_questions"].where(columns["n_questions"] > 0)
     ax.plot(stated, y, "D", color="#D55E00", markerfacecolor="white", markersize=6)
     ax.plot(columns["smallest_n"].where(columns["smallest_n"] > 0), y, "o", color="black", ms=3.5)
-    ax.set_yticks(y, columns["column"])
+    ax.set_yticks(y, list(map(plain, columns["column"])))
     ax.tick_params(axis="y", length=0)
     ax.set(xscale="log", ylim=(len(columns) - 0.4, -0.6), xlabel="Number of questions")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -113,7 +113,7 @@ def p_ranges(reached: pd.DataFrame) -> Figure:
     heading: Look = {"fontsize": 8, "fontweight": "bold", "annotation_clip": False}
     above = (1, -0.6), (12, 4), ax.get_yaxis_transform(), "offset points"
     ax.annotate("answers that\ncan differ", *above, **heading)
-    ax.set_yticks(range(len(labels)), labels, fontsize=8)
+    ax.set_yticks(range(len(labels)), list(map(plain, labels)), fontsize=8)
     ax.tick_params(axis="y", length=0)
     ax.set(xscale="log", xlim=(LEAST_P / 4, 1.5), ylim=(len(labels) - 0.4, -0.6))
     ax.set_xlabel(f"Exact McNemar p (arrow: below {LEAST_P:g})")
@@ -152,11 +152,11 @@ def mixed_gaps(mixed: pd.DataFrame) -> Figure:
             sd = part["sd_least_points"]
             ax.hlines(y, -sd, sd, color="0.82", linewidth=3, zorder=1)
             ax.plot(part["gap_points"], y, marker, color=colour, markersize=4.5)
-        ax.set_title(f"Table {table}\n{model}", loc="left")
+        ax.set_title(plain(f"Table {table}\n{model}"), loc="left")
         ax.set_xlabel("Mixed less mean (points)")
         for y in range(len(datasets) - 1):
             ax.axhline(y + 0.5, color="0.9", linewidth=0.8, zorder=0)
-    axes[0].set_yticks(range(len(datasets)), datasets)
+    axes[0].set_yticks(range(len(datasets)), list(map(plain, datasets)))
     axes[0].set_ylim(len(datasets) - 0.5, -0.5)
     keys = [
         _key("not trained" if name == "none" else f"trained {name}", colour, marker, colour)

@@ -91,12 +91,17 @@ def split_baselines(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the blank-image rows and the majority-answer rows of the datasets drawn."""
     require(baselines, "baselines", BASELINES, empty=True)
-    unknown = set(baselines["baseline"]) - {"blank image", "majority answer"}
+    unknown = sorted(set(baselines["baseline"]) - {"blank image", "majority answer"})
     if unknown:
         raise ValueError(f"unknown baselines {unknown}; known are 'blank image', 'majority answer'")
     chosen = baselines[baselines["dataset"].isin(datasets)]
     is_blank = chosen["baseline"] == "blank image"
     return chosen[is_blank], chosen[~is_blank]
+
+
+def plain(text: object) -> str:
+    """Return a text that matplotlib draws as it is: a dollar sign in a name is no mathematics."""
+    return str(text).replace("$", r"\$")
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -127,7 +132,9 @@ def make_panels(
         ax.remove()
     for ax, (dataset, rows) in zip(axes, groups, strict=False):
         note = counts_text(rows)
-        ax.set_title(dataset, loc="left", fontweight="bold", pad=6 + 11 * len(note.splitlines()))
+        ax.set_title(
+            plain(dataset), loc="left", fontweight="bold", pad=6 + 11 * len(note.splitlines())
+        )
         ax.annotate(note, (0, 1), (0, 5), "axes fraction", "offset points", fontsize=8)
     return figure, [(ax, *group) for ax, group in zip(axes, groups, strict=False)]
 
@@ -164,8 +171,8 @@ def counts_text(rows: pd.DataFrame, separator: str = ", ") -> str:
 
 
 def broken(name: str) -> str:
-    """Return a long name on several lines, broken at its hyphens."""
-    return name.replace("-", "-\n") if len(name) > 8 else name
+    """Return a long name on several lines, broken at its hyphens, as it is drawn."""
+    return plain(name.replace("-", "-\n") if len(name) > 8 else name)
 
 
 def tick_in(names: Iterable[str], least: float) -> float:
@@ -189,7 +196,7 @@ def legend_keys(
     for name, (colour, marker) in styles.items():
         face = "white" if name in hollow else colour
         look: Look = {"color": colour, "marker": marker, "markerfacecolor": face, "linewidth": 1}
-        keys.append(Line2D([], [], linestyle=linestyle, label=name, **look))
+        keys.append(Line2D([], [], linestyle=linestyle, label=plain(name), **look))
     return keys
 
 
