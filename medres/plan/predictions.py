@@ -18,7 +18,7 @@ COLUMNS = (
     "dataset model train_resolution seed predicted_flops measured_flops seconds_at_mean_rate "
     "measured_seconds predicted_peak_bytes measured_peak_bytes"
 ).split()
-SHOWN = ["tokens", "most", "train FLOP", "eval FLOP", "peak", "fits", "with", "train", "eval"]
+SHOWN = ["tokens", "max tokens", "train FLOP", "eval FLOP", "peak", "fits", "with", "train", "eval"]
 """Columns of `of_training` that a page shows."""
 ASSUMED = (
     "Visual tokens of an image on average and at most; peak memory as asked for; images a pass x "

@@ -35,7 +35,7 @@ def table(planned: Sequence[Arm], *, gpu: Gpu, utilisation: float) -> pd.DataFra
             "trained": arm.cell.train_resolution,
             "epochs": str(arm.epochs or ""),
             "tokens": f"{arm.mean_tokens:,.0f}",
-            "most": f"{arm.max_tokens:,}",
+            "max tokens": f"{arm.max_tokens:,}",
             "train FLOP": f"{arm.train_flops:.2e}" if arm.train_flops else "",
             "eval FLOP": f"{arm.eval_flops:.2e}",
         }
