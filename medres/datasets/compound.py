@@ -195,8 +195,8 @@ def read(
         if missing == "error" or lost.all():
             raise FileNotFoundError(
                 f"{counted} is not below {folder}; fetch the data with `python -m medres.datasets "
-                f"fetch compound --to {folder}`, or set `missing: exclude` to leave them out and "
-                "have them counted"
+                f"fetch compound --to {folder}`, or set `missing: exclude` to skip and "
+                "count them"
             )
         excluded.append(counted)
         fields, image = fields[~lost], image[~lost]
@@ -252,7 +252,9 @@ def _fields(path: Path) -> pd.DataFrame:
     plate, well = raw["Image_Metadata_Plate_DAPI"], raw["Image_Metadata_Well_DAPI"]
     odd = ~plate.str.fullmatch(r"Week\d+_\w+")
     if odd.any():
-        raise ValueError(f"{path}: plate {plate[odd].iloc[0]!r} is no week and plate: Week4_27481")
+        raise ValueError(
+            f"{path}: plate {plate[odd].iloc[0]!r} is not a week and plate like Week4_27481"
+        )
     fields = pd.DataFrame(
         {
             "question_id": "compound-" + plate + "-" + well + "-s" + site,
@@ -286,7 +288,7 @@ def _concentrations(path: Path, texts: pd.Series) -> pd.Series:
     values = pd.to_numeric(texts, errors="coerce")
     if values.isna().any():
         row = int(values.isna().to_numpy().argmax())
-        raise ValueError(f"{path} row {row + 2}: concentration {texts.iloc[row]!r} is no number")
+        raise ValueError(f"{path} row {row + 2}: concentration {texts.iloc[row]!r} is not a number")
     return values.astype(float)
 
 

@@ -1,4 +1,4 @@
-"""Tables of the Hugging Face hub whose rows hold their images: Parquet and Arrow shards.
+"""Tables of the Hugging Face Hub whose rows contain their images: Parquet and Arrow shards.
 
 Images are taken out as the bytes they are, never re-encoded, and named by their hash: an
 image that stands in many rows, or in two splits, is one file with one name.
@@ -83,7 +83,7 @@ def lacking(found: dict[str, list[Path]]) -> list[str]:
     for split, paths in found.items():
         match = _SHARD.fullmatch(paths[-1].name)
         if match and len(paths) < (total := int(match[3])):
-            sentences.append(f"{split}: only the first {len(paths)} of {total} shards are here")
+            sentences.append(f"{split}: only the first {len(paths)} of {total} shards are present")
     return sentences
 
 
@@ -137,7 +137,7 @@ def embedded(cell: Any, where: str) -> Embedded:
     """
     content = cell.get("bytes") if isinstance(cell, dict) else cell
     if not content:
-        raise images.UnreadableImageError(f"{where}: holds no image bytes; fetch it again")
+        raise images.UnreadableImageError(f"{where}: contains no image bytes; fetch it again")
     try:
         with Image.open(io.BytesIO(content)) as image:
             size_px, kind = image.size, str(image.format)

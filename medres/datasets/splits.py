@@ -49,7 +49,7 @@ def assign(
     if scheme == "published":
         is_used = table["split"].isin(["train", "test"])
         n_unused = int((~is_used).sum())
-        notes = [f"{n_unused} questions of the published validation split are unused"]
+        notes = [f"{n_unused} questions of the published validation split are not used"]
         return table[is_used].reset_index(drop=True), notes if n_unused else []
     joined = join_near_duplicates(table, hashes)
     n_before, n_after = table["group"].nunique(), joined.nunique()

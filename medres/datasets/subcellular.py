@@ -212,7 +212,7 @@ def _parsed(path: Path, text: str) -> list[dict[str, Any]]:
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(records, list) or not records:
-        raise ValueError(f"{path} holds no list of records")
+        raise ValueError(f"{path} is not a list of records")
     for number, record in enumerate(records):
         if not isinstance(record, dict) or not {"cell_line", "localizations"} <= set(record):
             raise ValueError(
@@ -295,7 +295,7 @@ def _require_none(
     if which.any() and (missing == "error" or which.all()):
         raise kind(
             f"{which.sum()} of {len(table)} records {reason}, first {_first(table, which)}; fetch "
-            "it again, or set `missing: exclude` to leave such records out and have them counted"
+            "it again, or set `missing: exclude` to skip and count such records"
         )
 
 

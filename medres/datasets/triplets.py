@@ -1,4 +1,4 @@
-"""Image, question and answer, as three of the sets hold them, become a question table."""
+"""Question tables from triplets of image, question and answer, as three data sets have them."""
 
 import json
 import numbers
@@ -57,7 +57,7 @@ def ask(
     answers = records["answer"].astype(object)
     is_number = answers.map(lambda answer: isinstance(answer, numbers.Real) and not pd.isna(answer))
     if is_number.any():
-        notes.append(counted(records["question_id"][is_number], "numbers as answers, now texts"))
+        notes.append(counted(records["question_id"][is_number], "numeric answers, now text"))
     table = records.assign(
         dataset=dataset, question=_texts(records["question"]), reference=_texts(answers)
     )
@@ -89,12 +89,12 @@ def _repeated(table: pd.DataFrame) -> list[str]:
     notes = []
     again = table.duplicated([*triplet, "split"])
     if again.any():
-        what = "questions that repeat image, text and answer of another in their split, kept"
+        what = "questions that repeat image, text and answer of another one in their split (kept)"
         notes.append(counted(table["question_id"][again], what))
     known = table.loc[table["split"] != "test", triplet].apply(tuple, axis=1)
     shared = (table["split"] == "test") & table[triplet].apply(tuple, axis=1).isin(set(known))
     if shared.any():
-        what = "test questions that stand in train or validation with image and answer, kept"
+        what = "test questions that are also in train or validation, with image and answer (kept)"
         notes.append(counted(table["question_id"][shared], what))
     return notes
 
@@ -104,11 +104,11 @@ def _answer_types(table: pd.DataFrame, is_closed: pd.Series) -> list[str]:
     kinds = table["answer_type"].str.strip()
     has_blank = kinds != table["answer_type"]
     if has_blank.any():
-        what = "answer types with a blank at an end, which makes no other type of them"
+        what = "answer types with a leading or trailing blank, which is ignored"
         notes.append(counted(table["question_id"][has_blank], what))
     is_bare = (kinds == "CLOSED") & ~is_closed
     if is_bare.any():
-        what = "CLOSED questions that are neither yes nor no and lack options, asked as open"
+        what = "CLOSED questions that are neither yes nor no and have no options, treated as open"
         notes.append(counted(table["question_id"][is_bare], what))
     return notes
 

@@ -277,7 +277,7 @@ def _parsed(path: Path) -> list[Any]:
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}; fetch it again") from error
     if not isinstance(records, list) or not records:
-        raise ValueError(f"{path} holds no list of questions; fetch it again")
+        raise ValueError(f"{path} is not a list of questions; fetch it again")
     return records
 
 

@@ -117,7 +117,7 @@ def _checked_channels(path: Path, reading: Reading, n_channels: int) -> tuple[in
 
 
 def upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
-    """Return pixels turned as the EXIF or TIFF orientation, 1 to 8, says; others are ignored."""
+    """Return pixels rotated by the EXIF or TIFF orientation, 1 to 8; other values are ignored."""
     turned = {
         2: lambda: rgb[:, ::-1],
         3: lambda: rgb[::-1, ::-1],

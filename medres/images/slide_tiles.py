@@ -1,4 +1,4 @@
-"""Tiles of a slide's level, by OpenSlide or by tifffile."""
+"""Read the tiles of a slide's level with OpenSlide or tifffile."""
 
 import math
 from collections.abc import Iterator
@@ -162,7 +162,7 @@ def tiff_blocks(path: Path, page: Any, n_bytes: int) -> Iterator[Block]:
     """Yield the tiles of a page as grey or RGB over white; white where a tile is missing.
 
     Raises:
-        UnreadableImageError: If tiles end behind the file, are cut or of another size.
+        UnreadableImageError: If tiles end beyond the file, are cut or of another size.
     """
     offsets, byte_counts = require_sound_tiles(path, page, n_bytes)
     file, white = page.parent.filehandle, np.iinfo(page.dtype).max
@@ -203,7 +203,7 @@ def require_sound_tiles(path: Path, page: Any, n_bytes: int) -> tuple[Any, Any]:
     if not len(offsets) == len(byte_counts) == n_tiles:
         raise corrupt(path, f"{len(offsets):,} tiles, {n_tiles:,} expected")
     if any(at + n > n_bytes for at, n in zip(offsets, byte_counts, strict=True)):
-        raise corrupt(path, "tiles end behind the file")
+        raise corrupt(path, "tiles end beyond the file")
     return offsets, byte_counts
 
 

@@ -138,7 +138,7 @@ def require_sound_segments(
         raise corrupt(path, f"{n_missing} of {len(offsets)} strips or tiles are missing")
     n_behind = sum(at + n > n_bytes for at, n in zip(offsets, byte_counts, strict=True))
     if n_behind:
-        raise corrupt(path, f"{n_behind} of {len(offsets)} strips or tiles end behind the file")
+        raise corrupt(path, f"{n_behind} of {len(offsets)} strips or tiles end beyond the file")
     if sum(byte_counts) > 2 * n_bytes + (1 << 24):  # some writers store blank tiles once
         raise corrupt(path, f"strips or tiles of {sum(byte_counts):,} bytes in {n_bytes:,}")
 

@@ -79,7 +79,7 @@ def _series_planes(
             steps = set(np.diff(row).tolist())
             if len(steps) > 1 or (steps and steps != {1}):
                 raise UnreadableImageError(
-                    f"{path}: its channels do not lie together; save it anew as OME-TIFF"
+                    f"{path}: its channels do not lie together; save it again as OME-TIFF"
                 )
             return Plane((series.pages[0],), stated, int(row[0]), len(row))
         pages = tuple(series.pages[int(number)] for number in row)

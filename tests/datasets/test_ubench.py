@@ -146,7 +146,7 @@ def test_a_set_fetched_in_part_says_so(large: bytes, other: bytes, tmp_path: Pat
     (folder / "perception/0.1.0/ubench-test-00001-of-00002.arrow").unlink()
     found = ubench.read(folder, tmp_path)
     assert found.table["group"].unique().tolist() == ["acevedo_et_al_2020-7"]
-    assert "test: only the first 1 of 2 shards are here" in found.notes
+    assert "test: only the first 1 of 2 shards are present" in found.notes
 
 
 def test_medres_prompt_gives_the_texts_of_the_options(large: bytes, tmp_path: Path) -> None:

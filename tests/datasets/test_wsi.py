@@ -269,7 +269,7 @@ def test_the_cases_to_fetch_begin_with_those_of_test(tmp_path: Path) -> None:
             '[{"Id": "T", "Question": "what?", "Answer": "a", "Choice": "a b"}]',
             r"WsiVQA_val\.json record 0: .* at most a list Choice",
         ),
-        ("{}", r"WsiVQA_val\.json holds no list of questions"),
+        ("{}", r"WsiVQA_val\.json is not a list of questions"),
         ("[1]", r"record 0: needs Id"),
     ],
 )

@@ -386,7 +386,7 @@ SMALL = np.full((12, 10), 90, np.uint8)
 JPEG = imagecodecs.jpeg_encode(FRAMES[0], level=95)
 BROKEN = {
     "no pixel data": (_without("PixelData"), "DICOM without pixel data"),
-    "no image": (_without("Rows", "Columns", "PixelData"), "DICOM that holds no image"),
+    "no image": (_without("Rows", "Columns", "PixelData"), "DICOM without an image"),
     "no photometric": (_without("PhotometricInterpretation"), "truncated or corrupt DICOM"),
     "a bomb of one frame": (_dicom(Rows=60000, Columns=60000), "60000 x 60000 px is above"),
     "a bomb of frames": (

@@ -1,4 +1,4 @@
-"""Data sets from their sources into a folder: resumed, checked, recorded, never half and whole."""
+"""Fetch data sets from their sources into a folder: resumed, checked, recorded."""
 
 import inspect
 import os
@@ -22,7 +22,7 @@ from medres.datasets.source import File, Source
 
 
 class Downloader:
-    """Gets files into one folder and records each that arrived whole."""
+    """Downloads files into one folder and records each that is complete."""
 
     def __init__(self, folder: Path, *, mirror: str = "", patience: Patience | None = None) -> None:
         self.folder = folder
@@ -76,7 +76,7 @@ class Downloader:
         except ValueError as error:
             _remove(part)
             raise ValueError(
-                f"{url}: what came is not the file and was removed: {error}"
+                f"{url}: the download is not the expected file and was removed: {error}"
             ) from error
         made = {"sha256": pooch.file_hash(part), "size_bytes": part.stat().st_size}
         os.replace(part, target)
@@ -183,7 +183,7 @@ class Downloader:
                 kind = next(iter(wanted))
                 raise ValueError(
                     f"{url}: the file that came has {kind} {found[kind]}, not {wanted[kind]}; it "
-                    "was removed; the source has changed or the line alters files"
+                    "was removed; the source has changed, or the connection alters files"
                 )
 
 
@@ -305,7 +305,7 @@ def _alone(folder: Path) -> Iterator[None]:
         with FileLock(folder / ".fetching.lock", timeout=0):
             yield
     except Timeout as error:
-        raise OSError(f"{folder}: another fetch is at work in this folder") from error
+        raise OSError(f"{folder}: another fetch is running in this folder") from error
 
 
 def _require_options(
@@ -341,7 +341,7 @@ def _record_rest(downloader: Downloader, source: Source) -> None:
         if file.is_file() and not is_ours and not kept.has(path):
             downloader.record(path, url=source.home)
     if gone := kept.damaged():
-        raise ValueError(f"{folder}: {len(gone)} fetched files are gone again, first {gone[0]}")
+        raise ValueError(f"{folder}: {len(gone)} fetched files have disappeared, first {gone[0]}")
 
 
 def _require_room_for_all(

@@ -1,4 +1,4 @@
-"""Whole slides from the Genomic Data Commons, one at a time, each reduced on arrival.
+"""Fetch whole slides from the Genomic Data Commons, one at a time, each reduced on arrival.
 
 A slide has 0.3 to 3 GB and a study a thousand of them; reduced to the pixels that the study
 looks at, all of them fit beside it. So a slide is fetched, reduced, deleted, and only then

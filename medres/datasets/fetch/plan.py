@@ -1,4 +1,4 @@
-"""Which files a fetch brings.
+"""Which files a fetch downloads.
 
 Files of the Hugging Face hub come by its two plain addresses, one that names a commit's files
 with their hashes and one that gives a file, through the same transfer as everything else: one

@@ -1,4 +1,4 @@
-"""How far a download is, in a line every few seconds."""
+"""Progress of a download, one line every few seconds."""
 
 import time
 from typing import TextIO

@@ -1,4 +1,4 @@
-"""One file over HTTP, whole or not at all: resumed, retried, measured.
+"""Download one file over HTTP, completely or not at all: resumed, retried, measured.
 
 pooch starts a broken download anew, and the hub's client cannot send its requests to a mirror
 of several hosts; slides of 3 GB and plates of 700 MB over a hospital's line need both. So the
@@ -18,7 +18,7 @@ import requests
 
 CHUNK_BYTES = 1 << 16
 STEP_BYTES = 1 << 20
-"""A failed attempt that brought this much does not count: the line is bad, but it works."""
+"""A failed attempt that brought this much does not count: the connection is bad but works."""
 LONGEST_WAIT_S = 300.0
 MAX_HOPS = 10
 HUB_HOST = "huggingface.co"
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a bad line is put up with."""
+    """How patiently a bad connection is retried."""
 
     stall_s: float = 60.0
     """Silence after which a connection counts as dead."""
@@ -165,7 +165,7 @@ class Client:
                 if failures >= self.patience.attempts:
                     raise ConnectionError(
                         f"{url}: given up after {failures} attempts without progress, last "
-                        f"{_reason(error)}; the same command goes on from where it stopped"
+                        f"{_reason(error)}; the same command resumes where it stopped"
                     ) from error
                 wait_s = max(self.patience.wait_s * 2 ** (failures - 1), self._asked_wait_s)
                 self._asked_wait_s = 0.0
@@ -209,7 +209,7 @@ class Client:
             return f"https://{beside[len(self.mirror) + 1 :]}"
         target = urljoin(asked, location)
         if asked.startswith("https:") and not target.startswith("https:") and not self.mirror:
-            raise ValueError(f"{asked} is redirected to {target}, which anybody could alter")
+            raise ValueError(f"{asked} is redirected to {target}, which is not encrypted")
         return target
 
     def _authorisation(self, url: str) -> dict[str, str]:
@@ -316,7 +316,8 @@ def _length(response: requests.Response, url: str, is_known: bool) -> int:
         return int(stated)
     if "chunked" not in response.headers.get("Transfer-Encoding", "") and not is_known:
         raise ValueError(
-            f"{url}: the server does not say how long the file is, so a cut one would look whole"
+            f"{url}: the server does not say how long the file is, so a truncated one would look "
+            "complete"
         )
     return 0
 
@@ -324,7 +325,7 @@ def _length(response: requests.Response, url: str, is_known: bool) -> int:
 def _reason(error: Exception) -> str:
     """Return one readable phrase for a failure of the line."""
     if isinstance(error, requests.exceptions.Timeout) or "timed out" in str(error):
-        return "because nothing came any more"
+        return "because no more data came"
     if isinstance(error, requests.exceptions.RequestException):
         return f"because the connection broke ({' '.join(str(error).split())[:200]})"
     return f"because {error}"

@@ -1,4 +1,4 @@
-"""Zip archives, unpacked without trusting what they say of themselves."""
+"""Unpack zip archives without trusting what they claim about themselves."""
 
 import hashlib
 import lzma
