@@ -1,7 +1,7 @@
 """Tables of the Hugging Face Hub whose rows contain their images: Parquet and Arrow shards.
 
-Images are taken out as the bytes they are, never re-encoded, and named by their hash: an
-image that stands in many rows, or in two splits, is one file with one name.
+Images are extracted byte for byte, never re-encoded, and named by their hash: an
+image in many rows, or in two splits, is one file with one name.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
 
 @dataclass(frozen=True)
 class Embedded:
-    """An image as it stands in a row."""
+    """An image as a row contains it."""
 
     content: bytes
     path: str
@@ -47,7 +47,7 @@ class Embedded:
 def shards(folder: Path) -> dict[str, list[Path]]:
     """Return the shards of each split below a folder, in their order; empty if there is none.
 
-    Shards lacking at the end are allowed, for a fetch may be limited; see `lacking`.
+    Shards may be missing at the end, because a fetch may be limited; see `lacking`.
 
     Raises:
         FileNotFoundError: If a split lacks a shard before its last one.
@@ -126,7 +126,7 @@ def _require(path: Path, columns: Sequence[str], present: Sequence[str]) -> None
 
 
 def embedded(cell: Any, where: str) -> Embedded:
-    """Return the image that a cell holds: a struct with `bytes`, as the hub writes it.
+    """Return the image that a cell holds: a struct with `bytes`, as the Hub writes it.
 
     Args:
         cell: Value of the image column.

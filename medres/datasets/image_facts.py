@@ -18,7 +18,7 @@ MUCH_CLIPPED = 0.01
 
 
 def gather(found: Found, reading: images.Reading) -> pd.DataFrame:
-    """Open every image once and return its size, its hashes and how it was read."""
+    """Read every image once and return its size, its hashes and how it was read."""
     rows = []
     for image in found.table["image"].unique():
         pixels, record = images.read(found.image_folder, image, reading)

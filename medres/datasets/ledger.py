@@ -57,7 +57,7 @@ class Ledger:
 
     @property
     def revision(self) -> str:
-        """Commit of a hub repository, else empty."""
+        """Commit of a Hub repository, else empty."""
         return str(self.header.get("revision", ""))
 
     @property

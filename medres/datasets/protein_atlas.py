@@ -42,7 +42,7 @@ def fetch(downloader: "Downloader", folder: Path, *, limit: int) -> None:
         limit: Number of images; zero means all of the Atlas.
 
     Raises:
-        OSError: If the line stays bad or the disk has no room.
+        OSError: If the connection stays bad or the disk has no room.
         ValueError: If the folder holds a `captions.json` of another origin, or a file of the
             Atlas has another layout than is known.
     """

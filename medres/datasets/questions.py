@@ -36,7 +36,7 @@ def validate(questions: pd.DataFrame, *, source: str, may_leak: bool = False) ->
     Args:
         questions: Table with the columns of `COLUMNS`, and maybe of `OPTIONAL`.
         source: Where the table is from, for the error message.
-        may_leak: Whether a group or image may stand in both splits, as in published splits.
+        may_leak: Whether a group or image may be in both splits, as in published splits.
 
     Raises:
         ValueError: Naming the source, the first offending rows and what to do.

@@ -43,7 +43,7 @@ class Source:
     """Known faults of the data, one sentence each, with counts."""
     files: tuple[File, ...] = ()
     hub_repo: str = ""
-    """Data set repository on the Hugging Face hub, where it is fetched from there."""
+    """Data set repository on the Hugging Face Hub, where it is fetched from there."""
     hub_patterns: tuple[str, ...] = ()
     """Files of that repository that are wanted, as shell patterns; a zip is unpacked."""
     hub_revision: str = "main"
@@ -73,13 +73,13 @@ def require_whole(folder: Path, name: str) -> str:
     """Return what is known of a data set's folder, in one sentence.
 
     Sizes are compared with what the fetch recorded; bytes are not read again. A folder without
-    a record is a copy of the user's own: it passes, and the sentence says that nothing vouches
-    for it.
+    a record is the user's own copy: it passes, and the sentence says that its completeness is
+    unknown.
 
     Raises:
         FileNotFoundError: If there is no such folder.
         ValueError: If a fetch was begun and not finished, the folder holds another data set, or
-            a fetched file is gone or has another size; with the command that mends it.
+            a fetched file is gone or has another size; with the command that repairs it.
     """
     remedy = f"`python -m medres.datasets fetch {name} --to {folder}`"
     if not folder.is_dir():

@@ -120,11 +120,11 @@ def near_pairs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def shared(table: pd.DataFrame, images: pd.DataFrame) -> dict[str, tuple[int, int]]:
-    """Return what test has in common with train: how many there are in test, and how many leak.
+    """Return what test shares with train: how many there are in test, and how many are shared.
 
     Args:
         table: Columns image, group, question and split.
-        images: One row an image of the table: image, pixel_sha256, perceptual_hash.
+        images: One row per image of the table: image, pixel_sha256, perceptual_hash.
 
     Returns:
         By what is shared: images with equal pixels, near-duplicate images, groups and question

@@ -33,7 +33,7 @@ def ask(
     image_folder: Path,
     stated: Mapping[str, int],
 ) -> Found:
-    """Return the question table of triplets, and what was left out or noticed.
+    """Return the question table made of triplets, and what was left out or noted.
 
     A question is closed if its answer is yes or no, whatever its case: the authors' rule. All
     others are open, for options are never made up. Texts lose the blanks at their ends and
@@ -114,7 +114,7 @@ def _answer_types(table: pd.DataFrame, is_closed: pd.Series) -> list[str]:
 
 
 def counted(ids: Sequence[str], what: str) -> str:
-    """Return what rows are, their number and the first of their ids.
+    """Return a description of rows with their number and the first of their ids.
 
     >>> counted(["a", "b"], "empty answers")
     'empty answers: 2 (a, b)'
@@ -125,7 +125,7 @@ def counted(ids: Sequence[str], what: str) -> str:
 
 
 def differences(split: pd.Series, stated: Mapping[str, int]) -> list[str]:
-    """Return a sentence for each split that holds another number of rows than is stated."""
+    """Return a sentence for each split whose number of rows differs from the stated one."""
     counts = split.value_counts()
     return [
         f"{name} questions: {counts.get(name, 0):,} found, the source is known to hold {n_stated:,}"
@@ -143,9 +143,9 @@ def read_hub(
     modality: str,
     stated: Mapping[str, int],
 ) -> Found | None:
-    """Return what the hub's shards below a folder hold, or None if there are none.
+    """Return what the Hub's shards below a folder hold, or None if there are none.
 
-    The hub gives neither ids nor image names: a question is named by its split and row, an
+    The Hub gives neither ids nor image names: a question is named by its split and row, an
     image by the hash of its bytes, which is also its group.
 
     Args:
@@ -153,7 +153,7 @@ def read_hub(
         workspace: Where the images are written, below `images/`.
         dataset: Name of the data set.
         prompt: Key of `PROMPTS`.
-        modality: Of all images: the hub does not tell.
+        modality: Of all images: the Hub does not tell.
         stated: Questions of each split as the source is known to hold them.
     """
     records = []
@@ -201,7 +201,7 @@ def read_json(path: Path, fields: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def require_images(found: Found) -> Found:
-    """Return what was found if every image is there.
+    """Return the result unchanged if every image is present.
 
     Raises:
         FileNotFoundError: Naming a question, its image and the number like it.

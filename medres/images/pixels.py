@@ -110,7 +110,7 @@ def _checked_channels(path: Path, reading: Reading, n_channels: int) -> tuple[in
     shown = parse_channels(reading.channels)
     if any(k is not None and k >= n_channels for k in shown):
         raise UnreadableImageError(
-            f"{path}: channels {reading.channels} are asked for, but it has {n_channels}, counted "
+            f"{path}: channels {reading.channels} are requested, but it has {n_channels}, counted "
             "from 0"
         )
     return shown

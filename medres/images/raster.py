@@ -137,7 +137,7 @@ def _gif_table_bytes(flags: int) -> int:
 
 
 def webp_size(content: bytes) -> tuple[int, int] | None:
-    """Return width and height as the header says; None where it is no WebP header."""
+    """Return width and height as the header says; None if it is no WebP header."""
     kind, body = content[12:16], content[20:30]
     if len(body) < 10:
         return None

@@ -62,7 +62,7 @@ class UnreadableImageError(ValueError):
 
 
 def parse_channels(channels: str) -> tuple[int | None, ...]:
-    """Return the stored channels of red, green and blue; nothing where none are stated.
+    """Return the stored channels of red, green and blue; nothing if none are stated.
 
     >>> parse_channels("2,-,0")
     (2, None, 0)
@@ -122,8 +122,8 @@ def choose_page(path: Path, n_pages: int, page: int | None) -> int:
     """
     if page is None and n_pages > 1:
         raise UnreadableImageError(
-            f"{path}: has {n_pages} pages; say which one by #page=0 to #page={n_pages - 1} "
-            "behind its name"
+            f"{path}: has {n_pages} pages; choose one by adding #page=0 to #page={n_pages - 1} "
+            "to its name"
         )
     if page is not None and not 0 <= page < n_pages:
         raise UnreadableImageError(f"{path}: has no page {page}; its {n_pages} are counted from 0")

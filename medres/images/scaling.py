@@ -11,7 +11,7 @@ BLOCK = 1 << 22
 
 
 def parse(scaling: str) -> tuple[str, float, float]:
-    """Return the kind of a scaling and its two numbers, NaN where it has none.
+    """Return the kind of a scaling and its two numbers, NaN if it has none.
 
     >>> parse("percentiles:0.5:99.5")
     ('percentiles', 0.5, 99.5)

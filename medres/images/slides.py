@@ -43,10 +43,10 @@ MAX_SHIFT_PX = 1 / 512
 
 
 def is_slide(head: bytes, path: Path) -> bool:
-    """Say whether a file is a whole slide: one of a vendor that OpenSlide knows, or a tiled TIFF.
+    """Return whether a file is a whole slide: of a vendor that OpenSlide knows, or a tiled TIFF.
 
-    Such a TIFF has reduced levels beside its one image, or is too large to be read whole. What is
-    no TIFF but has a slide's name is one too, so that its error speaks of a slide.
+    Such a TIFF has reduced levels beside its one image, or is too large to be read whole. A file
+    that is not a TIFF but is named like a slide counts too, so that its error speaks of a slide.
     """
     if OpenSlide.detect_format(path) not in (None, GENERIC):
         return True

@@ -128,7 +128,7 @@ def require_sound_page(path: Path, page: Any) -> None:
 def require_sound_segments(
     path: Path, offsets: tuple[int, ...], byte_counts: tuple[int, ...], n_bytes: int
 ) -> None:
-    """Refuse strips or tiles that are missing, end behind the file or are read over and over.
+    """Refuse strips or tiles that are missing, end beyond the file or are read over and over.
 
     Raises:
         UnreadableImageError: Saying how many.

@@ -28,7 +28,7 @@ class Plane:
     first: int = 0
     """Planes of an ImageJ stack lie behind one directory: the number of the first of these."""
     n_behind: int = 0
-    """How many do; 0 where every plane has its directory."""
+    """How many do; 0 if every plane has its directory."""
 
 
 def planes_of(path: Path, tiff: tifffile.TiffFile) -> list[Callable[[], Plane]]:

@@ -29,7 +29,7 @@ def paper_table(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
     Returns:
         Columns dataset, stands_for, modality, paper_image_px, median_image_px, paper_test,
         n_test, n_options (of closed questions, the most) and questions_per_image; paper columns
-        are empty where the paper states nothing or does not use the data set.
+        are empty if the paper states nothing or does not use the data set.
     """
     rows = []
     for question_set in question_sets:

@@ -23,7 +23,7 @@ class Fit:
     """Log-odds of each arm for a group with deviation 0, with their errors."""
 
     log_odds: Floats
-    """Shape (n_arms,); NaN where the model is not fitted."""
+    """Shape (n_arms,); NaN if the model is not fitted."""
     covariance: Floats
     """Covariance of the log-odds, shape (n_arms, n_arms): the sandwich estimate over groups."""
     deviation: float

@@ -147,7 +147,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     "too short a length, hash known": ("short", {"sha256": SHA256}, ValueError, "sha256"),
     "no length at all": ("open", {}, ValueError, "does not say how long"),
     "an empty file": ("empty", {}, ValueError, "empty file"),
-    "packed on the way": ("packed", {}, ValueError, "packs the file"),
+    "packed on the way": ("packed", {}, ValueError, "compresses the file"),
     "redirections in a circle": (f"redirect:{URL}", {}, ValueError, "redirected more than"),
 }
 

@@ -190,7 +190,7 @@ def test_an_answer_outside_the_options_is_counted(
     folder = _write_arrow(tmp_path / "set", [_row("7", large, questions=asked)])
     found = ubench.read(folder, tmp_path)
     assert len(found.table) == 1
-    assert "answer_idx that is none of their options: 1 (" in "\n".join(found.excluded)
+    assert "answer_idx that is not among their options: 1 (" in "\n".join(found.excluded)
 
 
 def test_repeated_options_cannot_be_asked_by_their_texts(large: bytes, tmp_path: Path) -> None:

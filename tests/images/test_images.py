@@ -102,7 +102,7 @@ RGB = np.asarray(_noise())
 COLOUR = np.random.default_rng(2).integers(0, 256, (61, 83, 3)).astype(np.uint8)
 MOVING = {"save_all": True, "append_images": [_noise().rotate(180), _noise().rotate(90)]}
 SIDE = b"\x60\xea"  # 60,000 in two bytes, last first
-NO_PAGE = "has 3 pages; say which one by #page=0 to #page=2 behind its name"
+NO_PAGE = "has 3 pages; choose one by adding #page=0 to #page=2 to its name"
 UNREADABLE = {
     "truncated.png": (WHOLE[: len(WHOLE) // 2], "truncated or corrupt"),
     "truncated.jpg": (_encoded(_noise(), "JPEG")[:900], "truncated or corrupt"),
@@ -752,7 +752,7 @@ def test_channels_of_a_tiff_are_shown_as_stated_each_by_its_own_percentiles(
     assert [pixels[..., k].max() for k in range(3)] == [255, 0, 255]
     limits = [each and each["high"] for each in record["of_channels"]]
     assert limits == [GREY16.max(), None, GREY16.max() // 8]
-    with pytest.raises(UnreadableImageError, match=r"five\.tif: channels 5,0,1 are asked for, but"):
+    with pytest.raises(UnreadableImageError, match=r"five\.tif: channels 5,0,1 are requested, but"):
         images.read(tmp_path, "five.tif", Reading(channels="5,0,1"))
     (tmp_path / "rgb.png").write_bytes(WHOLE)
     swapped, record = images.read(tmp_path, "rgb.png", Reading(channels="2,1,-"))

@@ -63,7 +63,7 @@ def fetch_slides(
         reduce: Reads a slide within the budget.
 
     Raises:
-        OSError: If the line stays bad or the disk has no room for the next slide.
+        OSError: If the connection stays bad or the disk has no room for the next slide.
         ValueError: If the folder's slides have another budget, or the answer is not understood.
     """
     rows = _rows(folder)

@@ -1,6 +1,6 @@
 """Download one file over HTTP, completely or not at all: resumed, retried, measured.
 
-pooch starts a broken download anew, and the hub's client cannot send its requests to a mirror
+pooch starts a broken download anew, and the Hub's client cannot send its requests to a mirror
 of several hosts; slides of 3 GB and plates of 700 MB over a hospital's line need both. So the
 transfer is ours, on requests, and the same for every source.
 """
@@ -74,7 +74,7 @@ class Client:
         return self._patiently(url, ask)
 
     def size_bytes(self, url: str) -> int:
-        """Return the size that the server states before a download; 0 where it states none."""
+        """Return the size that the server states before a download; 0 if it states none."""
         try:
             with self._open("HEAD", url, {"Accept-Encoding": "identity"}) as response:
                 return int(response.headers.get("Content-Length", 0))
@@ -99,7 +99,7 @@ class Client:
         Args:
             url: File to get.
             part: Where its bytes are collected.
-            size_bytes: Its size, where known.
+            size_bytes: Its size, if known.
             is_checked: Whether a hash is compared afterwards; only then are pieces joined that
                 carry no mark.
             on_start: Called with the number of bytes to come, before they do.
@@ -109,7 +109,7 @@ class Client:
             Whether the file was put together from more than one answer.
 
         Raises:
-            OSError: If the server refuses, has no such file, or the line stays bad.
+            OSError: If the server refuses, has no such file, or the connection stays bad.
             ValueError: If what it offers cannot be the file.
         """
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -213,7 +213,7 @@ class Client:
         return target
 
     def _authorisation(self, url: str) -> dict[str, str]:
-        """Return the hub's token for the hub alone: not for its storage, not for a mirror."""
+        """Return the Hub's token for the Hub alone: not for its storage, not for a mirror."""
         token = os.environ.get("HF_TOKEN", "")
         parts = urlsplit(url)
         is_hub = parts.scheme == "https" and parts.netloc == HUB_HOST and not self.mirror
@@ -301,14 +301,14 @@ def _require_size(url: str, total: int, size_bytes: int) -> None:
     if size_bytes and total and total != size_bytes:
         raise ValueError(
             f"{url}: the server offers {total:,} bytes where {size_bytes:,} are expected; the "
-            "file has changed at its source, or something stands between"
+            "file has changed at its source, or something in between alters it"
         )
 
 
 def _length(response: requests.Response, url: str, is_known: bool) -> int:
-    """Return the announced length; 0 where the body marks its own end."""
+    """Return the announced length; 0 if the body marks its own end."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise ValueError(f"{url}: the server packs the file though it was asked not to")
+        raise ValueError(f"{url}: the server compresses the file although asked not to")
     stated = response.headers.get("Content-Length", "")
     if stated == "0":
         raise ValueError(f"{url}: the server gives an empty file")

@@ -40,7 +40,7 @@ class Phantom:
     group: str
     """What a group is: well, patient, slide."""
     twin_of: str = ""
-    """The data set of the paper that it stands for."""
+    """The data set of the paper that it stands in for."""
 
 
 PHANTOMS = {
