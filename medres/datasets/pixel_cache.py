@@ -63,7 +63,10 @@ class PixelCache:
         try:
             self._keep(path, image)
         except OSError as error:
-            print(f"{self.folder}: from here on pixels are not kept ({error})", flush=True)
+            print(
+                f"{self.folder}: pixel cache disabled ({error}); the run goes on without it",
+                flush=True,
+            )
             self.max_bytes = 0
         return image
 
