@@ -1,7 +1,7 @@
-"""The treatment: how an image becomes pixels for the model, and what that costs.
+"""Resolution treatments: how an image becomes pixels for the model, and how many tokens it costs.
 
-Resolution is decided here and nowhere else. Sizes are arithmetic (`plan`), pixels follow
-from the plan (`apply`); what reaches the model is exactly `Geometry.given_px`.
+Resolution is decided here and nowhere else. `plan` computes sizes, `apply` makes the pixels of
+that plan; the model receives exactly `Geometry.given_px`.
 """
 
 import functools
@@ -23,23 +23,23 @@ FILTERS = {
 TRAIN_RESOLUTIONS = ("none", "low", "native", "mixed")
 BLANK_GREY = 128
 STRIP_BYTES = 2**20
-"""Pillow's pixels are copied in strips of this size: in one piece costs three times as much."""
+"""Pillow's pixels are copied in strips of this size: one piece would take three times as long."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a model's own processor makes of the pixels that it is given."""
+    """How a model's own processor lays out the pixels that it is given."""
 
     visual_tokens: int
     """Tokens of the image that the language model sees."""
     canvas_px: tuple[int, int]
-    """Width and height that the given pixels are brought to, all tiles together."""
+    """Width and height that the given pixels are resized to, all tiles together."""
     columns: int = 1
     rows: int = 1
     n_crops: int = 1
-    """Images that the vision tower encodes: the tiles, and mostly the whole in small as well."""
+    """Images that the vision tower encodes: the tiles and, usually, a thumbnail of the whole."""
     resampling_filter: str = ""
-    """Of the processor's own, second resampling; empty where it takes the pixels as they are."""
+    """Filter of the processor's own, second resampling; empty if it does not resample."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class Treatment:
     native_max_pixels: int
     """Budget of a native image, width x height in pixels (the paper: 12,000,000)."""
     resampling_filter: str
-    """Filter of every shrinking: nearest, bilinear, bicubic or lanczos."""
+    """Filter used to shrink images: nearest, bilinear, bicubic or lanczos."""
     multiple_px: int
     """Side of one visual token in pixels; every side is a multiple of it."""
     lay_out: Callable[[tuple[int, int]], Layout] | None = None
-    """For models that tile: what their processor makes of a size in pixels."""
+    """For models that tile: how their processor lays out a size in pixels."""
 
     def __post_init__(self) -> None:
-        """Refuse a treatment that could not be carried out."""
+        """Refuse a treatment that is impossible."""
         _filter(self.resampling_filter)
         for name in ("low_max_pixels", "native_max_pixels"):
             _require_one_token(name, getattr(self, name), self.multiple_px)
@@ -71,14 +71,14 @@ class Treatment:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What one resolution makes of one image; recorded with every answer."""
+    """The sizes that one resolution gives one image; recorded with every answer."""
 
     original_px: tuple[int, int]
     """Width and height of the image as stored."""
     steps: tuple[tuple[tuple[int, int], str], ...]
-    """Sizes in the order they are made, each with its filter; empty for an untouched image."""
+    """Successive sizes, each with its filter; empty for an unchanged image."""
     given_px: tuple[int, int]
-    """Width and height handed to the model."""
+    """Width and height passed to the model."""
     visual_tokens: int
     """Tokens of the image that the language model sees."""
     is_capped: bool
@@ -86,9 +86,9 @@ class Geometry:
     is_enlarged: bool
     """Whether a side grew: by an upsampled resolution, or to reach one visual token."""
     is_blank: bool = False
-    """Whether the pixels are replaced by one grey."""
+    """Whether the pixels are replaced by plain grey."""
     layout: Layout | None = None
-    """What the model's processor makes of the given pixels, where it tiles them."""
+    """How the model's processor lays out the given pixels, if it tiles them."""
 
     @property
     def n_crops(self) -> int:
@@ -101,7 +101,7 @@ def fit_within(size_px: tuple[int, int], *, max_pixels: int, multiple_px: int) -
 
     Images are only ever shrunk: an image already within the budget keeps its size, apart
     from rounding each side down to `multiple_px`, the model's patch grid. A side shorter
-    than one visual token becomes one token long; the other side then gives way, so that
+    than one visual token becomes one token long; the other side is then shortened, so that
     the budget holds for a 20 x 4,000 px strip too. Integer arithmetic: no rounding error.
 
     Args:
@@ -199,12 +199,12 @@ def plan(size_px: tuple[int, int], resolution: str, treatment: Treatment) -> Geo
 def apply(image: Image.Image | np.ndarray, geometry: Geometry) -> Image.Image:
     """Return the pixels of a planned geometry.
 
-    Every filter but nearest runs across, then down, with 8 bits in between, as `resampler`
-    does it; nearest copies pixels and is Pillow's always.
+    Every filter except nearest resamples horizontally, then vertically, with 8 bits in between,
+    by the library that `resampler` names; nearest copies pixels and is always Pillow's.
 
     Args:
-        image: RGB image of the size the geometry was planned for; or its pixels as a decoder
-            gives them, 8-bit of shape (height, width, 3), which saves two copies.
+        image: RGB image of the size that the geometry was planned for; or its pixels as a decoder
+            returns them, 8-bit of shape (height, width, 3), which saves two copies.
         geometry: What `plan` returned.
 
     Returns:
@@ -228,17 +228,17 @@ def apply(image: Image.Image | np.ndarray, geometry: Geometry) -> Image.Image:
 
 
 def blank(geometry: Geometry) -> Image.Image:
-    """Return the one grey that a blank geometry gives the model, whatever the image."""
+    """Return the plain grey image that a blank geometry gives the model, whatever the image."""
     return Image.new("RGB", geometry.given_px, (BLANK_GREY,) * 3)
 
 
 @functools.cache
 def resampler() -> str:
-    """Return the name and version of what resamples, the same for all filters and arms.
+    """Return the name and version of the library that resamples, the same for all filters and arms.
 
-    It is torch where torch offers every filter on 8-bit pixels, and Pillow where it does not
-    (torch 2.11 has no lanczos). torch is several times faster and as near to the exact result;
-    its weights have 16 bits, so that under one value in a hundred is a level off Pillow's.
+    It is torch if torch has every filter for 8-bit pixels, and Pillow if not (torch 2.11 has no
+    lanczos). torch is several times faster and as close to the exact result; its weights have 16
+    bits, so fewer than one value in a hundred differ from Pillow's by a level.
     """
     import torch
 
@@ -324,12 +324,12 @@ def assign_mixed(
     low_share: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Return which questions are low in the mixed arm: half of each modality.
+    """Return which questions are low in the mixed arm: a share of each modality.
 
-    Whole units (images) are assigned, so that questions that share an image share its
-    pixels. Within a modality units are shuffled and taken as long as that brings the low
-    share of questions nearer to `low_share`: exact when units hold equally many questions
-    and the share allows it, otherwise as near as the order of the draw allows.
+    Whole units (images) are assigned, so that questions about one image share its pixels.
+    Within a modality, units are shuffled and each is set to low if that brings the low share
+    of questions nearer to `low_share`: exact if units have equally many questions and the
+    share allows it, otherwise as near as the order of the draw allows.
 
     Args:
         units: The image of each question, shape (n_questions,).
@@ -367,7 +367,7 @@ def assign_mixed(
 
 
 def visual_token_count(size_px: tuple[int, int], *, multiple_px: int) -> int:
-    """Return the visual tokens of an image whose sides lie on the model's grid.
+    """Return the number of visual tokens of an image whose sides are on the model's grid.
 
     >>> visual_token_count((252, 168), multiple_px=28)
     54

@@ -20,10 +20,12 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m medres.datasets", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="one line for each data set")
-    describe = commands.add_parser("describe", help="all that is known of one, its defects too")
+    describe = commands.add_parser(
+        "describe", help="all that is known about one, including defects"
+    )
     describe.add_argument("name")
     getting = commands.add_parser(
-        "fetch", help="get one into a folder; the same command goes on after an interruption"
+        "fetch", help="download one into a folder; after an interruption the same command resumes"
     )
     getting.add_argument("name")
     getting.add_argument("--to", required=True, type=Path, metavar="DIR")
@@ -31,16 +33,21 @@ def main(arguments: list[str]) -> int:
         "--limit",
         type=int,
         default=0,
-        help="at most so many archives, cases or images, for a look; zero means all",
-    )
-    getting.add_argument("--revision", default="", help="commit of the hub, instead of the pinned")
-    getting.add_argument(
-        "--mirror", default="", metavar="URL", help="asks URL/HOST/PATH for https://HOST/PATH"
+        help="download at most this many archives, cases or images; 0 means all",
     )
     getting.add_argument(
-        "--max-pixels", type=int, default=0, help="size that whole slides are reduced to"
+        "--revision", default="", help="Hub commit to use instead of the pinned one"
     )
-    preparing = commands.add_parser("prepare", help="draw or read one of a study's, and check it")
+    getting.add_argument(
+        "--mirror",
+        default="",
+        metavar="URL",
+        help="fetch URL/HOST/PATH instead of https://HOST/PATH",
+    )
+    getting.add_argument(
+        "--max-pixels", type=int, default=0, help="largest size of a reduced slide, width x height"
+    )
+    preparing = commands.add_parser("prepare", help="draw or read one for a study, and check it")
     preparing.add_argument("study")
     preparing.add_argument("name")
     asked = parser.parse_args(arguments)
@@ -57,7 +64,7 @@ def main(arguments: list[str]) -> int:
         print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nmedres: stopped; the same command goes on from here", file=sys.stderr)
+        print("\nmedres: stopped; the same command resumes from here", file=sys.stderr)
         return 130
     return 0
 
@@ -125,12 +132,12 @@ def _fetch(asked: argparse.Namespace) -> None:
     source: Source = module.SOURCE
     if asked.limit < 0 or asked.max_pixels < 0:
         raise ValueError(
-            f"--limit is {asked.limit} and --max-pixels {asked.max_pixels}; neither is negative"
+            f"--limit is {asked.limit} and --max-pixels {asked.max_pixels}; neither may be negative"
         )
     folder: Path = asked.to.expanduser().resolve()
     print(_wrapped("licence   ", source.licence))
     print(_wrapped("cite      ", source.citation))
-    room = f"{readable(_free_bytes(folder))} free, all of it takes {readable(source.size_bytes)}"
+    room = f"{readable(_free_bytes(folder))} free; all of it takes {readable(source.size_bytes)}"
     print(f"to        {folder}, {room}", flush=True)
     options: dict[str, Any] = {"max_pixels": asked.max_pixels} if asked.max_pixels else {}
     kept = fetch.fetch_set(
@@ -143,10 +150,10 @@ def _fetch(asked: argparse.Namespace) -> None:
     )
     total = sum(entry["size_bytes"] for entry in kept.files.values())
     at = f" at {kept.revision}" if kept.revision else ""
-    print(f"whole     {len(kept.files):,} files, {readable(total)}{at}")
+    print(f"complete  {len(kept.files):,} files, {readable(total)}{at}")
     if kept.notes:
-        print(f"lacking   {len(kept.notes)} things, named in {folder / ledger.DONE}")
-    print(f"use it    in params/STUDY/study.yaml: `{module.SOURCE.name}: {{folder: {folder}}}`")
+        print(f"missing   {len(kept.notes)} items, listed in {folder / ledger.DONE}")
+    print(f"use       in params/STUDY/study.yaml: `{module.SOURCE.name}: {{folder: {folder}}}`")
 
 
 def _free_bytes(folder: Path) -> int:

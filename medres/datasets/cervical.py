@@ -117,7 +117,7 @@ def read(folder: Path, workspace: Path, *, prompt: str = OPTIONS["prompt"]) -> F
         split=["test" if each in drawn else "train" for each in table["question_id"]],
         group=image,
     )
-    excluded = [f"{len(others)} files are no JPEG, first {others[0].name}"] if others else []
+    excluded = [f"{len(others)} files are not JPEG, first {others[0].name}"] if others else []
     counts = {label: int((table["label"] == label).sum()) for label in CLASSES}
     return Found(
         table=result[list(questions.COLUMNS)],

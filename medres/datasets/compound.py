@@ -93,11 +93,11 @@ def fetch(downloader: "Downloader", folder: Path, *, limit: int) -> None:
 
     Args:
         downloader: Brings files into the folder.
-        folder: Where the tables and one folder a plate go.
+        folder: Where the tables and one folder per plate go.
         limit: Number of plates, in the order of their names; zero means all 55.
 
     Raises:
-        OSError: If the line stays bad or the disk has no room.
+        OSError: If the connection stays bad or the disk has no room.
         ValueError: If a ZIP is damaged or lacks a file that the image table names.
     """
     downloader.get(BASE + IMAGE_TABLE, IMAGE_TABLE, check=_fields)
@@ -127,13 +127,13 @@ def read(
     n_test: int = OPTIONS["n_test"],
     missing: str = OPTIONS["missing"],
 ) -> Found:
-    """Return one question a field: which mechanism, or which compound.
+    """Return one question per field: which mechanism, or which compound.
 
     The published split is a draw of fields over both whole tables, so that a field is in the
     same split whichever plates were fetched.
 
     Args:
-        folder: Holds both tables and, at any depth, one folder a plate.
+        folder: Holds both tables and, at any depth, one folder per plate.
         workspace: Unused: nothing is converted.
         prompt: medres; the paper's is unknown.
         label: moa or compound.
@@ -195,8 +195,8 @@ def read(
         if missing == "error" or lost.all():
             raise FileNotFoundError(
                 f"{counted} is not below {folder}; fetch the data with `python -m medres.datasets "
-                f"fetch compound --to {folder}`, or set `missing: exclude` to leave them out and "
-                "have them counted"
+                f"fetch compound --to {folder}`, or set `missing: exclude` to skip and "
+                "count them"
             )
         excluded.append(counted)
         fields, image = fields[~lost], image[~lost]
@@ -232,7 +232,7 @@ def _parse(path: Path, columns: list[str]) -> pd.DataFrame:
 
 
 def _fields(path: Path) -> pd.DataFrame:
-    """Return the image table with our names: one row a field."""
+    """Return the image table with our names: one row per field."""
     names = {channel: f"Image_FileName_{channel}" for channel in CHANNELS}
     raw = _parse(
         path,
@@ -252,7 +252,9 @@ def _fields(path: Path) -> pd.DataFrame:
     plate, well = raw["Image_Metadata_Plate_DAPI"], raw["Image_Metadata_Well_DAPI"]
     odd = ~plate.str.fullmatch(r"Week\d+_\w+")
     if odd.any():
-        raise ValueError(f"{path}: plate {plate[odd].iloc[0]!r} is no week and plate: Week4_27481")
+        raise ValueError(
+            f"{path}: plate {plate[odd].iloc[0]!r} is not a week and plate like Week4_27481"
+        )
     fields = pd.DataFrame(
         {
             "question_id": "compound-" + plate + "-" + well + "-s" + site,
@@ -272,7 +274,7 @@ def _fields(path: Path) -> pd.DataFrame:
 
 
 def _mechanisms(path: Path) -> pd.DataFrame:
-    """Return the table of mechanisms: one row a compound and concentration."""
+    """Return the table of mechanisms: one row per compound and concentration."""
     known = _parse(path, ["compound", "concentration", "moa"])
     known["concentration"] = _concentrations(path, known["concentration"])
     twice = known.duplicated(["compound", "concentration"])
@@ -286,7 +288,7 @@ def _concentrations(path: Path, texts: pd.Series) -> pd.Series:
     values = pd.to_numeric(texts, errors="coerce")
     if values.isna().any():
         row = int(values.isna().to_numpy().argmax())
-        raise ValueError(f"{path} row {row + 2}: concentration {texts.iloc[row]!r} is no number")
+        raise ValueError(f"{path} row {row + 2}: concentration {texts.iloc[row]!r} is not a number")
     return values.astype(float)
 
 
@@ -339,7 +341,7 @@ def _leaks(fields: pd.DataFrame, drawn: set[str], label: str, group: str) -> lis
 
 
 def _images(folder: Path, fields: pd.DataFrame) -> pd.Series:
-    """Return red|green|blue of each field, missing where a file of it is not there."""
+    """Return red|green|blue of each field, missing if a file of it is not there."""
     places: dict[str, tuple[str, set[str]]] = {}
     for path in sorted(folder.rglob("Week*_*"), reverse=True):
         if path.is_dir():

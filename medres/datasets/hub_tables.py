@@ -1,7 +1,7 @@
-"""Tables of the Hugging Face hub whose rows hold their images: Parquet and Arrow shards.
+"""Tables of the Hugging Face Hub whose rows contain their images: Parquet and Arrow shards.
 
-Images are taken out as the bytes they are, never re-encoded, and named by their hash: an
-image that stands in many rows, or in two splits, is one file with one name.
+Images are extracted byte for byte, never re-encoded, and named by their hash: an
+image in many rows, or in two splits, is one file with one name.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
 
 @dataclass(frozen=True)
 class Embedded:
-    """An image as it stands in a row."""
+    """An image as a row contains it."""
 
     content: bytes
     path: str
@@ -47,7 +47,7 @@ class Embedded:
 def shards(folder: Path) -> dict[str, list[Path]]:
     """Return the shards of each split below a folder, in their order; empty if there is none.
 
-    Shards lacking at the end are allowed, for a fetch may be limited; see `lacking`.
+    Shards may be missing at the end, because a fetch may be limited; see `lacking`.
 
     Raises:
         FileNotFoundError: If a split lacks a shard before its last one.
@@ -83,7 +83,7 @@ def lacking(found: dict[str, list[Path]]) -> list[str]:
     for split, paths in found.items():
         match = _SHARD.fullmatch(paths[-1].name)
         if match and len(paths) < (total := int(match[3])):
-            sentences.append(f"{split}: only the first {len(paths)} of {total} shards are here")
+            sentences.append(f"{split}: only the first {len(paths)} of {total} shards are present")
     return sentences
 
 
@@ -126,7 +126,7 @@ def _require(path: Path, columns: Sequence[str], present: Sequence[str]) -> None
 
 
 def embedded(cell: Any, where: str) -> Embedded:
-    """Return the image that a cell holds: a struct with `bytes`, as the hub writes it.
+    """Return the image that a cell holds: a struct with `bytes`, as the Hub writes it.
 
     Args:
         cell: Value of the image column.
@@ -137,7 +137,7 @@ def embedded(cell: Any, where: str) -> Embedded:
     """
     content = cell.get("bytes") if isinstance(cell, dict) else cell
     if not content:
-        raise images.UnreadableImageError(f"{where}: holds no image bytes; fetch it again")
+        raise images.UnreadableImageError(f"{where}: contains no image bytes; fetch it again")
     try:
         with Image.open(io.BytesIO(content)) as image:
             size_px, kind = image.size, str(image.format)

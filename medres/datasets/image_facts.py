@@ -1,4 +1,4 @@
-"""What is known of every image of a table: sizes, hashes, and what reading it has cost."""
+"""Facts about every image of a table: sizes, hashes, and what was lost in reading it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ MUCH_CLIPPED = 0.01
 
 
 def gather(found: Found, reading: images.Reading) -> pd.DataFrame:
-    """Open every image once and return its size, its hashes and how it was read."""
+    """Read every image once and return its size, its hashes and how it was read."""
     rows = []
     for image in found.table["image"].unique():
         pixels, record = images.read(found.image_folder, image, reading)
@@ -39,7 +39,7 @@ def gather(found: Found, reading: images.Reading) -> pd.DataFrame:
 
 
 def losses(facts: pd.DataFrame) -> list[str]:
-    """Return what the change to 8 bits cost, one sentence for each kind of loss."""
+    """Return what was lost in conversion to 8 bits, one sentence per kind of loss."""
     records = [list(_scalings(json.loads(reading))) for reading in facts["reading"]]
     has_more = [
         any(each.get("greatest", 256) - each.get("least", 0) > 255 for each in record)
@@ -64,7 +64,7 @@ def losses(facts: pd.DataFrame) -> list[str]:
 
 
 def _scalings(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield how an image was scaled to 8 bits, or each of its channels."""
+    """Yield how an image, or each of its channels, was scaled to 8 bits."""
     if "share_clipped" in record:
         yield record
     for channel in record.get("of_channels", []):

@@ -1,4 +1,4 @@
-"""The record of a fetch: which files came, from where, and whether all of them did.
+"""The record of a fetch: which files came from where, and whether it is complete.
 
 `fetching.json` is written before anything is downloaded and removed last: while it is there,
 the folder is not whole. Each file that arrived is a line of `fetching.jsonl`, so that a killed
@@ -57,7 +57,7 @@ class Ledger:
 
     @property
     def revision(self) -> str:
-        """Commit of a hub repository, else empty."""
+        """Commit of a Hub repository, else empty."""
         return str(self.header.get("revision", ""))
 
     @property
@@ -134,7 +134,7 @@ def read(folder: Path) -> Ledger:
     if (folder / DONE).is_file():
         record = runs.read_json(folder / DONE)
         if missing := {"name", "when", "files", "archives", "notes"} - set(record):
-            raise ValueError(f"{folder / DONE} is no record of a fetch: it lacks {min(missing)}")
+            raise ValueError(f"{folder / DONE} is not a record of a fetch: it lacks {min(missing)}")
         entries = [*record.pop("files"), *record.pop("archives")]
         kept.notes = record.pop("notes")
         kept.header = record

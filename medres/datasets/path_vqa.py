@@ -1,6 +1,6 @@
 """PathVQA: questions generated from the captions of pathology figures.
 
-Read from the hub's Parquet, as the authors' evaluation code does. The original release is a
+Read from the Hub's Parquet, as the authors' evaluation code does. The original release is a
 Google Drive folder linked from github.com/UCSD-AI4H/PathVQA, whose questions are pickles;
 opening a pickle can run any code it holds, so that layout is refused.
 
@@ -23,7 +23,7 @@ SOURCE = Source(
     ),
     home="https://github.com/UCSD-AI4H/PathVQA",
     licence=(
-        "MIT as the card on the hub says, but the copyright of images and captions belongs to the "
+        "MIT as the card on the Hub says, but the copyright of images and captions belongs to the "
         "publishers and authors of two books and to the owners of PEIR: do not redistribute; "
         "everyone fetches it from the source"
     ),
@@ -53,7 +53,7 @@ def read(folder: Path, workspace: Path, *, prompt: str = OPTIONS["prompt"]) -> F
 
     Args:
         folder: Where the set lies.
-        workspace: Where the images are written that stand in its tables.
+        workspace: Where the images of its tables are written.
         prompt: paper or medres.
 
     Raises:

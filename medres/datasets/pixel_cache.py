@@ -1,7 +1,7 @@
-"""Prepared pixels, kept beside a study's runs, so that an image is decoded once, not every epoch.
+"""Cache of prepared pixels beside a study's runs: an image is decoded once, not every epoch.
 
-An entry is what one resolution makes of one image, raw, with its size and a checksum; its name
-is the hash of everything that decides it. Whatever is not whole, or not there, is made again.
+An entry is the raw pixels of one image at one resolution, with their size and a checksum; its
+name is the hash of everything that determines them. Incomplete or missing entries are made again.
 """
 
 import functools
@@ -29,15 +29,15 @@ HEADER = struct.Struct("<16sIII")
 """Kind of file, width and height in pixels, checksum of size and pixels."""
 KIND = b"medres pixels 1\n"
 KEPT_SHARE = 0.9
-"""How full the folder is left when the entries unused for longest are removed."""
+"""How full the folder is left when the least recently used entries are removed."""
 UNSEEN_SHARE = 0.05
 """What a process may add, of all that fits, before it looks again at what others added."""
 ABANDONED_S = 3600.0
-"""Age at which a file half written is that of a killed process."""
+"""Age from which an unfinished file is taken to be that of a killed process."""
 
 
 class PixelCache:
-    """A folder of prepared pixels, of bounded size, that several processes share."""
+    """A folder of prepared pixels with limited size, shared by several processes."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self.folder = folder
@@ -45,9 +45,9 @@ class PixelCache:
         self.unseen_bytes = 0
 
     def get(self, key: str, make: Callable[[], Image.Image]) -> Image.Image:
-        """Return the RGB pixels kept under a key; if there are none, make and keep them.
+        """Return the RGB pixels stored under a key; if there are none, make and store them.
 
-        A disk that is full or refuses is said once; from then on pixels are only made.
+        A full or failing disk is reported once; from then on the cache is off.
 
         Args:
             key: Hash of all that decides the pixels, as of `key_of`.
@@ -63,7 +63,10 @@ class PixelCache:
         try:
             self._keep(path, image)
         except OSError as error:
-            print(f"{self.folder}: from here on pixels are not kept ({error})", flush=True)
+            print(
+                f"{self.folder}: pixel cache disabled ({error}); the run goes on without it",
+                flush=True,
+            )
             self.max_bytes = 0
         return image
 
@@ -150,7 +153,7 @@ def of_study(study: str, *, gib: float) -> PixelCache:
         ValueError: If the size is negative or not a number.
     """
     if not 0 <= gib < math.inf:
-        raise ValueError(f"cache_gib is {gib}; it must be at least 0, which keeps nothing")
+        raise ValueError(f"cache_gib is {gib}; it must be at least 0 (no cache)")
     return PixelCache(runs.ROOT / "runs" / study / "pixels", int(gib * 2**30))
 
 

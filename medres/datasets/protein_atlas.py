@@ -42,7 +42,7 @@ def fetch(downloader: "Downloader", folder: Path, *, limit: int) -> None:
         limit: Number of images; zero means all of the Atlas.
 
     Raises:
-        OSError: If the line stays bad or the disk has no room.
+        OSError: If the connection stays bad or the disk has no room.
         ValueError: If the folder holds a `captions.json` of another origin, or a file of the
             Atlas has another layout than is known.
     """
@@ -81,11 +81,11 @@ def _genes(table: Path) -> list[str]:
     try:
         rows = pd.read_csv(table, sep="\t", dtype=str, usecols=["Gene"], compression="zip")
     except (ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{table} is no zip of a table of genes: {error}") from error
+        raise ValueError(f"{table} is not a zip of a table of genes: {error}") from error
     genes = rows["Gene"].dropna().unique()
     for gene in genes:
         if not re.fullmatch(r"ENSG\d{11}", gene):
-            raise ValueError(f"{table}: {gene!r} is no gene of Ensembl, as ENSG00000134057 is")
+            raise ValueError(f"{table}: {gene!r} is not an Ensembl gene id such as ENSG00000134057")
     return [str(gene) for gene in genes]
 
 
@@ -103,7 +103,7 @@ def _require_jpeg(path: Path) -> None:
     with path.open("rb") as file:
         begin = file.read(3)
     if begin != b"\xff\xd8\xff":
-        raise ValueError(f"{path} is no JPEG; it begins with {begin!r}")
+        raise ValueError(f"{path} is not a JPEG; it begins with {begin!r}")
 
 
 def _offered(path: Path, gene: str) -> tuple[list[dict[str, Any]], int]:

@@ -13,13 +13,13 @@ COLUMNS = {
     "question": "text of the question",
     "reference": "the right answer",
     "options": "list of possible answers of a closed question; empty if open",
-    "modality": "how the image was made; the mixed resolution is balanced within it",
+    "modality": "imaging modality; the mixed resolution is balanced within it",
     "split": "train or test",
-    "group": "what is never split and is resampled as one: patient, slide, well, image",
+    "group": "unit that is never split and is resampled whole: patient, slide, well, image",
 }
 
 OPTIONAL = {
-    "answer_type": "what the data set itself calls a question: CLOSED or OPEN",
+    "answer_type": "question type given by the data set: CLOSED or OPEN",
 }
 """Columns that are kept where a data set tells them; they decide no answer, and so are not part
 of the fingerprint."""
@@ -31,12 +31,12 @@ def columns_of(questions: pd.DataFrame) -> list[str]:
 
 
 def validate(questions: pd.DataFrame, *, source: str, may_leak: bool = False) -> pd.DataFrame:
-    """Return the table if every rule holds, its rows in their order and columns in ours.
+    """Return the table if every rule holds, with rows in their order and columns in ours.
 
     Args:
         questions: Table with the columns of `COLUMNS`, and maybe of `OPTIONAL`.
         source: Where the table is from, for the error message.
-        may_leak: Whether a group or image may stand in both splits, as in published splits.
+        may_leak: Whether a group or image may be in both splits, as in published splits.
 
     Raises:
         ValueError: Naming the source, the first offending rows and what to do.
@@ -45,13 +45,16 @@ def validate(questions: pd.DataFrame, *, source: str, may_leak: bool = False) ->
     if missing:
         raise ValueError(f"{source} lacks the columns {missing}; it has {list(questions.columns)}")
     if questions.empty:
-        raise ValueError(f"{source} holds no question")
+        raise ValueError(f"{source} has no questions")
     _refuse(questions["question_id"].duplicated(), questions, source, "a duplicate question id")
     for name in ("question_id", "image", "question", "reference", "modality", "group"):
         blank = questions[name].isna() | (questions[name].astype(str).str.strip() == "")
         _refuse(blank, questions, source, f"an empty {name}")
     _refuse(
-        ~questions["split"].isin(["train", "test"]), questions, source, "a split but train or test"
+        ~questions["split"].isin(["train", "test"]),
+        questions,
+        source,
+        "a split not train or test",
     )
     outside = pd.Series(
         [
@@ -105,7 +108,7 @@ def split_by_group(groups: pd.Series, *, test_share: float, rng: np.random.Gener
     """
     counts = groups.value_counts().sort_index()
     if not 0 < test_share < 1:
-        raise ValueError(f"test_share is {test_share}; it is a share between 0 and 1")
+        raise ValueError(f"test_share is {test_share}; it must be between 0 and 1")
     if len(counts) < 2:
         raise ValueError(f"only {len(counts)} group; a split needs at least two")
     wanted, taken = test_share * len(groups), 0

@@ -1,4 +1,4 @@
-"""What a data set's file says of its source, and what its reader gives back."""
+"""The description of a data set's source, and the result of its reader."""
 
 import hashlib
 from collections.abc import Iterable
@@ -23,16 +23,16 @@ class File:
     path: str
     """Where it goes below the data set's folder."""
     sha256: str = ""
-    """Empty where the source publishes none: then what came is recorded and kept to."""
+    """Empty if the source publishes none: then the hash at the first fetch is recorded and kept."""
     size_bytes: int = 0
-    """0 where it is not known before the server says it."""
+    """0 if it is unknown before the server states it."""
     is_archive: bool = False
     """A zip that is unpacked beside itself and then removed."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from and what a user must know before using it."""
+    """Where a data set comes from, and what a user must know before using it."""
 
     name: str
     title: str
@@ -44,12 +44,12 @@ class Source:
     size_bytes: int
     """On disk when fetched whole, roughly."""
     group: str
-    """What must never be split: patient, slide, plate, compound, image."""
+    """Unit that must never be split: patient, slide, plate, compound, image."""
     defects: tuple[str, ...]
     """Known faults of the data, one sentence each, with counts."""
     files: tuple[File, ...] = ()
     hub_repo: str = ""
-    """Data set repository on the Hugging Face hub, where it is fetched from there."""
+    """Data set repository on the Hugging Face Hub, where it is fetched from there."""
     hub_patterns: tuple[str, ...] = ()
     """Files of that repository that are wanted, as shell patterns; a zip is unpacked."""
     hub_revision: str = "main"
@@ -58,12 +58,12 @@ class Source:
     paper_image_px: str = ""
     """Size of the images as the paper states it, e.g. 2048 x 2048."""
     paper_n_test: int = 0
-    """Test questions as the paper or its code states them; 0 where it does not."""
+    """Test questions as the paper or its code states them; 0 if it does not."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a reader found in a folder."""
+    """The result of reading a data set's folder."""
 
     table: pd.DataFrame
     """Columns of `questions.columns_of`; `split` as published: train, validation or test."""
@@ -79,13 +79,13 @@ def require_whole(folder: Path, name: str) -> str:
     """Return what is known of a data set's folder, in one sentence.
 
     Sizes are compared with what the fetch recorded; bytes are not read again. A folder without
-    a record is a copy of the user's own: it passes, and the sentence says that nothing vouches
-    for it.
+    a record is the user's own copy: it passes, and the sentence says that its completeness is
+    unknown.
 
     Raises:
         FileNotFoundError: If there is no such folder.
         ValueError: If a fetch was begun and not finished, the folder holds another data set, or
-            a fetched file is gone or has another size; with the command that mends it.
+            a fetched file is gone or has another size; with the command that repairs it.
     """
     remedy = f"`python -m medres.datasets fetch {name} --to {folder}`"
     if not folder.is_dir():
@@ -94,11 +94,11 @@ def require_whole(folder: Path, name: str) -> str:
     if kept.is_begun:
         limit = f" --limit {kept.limit}" if kept.limit else ""
         raise ValueError(
-            f"{folder}: a fetch of {kept.name or name} was begun and not finished; finish it with "
-            f"{remedy[:-1]}{limit}`"
+            f"{folder}: a fetch of {kept.name or name} was started but not finished; finish it "
+            f"with {remedy[:-1]}{limit}`"
         )
     if not kept.is_done:
-        return f"{folder} has no record of a fetch: nothing says whether this copy is whole"
+        return f"{folder} has no record of a fetch: it is unknown whether this copy is complete"
     if kept.name.replace("-", "_") != name.replace("-", "_"):
         raise ValueError(
             f"{folder} holds {kept.name}, not {name}; fetch {name} into another folder"
@@ -111,7 +111,7 @@ def require_whole(folder: Path, name: str) -> str:
         )
     limit = f", limited to {kept.limit}" if kept.limit else ""
     at = f" at {kept.revision}" if kept.revision else ""
-    lacking = f", without {len(kept.notes)} things that the source lacks" if kept.notes else ""
+    lacking = f", without {len(kept.notes)} items that the source lacks" if kept.notes else ""
     when = kept.header["when"][:10]
     return f"{name} {kept.version}{at} fetched whole on {when}{limit}{lacking}"
 

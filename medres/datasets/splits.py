@@ -49,7 +49,7 @@ def assign(
     if scheme == "published":
         is_used = table["split"].isin(["train", "test"])
         n_unused = int((~is_used).sum())
-        notes = [f"{n_unused} questions of the published validation split are unused"]
+        notes = [f"{n_unused} questions of the published validation split are not used"]
         return table[is_used].reset_index(drop=True), notes if n_unused else []
     joined = join_near_duplicates(table, hashes)
     n_before, n_after = table["group"].nunique(), joined.nunique()
@@ -120,11 +120,11 @@ def near_pairs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def shared(table: pd.DataFrame, images: pd.DataFrame) -> dict[str, tuple[int, int]]:
-    """Return what test has in common with train: how many there are in test, and how many leak.
+    """Return what test shares with train: how many there are in test, and how many are shared.
 
     Args:
         table: Columns image, group, question and split.
-        images: One row an image of the table: image, pixel_sha256, perceptual_hash.
+        images: One row per image of the table: image, pixel_sha256, perceptual_hash.
 
     Returns:
         By what is shared: images with equal pixels, near-duplicate images, groups and question

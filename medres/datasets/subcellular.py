@@ -1,4 +1,4 @@
-"""Subcellular: immunofluorescence of the Human Protein Atlas, which cell line is shown.
+"""Subcellular: immunofluorescence images of the Human Protein Atlas; which cell line is shown?
 
 Source: www.proteinatlas.org, subcellular section; Thul et al. 2017, doi
 10.1126/science.aal3321. The paper's list of images (`captions.json`) is not public and its
@@ -80,7 +80,7 @@ def read(
     missing: str = OPTIONS["missing"],
     check_md5: bool = OPTIONS["check_md5"],
 ) -> Found:
-    """Return one question a record, split as the authors' code splits `captions.json`.
+    """Return one question per record, split as the authors' code splits `captions.json`.
 
     With a cap, training records are drawn by seed, cell lines first, then localizations, and of
     those that share an image the first is kept. The authors do these steps too; which records
@@ -212,7 +212,7 @@ def _parsed(path: Path, text: str) -> list[dict[str, Any]]:
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(records, list) or not records:
-        raise ValueError(f"{path} holds no list of records")
+        raise ValueError(f"{path} is not a list of records")
     for number, record in enumerate(records):
         if not isinstance(record, dict) or not {"cell_line", "localizations"} <= set(record):
             raise ValueError(
@@ -295,7 +295,7 @@ def _require_none(
     if which.any() and (missing == "error" or which.all()):
         raise kind(
             f"{which.sum()} of {len(table)} records {reason}, first {_first(table, which)}; fetch "
-            "it again, or set `missing: exclude` to leave such records out and have them counted"
+            "it again, or set `missing: exclude` to skip and count such records"
         )
 
 

@@ -1,4 +1,4 @@
-"""Image, question and answer, as three of the sets hold them, become a question table."""
+"""Question tables from triplets of image, question and answer, as three data sets have them."""
 
 import json
 import numbers
@@ -33,7 +33,7 @@ def ask(
     image_folder: Path,
     stated: Mapping[str, int],
 ) -> Found:
-    """Return the question table of triplets, and what was left out or noticed.
+    """Return the question table made of triplets, and what was left out or noted.
 
     A question is closed if its answer is yes or no, whatever its case: the authors' rule. All
     others are open, for options are never made up. Texts lose the blanks at their ends and
@@ -57,7 +57,7 @@ def ask(
     answers = records["answer"].astype(object)
     is_number = answers.map(lambda answer: isinstance(answer, numbers.Real) and not pd.isna(answer))
     if is_number.any():
-        notes.append(counted(records["question_id"][is_number], "numbers as answers, now texts"))
+        notes.append(counted(records["question_id"][is_number], "numeric answers, now text"))
     table = records.assign(
         dataset=dataset, question=_texts(records["question"]), reference=_texts(answers)
     )
@@ -89,12 +89,12 @@ def _repeated(table: pd.DataFrame) -> list[str]:
     notes = []
     again = table.duplicated([*triplet, "split"])
     if again.any():
-        what = "questions that repeat image, text and answer of another in their split, kept"
+        what = "questions that repeat image, text and answer of another one in their split (kept)"
         notes.append(counted(table["question_id"][again], what))
     known = table.loc[table["split"] != "test", triplet].apply(tuple, axis=1)
     shared = (table["split"] == "test") & table[triplet].apply(tuple, axis=1).isin(set(known))
     if shared.any():
-        what = "test questions that stand in train or validation with image and answer, kept"
+        what = "test questions that are also in train or validation, with image and answer (kept)"
         notes.append(counted(table["question_id"][shared], what))
     return notes
 
@@ -104,17 +104,17 @@ def _answer_types(table: pd.DataFrame, is_closed: pd.Series) -> list[str]:
     kinds = table["answer_type"].str.strip()
     has_blank = kinds != table["answer_type"]
     if has_blank.any():
-        what = "answer types with a blank at an end, which makes no other type of them"
+        what = "answer types with a leading or trailing blank, which is ignored"
         notes.append(counted(table["question_id"][has_blank], what))
     is_bare = (kinds == "CLOSED") & ~is_closed
     if is_bare.any():
-        what = "CLOSED questions that are neither yes nor no and lack options, asked as open"
+        what = "CLOSED questions that are neither yes nor no and have no options, treated as open"
         notes.append(counted(table["question_id"][is_bare], what))
     return notes
 
 
 def counted(ids: Sequence[str], what: str) -> str:
-    """Return what rows are, their number and the first of their ids.
+    """Return a description of rows with their number and the first of their ids.
 
     >>> counted(["a", "b"], "empty answers")
     'empty answers: 2 (a, b)'
@@ -125,7 +125,7 @@ def counted(ids: Sequence[str], what: str) -> str:
 
 
 def differences(split: pd.Series, stated: Mapping[str, int]) -> list[str]:
-    """Return a sentence for each split that holds another number of rows than is stated."""
+    """Return a sentence for each split whose number of rows differs from the stated one."""
     counts = split.value_counts()
     return [
         f"{name} questions: {counts.get(name, 0):,} found, the source is known to hold {n_stated:,}"
@@ -144,9 +144,9 @@ def read_hub(
     stated: Mapping[str, int],
     other_layout: str = "",
 ) -> Found:
-    """Return what the hub's shards below a folder hold.
+    """Return what the Hub's shards below a folder hold.
 
-    The hub gives neither ids nor image names: a question is named by its split and row, an
+    The Hub gives neither ids nor image names: a question is named by its split and row, an
     image by the hash of its bytes, which is also its group.
 
     Args:
@@ -154,7 +154,7 @@ def read_hub(
         workspace: Where the images are written, below `images/`.
         dataset: Name of the data set.
         prompt: Key of `PROMPTS`.
-        modality: Of all images: the hub does not tell.
+        modality: Of all images: the Hub does not tell.
         stated: Questions of each split as the source is known to hold them.
         other_layout: Files of another layout that the reader looked for before, for the error.
 
@@ -224,7 +224,7 @@ def read_json(path: Path, fields: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def require_images(found: Found) -> Found:
-    """Return what was found if every image is there.
+    """Return the result unchanged if every image is present.
 
     Raises:
         FileNotFoundError: Naming a question, its image and the number like it.

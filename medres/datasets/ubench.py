@@ -30,7 +30,7 @@ SOURCE = Source(
         "Benchmarks"
     ),
     home="https://huggingface.co/datasets/jnirschl/uBench",
-    licence="CC BY-SA 4.0, as the card on the hub says",
+    licence="CC BY-SA 4.0, as the card on the Hub says",
     version="perception 0.1.0",
     hub_revision="3f2c5b590bc7a208d5b60f3527ce4c76a331aa2b",
     size_bytes=3_600_000_000,
@@ -68,7 +68,7 @@ def read(
 
     Args:
         folder: Where the set lies.
-        workspace: Where the images are written that stand in its tables.
+        workspace: Where the images of its tables are written.
         prompt: paper or medres.
         whole: Whether images of up to 1,000,000 pixels are asked about, too.
 
@@ -150,7 +150,7 @@ def _fault(question: dict[str, Any] | None, prompt: str) -> str:
         return "questions without options"
     place = question.get("answer_idx")
     if not isinstance(place, int) or not 0 <= place < len(options):
-        return "questions with an answer_idx that is none of their options"
+        return "questions with an answer_idx that is not among their options"
     # Scoring compares options whatever their case.
     texts = [str(option).strip().casefold() for option in options]
     if prompt == "medres" and (len(set(texts)) < len(texts) or "" in texts):

@@ -84,8 +84,8 @@ def fetch(
         max_pixels: What a slide is reduced to, width x height.
 
     Raises:
-        OSError: If the line stays bad or the disk has no room.
-        ValueError: If what came is not what it should be.
+        OSError: If the connection stays bad or the disk has no room.
+        ValueError: If a download is not what was expected.
     """
     from medres.datasets.fetch import gdc  # Only a fetch needs it.
 
@@ -202,7 +202,7 @@ def read(
             "full stop, `the correct option is ...`) and became that option"
         )
     table = table.assign(reference=reference)
-    leave_out(reference.isna(), "have an answer that is none of the options")
+    leave_out(reference.isna(), "have an answer that is not among the options")
     slides, slide_notes = _slides(folder, set(table["case"]))
     table = table.assign(image=table["case"].map(slides).astype("str"))
     notes += slide_notes
@@ -212,8 +212,8 @@ def read(
             f"{lost.sum():,} of {len(table):,} questions, on {_n(table, lost)} cases, have no "
             f"slide, first {table['case'][lost].iloc[0]}: neither slides/<case>.png nor "
             f"<case>*DX*.svs is below {folder}; fetch slides with `python -m medres.datasets fetch "
-            f"wsi --to {folder}`, or set `missing: exclude` to leave these questions out and have "
-            "them counted"
+            f"wsi --to {folder}`, or set `missing: exclude` to skip and count these "
+            "questions"
         )
     leave_out(lost, f"are on {_n(table, lost)} cases without a slide")
     torn = table.groupby("case")["split"].nunique() > 1
@@ -277,7 +277,7 @@ def _parsed(path: Path) -> list[Any]:
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}; fetch it again") from error
     if not isinstance(records, list) or not records:
-        raise ValueError(f"{path} holds no list of questions; fetch it again")
+        raise ValueError(f"{path} is not a list of questions; fetch it again")
     return records
 
 

@@ -1,4 +1,4 @@
-"""Any image file to RGB pixels, without silent loss."""
+"""Read any image file as RGB pixels, without silent loss."""
 
 import hashlib
 import re
@@ -32,7 +32,7 @@ MAGIC = {
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
 }
-"""First bytes of what is read here; the suffix of a name says nothing."""
+"""First bytes of the formats read here; file names are not trusted."""
 NO_PICTURE = {
     b"\0\0\0\x0cjP  ": "JPEG 2000, which is not read alone; save it as PNG or TIFF without loss",
     b"\xff\x4f\xff\x51": "JPEG 2000, which is not read alone; save it as PNG or TIFF without loss",
@@ -50,7 +50,7 @@ NO_PICTURE = {
 def read(
     folder: Path, image: str, reading: Reading = DEFAULT_READING
 ) -> tuple[Image.Image, dict[str, Any]]:
-    """Return the pixels of an image of a question table, and how they were read.
+    """Return the pixels of an image in a question table, and how they were read.
 
     Args:
         folder: What the image's paths are relative to.
@@ -87,7 +87,7 @@ def _one(folder: Path, image: str, reading: Reading) -> tuple[np.ndarray, dict[s
     path = folder / found["path"]
     if not re.fullmatch("[0-9]{1,9}", found["page"]):
         raise UnreadableImageError(
-            f"{path}: page {found['page']!r} is no count; pages are counted from 0: #page=0"
+            f"{path}: page {found['page']!r} is not a number; pages start at 0: #page=0"
         )
     return _read_file(path, int(found["page"]), reading)
 
@@ -159,7 +159,7 @@ def _read_file(path: Path, page: int | None, reading: Reading) -> tuple[np.ndarr
         return _read_kind(path, head, page, reading)
     except MemoryError as error:
         raise UnreadableImageError(
-            f"{path}: needs more memory than there is; shrink it first"
+            f"{path}: needs more memory than is available; shrink it first"
         ) from error
     except OSError as error:
         raise UnreadableImageError(
@@ -182,7 +182,7 @@ def _read_kind(
         return dicom.read(path, page, reading)
     if slides.is_slide(head, path):
         if page is not None:
-            raise UnreadableImageError(f"{path}: a whole slide has no pages; leave #page= out")
+            raise UnreadableImageError(f"{path}: a whole slide has no pages; remove #page=")
         return slides.read(path, reading)
     if kind == "TIFF":
         return tiff.read(path, page, reading)

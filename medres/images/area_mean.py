@@ -1,4 +1,4 @@
-"""The mean of areas of an image that comes in blocks, so that it never lies in memory whole."""
+"""Mean over areas of an image that arrives in blocks, so that it is never in memory whole."""
 
 from collections.abc import Iterator
 from functools import lru_cache

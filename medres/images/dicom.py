@@ -1,4 +1,4 @@
-"""DICOM to pixels, and nothing else of it.
+"""Read pixels from DICOM, and nothing else.
 
 No tag about a person, place or time leaves this reader: of all elements only those that decide
 pixels are read, the record holds technical facts, and messages hold counts and sizes, never the

@@ -68,7 +68,7 @@ def decode(
         UnreadableImageError: If sizes do not agree, bytes are missing, or no frame is said.
     """
     if any(facts.get(name) is None for name in ("Rows", "Columns", "SamplesPerPixel")):
-        raise UnreadableImageError(f"{path}: DICOM that holds no image; leave its row out")
+        raise UnreadableImageError(f"{path}: DICOM without an image; remove its row")
     syntax = uid.UID(facts.file_meta.TransferSyntaxUID)
     n_frames = int(facts.get("NumberOfFrames") or 1)
     rows, columns, samples = int(facts.Rows), int(facts.Columns), int(facts.SamplesPerPixel)
@@ -127,7 +127,7 @@ def _require_whole(
     order = "<" if syntax.is_little_endian else ">"
     header = file.read(8 if syntax.is_implicit_VR else 12)
     if not header:
-        raise UnreadableImageError(f"{path}: DICOM without pixel data; leave its row out")
+        raise UnreadableImageError(f"{path}: DICOM without pixel data; remove its row")
     if len(header) < 8 + 4 * (not syntax.is_implicit_VR):
         raise corrupt(path, "the file ends where its pixel data begin")
     element = struct.unpack_from(order + "HH", header)

@@ -1,4 +1,4 @@
-"""Grey values of a DICOM frame to 8 bits: modality, then window, then polarity (PS3.3 C.11)."""
+"""Convert grey DICOM frames to 8 bits: modality, then window, then polarity (PS3.3 C.11)."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def to_grey(
     has_padding = bool(padding.any())
     values = stored[~padding] if has_padding else stored
     if values.size == 0:
-        raise UnreadableImageError(f"{path}: every pixel is padding; leave its row out")
+        raise UnreadableImageError(f"{path}: every pixel is padding; remove its row")
     limits = _range(stored.dtype, facts)
     values, limits = _rescaled(values, limits, facts)
     record: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""JPEG to exactly the pixels that Pillow gives, faster, and no damaged scan taken for whole."""
+"""Read JPEG, faster than Pillow but with the same pixels; damaged scans are refused."""
 
 import re
 from io import BytesIO

@@ -110,14 +110,14 @@ def _checked_channels(path: Path, reading: Reading, n_channels: int) -> tuple[in
     shown = parse_channels(reading.channels)
     if any(k is not None and k >= n_channels for k in shown):
         raise UnreadableImageError(
-            f"{path}: channels {reading.channels} are asked for, but it has {n_channels}, counted "
+            f"{path}: channels {reading.channels} are requested, but it has {n_channels}, counted "
             "from 0"
         )
     return shown
 
 
 def upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
-    """Return pixels turned as the EXIF or TIFF orientation, 1 to 8, says; others are ignored."""
+    """Return pixels rotated by the EXIF or TIFF orientation, 1 to 8; other values are ignored."""
     turned = {
         2: lambda: rgb[:, ::-1],
         3: lambda: rgb[::-1, ::-1],

@@ -1,4 +1,4 @@
-"""PNG at all its depths; Pillow would make 8 bits of 16-bit colour without a word.
+"""Read PNG at any bit depth; Pillow would silently reduce 16-bit colour to 8 bits.
 
 libpng through imagecodecs takes half of Pillow's time (1280 x 1024 px of noisy RGB: 19 instead
 of 37 ms on one core), checks the sum of every chunk it reads, and gives the same pixels.
@@ -76,7 +76,9 @@ def _chunks(path: Path, content: bytes) -> Iterator[tuple[bytes, int, int]]:
         if kind == b"IEND":
             return
         if end > len(content):
-            raise corrupt(path, f"chunk {kind!r} ends {end - len(content)} bytes behind the file")
+            raise corrupt(
+                path, f"chunk {kind!r} ends {end - len(content)} bytes beyond the end of the file"
+            )
         yield kind, position, end
         position = end
     raise corrupt(path, f"more than {MAX_CHUNKS:,} chunks")

@@ -1,4 +1,4 @@
-"""JPEG, PNG, GIF, BMP, WebP, PGM and PPM to pixels."""
+"""Read JPEG, PNG, GIF, BMP, WebP, PGM and PPM."""
 
 import re
 import struct
@@ -86,7 +86,7 @@ def _animation(
         chosen = choose_page(path, n_pages, page)
         if (chosen + 1) * image.width * image.height > MAX_ANIMATED_PIXELS:
             raise UnreadableImageError(
-                f"{path}: frame {chosen} lies behind more than {MAX_ANIMATED_PIXELS:,} pixels of "
+                f"{path}: frame {chosen} comes after more than {MAX_ANIMATED_PIXELS:,} pixels of "
                 "other frames; save it as a file of its own"
             )
         orientation = int(image.getexif().get(jpeg.ORIENTATION, 1)) if kind == "WEBP" else 1
@@ -137,7 +137,7 @@ def _gif_table_bytes(flags: int) -> int:
 
 
 def webp_size(content: bytes) -> tuple[int, int] | None:
-    """Return width and height as the header says; None where it is no WebP header."""
+    """Return width and height as the header says; None if it is no WebP header."""
     kind, body = content[12:16], content[20:30]
     if len(body) < 10:
         return None
@@ -153,7 +153,7 @@ def webp_size(content: bytes) -> tuple[int, int] | None:
 
 
 def _pgm(path: Path, content: bytes) -> tuple[np.ndarray, dict[str, Any], tuple[float, float]]:
-    """Read a binary PGM or PPM: Pillow makes 8 bits of a 16-bit PPM without a word."""
+    """Read a binary PGM or PPM: Pillow would silently reduce a 16-bit PPM to 8 bits."""
     header = PGM_HEADER.match(content)
     if header is None:
         raise corrupt(path, "its header is not that of a binary PGM or PPM")

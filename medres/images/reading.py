@@ -1,4 +1,4 @@
-"""What every reader of images shares: the reader's choices, the limits, and the one error."""
+"""What all image readers share: reading options, size limits and the error."""
 
 import re
 import struct
@@ -9,14 +9,14 @@ from pathlib import Path
 from medres.images import scaling as scalings
 
 MAX_PIXELS = 100_000_000
-"""Larger files are refused as likely decompression bombs; slides are read another way."""
+"""Larger images are refused as likely decompression bombs; slides are read another way."""
 MAX_DECODED_BYTES = 16 * MAX_PIXELS
 """Four 32-bit samples for each of them."""
 MAX_FILE_BYTES = 1 << 29
 """Of a file that has to be in memory whole to be decoded: JPEG, PNG, GIF, BMP, WebP, PGM."""
 MIN_SIDE_PX = 2
 MAX_ASPECT = 200
-"""Qwen2-VL's own limit; beyond it a resized image says nothing."""
+"""Qwen2-VL's own limit; beyond it a resized image shows nothing useful."""
 
 DECODER_ERRORS = (
     OSError,
@@ -52,17 +52,17 @@ class Reading:
     """Budget at which a whole slide is read, width x height in pixels."""
 
     def __post_init__(self) -> None:
-        """Refuse a choice that no image could be read with."""
+        """Refuse options that no image could be read with."""
         scalings.parse(self.scaling)
         parse_channels(self.channels)
 
 
 class UnreadableImageError(ValueError):
-    """An image file that cannot become pixels; the message names the file and the reason."""
+    """An image file cannot be read; the message names the file and the reason."""
 
 
 def parse_channels(channels: str) -> tuple[int | None, ...]:
-    """Return the stored channels of red, green and blue; nothing where none are stated.
+    """Return the stored channels of red, green and blue; nothing if none are stated.
 
     >>> parse_channels("2,-,0")
     (2, None, 0)
@@ -96,7 +96,7 @@ def require_sane_size(path: Path, size_px: tuple[int, int]) -> None:
             f"{shown} is above {MAX_PIXELS:,} pixels; shrink it or read it as a slide"
         )
     if min(size_px) < MIN_SIDE_PX:
-        raise UnreadableImageError(f"{shown} is too small to be a picture; leave its row out")
+        raise UnreadableImageError(f"{shown} is too small to be a picture; remove its row")
     if max(size_px) > MAX_ASPECT * min(size_px):
         raise UnreadableImageError(f"{shown} is thinner than {MAX_ASPECT}:1; crop it first")
 
@@ -122,8 +122,8 @@ def choose_page(path: Path, n_pages: int, page: int | None) -> int:
     """
     if page is None and n_pages > 1:
         raise UnreadableImageError(
-            f"{path}: has {n_pages} pages; say which one by #page=0 to #page={n_pages - 1} "
-            "behind its name"
+            f"{path}: has {n_pages} pages; choose one by adding #page=0 to #page={n_pages - 1} "
+            "to its name"
         )
     if page is not None and not 0 <= page < n_pages:
         raise UnreadableImageError(f"{path}: has no page {page}; its {n_pages} are counted from 0")

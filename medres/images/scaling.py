@@ -1,4 +1,4 @@
-"""From any number of bits to eight: by a rule with a name, its limits in the record."""
+"""Scale pixel values of any bit depth to 8 bits, by a named rule whose limits are recorded."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ BLOCK = 1 << 22
 
 
 def parse(scaling: str) -> tuple[str, float, float]:
-    """Return the kind of a scaling and its two numbers, NaN where it has none.
+    """Return the kind of a scaling and its two numbers, NaN if it has none.
 
     >>> parse("percentiles:0.5:99.5")
     ('percentiles', 0.5, 99.5)
@@ -26,7 +26,7 @@ def parse(scaling: str) -> tuple[str, float, float]:
         try:
             low, high = (float(text) for text in texts)
         except ValueError:
-            raise ValueError(f"scaling {scaling!r} has limits that are no numbers") from None
+            raise ValueError(f"scaling {scaling!r} has limits that are not numbers") from None
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ValueError(f"scaling {scaling!r} needs two finite limits, the lower one first")
         if kind == "percentiles" and not 0 <= low < high <= 100:

@@ -1,4 +1,4 @@
-"""Tiles of a slide's level, by OpenSlide or by tifffile."""
+"""Read the tiles of a slide's level with OpenSlide or tifffile."""
 
 import math
 from collections.abc import Iterator
@@ -113,7 +113,7 @@ def open_tiff(path: Path, file: Any) -> tifffile.TiffFile:
 
 
 def unread(tiff: tifffile.TiffFile) -> str:
-    """Return what of a TIFF is not read as a slide, and what to do; empty where it is."""
+    """Return what of a TIFF is not read as a slide, and what to do; empty if it is."""
     pages = _pages(tiff)
     size_px = pages[0].imagewidth, pages[0].imagelength
     n_full = sum((page.imagewidth, page.imagelength) == size_px for page in pages)
@@ -140,7 +140,7 @@ def _is_jpeg(page: Any) -> bool:
 
 
 def page_of_size(tiff: tifffile.TiffFile, size_px: tuple[int, int]) -> Any:
-    """Return the one tiled page of this size; None where there is not one that can be read."""
+    """Return the one tiled page of this size; None if there is not one that can be read."""
     found = [
         page
         for page in _pages(tiff)
@@ -159,10 +159,10 @@ def n_channels(page: Any) -> int:
 
 
 def tiff_blocks(path: Path, page: Any, n_bytes: int) -> Iterator[Block]:
-    """Yield the tiles of a page as grey or RGB over white; white where a tile is missing.
+    """Yield the tiles of a page as grey or RGB over white; white if a tile is missing.
 
     Raises:
-        UnreadableImageError: If tiles end behind the file, are cut or of another size.
+        UnreadableImageError: If tiles end beyond the file, are cut or of another size.
     """
     offsets, byte_counts = require_sound_tiles(path, page, n_bytes)
     file, white = page.parent.filehandle, np.iinfo(page.dtype).max
@@ -203,7 +203,7 @@ def require_sound_tiles(path: Path, page: Any, n_bytes: int) -> tuple[Any, Any]:
     if not len(offsets) == len(byte_counts) == n_tiles:
         raise corrupt(path, f"{len(offsets):,} tiles, {n_tiles:,} expected")
     if any(at + n > n_bytes for at, n in zip(offsets, byte_counts, strict=True)):
-        raise corrupt(path, "tiles end behind the file")
+        raise corrupt(path, "tiles end beyond the file")
     return offsets, byte_counts
 
 

@@ -1,4 +1,4 @@
-"""Whole slides to pixels at a budget, in bounded memory.
+"""Read whole slides within a pixel budget, in bounded memory.
 
 The smallest stored level that is not below the wanted size is read in blocks of whole tiles, and
 every block is added to the result at once: each pixel of the result is the mean of exactly the
@@ -43,10 +43,10 @@ MAX_SHIFT_PX = 1 / 512
 
 
 def is_slide(head: bytes, path: Path) -> bool:
-    """Say whether a file is a whole slide: one of a vendor that OpenSlide knows, or a tiled TIFF.
+    """Return whether a file is a whole slide: of a vendor that OpenSlide knows, or a tiled TIFF.
 
-    Such a TIFF has reduced levels beside its one image, or is too large to be read whole. What is
-    no TIFF but has a slide's name is one too, so that its error speaks of a slide.
+    Such a TIFF has reduced levels beside its one image, or is too large to be read whole. A file
+    that is not a TIFF but is named like a slide counts too, so that its error speaks of a slide.
     """
     if OpenSlide.detect_format(path) not in (None, GENERIC):
         return True
@@ -71,9 +71,7 @@ def read(path: Path, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
         UnreadableImageError: If the slide is damaged, of an unknown kind, or too large.
     """
     if reading.slide_max_pixels < 1:
-        raise ValueError(
-            f"slide_max_pixels is {reading.slide_max_pixels}; it has to be a pixel or more"
-        )
+        raise ValueError(f"slide_max_pixels is {reading.slide_max_pixels}; it must be at least 1")
     try:
         with path.open("rb") as file, ExitStack() as opened:
             return _read(path, file, opened, reading)
@@ -93,7 +91,7 @@ def _read(
     tiff = _by_tifffile(path, file, opened, is_needed=slide is None)
     if slide is None and tiff is None:
         raise UnreadableImageError(
-            f"{path}: {vendor or 'by its name a'} slide that OpenSlide cannot open; check that it "
+            f"{path}: {vendor or 'by its name, a'} slide that OpenSlide cannot open; check that it "
             "is whole and its other files lie beside it, or export it as OME-TIFF"
         )
     sizes_px = _sizes_px(path, slide, tiff)

@@ -1,4 +1,4 @@
-"""TIFF to pixels: any depth, planar or tiled, many pages or channels, ImageJ and OME."""
+"""Read TIFF: any bit depth, planar or tiled, many pages or channels, ImageJ and OME."""
 
 import math
 from pathlib import Path
@@ -163,7 +163,7 @@ def _samples(path: Path, plane: Plane, number: int, n_bytes: int) -> np.ndarray:
         dtype = np.dtype(keyframe.parent.byteorder + keyframe.dtype.char)
         begin = page.dataoffsets[0] + (plane.first + number) * n_values * dtype.itemsize
         if begin + n_values * dtype.itemsize > n_bytes:
-            raise corrupt(path, "planes of the stack end behind the file")
+            raise corrupt(path, "planes of the stack end beyond the file")
         file.seek(begin)
         decoded = file.read_array(dtype, n_values)
     elif keyframe.is_contiguous:

@@ -128,7 +128,7 @@ def require_sound_page(path: Path, page: Any) -> None:
 def require_sound_segments(
     path: Path, offsets: tuple[int, ...], byte_counts: tuple[int, ...], n_bytes: int
 ) -> None:
-    """Refuse strips or tiles that are missing, end behind the file or are read over and over.
+    """Refuse strips or tiles that are missing, end beyond the file or are read over and over.
 
     Raises:
         UnreadableImageError: Saying how many.
@@ -138,7 +138,7 @@ def require_sound_segments(
         raise corrupt(path, f"{n_missing} of {len(offsets)} strips or tiles are missing")
     n_behind = sum(at + n > n_bytes for at, n in zip(offsets, byte_counts, strict=True))
     if n_behind:
-        raise corrupt(path, f"{n_behind} of {len(offsets)} strips or tiles end behind the file")
+        raise corrupt(path, f"{n_behind} of {len(offsets)} strips or tiles end beyond the file")
     if sum(byte_counts) > 2 * n_bytes + (1 << 24):  # some writers store blank tiles once
         raise corrupt(path, f"strips or tiles of {sum(byte_counts):,} bytes in {n_bytes:,}")
 

@@ -28,7 +28,7 @@ class Plane:
     first: int = 0
     """Planes of an ImageJ stack lie behind one directory: the number of the first of these."""
     n_behind: int = 0
-    """How many do; 0 where every plane has its directory."""
+    """How many do; 0 if every plane has its directory."""
 
 
 def planes_of(path: Path, tiff: tifffile.TiffFile) -> list[Callable[[], Plane]]:
@@ -79,7 +79,7 @@ def _series_planes(
             steps = set(np.diff(row).tolist())
             if len(steps) > 1 or (steps and steps != {1}):
                 raise UnreadableImageError(
-                    f"{path}: its channels do not lie together; save it anew as OME-TIFF"
+                    f"{path}: its channels do not lie together; save it again as OME-TIFF"
                 )
             return Plane((series.pages[0],), stated, int(row[0]), len(row))
         pages = tuple(series.pages[int(number)] for number in row)

@@ -1,4 +1,4 @@
-"""`python -m medres.plan STUDY`: what a study costs, before anything is started."""
+"""`python -m medres.plan STUDY`: predict what a study costs, before anything is started."""
 
 import argparse
 import sys
@@ -9,14 +9,14 @@ from medres.plan.memory import GPUS
 
 
 def main(arguments: list[str]) -> int:
-    """Say what a study costs, before anything is started."""
+    """Predict what a study costs, before anything is started."""
     parser = argparse.ArgumentParser(prog="python -m medres.plan", description=main.__doc__)
     parser.add_argument("study")
     parser.add_argument("--gpu", default=table.GPU, help=", ".join(GPUS))
-    parser.add_argument("--gpus", type=int, help="that share one training; else as it says")
-    parser.add_argument("--strategy", help="of a training; else as the study says")
+    parser.add_argument("--gpus", type=int, help="GPUs per training (default: as in the study)")
+    parser.add_argument("--strategy", help="strategy of trainings (default: as in the study)")
     parser.add_argument(
-        "--utilisation", type=float, default=0.0, help="share of the peak that is reached"
+        "--utilisation", type=float, default=0.0, help="share of peak FLOP/s reached, 0 to 1"
     )
     asked = parser.parse_args(arguments)
     try:
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
         if asked.gpus is not None and asked.gpus < 1:
             raise ValueError(f"--gpus is {asked.gpus}; it must be at least 1")
         if not 0 <= asked.utilisation <= 1:
-            raise ValueError(f"--utilisation is {asked.utilisation}; it is a share between 0 and 1")
+            raise ValueError(f"--utilisation is {asked.utilisation}; it must be between 0 and 1")
         given = {"processes": asked.gpus, "strategy": asked.strategy}
         text = table.report(
             studies.load(asked.study),

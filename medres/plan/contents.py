@@ -1,7 +1,7 @@
-"""The images and questions of a data set as far as its cost goes, prepared or not.
+"""The images and questions of a data set that determine its cost, prepared or not.
 
-What is prepared is counted. A phantom that is not is sampled: its first drawings stand for all
-that it declares. Of the paper's data sets, sizes and counts are stated.
+A prepared data set is counted. A phantom that is not prepared is sampled: its first drawings stand
+for all images. For the paper's data sets, stated sizes and counts are used.
 """
 
 import itertools
@@ -18,11 +18,11 @@ from medres.datasets import phantoms, preparation
 from medres.datasets.phantoms.optics import Drawing
 
 PROMPT_TOKENS = 20
-"""Beside the image, what an image's questions share: the system prompt and its marks."""
+"""Tokens that an image's questions share besides the image: the system prompt and its markers."""
 MARK_TOKENS = 7
-"""Around a question: end of its turn, begin of the reply's."""
+"""Tokens around a question: end of its turn, start of the reply."""
 QUESTION_CHARACTERS, REPLY_CHARACTERS = 84, 60
-"""Of a question and of its reply, where neither is known: round numbers."""
+"""Length assumed for a question and for its reply if neither is known: rough numbers."""
 SAMPLED_TEXTS = 256
 SAMPLED_IMAGES = 64
 
@@ -38,23 +38,23 @@ class Images:
 
 @dataclass(frozen=True)
 class Side:
-    """One split: its images, and how long their questions are on average."""
+    """One split: its images, and the mean length of their questions."""
 
     images: list[Images]
     question_characters: float
     n_replies: float = 1
-    """Replies to a question: its reference in training, every option in a test."""
+    """Replies per question: its reference in training, every option in a test."""
     reply_characters: float = 0
-    """Of them together."""
+    """Characters of these replies together."""
     texts: tuple[str, ...] = ()
-    """Some of the questions and replies, to see what a tokenizer makes of them."""
+    """Some of the questions and replies, to measure characters per token."""
 
     def reply_tokens(self, characters_per_token: float) -> float:
         """Return the tokens of a question's replies, each with the end of its turn."""
         return self.n_replies + self.reply_characters / characters_per_token
 
     def text_tokens(self, n_questions: float, characters_per_token: float) -> int:
-        """Return what an image's conversations have beside its visual tokens."""
+        """Return the tokens of an image's conversations besides its visual tokens."""
         question = MARK_TOKENS + self.question_characters / characters_per_token
         return round(
             PROMPT_TOKENS + n_questions * (question + self.reply_tokens(characters_per_token))
@@ -63,22 +63,22 @@ class Side:
 
 @dataclass(frozen=True)
 class Described:
-    """A data set."""
+    """A data set as its cost needs it."""
 
     train: Side
     test: Side
-    said: str
-    """Where this is from."""
+    origin: str
+    """Where these numbers come from."""
 
 
 @dataclass(frozen=True)
 class Stated:
-    """What is known of a data set without having it: images and questions of each split."""
+    """What is known about a data set before it is fetched: images and questions of each split."""
 
     train: tuple[int, int]
     test: tuple[int, int]
     image_px: tuple[int, int] = (0, 0)
-    """A typical size, where the paper states none."""
+    """A typical size, if the paper states none."""
 
 
 STATED = {
@@ -90,8 +90,8 @@ STATED = {
     "path-vqa": Stated((2599, 19_654), (858, 6719), (750, 400)),
     "slake": Stated((450, 4919), (96, 1061)),
 }
-"""The paper's data sets. Steps of its checkpoints times its batch of 128 give the training images
-of subcellular, compound (undecided) and cervical; the others are counts of the sources."""
+"""The paper's data sets. Training images of subcellular, compound (uncertain) and cervical are the
+steps of the paper's checkpoints times its batch of 128; the others are counts from the sources."""
 
 
 def describe(study: str, dataset: str, parameters: Mapping[str, Any]) -> Described:
@@ -103,7 +103,8 @@ def describe(study: str, dataset: str, parameters: Mapping[str, Any]) -> Describ
         parameters: As `datasets.prepare` takes them.
 
     Raises:
-        ValueError: If it is neither prepared, nor drawn, nor one of the paper's, with what to do.
+        ValueError: If it is neither prepared, nor a phantom, nor one of the paper's data sets,
+            saying what to do.
     """
     if runs.is_whole(runs.folder_of(study, "questions", dataset)):
         question_set = datasets.load(study, dataset)
@@ -117,31 +118,31 @@ def describe(study: str, dataset: str, parameters: Mapping[str, Any]) -> Describ
     name = str(parameters.get("source") or dataset).replace("_", "-")
     if "folder" not in parameters or name not in STATED:
         raise ValueError(
-            f"data set {dataset!r} is not prepared, and nothing is known of it before; prepare it "
-            f"with `python -m medres.study prepare {study} {dataset}`, or give one of the paper's "
-            f"a `folder` ({', '.join(STATED)}) or name a drawn one ({', '.join(phantoms.PHANTOMS)})"
+            f"data set {dataset!r} is not prepared, so its size is unknown; prepare it with "
+            f"`python -m medres.datasets prepare {study} {dataset}`, or use one of the paper's "
+            f"with a `folder` ({', '.join(STATED)}) or a phantom ({', '.join(phantoms.PHANTOMS)})"
         )
     stated, paper_px = STATED[name], datasets.REAL[name].SOURCE.paper_image_px
-    size_px, said = stated.image_px, "counts from the paper and the source, a typical size"
+    size_px, said = stated.image_px, "counts from the paper and the source, typical size"
     if paper_px:
         width, _, height = paper_px.partition(" x ")
         size_px, said = (
             (int(width), int(height)),
-            "size from the paper, counts from it and the source",
+            "size from the paper, counts from the paper and the source",
         )
     train, test = (
         Side([Images(size_px, n, n_questions / n)], QUESTION_CHARACTERS, 1, REPLY_CHARACTERS)
         for n, n_questions in (stated.train, stated.test)
     )
     said += (
-        f": {size_px[0]} x {size_px[1]} px; {QUESTION_CHARACTERS} characters taken for a question, "
-        f"{REPLY_CHARACTERS} for its reply"
+        f": {size_px[0]} x {size_px[1]} px; assuming {QUESTION_CHARACTERS} characters per question "
+        f"and {REPLY_CHARACTERS} per reply"
     )
     return Described(train, test, said)
 
 
 def _drawn(dataset: str, parameters: Mapping[str, Any]) -> Described:
-    """Describe a phantom by the drawings that its training split begins with."""
+    """Describe a phantom by the first images of its training split."""
     phantom = phantoms.PHANTOMS[dataset]
     train_rng = np.random.default_rng([parameters["data_seed"], phantom.stream]).spawn(1)[0]
 
@@ -175,12 +176,12 @@ def _drawn(dataset: str, parameters: Mapping[str, Any]) -> Described:
         )
     )
     return Described(
-        train, test, f"not drawn yet: its first {SAMPLED_IMAGES} training images stand for all"
+        train, test, f"not drawn yet: estimated from its first {SAMPLED_IMAGES} training images"
     )
 
 
 def _side(table: pd.DataFrame, *, with_options: bool = False) -> Side:
-    """Return one split of a question table; a test scores all options of closed questions."""
+    """Return one split of a question table; a test split scores all options of closed questions."""
     rows = table.groupby("image").agg({"width_px": "first", "height_px": "first"})
     rows["questions"] = table.groupby("image").size()
     counts = Counter(rows.itertuples(index=False, name=None))

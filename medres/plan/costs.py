@@ -1,6 +1,6 @@
-"""What the trainings and evaluations of a study cost: tokens, operations, memory, seconds.
+"""Predicted cost of a study's trainings and evaluations: tokens, operations, memory, seconds.
 
-Arithmetic only: no GPU, no weights, no hub, no data.
+Arithmetic only: needs no GPU, no weights, no Hub and no data.
 """
 
 import math
@@ -26,37 +26,37 @@ class Arm:
     """One model trained on one data set at one resolution, and its evaluation."""
 
     cell: Cell
-    """Of the first seed."""
+    """The cell of the first seed."""
     mean_tokens: float
-    """Visual tokens of a training image; of a test image at native where nothing is trained."""
+    """Visual tokens per training image; per native test image if nothing is trained."""
     max_tokens: int
     eval_flops: int
-    """Of all eval resolutions and seeds together."""
+    """Operations of all eval resolutions and seeds together."""
     epochs: int = 0
-    """Zero where nothing is trained."""
+    """Zero if nothing is trained."""
     train_flops: int = 0
-    """Of all seeds together, an image's questions sharing it, as medres trains them."""
+    """Operations of all seeds together; an image's questions share one pass, as medres trains."""
     unshared_flops: int = 0
-    """The same where each question brings its image along, as other trainers do."""
-    plain: Memory | None = None
-    """Of one image a pass; None where nothing is trained."""
-    checkpointed: Memory | None = None
+    """The same if every question has a pass with its image, as in other trainers."""
+    base: Memory | None = None
+    """Memory with one image per pass; None if nothing is trained."""
+    with_checkpointing: Memory | None = None
     """The same with gradient checkpointing."""
-    asked: Memory | None = None
-    """Of as many images a pass as the study says."""
+    requested: Memory | None = None
+    """Memory with the study's own setting and number of images per pass."""
     processes: int = 1
     """GPUs that share a training."""
-    wanted: Setting | None = None
-    """As the study says."""
+    requested_setting: Setting | None = None
+    """The study's own setting."""
     setting: Setting | None = None
-    """The first that fits; None where none does, or nothing is trained."""
+    """The first setting that fits; None if none does, or nothing is trained."""
     split: Split | None = None
-    """The largest micro-batch that fits, with that setting."""
+    """The largest micro-batch that fits with that setting."""
 
     def seconds(self, gpu: Gpu, utilisation: float) -> tuple[float, float]:
         """Return the GPU seconds of training and of evaluation.
 
-        Gradient checkpointing computes each layer once more: a third on top.
+        Gradient checkpointing computes each forward pass once more: a third on top.
         """
         again = 4 / 3 if self.setting and self.setting.gradient_checkpointing else 1.0
         per_s = gpu.flops_per_s * utilisation
@@ -65,7 +65,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class _Costed:
-    """A model, and what it makes of the images and texts of a data set."""
+    """A model, with all that is needed to count tokens and operations on a data set."""
 
     config: Any
     sizes: Sizes
@@ -76,13 +76,13 @@ class _Costed:
         return geometry.layout or models.geometry(self.config, geometry.given_px)
 
     def forward_flops(self, side: Side, geometry: Geometry, n_questions: float) -> int:
-        """Return the operations of one image's questions, which share it."""
+        """Return the operations of one image's questions, which share one pass."""
         return flops.forward_flops(self.sizes.shape, **self._tokens(side, geometry, n_questions))
 
     def training_flops(
         self, side: Side, geometry: Geometry, n_questions: float, *, is_adapted: bool
     ) -> int:
-        """Return the same of a training step."""
+        """Return the same for a training step."""
         return flops.training_flops(
             self.sizes.shape,
             **self._tokens(side, geometry, n_questions),
@@ -102,7 +102,7 @@ def describe(study: Study) -> dict[str, Described]:
     """Return what each data set of a study holds, prepared or not.
 
     Raises:
-        ValueError: If nothing is known of one, with what to do.
+        ValueError: If nothing is known about one, saying what to do.
     """
     return {
         dataset: contents.describe(study.name, dataset, parameters)
@@ -122,12 +122,12 @@ def arms(
     Args:
         study: Read and checked.
         holds: What its data sets hold, from `describe`.
-        gpu: Card that it is to run on.
-        changes: Parameters of its trainings that are to be other than it says, such as processes.
+        gpu: GPU that it is to run on.
+        changes: Parameters of its trainings to change, such as processes.
 
     Raises:
-        ValueError: If a model is not known, a data set is empty, or processes cannot share a
-            training, with what to do.
+        ValueError: If a model is unknown, a data set is empty, or processes cannot share a
+            training, saying what to do.
     """
     configs = {model: offline.config_of(model) for model in study.models}
     sizes = {model: offline.sizes_of(config) for model, config in configs.items()}
@@ -155,11 +155,11 @@ def arms(
 def _evaluated(
     costed: _Costed, holds: Described, cells: Sequence[Cell], settings: dict[str, Any]
 ) -> Arm:
-    """Return an arm with what asking it costs, and the tokens of native test images."""
+    """Return an arm with the cost of its evaluation, and the tokens of native test images."""
     native = _views(holds.test, {"native": 1.0}, costed.treatment)
     if not native:
-        raise ValueError(f"data set {cells[0].dataset!r} has no test question to ask")
-    # Mixed answers are put together from the low and the native ones.
+        raise ValueError(f"data set {cells[0].dataset!r} has no test questions")
+    # Mixed answers are assembled from the low and the native ones.
     flops = sum(
         images.n_images * costed.forward_flops(holds.test, geometry, images.questions_each)
         for name in settings["eval_resolutions"]
@@ -172,13 +172,15 @@ def _evaluated(
 def _trained(
     arm: Arm, costed: _Costed, side: Side, settings: dict[str, Any], *, n_seeds: int
 ) -> tuple[Arm, Load]:
-    """Return the arm with what its training costs, and the image that decides its memory."""
+    """Return the arm with the cost of its training, and the image that determines its memory."""
     shares = {arm.cell.train_resolution: 1.0}
     if arm.cell.train_resolution == "mixed":
         shares = {"low": settings["low_share"], "native": 1 - settings["low_share"]}
     seen = _views(side, shares, costed.treatment)
     if not seen:
-        raise ValueError(f"data set {arm.cell.dataset!r} has no train question; ask it untrained")
+        raise ValueError(
+            f"data set {arm.cell.dataset!r} has no train questions; use train resolution none"
+        )
     of = partial(costed.training_flops, side, is_adapted=settings["lora_rank"] > 0)
     shared = sum(images.n_images * of(geometry, images.questions_each) for images, geometry in seen)
     unshared = sum(
@@ -208,7 +210,7 @@ def _trained(
 def _views(
     side: Side, shares: Mapping[str, float], treatment: Treatment
 ) -> list[tuple[Images, Geometry]]:
-    """Return the images of a split as seen at resolutions, each by a share of them."""
+    """Return the images of a split at each resolution, by the share of images that it has."""
     return [
         (
             replace(images, n_images=images.n_images * share),
@@ -221,7 +223,7 @@ def _views(
 
 
 def _tokens(seen: Sequence[tuple[Images, Geometry]]) -> tuple[float, int]:
-    """Return the mean and the largest number of visual tokens of an image."""
+    """Return the mean and the largest number of visual tokens per image."""
     tokens = [geometry.visual_tokens for _, geometry in seen]
     return float(np.average(tokens, weights=[images.n_images for images, _ in seen])), max(tokens)
 
@@ -229,13 +231,13 @@ def _tokens(seen: Sequence[tuple[Images, Geometry]]) -> tuple[float, int]:
 def _fitted(arm: Arm, sizes: Sizes, load: Load, settings: dict[str, Any], gpu: Gpu) -> Arm:
     """Return the arm with its memory, and the first setting and largest split that fit."""
     total, processes = settings["batch_images"], settings["processes"]
-    strategy, wanted = settings["strategy"], memory.setting_of(settings)
+    strategy, requested = settings["strategy"], memory.setting_of(settings)
     if strategy not in memory.STRATEGIES:
         raise ValueError(f"strategy is {strategy!r}; use {', '.join(memory.STRATEGIES)}")
     if strategy == "single" and processes > 1:
         raise ValueError(
-            f"strategy is single, with {processes} processes; several GPUs share a training by "
-            "zero-2 or another of DeepSpeed's"
+            f"strategy is single, with {processes} processes; to share a training among GPUs, use "
+            "zero-2 or another of DeepSpeed's strategies"
         )
     each = math.ceil(total / processes)
 
@@ -247,12 +249,12 @@ def _fitted(arm: Arm, sizes: Sizes, load: Load, settings: dict[str, Any], gpu: G
     arm = replace(
         arm,
         processes=processes,
-        wanted=wanted,
-        plain=predict(replace(wanted, gradient_checkpointing=False), 1, processes),
-        checkpointed=predict(replace(wanted, gradient_checkpointing=True), 1, processes),
-        asked=predict(wanted, min(settings["micro_batch_images"] or 1, each), processes),
+        requested_setting=requested,
+        base=predict(replace(requested, gradient_checkpointing=False), 1, processes),
+        with_checkpointing=predict(replace(requested, gradient_checkpointing=True), 1, processes),
+        requested=predict(requested, min(settings["micro_batch_images"] or 1, each), processes),
     )
-    for setting in [wanted, *memory.remedies(wanted, processes=processes)]:
+    for setting in [requested, *memory.remedies(requested, processes=processes)]:
 
         def peak_bytes(micro_batch: int, used: int, setting: Setting = setting) -> int:
             return predict(setting, micro_batch, used).peak
@@ -260,9 +262,9 @@ def _fitted(arm: Arm, sizes: Sizes, load: Load, settings: dict[str, Any], gpu: G
         found = memory.split(
             total, processes=processes, peak_bytes=peak_bytes, free_bytes=gpu.memory_bytes
         )
-        if found and setting == wanted and not settings["micro_batch_images"]:
-            # Zero is what fits.
-            arm = replace(arm, asked=predict(wanted, found.micro_batch, found.processes))
+        if found and setting == requested and not settings["micro_batch_images"]:
+            # Zero means as many as fit.
+            arm = replace(arm, requested=predict(requested, found.micro_batch, found.processes))
         if found:
             return replace(arm, setting=setting, split=found)
     return arm

@@ -1,7 +1,7 @@
 """Predicted GPU memory of a training, and the split of a total batch that fits into it.
 
-Arithmetic only. Bytes per layer are what autograd keeps of transformers' own layers in bf16,
-measured on small ones (`tests/test_memory.py` measures them again), not a rule of thumb.
+Arithmetic only. Bytes per layer are what autograd keeps for transformers' own layers in bf16,
+measured on small ones (`tests/plan/test_memory.py` measures them again), not a rule of thumb.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,41 +12,42 @@ from medres.models.offline import Sizes
 from medres.resolution import Layout
 
 STRATEGIES = ("single", "zero-2", "zero-3", "zero-2-offload", "zero-3-offload")
-"""One process without DeepSpeed; else DeepSpeed: 2 divides optimiser states and gradients among
-processes, 3 the weights too, offload keeps the optimiser states in the computer's memory."""
+"""single: one process without DeepSpeed. Others are DeepSpeed's: zero-2 divides optimiser states
+and gradients among processes, zero-3 the weights too; offload keeps the optimiser states in the
+computer's main memory."""
 LORA_RANK = 8
-"""Of the adapters that are proposed where nothing larger fits."""
+"""Rank of the adapters that are proposed if nothing larger fits."""
 BUCKET_VALUES = 500_000_000
-"""DeepSpeed's default for the gradients it reduces at a time; it holds two such buckets."""
+"""DeepSpeed's default for the gradients reduced at a time; it holds two such buckets."""
 VISION_BYTES = {"qwen2_vl": (22, 6), "internvl": (20, 4), "llava_onevision": (16, 4)}
-"""Kept in a layer of the tower for each patch: bytes per unit of width, and of MLP width."""
+"""Kept per patch in a layer of the vision tower: bytes per unit of width, and of MLP width."""
 TEXT_BYTES = (24, 8)
-"""The same for a token in a layer of the language model; keys and values are repeated to all
+"""The same per token in a layer of the language model; keys and values are repeated for all
 heads there, because attention is masked."""
 FLOAT32_FACTOR, AUTOCAST_FACTOR = 1.9, 1.25
-"""What layers keep in 32 bits, and under autocast to bf16, against bf16 throughout."""
+"""What layers keep in 32 bits, and under autocast to bf16, relative to bf16 throughout."""
 LOGIT_BYTES = 14
-"""A logit in bf16, and in 32 bits itself, its log-probability and its gradient."""
+"""Bytes per logit: in bf16, and in 32 bits the logit, its log-probability and its gradient."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A graphics card; what it has beyond `memory_bytes` is left to CUDA and the network."""
+    """A GPU; its memory beyond `memory_bytes` is left to CUDA and the network."""
 
     name: str
     flops_per_s: float
-    """Peak of dense bf16 matrix products."""
+    """Peak for dense bf16 matrix products."""
     memory_bytes: int
     utilisation: float
-    """Share of the peak that a training is taken to reach, recomputation included."""
+    """Share of the peak that a training is assumed to reach, including recomputation."""
 
 
 def _gpus() -> dict[str, Gpu]:
-    """Return the known cards.
+    """Return the known GPUs.
 
     From NVIDIA's data sheets of the A100 (312 TFLOP/s in bf16; 40 and 80 GB), the H100 SXM
     (1,979 TFLOP/s with sparsity, so 989 dense; 80 GB) and the H200 SXM (the same; 141 GB). A GB
-    is taken as 10^9 bytes. The cards count in 2^30: the 7 % between is left to the CUDA context,
+    is taken as 10^9 bytes. GPUs count in 2^30: the difference of 7 % is left to the CUDA context,
     communication buffers and fragmentation. Utilisation was measured on an H200 with Qwen2-VL 2B:
     24 % at 1280 x 1024, 31 % at 2048 x 2048. The H100 has the same arithmetic; the A100, with a
     third of it and the same attention kernels, is assumed to reach more.
@@ -68,7 +69,7 @@ GPUS = _gpus()
 
 @dataclass(frozen=True)
 class Setting:
-    """How a training is kept in memory, in the words of `training.finetune`."""
+    """The parameters of `training.finetune` that determine its memory."""
 
     strategy: str = "zero-2"
     dtype: str = "bfloat16"
@@ -77,12 +78,12 @@ class Setting:
 
     @property
     def zero_stage(self) -> int:
-        """DeepSpeed's: 2 divides optimiser states and gradients, 3 weights too; 0 without it."""
+        """DeepSpeed's ZeRO stage: 2 or 3; 0 without DeepSpeed."""
         return 0 if self.strategy == "single" else int(self.strategy.split("-")[1])
 
     @property
     def is_offloaded(self) -> bool:
-        """Whether optimiser states and gradients are in the computer's memory."""
+        """Whether optimiser states and gradients are in the computer's main memory."""
         return self.strategy.endswith("-offload")
 
     @property
@@ -92,19 +93,19 @@ class Setting:
 
     @property
     def short(self) -> str:
-        """Its name in a narrow table."""
+        """Name in a narrow table."""
         flags = {"c": self.gradient_checkpointing, "l": self.lora_rank}
         return " ".join([self.strategy, *(flag for flag in flags if flags[flag])])
 
     def __str__(self) -> str:
-        """Return its name for a person."""
+        """Return the name for a reader."""
         parts = [f"{self.strategy} in {self.dtype}"]
         parts += ["gradient checkpointing"] if self.gradient_checkpointing else []
         parts += [f"LoRA of rank {self.lora_rank}"] if self.lora_rank else []
         return " + ".join(parts)
 
     def changes(self, other: "Setting") -> list[str]:
-        """Return the parameters to change for another setting, as a parameter file has them."""
+        """Return the parameters to change for another setting, as written in a parameter file."""
         names = ("strategy", "gradient_checkpointing", "lora_rank")
         return [
             f"{name}: {str(getattr(other, name)).lower()}"
@@ -114,7 +115,7 @@ class Setting:
 
 
 def setting_of(settings: Mapping[str, Any]) -> Setting:
-    """Return how a training with these parameters is kept in memory."""
+    """Return the setting of a training with these parameters."""
     names = ("strategy", "dtype", "gradient_checkpointing", "lora_rank")
     return Setting(**{name: settings[name] for name in names})
 
@@ -130,33 +131,33 @@ class Memory:
     activations: int
     logits: int
     update: int
-    """Gradients in 32 bits, while weights are updated and activations are gone."""
+    """Gradients in 32 bits while weights are updated, when activations are already freed."""
 
     @property
     def states(self) -> int:
-        """What lasts from step to step."""
+        """Bytes that are kept from step to step."""
         return self.weights + self.gradients + self.optimiser
 
     @property
     def peak(self) -> int:
-        """The most at any time."""
+        """Largest number of bytes at any time."""
         passing = self.buffers + self.activations + self.logits
         return self.states + max(passing, self.update)
 
 
 @dataclass(frozen=True)
 class Load:
-    """The costliest image of an arm, which decides its memory."""
+    """The costliest image of an arm, which determines its memory."""
 
     layout: Layout
     text_tokens: int
     answer_tokens: int
-    """Of the text those whose logits are computed."""
+    """Text tokens whose logits are computed."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """A total batch as processes, passes of one process, and images of a pass."""
+    """A total batch as images per pass, passes per process, and processes."""
 
     micro_batch: int
     accumulation: int
@@ -164,7 +165,7 @@ class Split:
 
     @property
     def total(self) -> int:
-        """Images of one optimiser step."""
+        """Images per optimiser step."""
         return self.micro_batch * self.accumulation * self.processes
 
     def __str__(self) -> str:
@@ -182,15 +183,15 @@ def predict(
 ) -> Memory:
     """Return the bytes that a training takes on each GPU.
 
-    With DeepSpeed in bf16 a weight takes 2 bytes, its gradient 4, for it is added up in 32 bits,
-    and its 32-bit copy with AdamW's two averages 12. Without, it takes 4, its gradient 4 and the
-    averages 8; autocast holds a copy in bf16 beside it.
+    With DeepSpeed in bf16 a weight takes 2 bytes, its gradient 4 (it is accumulated in 32 bits),
+    and its 32-bit copy with AdamW's two averages 12. Without DeepSpeed a weight takes 4, its
+    gradient 4 and the averages 8; autocast keeps an additional copy in bf16.
 
     Args:
-        sizes: Of the model.
-        load: The costliest image; every image of a pass is taken to be like it.
+        sizes: Sizes of the model.
+        load: The costliest image; every image of a pass is assumed to be like it.
         setting: Strategy, number format, gradient checkpointing, adapters.
-        micro_batch: Images of one pass.
+        micro_batch: Images per pass.
         processes: GPUs that share the states.
     """
     n_weights = sizes.n_weights
@@ -214,10 +215,10 @@ def predict(
 
 
 def activation_bytes(sizes: Sizes, load: Load, setting: Setting) -> int:
-    """Return what the layers keep of one image for the backward pass, in bytes.
+    """Return what the layers keep per image for the backward pass, in bytes.
 
-    With gradient checkpointing that is each layer's input, and everything of the one layer that
-    is being computed again. A frozen tower (LoRA) keeps nothing.
+    With gradient checkpointing that is each layer's input, and everything for the one layer that
+    is being recomputed. A frozen vision tower (LoRA) keeps nothing.
     """
     shape = sizes.shape
     patches = load.layout.visual_tokens * shape.patches_per_token
@@ -249,17 +250,17 @@ def split(
 ) -> Split | None:
     """Return how a total batch is split, from predicted memory.
 
-    As many processes as divide the batch, up to those there are; then the most images a pass
-    that divide the rest and fit. Where that leaves none, fewer processes are tried.
+    The most processes that divide the batch, up to those available; then the most images per pass
+    that divide the rest and fit. If none fit, fewer processes are tried.
 
     Args:
-        total: Images of one optimiser step, on all processes.
-        processes: GPUs there are.
-        peak_bytes: Bytes on each GPU, from images of a pass and processes.
+        total: Images per optimiser step, on all processes.
+        processes: GPUs available.
+        peak_bytes: Bytes on each GPU, as a function of images per pass and processes.
         free_bytes: Bytes that a GPU has.
 
     Returns:
-        The split, whose factors' product is `total`; None if not even one image a pass fits.
+        The split, whose factors' product is `total`; None if not even one image per pass fits.
 
     Raises:
         ValueError: If the batch or the number of processes is not positive.
@@ -268,7 +269,9 @@ def split(
     Split(micro_batch=4, accumulation=4, processes=8)
     """
     if total < 1 or processes < 1:
-        raise ValueError(f"a total batch of {total} on {processes} processes; both are at least 1")
+        raise ValueError(
+            f"a total batch of {total} on {processes} processes; both must be at least 1"
+        )
     for used in range(min(total, processes), 0, -1):
         if total % used:
             continue
@@ -280,7 +283,7 @@ def split(
 
 
 def remedies(setting: Setting, *, processes: int) -> list[Setting]:
-    """Return what may make a training fit that does not, the cheapest first."""
+    """Return settings that may make a training fit that does not, the cheapest first."""
     again = replace(setting, gradient_checkpointing=True)
     strategies = ["zero-3"] if processes > 1 else []
     strategies += ["zero-2-offload"]

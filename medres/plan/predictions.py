@@ -1,4 +1,4 @@
-"""What a plan predicts of single trainings: before them, and beside what they recorded."""
+"""Predicted cost of single trainings: before they start, and beside what they recorded."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,12 +18,12 @@ COLUMNS = (
     "dataset model train_resolution seed predicted_flops measured_flops seconds_at_mean_rate "
     "measured_seconds predicted_peak_bytes measured_peak_bytes"
 ).split()
-SHOWN = ["tokens", "most", "train FLOP", "eval FLOP", "peak", "fits", "with", "train", "eval"]
-"""Columns of `of_training` that a page shows."""
+SHOWN = ["tokens", "max tokens", "train FLOP", "eval FLOP", "peak", "fits", "with", "train", "eval"]
+"""Columns of `of_training` that are shown on a page."""
 ASSUMED = (
-    "Visual tokens of an image on average and at most; peak memory as asked for; images a pass x "
-    f"passes x processes that fit; time at {GPUS[plan.GPU].utilisation:.0%} of the peak of one "
-    f"{plan.GPU}."
+    "Visual tokens per training image; peak memory with the study's settings; largest batch that "
+    "fits: images per pass x passes x processes (strategy: c gradient checkpointing, l LoRA); time "
+    f"at {GPUS[plan.GPU].utilisation:.0%} of the peak of one {plan.GPU}."
 )
 
 
@@ -33,10 +33,10 @@ def of_training(study: Study, settings: Mapping[str, Any], *, gpu: str = plan.GP
     Args:
         study: Read and checked; it has the data set.
         settings: Parameters of `training.finetune`.
-        gpu: Name of a card in `memory.GPUS`.
+        gpu: Name of a GPU in `memory.GPUS`.
 
     Raises:
-        ValueError: If the card, the data set or the model is not known, with what to do.
+        ValueError: If the GPU, the data set or the model is unknown, saying what to do.
     """
     if gpu not in GPUS:
         raise ValueError(f"unknown GPU {gpu!r}; known are {', '.join(GPUS)}")
@@ -45,12 +45,12 @@ def of_training(study: Study, settings: Mapping[str, Any], *, gpu: str = plan.GP
 
 
 def of_run(study: Study, settings: Mapping[str, Any], outcome: Mapping[str, Any]) -> pd.DataFrame:
-    """Return what was predicted of one training beside what it recorded.
+    """Return what was predicted for one training beside what it recorded.
 
     Args:
         study: As in `of_training`.
         settings: As in `of_training`.
-        outcome: Of the training's record.
+        outcome: Outcome in the training's record.
 
     Returns:
         The row of `beside_measured`, without what depends on other trainings, and without
@@ -61,15 +61,15 @@ def of_run(study: Study, settings: Mapping[str, Any], outcome: Mapping[str, Any]
 
 
 def beside_measured(study: Study) -> pd.DataFrame:
-    """Return what was predicted of a study's finished trainings beside what they recorded.
+    """Return what was predicted for a study's finished trainings beside what they recorded.
 
     Returns:
-        One row a finished training: dataset, model, train_resolution, seed;
+        One row per finished training: dataset, model, train_resolution, seed;
         predicted_flops and measured_flops, which counts the tokens of every image and question;
         seconds_at_mean_rate, predicted_flops at the operations per second of all these trainings
-        of the model together, and measured_seconds, without what a kill undid;
-        predicted_peak_bytes of each GPU and measured_peak_bytes of
-        the first, both NaN where no peak was recorded. Empty where none is finished.
+        of the model together, and measured_seconds, without time lost to interruptions;
+        predicted_peak_bytes of each GPU and measured_peak_bytes of the first, both NaN if no
+        peak was recorded. Empty if no training is finished.
     """
     rows = []
     for cell in study.cells("finetune"):
@@ -93,7 +93,7 @@ def _row(study: Study, settings: Mapping[str, Any], outcome: Mapping[str, Any]) 
         "predicted_flops": arm.train_flops,
         "measured_flops": outcome["training_flops"],
         "measured_seconds": outcome["seconds"],
-        "predicted_peak_bytes": arm.asked.peak if arm.asked and peak_bytes else np.nan,
+        "predicted_peak_bytes": arm.requested.peak if arm.requested and peak_bytes else np.nan,
         "measured_peak_bytes": peak_bytes or np.nan,
     }
 

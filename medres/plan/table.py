@@ -1,8 +1,8 @@
-"""What a study costs, before anything is started: tokens, operations, memory and GPU hours.
+"""The predicted cost of a study as a table: tokens, operations, memory and GPU hours.
 
-`python -m medres.plan STUDY` needs no GPU, no weights, no hub and no data: configs of the
-paper's models are kept in the package, and of a data set that is not prepared it takes what is
-stated or declared, which the output says.
+`python -m medres.plan STUDY` needs no GPU, no weights, no Hub and no data: configs of the paper's
+models are part of the package, and for a data set that is not prepared it uses stated or declared
+sizes, which the output says.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,14 +19,15 @@ from medres.study import Study
 
 GPU = "A100-80GB"
 LEGEND = """\
-Operations are of all epochs and seeds. act, ckpt: activations of one image a pass, without and with
-gradient checkpointing. peak: memory with the study's own settings. fits: images a pass x passes x
-processes, the most that fit, and with which strategy: c gradient checkpointing, l LoRA.
-train, eval, total: GPU time."""
+tokens, max tokens: visual tokens per image, mean and largest. FLOP: operations of all epochs and
+seeds. act, ckpt: activations with one image per pass, without and with gradient checkpointing.
+peak: memory with the study's own settings. fits: images per pass x passes x processes, the most
+that fit, with: the strategy for it, c gradient checkpointing, l LoRA. train, eval, total: GPU
+time."""
 
 
 def table(planned: Sequence[Arm], *, gpu: Gpu, utilisation: float) -> pd.DataFrame:
-    """Return one row an arm as text: tokens, operations, memory, split and GPU time."""
+    """Return one row per arm as text: tokens, operations, memory, split and GPU time."""
     rows = []
     for arm in planned:
         train_s, eval_s = arm.seconds(gpu, utilisation)
@@ -35,17 +36,17 @@ def table(planned: Sequence[Arm], *, gpu: Gpu, utilisation: float) -> pd.DataFra
             "trained": arm.cell.train_resolution,
             "epochs": str(arm.epochs or ""),
             "tokens": f"{arm.mean_tokens:,.0f}",
-            "most": f"{arm.max_tokens:,}",
+            "max tokens": f"{arm.max_tokens:,}",
             "train FLOP": f"{arm.train_flops:.2e}" if arm.train_flops else "",
             "eval FLOP": f"{arm.eval_flops:.2e}",
         }
         row |= dict.fromkeys(("act", "ckpt", "logits", "peak", "fits", "with", "train"), "")
-        if arm.plain and arm.checkpointed and arm.asked:
+        if arm.base and arm.with_checkpointing and arm.requested:
             row["act"], row["ckpt"] = (
-                _bytes(arm.plain.activations),
-                _bytes(arm.checkpointed.activations),
+                _bytes(arm.base.activations),
+                _bytes(arm.with_checkpointing.activations),
             )
-            row["logits"], row["peak"] = _bytes(arm.plain.logits), _bytes(arm.asked.peak)
+            row["logits"], row["peak"] = _bytes(arm.base.logits), _bytes(arm.requested.peak)
             row["fits"], row["with"] = (
                 str(arm.split or "no"),
                 arm.setting.short if arm.setting else "",
@@ -56,7 +57,7 @@ def table(planned: Sequence[Arm], *, gpu: Gpu, utilisation: float) -> pd.DataFra
 
 
 def duration(seconds: float) -> str:
-    """Return a time in the largest unit that it fills.
+    """Return a time in the largest unit of which it has at least one.
 
     >>> [duration(each) for each in (62_244.0, 270.0, 4.21, 0.05, 2e-6, 0.0)]
     ['17.3 h', '4.5 min', '4.2 s', '50 ms', '<1 ms', '0 s']
@@ -77,19 +78,20 @@ def _bytes(n_bytes: int) -> str:
 
 
 def misfits(planned: Sequence[Arm], *, gpu: Gpu) -> list[str]:
-    """Return a line for each arm that does not fit as the study says, with what makes it fit."""
+    """Return a line for each arm that does not fit with the study's settings, and what does fit."""
     lines = []
     for arm in planned:
-        if arm.wanted is None or arm.asked is None or arm.asked.peak <= gpu.memory_bytes:
+        setting, needed = arm.requested_setting, arm.requested
+        if setting is None or needed is None or needed.peak <= gpu.memory_bytes:
             continue
-        remedy = "nothing known makes it fit; take more GPUs or larger ones"
+        remedy = "no known setting makes it fit; use more GPUs or larger ones"
         if arm.setting and arm.split:
             least = f"micro_batch_images: {arm.split.micro_batch}"
-            changes = ", ".join(f"`{each}`" for each in [*arm.wanted.changes(arm.setting), least])
+            changes = ", ".join(f"`{each}`" for each in [*setting.changes(arm.setting), least])
             remedy = f"fits with {changes}"
         lines.append(
-            f"{arm.cell.dataset} {arm.cell.train_resolution} does not fit: {arm.wanted} needs "
-            f"{_bytes(arm.asked.peak)} on each GPU, {gpu.name} has {_bytes(gpu.memory_bytes)}; "
+            f"{arm.cell.dataset} {arm.cell.train_resolution} does not fit: {setting} needs "
+            f"{_bytes(needed.peak)} on each GPU, {gpu.name} has {_bytes(gpu.memory_bytes)}; "
             f"{remedy}"
         )
     return lines
@@ -106,20 +108,20 @@ def report(
 
     Args:
         study: Read and checked.
-        gpu: Card that it is to run on.
-        utilisation: Share of the card's peak that is reached; zero is what is known of it.
+        gpu: GPU that it is to run on.
+        utilisation: Share of the GPU's peak that is reached; zero takes the known value.
         changes: As in `costs.arms`.
 
     Raises:
-        ValueError: If a data set or a model is not known, with what to do.
+        ValueError: If a data set or a model is unknown, saying what to do.
     """
     utilisation = utilisation or gpu.utilisation
     holds = costs.describe(study)
     planned = costs.arms(study, holds, gpu=gpu, changes=changes)
     lines = [
-        f"{study.title}: what it costs on {gpu.name} ({gpu.flops_per_s / 1e12:.0f} TFLOP/s in "
-        f"bf16, {utilisation:.0%} of it reached; {_bytes(gpu.memory_bytes)}). A prediction; "
-        "nothing was started.",
+        f"{study.title}: predicted cost on {gpu.name} ({gpu.flops_per_s / 1e12:.0f} TFLOP/s in "
+        f"bf16, of which {utilisation:.0%} is reached; {_bytes(gpu.memory_bytes)}). Nothing was "
+        "started.",
     ]
     for model in study.models:
         own = [arm for arm in planned if arm.cell.model == model]
@@ -138,17 +140,17 @@ def report(
     lines += [
         "",
         f"The whole study: {duration(train_s + eval_s)} of GPU time ({duration(train_s)} training, "
-        f"{duration(eval_s)} evaluation), {duration(apart_s)} if one run follows the other.",
+        f"{duration(eval_s)} evaluation), {duration(apart_s)} if runs follow one another.",
     ]
     if unshared_s > train_s:
         lines.append(
-            f"Training would take {duration(unshared_s)} where each question brings its image."
+            f"Training would take {duration(unshared_s)} if every question had its own pass."
         )
     lines += [
         "",
         *misfits(planned, gpu=gpu),
         *studies.unpinned(study),
-        *(f"{dataset}: {each.said}." for dataset, each in holds.items()),
+        *(f"{dataset}: {each.origin}." for dataset, each in holds.items()),
         LEGEND,
     ]
     return "\n".join(lines)
@@ -157,11 +159,11 @@ def report(
 def _weights(model: str, planned: Sequence[Arm]) -> str:
     n_weights = offline.sizes_of(offline.config_of(model)).n_weights
     line = f"{model}: {n_weights:,} weights"
-    for arm in [arm for arm in planned if arm.asked][:1]:
-        each = arm.asked
+    for arm in [arm for arm in planned if arm.requested][:1]:
+        each, setting = arm.requested, arm.requested_setting
         assert each is not None
         line += (
-            f"; on each of {arm.processes} GPU, with {arm.wanted.strategy if arm.wanted else ''}: "
+            f"; on each of {arm.processes} GPU, with {setting.strategy if setting else ''}: "
             f"weights {_bytes(each.weights)}, gradients {_bytes(each.gradients)}, optimiser states "
             f"{_bytes(each.optimiser)}, buffers {_bytes(each.buffers)}"
         )

@@ -1,1 +1,1 @@
-"""The paper's printed numbers and claims, and what arithmetic allows of them."""
+"""The paper's printed numbers and claims, and whether they are arithmetically possible."""

@@ -1,17 +1,18 @@
-"""What published percentages allow: `python -m medres.published.audit TABLE.csv`, for any table.
+"""Check published percentages: `python -m medres.published.audit TABLE.csv`, for any table.
 
-The table is a CSV with a header and one row a percentage. Its columns, beside any others:
+The table is a CSV with a header and one row per percentage. Its columns, besides any others:
 
-    accuracy_percent  required; as printed, with its zeros: 96.30, not 96.3
-    n_questions       required; how many questions stand behind it, empty where not known
-    column            percentages that share one number of questions; their smallest one is found
-    cell              a name of the row, for compared_with
-    compared_with     the cell, of the same questions, that this one is compared with
-    stated_p          the p-value stated for that: <0.001, or 0.03
+    accuracy_percent  required; as printed, with trailing zeros: 96.30, not 96.3
+    n_questions       required; the number of questions behind it, empty if unknown
+    column            a name for percentages on the same number of questions, whose smallest
+                      possible number is found
+    cell              a name for the row, for compared_with
+    compared_with     the cell, on the same questions, that this one is compared with
+    stated_p          the p-value stated for that comparison: <0.001, or 0.03
 
-Every verdict assumes that a percentage is the right answers of one run over n_questions, printed
-by one of `grim.RULES`; one about p-values, that the test is McNemar's exact, two-sided. A verdict
-says what the arithmetic allows or excludes, never why.
+Every verdict assumes that a percentage is the number of right answers of one run divided by
+n_questions, printed by one of `grim.RULES`; verdicts on p-values assume McNemar's exact two-sided
+test. A verdict says what the arithmetic allows or excludes, never why.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from medres.published import grim, reachable
 REQUIRED = ("accuracy_percent", "n_questions")
 OPTIONAL = ("column", "cell", "compared_with", "stated_p")
 CUT_OFF = "a count only if cut off"
-NO_COUNT, A_COUNT, NOT_KNOWN = "no count", "a count", "n not known"
+NO_COUNT, A_COUNT, NOT_KNOWN = "not a count", "a count", "n unknown"
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -38,34 +39,34 @@ def read(path: Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: Naming the file, the line and the remedy of the first thing wrong.
+        ValueError: If a row is wrong, naming the file, the line and the remedy for the first.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such table")
+        raise FileNotFoundError(f"{path}: no such file")
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         try:
             rows = [(reader.line_num, row) for row in reader if row]
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(
-                f"{path}, line {reader.line_num + 1}: no CSV ({error}); save it as UTF-8, with "
-                "commas"
+                f"{path}, line {reader.line_num + 1}: not a CSV ({error}); save it as UTF-8, "
+                "separated by commas"
             ) from error
     if not rows:
-        raise ValueError(f"{path} is empty; give it a header line and one row a percentage")
+        raise ValueError(f"{path} is empty; give it a header line and one row per percentage")
     (_, header), *rest = rows
     for line, row in rest:
         if len(row) != len(header):
             raise ValueError(
-                f"{path}, line {line}: {len(row)} fields under {len(header)} columns; quote a "
-                "field that holds a comma"
+                f"{path}, line {line}: {len(row)} fields for {len(header)} columns; put a field "
+                "that contains a comma in quotes"
             )
     table = pd.DataFrame([row for _, row in rest], columns=header, index=[n for n, _ in rest])
     return checked(table, source=str(path))
 
 
 def checked(table: pd.DataFrame, *, source: str) -> pd.DataFrame:
-    """Return a table as text with all columns, the optional ones empty where it lacks them.
+    """Return a table as text with all columns; optional ones that it lacks are left empty.
 
     Args:
         table: All columns text; the index is what an error calls the line.
@@ -79,11 +80,11 @@ def checked(table: pd.DataFrame, *, source: str) -> pd.DataFrame:
     if missing or repeated:
         raise ValueError(
             f"{source} lacks the columns {missing} and repeats {repeated}; it has "
-            f"{list(table.columns)}. Name percentages accuracy_percent and their questions "
-            "n_questions"
+            f"{list(table.columns)}. Name the percentages accuracy_percent and the numbers of "
+            "questions n_questions"
         )
     if table.empty:
-        raise ValueError(f"{source} has no rows; give one a percentage")
+        raise ValueError(f"{source} has no rows; give one per percentage")
     table = table.assign(**{name: "" for name in OPTIONAL if name not in table})
     size_of: dict[str, str] = {}
     for line, row in zip(table.index, table.itertuples(), strict=True):
@@ -95,42 +96,42 @@ def checked(table: pd.DataFrame, *, source: str) -> pd.DataFrame:
     for line, row in zip(table.index, table.itertuples(), strict=True):
         if row.compared_with and row.compared_with not in size_of:
             raise ValueError(
-                f"{source}, line {line}: compared_with is {row.compared_with!r}, which no row has "
-                "as its cell; name one"
+                f"{source}, line {line}: compared_with is {row.compared_with!r}, but no row has "
+                "this cell; name the cell of another row"
             )
         if row.compared_with and not row.n_questions == size_of[row.compared_with] != "":
             raise ValueError(
                 f"{source}, line {line}: it has {row.n_questions or 'no'} questions and "
                 f"{row.compared_with!r} has {size_of[row.compared_with] or 'none'}; give both the "
-                "same number, for they are compared question by question"
+                "same number, because they are compared question by question"
             )
     return table.reset_index(drop=True)
 
 
 def _complaint(row: Any, known_cells: Mapping[str, str]) -> str:
-    """Return what is wrong with a row by itself; nothing if it is right."""
+    """Return what is wrong with a row by itself; empty if nothing is."""
     try:
         grim.parse(row.accuracy_percent)
     except ValueError as error:
         return f"accuracy_percent: {error}"
     if row.n_questions and not re.fullmatch(r"[1-9][0-9]{0,8}", row.n_questions):
-        return f"n_questions is {row.n_questions!r}; write a whole number, or nothing"
+        return f"n_questions is {row.n_questions!r}; write a whole number or leave it empty"
     if row.cell and row.cell in known_cells:
-        return f"cell {row.cell!r} stands twice; give each row its own"
+        return f"cell {row.cell!r} is used twice; give each row its own name"
     if row.stated_p and not reachable.STATED_P.fullmatch(row.stated_p):
-        return f"stated_p is {row.stated_p!r}; write <0.001, or 0.03"
+        return f"stated_p is {row.stated_p!r}; write it like <0.001 or 0.03"
     return ""
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
-    """Return each percentage with the counts that are printed so, and a verdict.
+    """Return each percentage with the counts that it can be, and a verdict.
 
     Args:
         table: As from `read`.
 
     Returns:
-        The table's columns that hold something, `count_half_up`, `count_half_even` and
-        `count_cut_off` (text: the counts, empty where there is none), and verdict.
+        The table's columns that are not empty, `count_half_up`, `count_half_even` and
+        `count_cut_off` (text: the counts, empty if there is none), and verdict.
     """
     shown = [name for name in table if name not in OPTIONAL or table[name].any()]
     result = table[shown].copy()
@@ -151,10 +152,10 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
 def columns(
     table: pd.DataFrame, *, rule: str, rng: np.random.Generator, n_draws: int = 1000
 ) -> pd.DataFrame:
-    """Return, for each column, how many cells are counts of n, and the smallest n of them all.
+    """Return, for each column, how many cells are counts of n, and the smallest n for them all.
 
-    Chance is a column of the same whole percents with decimals drawn at random: what a column
-    would show whose numbers are no counts.
+    The chance level is a column with the same whole percents and decimals drawn at random: what
+    a column would show if its numbers were not counts.
 
     Args:
         table: As from `read`; rows without a column are left out.
@@ -163,10 +164,10 @@ def columns(
         n_draws: Columns drawn.
 
     Returns:
-        column, n_cells, n_questions (0 if not one number for all), n_fitting, expected_by_chance
-        and p_fitting (chance fits as many: exact), smallest_n (0 if above 10,000),
-        null_05, null_50, null_95 (quantiles of the smallest n by chance) and p_smallest (chance
-        reaches one as small: share of the draws, this one among them).
+        column, n_cells, n_questions (0 if not the same for all), n_fitting, expected_by_chance
+        and p_fitting (exact probability of as many by chance), smallest_n (0 if above 10,000),
+        null_05, null_50, null_95 (quantiles of the smallest n by chance) and p_smallest (of one
+        as small by chance: share of the draws, counting the column itself).
     """
     named = [(name, rows) for name, rows in table.groupby("column", sort=False) if name]
     members = [[grim.parse(text) for text in rows["accuracy_percent"]] for _, rows in named]
@@ -191,7 +192,7 @@ def columns(
 
 
 def comparisons(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `reachable.reach` of every row that has a compared_with, which is its first arm."""
+    """Return `reachable.reach` for every row with a compared_with, which is its first arm."""
     percent_of = dict(zip(table["cell"], table["accuracy_percent"], strict=True))
     rows = []
     for row in table[table["compared_with"] != ""].itertuples():
@@ -204,22 +205,24 @@ def comparisons(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def main(arguments: list[str]) -> int:
-    """Print verdicts on a table of published percentages; one line on failure."""
+    """Print verdicts on a table of published percentages; print one line on failure."""
     parser = argparse.ArgumentParser(
         prog="python -m medres.published.audit",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("table", type=Path, metavar="TABLE.csv")
-    parser.add_argument("--rule", choices=grim.RULES, default="half up", help="for the columns")
-    parser.add_argument("--draws", type=int, default=1000, help="random columns of the null")
-    parser.add_argument("--seed", type=int, default=0, help="of those draws")
-    parser.add_argument("--out", type=Path, help="folder for the tables as CSV")
+    parser.add_argument(
+        "--rule", choices=grim.RULES, default="half up", help="how columns are rounded"
+    )
+    parser.add_argument("--draws", type=int, default=1000, help="random columns drawn by chance")
+    parser.add_argument("--seed", type=int, default=0, help="seed of these draws")
+    parser.add_argument("--out", type=Path, help="folder to write the tables to")
     asked = parser.parse_args(arguments)
     try:
         if asked.draws < 1 or asked.seed < 0:
             raise ValueError(
-                f"--draws is {asked.draws} and --seed {asked.seed}; give at least 1 and 0"
+                f"--draws is {asked.draws} and --seed {asked.seed}; use at least 1 and 0"
             )
         table = read(asked.table)
         rng = np.random.default_rng(asked.seed)

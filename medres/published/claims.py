@@ -15,7 +15,7 @@ class Claim:
     """A claim of the paper as a paired comparison of two arms."""
 
     name: str
-    """The paper's claims it stands for, as numbered in `published/claims.csv`."""
+    """The paper's claim or claims that it tests, as numbered in `published/claims.csv`."""
     statement: str
     first: tuple[str, str]
     """Train and eval resolution of the first arm."""
@@ -23,15 +23,15 @@ class Claim:
     sign: int
     """Claimed sign of second minus first."""
     family: str
-    """Comparisons adjusted together: all data sets of all claims of a family."""
+    """Comparisons whose p-values are adjusted together: all data sets of all its claims."""
     margin: float = 0.0
-    """If positive, the claim is second > first - margin: non-inferiority, by the interval."""
+    """If positive, the claim is second > first - margin: non-inferiority, by the interval alone."""
 
 
 CLAIMS = (
     Claim(
         "C1-C4",
-        "Native training and inference beats low training and inference",
+        "Training and inference at native beat training and inference at low",
         ("low", "low"),
         ("native", "native"),
         +1,
@@ -39,7 +39,7 @@ CLAIMS = (
     ),
     Claim(
         "C5",
-        "A model trained native loses when asked at low",
+        "A model trained at native loses accuracy when evaluated at low",
         ("native", "native"),
         ("native", "low"),
         -1,
@@ -47,7 +47,7 @@ CLAIMS = (
     ),
     Claim(
         "C6",
-        "A model trained low loses when asked at native",
+        "A model trained at low loses accuracy when evaluated at native",
         ("low", "low"),
         ("low", "native"),
         -1,
@@ -55,7 +55,7 @@ CLAIMS = (
     ),
     Claim(
         "C7",
-        "Asked at low, a model trained native falls below one trained low",
+        "At low-resolution inference, native training does worse than low training",
         ("low", "low"),
         ("native", "low"),
         -1,
@@ -63,7 +63,7 @@ CLAIMS = (
     ),
     Claim(
         "C9",
-        "A model trained mixed does better asked at native than at low",
+        "After mixed training, native inference does better than low inference",
         ("mixed", "low"),
         ("mixed", "native"),
         +1,
@@ -71,7 +71,7 @@ CLAIMS = (
     ),
     Claim(
         "C8",
-        "Asked at native, mixed training is within 1 point of native training",
+        "At native inference, mixed training is within 1 point of native training",
         ("native", "native"),
         ("mixed", "native"),
         +1,
@@ -80,7 +80,7 @@ CLAIMS = (
     ),
     Claim(
         "C11",
-        "A model not trained on the data does better asked at native than at low",
+        "Without fine-tuning, native inference does better than low inference",
         ("none", "low"),
         ("none", "native"),
         +1,
@@ -88,7 +88,7 @@ CLAIMS = (
     ),
     Claim(
         "C13",
-        "Enlarged by bicubic, low images are answered better than by bilinear",
+        "Bicubic upsampling of low images beats bilinear",
         ("native", "upsampled-bilinear"),
         ("native", "upsampled-bicubic"),
         +1,
@@ -96,7 +96,7 @@ CLAIMS = (
     ),
     Claim(
         "C12",
-        "Enlarged by Lanczos, low images are answered better than by bicubic",
+        "Lanczos upsampling of low images beats bicubic",
         ("native", "upsampled-bicubic"),
         ("native", "upsampled-lanczos"),
         +1,
@@ -104,7 +104,7 @@ CLAIMS = (
     ),
     Claim(
         "C14, gain",
-        "Enlarging by Lanczos gains over leaving images low",
+        "Lanczos upsampling of low images beats leaving them low",
         ("native", "low"),
         ("native", "upsampled-lanczos"),
         +1,
@@ -112,7 +112,7 @@ CLAIMS = (
     ),
     Claim(
         "C14, rest",
-        "Even enlarged by Lanczos, low images fall short of native ones",
+        "Even with Lanczos upsampling, low images fall short of native ones",
         ("native", "native"),
         ("native", "upsampled-lanczos"),
         -1,
@@ -122,5 +122,5 @@ CLAIMS = (
 
 
 def of_families(*families: str) -> tuple[Claim, ...]:
-    """Return the claims of some families."""
+    """Return the claims of the named families."""
     return tuple(claim for claim in CLAIMS if claim.family in families)

@@ -1,9 +1,10 @@
 """Which percentages a count of right answers can give: exact integer arithmetic.
 
 The GRIM test (Brown and Heathers 2017, Social Psychological and Personality Science 8, 363-369):
-k right answers of n give only n + 1 percentages. One that none of them is printed as is no count
-of n under that rule of printing. It may be a mean of several runs, an interpolation, a score
-other than right or wrong, or a count of another n: the arithmetic does not say which.
+k right answers of n give only n + 1 percentages. If none of them is printed as a given percentage,
+that percentage is not a count of n under that rounding rule. It may be a mean of several runs, an
+interpolation, a score other than right or wrong, or a count of another n: the arithmetic does not
+say which.
 """
 
 import re
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RULES = ("half up", "half even", "cut off")
-"""How the digits after the last printed one are lost; ties alone tell the first two apart."""
+"""How digits after the last printed one are dropped; the first two differ only in ties."""
 MOST_DECIMALS, MOST_QUESTIONS = 4, 1_000_000_000  # products stay within 64 bits
 _PRINTED = re.compile(r"([0-9]{1,3})(?:\.([0-9]+))?")
 
@@ -29,7 +30,7 @@ class Percentage(NamedTuple):
 
 
 def parse(text: str) -> Percentage:
-    """Return a percentage from its printed text, which must keep its zeros.
+    """Return a percentage from its printed text, which must keep its trailing zeros.
 
     Raises:
         ValueError: If it is not a plain decimal number from 0 to 100.
@@ -41,8 +42,8 @@ def parse(text: str) -> Percentage:
     decimals = found[2] or "" if found else ""
     if not found or len(decimals) > MOST_DECIMALS or not 0 <= float(text) <= 100:
         raise ValueError(
-            f"{text!r} is no percentage; write 0 to 100 as printed, with a point and at most "
-            f"{MOST_DECIMALS} decimals"
+            f"{text!r} is not a percentage; write it as printed: 0 to 100, with a decimal point "
+            f"and at most {MOST_DECIMALS} decimals"
         )
     return Percentage(int(found[1] + decimals), len(decimals))
 
@@ -52,7 +53,7 @@ def printed(counts: Counts, n_questions: int, decimals: int, rule: str) -> Count
 
     Args:
         counts: Right answers, shape (n_counts,).
-        n_questions: Questions asked.
+        n_questions: Number of questions.
         decimals: Decimals printed.
         rule: One of `RULES`.
 
@@ -62,7 +63,7 @@ def printed(counts: Counts, n_questions: int, decimals: int, rule: str) -> Count
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; known rules are {', '.join(RULES)}")
     if not 1 <= n_questions <= MOST_QUESTIONS:
-        raise ValueError(f"n_questions is {n_questions}; it must lie in 1 to {MOST_QUESTIONS:,}")
+        raise ValueError(f"n_questions is {n_questions}; it must be 1 to {MOST_QUESTIONS:,}")
     whole, rest = np.divmod(counts * 10 ** (decimals + 2), n_questions)
     if rule == "half up":
         return np.asarray(whole + (2 * rest >= n_questions))
@@ -103,9 +104,9 @@ def possible(n_questions: int, decimals: int, rule: str) -> NDArray[np.bool_]:
 
 
 def chance(percentages: Sequence[Percentage], n_questions: int, rule: str) -> NDArray[np.float64]:
-    """Return how many percentages would be counts of n if their decimals said nothing.
+    """Return how many percentages would be counts of n if their decimals were random.
 
-    Each keeps its whole percent, and each of its possible decimals is as likely as any other.
+    Each keeps its whole percent, and all its possible decimals are equally likely.
 
     Returns:
         Probability that exactly 0, 1, ... of them are counts of n, shape (n_percentages + 1,).
@@ -128,7 +129,7 @@ def chance(percentages: Sequence[Percentage], n_questions: int, rule: str) -> ND
 
 
 def fits(column: Sequence[Percentage], n_questions: int, rule: str) -> dict[str, float]:
-    """Return n_fitting, expected_by_chance and p_fitting of a column at one n; NaN for n 0."""
+    """Return n_fitting, expected_by_chance and p_fitting of a column for one n; NaN for n 0."""
     if not n_questions:
         return {"n_fitting": np.nan, "expected_by_chance": np.nan, "p_fitting": np.nan}
     n_fitting = sum(compatible_counts(each, n_questions, rule).size > 0 for each in column)
@@ -141,21 +142,21 @@ def fits(column: Sequence[Percentage], n_questions: int, rule: str) -> dict[str,
 
 
 def smallest_n(columns: Sequence[Sequence[Percentage]], rule: str, *, most: int = 10_000) -> Counts:
-    """Return the fewest questions of which all percentages of a column can be counts.
+    """Return the smallest number of questions for which all percentages of a column are counts.
 
     Args:
-        columns: Percentages that share one number of questions, any number a column.
+        columns: Percentages on the same number of questions, any number of them per column.
         rule: One of `RULES`.
-        most: Largest number tried. From 10,000 questions on, every percentage of two decimals
+        most: Largest number tried. From 10,000 questions on, every percentage with two decimals
             is a count of every n.
 
     Returns:
-        Shape (n_columns,); 0 where no number up to `most` fits.
+        Shape (n_columns,); 0 if no number up to `most` fits.
     """
     decimals = sorted({each.decimals for column in columns for each in column})
     starts = np.cumsum([0] + [10 ** (d + 2) + 1 for d in decimals])
     start_of = dict(zip(decimals, starts.tolist(), strict=False))
-    # Shorter columns are filled with a place that always fits.
+    # Shorter columns are padded with a place that always fits.
     places = np.full((len(columns), max(map(len, columns), default=0)), starts[-1])
     for row, column in zip(places, columns, strict=True):
         row[: len(column)] = [start_of[each.decimals] + each.units for each in column]
@@ -177,10 +178,10 @@ def smallest_n(columns: Sequence[Sequence[Percentage]], rule: str, *, most: int 
 def with_other_decimals(
     column: Sequence[Percentage], *, rng: np.random.Generator, n_draws: int
 ) -> list[list[Percentage]]:
-    """Return columns of the same whole percents whose decimals are drawn at random.
+    """Return columns with the same whole percents and decimals drawn at random.
 
-    This is the null distribution of `smallest_n`: columns that are no counts of anything. 100 %
-    stays, having no other decimals.
+    This gives the null distribution of `smallest_n`: columns that are not counts of anything.
+    100 % stays, because it has no other decimals.
     """
     whole = np.array([each.units // 10**each.decimals for each in column])
     sizes = np.array([10**each.decimals for each in column])

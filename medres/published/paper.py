@@ -1,8 +1,8 @@
-"""The paper's published numbers, and whether they can be counts and reach their p-values.
+"""The paper's published numbers, and whether they can be counts and give their p-values.
 
-The numbers lie beside this module in CSVs, whose README says where they are from. Every function
-says what the printed numbers allow or exclude, assuming one run a cell and the number of questions
-named.
+The numbers are in CSVs beside this module; the README there gives their sources. Every function
+says what the printed numbers allow or exclude, assuming one run per cell and the number of
+questions named.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ def accuracy() -> pd.DataFrame:
 
 
 def sizes() -> pd.DataFrame:
-    """Return how many questions each test set, and parts of it, have; one a set is_stated."""
+    """Return the number of questions of each test set and its parts; one per set is_stated."""
     return pd.read_csv(FOLDER / "sizes.csv").astype({"n_without_image": "Int64"})
 
 
@@ -41,7 +41,7 @@ def claims() -> pd.DataFrame:
 
 
 def cells(published: pd.DataFrame, size: pd.DataFrame) -> pd.DataFrame:
-    """Return each published cell with its counts at the stated size, as `audit.cells`."""
+    """Return each published cell with its possible counts at the stated size, as `audit.cells`."""
     n_of = size[size["is_stated"]].set_index("dataset")["n_questions"]
     named = published.assign(n_questions=published["dataset"].map(n_of).astype(str))
     return audit.cells(audit.checked(named, source="published/accuracy.csv"))
@@ -51,7 +51,7 @@ def columns(
     published: pd.DataFrame, size: pd.DataFrame, *, rule: str, rng: np.random.Generator,
     n_draws: int,
 ) -> pd.DataFrame:  # fmt: skip
-    """Return `audit.columns` of the cells asked at low and native, one a table and data set.
+    """Return `audit.columns` of the cells evaluated at low and native, per table and data set.
 
     `p_adjusted` is p_smallest adjusted by Holm over all columns.
     """
@@ -70,9 +70,9 @@ def fits(published: pd.DataFrame, size: pd.DataFrame) -> pd.DataFrame:
     """Return how many cells are counts of each number of questions known for a test set.
 
     Returns:
-        One row a table, data set and part: table, dataset, part, n_questions, is_stated, n_cells
-        (asked at low or native), n_trained of them, the number that fit `rounded` (half up) and
-        `cut_off`, `trained_rounded` (of n_trained), expected_by_chance and p_by_chance (as
+        One row per table, data set and part: table, dataset, part, n_questions, is_stated, n_cells
+        (evaluated at low or native), n_trained of them, the number that fit `rounded` (half up)
+        and `cut_off`, `trained_rounded` (of n_trained), expected_by_chance and p_by_chance (as
         many or more, exact) of the rule that fits more, n_mixed cells and `mixed_fitting` by any
         rule.
     """
@@ -113,7 +113,7 @@ def fits(published: pd.DataFrame, size: pd.DataFrame) -> pd.DataFrame:
 
 
 def fits_by_part(fitting: pd.DataFrame) -> pd.DataFrame:
-    """Return `fits` with one row a part of a test set and one column a table, as text."""
+    """Return `fits` with one row per part of a test set and one column per table, as text."""
     better = fitting[["rounded", "cut_off"]].max(axis=1)
     is_cut_off = fitting["cut_off"] > fitting["rounded"]
     text = better.astype(str) + " of " + fitting["n_cells"].astype(str)
@@ -127,9 +127,9 @@ def fits_by_part(fitting: pd.DataFrame) -> pd.DataFrame:
 
 
 def reachable_p(published: pd.DataFrame, claimed: pd.DataFrame, size: pd.DataFrame) -> pd.DataFrame:
-    """Return `reachable.reach` of every claimed difference of two published cells.
+    """Return `reachable.reach` for every claimed difference of two published cells.
 
-    Differences without a stated p-value are held against <0.001, the only one that is stated.
+    Differences without a stated p-value are compared with <0.001, the only one that is stated.
     """
     n_of = size[size["is_stated"]].set_index("dataset")["n_questions"]
     percent = published.set_index(["model", "dataset", "arm"])["accuracy_percent"]
@@ -157,10 +157,10 @@ def reachable_p(published: pd.DataFrame, claimed: pd.DataFrame, size: pd.DataFra
 
 
 def describe_sources() -> str:
-    """Return which files and versions a page was made from."""
+    """Return which files and package versions a page was made from."""
     files = [
         f"`published/{path.name}` {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
         for path in sorted(FOLDER.glob("*.csv"))
     ]
     versions = [f"{name} {version(name)}" for name in ("medres", "numpy", "scipy", "pandas")]
-    return f"Made from {', '.join(files)} (SHA-256), with {', '.join(versions)}; no run is read."
+    return f"Made from {', '.join(files)} (SHA-256), with {', '.join(versions)}; no run is used."

@@ -1,7 +1,7 @@
-"""Which p-values two published percentages of the same questions allow.
+"""Which p-values are possible for two published percentages on the same questions.
 
-McNemar's exact test needs to know how many questions each arm alone has right. Two accuracies fix
-only the difference of these numbers; every overlap that is left gives a p-value of its own.
+McNemar's exact test needs the number of questions that each arm alone has right. Two accuracies
+determine only the difference of these numbers; every possible overlap gives its own p-value.
 """
 
 import re
@@ -16,11 +16,11 @@ from medres.published import grim
 STATED_P = re.compile(r"(<?)\s*(0?\.([0-9]+)|[01])")
 """A p-value as stated: <0.001, or 0.03."""
 MOST_TABLES = 5_000_000
-"""Pairs of counts times questions that are still enumerated; some 100 MB."""
+"""Largest number of pairs of counts times questions that is enumerated; about 100 MB."""
 
 
 def counts_by_any_rule(text: str, n_questions: int) -> list[int]:
-    """Return the counts that are printed so by at least one of `grim.RULES`, ascending."""
+    """Return the counts printed as this text by at least one of `grim.RULES`, ascending."""
     percentage = grim.parse(text)
     found = [grim.compatible_counts(percentage, n_questions, rule) for rule in grim.RULES]
     return [int(count) for count in np.unique(np.concatenate(found))]
@@ -31,16 +31,16 @@ def p_values(
 ) -> pd.DataFrame:
     """Return McNemar's exact p-value of every 2x2 table that two published counts allow.
 
-    The counts fix how many more questions one arm has right; how many each has right alone is
-    not published, and can be anything from none to what both leave room for.
+    The counts determine how many more questions one arm has right. How many each arm alone has
+    right is not published: it can be any number that the two counts leave room for.
 
     Args:
         first_counts: Right answers that the first arm may have had.
-        second_counts: The same of the second arm.
-        n_questions: Questions asked in both.
+        second_counts: The same for the second arm.
+        n_questions: Questions answered in both arms.
 
     Returns:
-        One row a table, with first_count, second_count, n_discordant and p_value.
+        One row per 2x2 table, with first_count, second_count, n_discordant and p_value.
     """
     tables = []
     for first in first_counts:
@@ -58,20 +58,20 @@ def p_values(
 
 
 def reach(first: str, second: str, n_questions: int, stated_p: str) -> dict[str, object]:
-    """Return what p-values two percentages of the same questions allow, and a verdict.
+    """Return the p-values that two percentages on the same questions allow, and a verdict.
 
     Args:
         first: Percentage of the first arm, as printed.
         second: Percentage of the second arm.
-        n_questions: Questions asked in both.
+        n_questions: Questions answered in both arms.
         stated_p: The p-value stated, such as <0.001 or 0.03; empty if none is.
 
     Returns:
         first_count and second_count (text; by any rule), differ_least and differ_most,
-        p_least and p_most (McNemar's exact), p_unpaired (Fisher's exact, the least of all
-        counts, as if other questions had been asked), differ_reaching (the most that reach
-        the stated p-value) and verdict: *always reached* whatever number of answers differs,
-        *reached if at most* so many differ, *not reachable*. NaN where there are no counts.
+        p_least and p_most (McNemar's exact), p_unpaired (Fisher's exact, the smallest over all
+        counts, as if the arms had different questions), differ_reaching (the most differing
+        answers that reach the stated p-value) and verdict: *always reached* however many answers
+        differ, *reached if at most* so many differ, *not reachable*. NaN if there are no counts.
     """
     counts = [counts_by_any_rule(text, n_questions) for text in (first, second)]
     is_too_many = len(counts[0]) * len(counts[1]) * n_questions > MOST_TABLES
@@ -94,9 +94,9 @@ def reach(first: str, second: str, n_questions: int, stated_p: str) -> dict[str,
     if is_too_many:
         verdict = "too many tables to enumerate"
     elif tables.empty:
-        verdict = f"no counts of {n_questions}"
+        verdict = f"not counts of {n_questions}"
     elif not stated_p:
-        verdict = "none stated"
+        verdict = "no p-value stated"
     elif not is_reached.any():
         verdict = "not reachable"
     elif is_reached.all():
@@ -104,7 +104,7 @@ def reach(first: str, second: str, n_questions: int, stated_p: str) -> dict[str,
     elif stated_p.startswith("<"):
         verdict = f"reached if at most {row['differ_reaching']:.0f} differ"
     else:
-        verdict = "reached by some"
+        verdict = "reached by some tables"
     return row | {"verdict": verdict}
 
 

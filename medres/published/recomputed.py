@@ -1,6 +1,6 @@
 """The paper's claims beside what its own tables give: averages, orderings, mixed inference.
 
-As in `paper`, every verdict assumes one run a cell, and says what the printed numbers allow.
+As in `paper`, every verdict assumes one run per cell and says what the printed numbers allow.
 """
 
 import numpy as np
@@ -10,16 +10,16 @@ from scipy import stats
 from medres.published import audit, paper
 
 FINE_TUNED = ("subcellular", "compound", "cervical", "wsi")
-"""The data sets with a training of their own; the three VQA sets share one."""
+"""The data sets with their own training; the three VQA sets share one."""
 ORDERINGS = (
     ("C1-C4", 2, "aligned: native→native above low→low", "low→low", "native→native"),
-    ("C5", 2, "trained native: asked at native above asked at low", "native→low", "native→native"),
-    ("C6", 2, "trained low: asked at low above asked at native", "low→native", "low→low"),
+    ("C5", 2, "trained at native: native inference above low", "native→low", "native→native"),
+    ("C6", 2, "trained at low: low inference above native", "low→native", "low→low"),
     ("C7", 2, "low→low above the misaligned native→low", "native→low", "low→low"),
-    ("C9", 2, "trained mixed: asked at native above asked at low", "mixed→low", "mixed→native"),
-    ("C11", 5, "not trained: asked at native above asked at low", "none→low", "none→native"),
+    ("C9", 2, "mixed training: native inference above low", "mixed→low", "mixed→native"),
+    ("C11", 5, "without fine-tuning: native inference above low", "none→low", "none→native"),
 )
-"""Claim, its table, statement, the arm that is claimed to be lower, and the higher one."""
+"""Claim, its table, statement, the arm that is claimed to be lower, and the higher arm."""
 
 
 def recomputed(published: pd.DataFrame, claimed: pd.DataFrame) -> pd.DataFrame:
@@ -57,7 +57,7 @@ def recomputed(published: pd.DataFrame, claimed: pd.DataFrame) -> pd.DataFrame:
             verdict = "within the bound" if is_met else "beyond the bound"
         else:
             is_met = least.mean() <= stated + half + 1e-9 and most.mean() >= stated - half - 1e-9
-            verdict = "as stated" if is_met else "other than stated"
+            verdict = "as stated" if is_met else "differs from stated"
         rows.append(
             {
                 "claim": row.claim,
@@ -79,7 +79,7 @@ def _unit(text: str) -> float:
 
 
 def orderings(published: pd.DataFrame) -> pd.DataFrame:
-    """Return in how many cells of each table a claimed ordering holds, and where it does not."""
+    """Return in how many cells of each table a claimed ordering holds, and its exceptions."""
     rows = []
     for claim, own_table, statement, lower, higher in ORDERINGS:
         for table, part in published.groupby("table"):
@@ -103,18 +103,18 @@ def orderings(published: pd.DataFrame) -> pd.DataFrame:
 
 
 def mixed_rows(published: pd.DataFrame, size: pd.DataFrame) -> pd.DataFrame:
-    """Return each cell asked at mixed beside the mean of its low and its native cell.
+    """Return each mixed-inference cell beside the mean of its low and its native cell.
 
-    If a random half of n questions is asked at low and the others at native, the expected
+    If a random half of n questions is evaluated at low and the others at native, the expected
     accuracy is that mean, and its variance is (D - difference^2) / 4 (n - 1) with D the share of
-    questions that only one of the two resolutions gets right. D is not published; low and native
-    bound it.
+    questions that only one of the two resolutions gets right. D is not published; the low and
+    native accuracies bound it.
 
     Returns:
         table, model, train_resolution, dataset, accuracy_percent, mean_percent, gap_points
-        (mixed less mean), is_mean (the gap is at most what printing can make: one unit of the
-        last decimal), is_count (of the stated size by any rule), sd_least_points and
-        sd_most_points (of such a draw; NaN for the VQA sets, whose scores are no counts).
+        (mixed minus mean), is_mean (the gap is at most one unit of the last decimal, so rounding
+        can explain it), is_count (of the stated size by any rule), sd_least_points and
+        sd_most_points (of such a draw; NaN for the VQA sets, whose scores are not counts).
     """
     judged = paper.cells(published, size)
     key = ["table", "model", "train_resolution", "dataset"]
@@ -137,7 +137,7 @@ def mixed_rows(published: pd.DataFrame, size: pd.DataFrame) -> pd.DataFrame:
 
 
 def mixed_summary(mixed: pd.DataFrame) -> pd.DataFrame:
-    """Return `mixed_rows` by table and training: how near the means they are.
+    """Return `mixed_rows` by table and training: how near to the means they are.
 
     Returns:
         table, train_resolution, n_cells, n_at_the_mean, least_gap and most_gap (points), n_sd
@@ -169,7 +169,7 @@ def mixed_summary(mixed: pd.DataFrame) -> pd.DataFrame:
 
 
 def without_image(published: pd.DataFrame, size: pd.DataFrame) -> pd.DataFrame:
-    """Return how many cells of a data set lie below a fixed answer that sees no image."""
+    """Return how many cells of a data set lie below a fixed answer that never sees the image."""
     rows = []
     for at in size[size["n_without_image"].notna()].itertuples():
         percent = published.loc[published["dataset"] == at.dataset, "percent"]

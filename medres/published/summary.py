@@ -1,4 +1,4 @@
-"""What arithmetic says of the paper's numbers, in words; every number comes from a table."""
+"""The audit of the paper's numbers in words; every number comes from a table."""
 
 import pandas as pd
 
@@ -8,7 +8,7 @@ from medres.published import recomputed
 def summary(
     fits: pd.DataFrame, smallest: pd.DataFrame, p_values: pd.DataFrame, means: pd.DataFrame
 ) -> str:
-    """Return what the printed numbers allow and exclude, as a list with its assumptions.
+    """Return what the printed numbers allow and exclude, as a list with the assumptions.
 
     Args:
         fits: As from `paper.fits`.
@@ -22,9 +22,9 @@ def summary(
         + (
             " (only if cut off)"
             if at.cut_off > at.rounded
-            else f" ({at.trained_rounded} of its {at.n_trained} trained)"
+            else f" ({at.trained_rounded} of its {at.n_trained} cells with training)"
         )
-        + f", {at.expected_by_chance:.1f} by chance"
+        + f", {at.expected_by_chance:.1f} expected by chance"
         for name, at in stated.loc[2].loc[list(recomputed.FINE_TUNED)].iterrows()
     ]
     later = fits[fits["table"] > 2]
@@ -35,7 +35,7 @@ def summary(
     reached = [
         f"{row.claim} {row.dataset} ({row.first_count} against {row.second_count} of "
         f"{row.n_questions:,}): {row.verdict}"
-        + (f", least p {row.p_least:.3f}" if row.verdict == "not reachable" else "")
+        + (f", smallest p {row.p_least:.3f}" if row.verdict == "not reachable" else "")
         for row in found.itertuples()
     ]
     plain = means[means["train_resolution"] != "mixed"]
@@ -46,25 +46,25 @@ def summary(
     mixed = stated["mixed_fitting"].unstack()[list(recomputed.FINE_TUNED)]
     return "\n".join(
         [
-            "The arithmetic of the printed numbers, assuming one run a cell, the stated number of "
+            "What the printed numbers allow, assuming one run per cell, the stated number of "
             "questions, and digits rounded or cut off:",
             "",
-            f"* **Counts, table 2**, cells asked at low or native: {'; '.join(counts)}. Of "
-            f"the {choice.n_questions} multiple-choice questions of {choice.dataset} alone, "
-            f"{max(choice.rounded, choice.cut_off)} of {choice.n_cells} cells are counts.",
-            f"* **Counts, tables 3-5**: at none of the sizes known for a test set are all cells of "
-            f"a column counts ({int((fitting == later['n_cells']).sum())} of {len(later)}).",
-            f"* **Smallest size that fits a whole column** (rounded): smaller than random "
-            f"decimals give (adjusted p at most 0.05) in {int(is_small.sum())} of "
+            "* **Cells of table 2 that can be counts** (evaluated at low or native): "
+            f"{'; '.join(counts)}. Of the {choice.n_questions} multiple-choice questions of "
+            f"{choice.dataset} alone, {max(choice.rounded, choice.cut_off)} of {choice.n_cells} "
+            "cells can be counts.",
+            "* **Columns of tables 3-5 whose cells can all be counts**, at any size known for "
+            f"the test set: {int((fitting == later['n_cells']).sum())} of {len(later)}.",
+            "* **Smallest size that fits a whole column** (rounded): smaller than for random "
+            f"decimals (adjusted p at most 0.05) in {int(is_small.sum())} of "
             f"{len(smallest)} columns{': ' if small else ''}{'; '.join(small)}.",
             f"* **Mixed inference**: {int(mixed.to_numpy().sum())} of "
-            f"{int(own['n_sd'].sum() + plain['n_sd'].sum())} cells of the four fine-tuned sets are "
-            f"counts. Without mixed training {int(plain['n_at_the_mean'].sum())} of "
-            f"{int(plain['n_cells'].sum())} cells are the mean of low and "
-            f"native as far as printing tells ({native.n_at_the_mean} of {native.n_cells} in table "
-            f"2 trained native), and none is "
-            f"further than {furthest:.3f} points from it; "
-            f"with mixed training all lie {own['least_gap'].min():.3f} to "
+            f"{int(own['n_sd'].sum() + plain['n_sd'].sum())} cells of the four fine-tuned data "
+            f"sets can be counts. Without mixed training, {int(plain['n_at_the_mean'].sum())} of "
+            f"{int(plain['n_cells'].sum())} cells equal the mean of low and native to within "
+            f"rounding ({native.n_at_the_mean} of {native.n_cells} in table 2 with native "
+            f"training), and none is further than {furthest:.3f} points from it. "
+            f"With mixed training, all lie {own['least_gap'].min():.3f} to "
             f"{own['most_gap'].max():.3f} points above it.",
             f"* **P < 0.001** by an exact paired test: {'; '.join(reached)}.",
         ]
@@ -82,7 +82,7 @@ def summary_of_claims(computed: pd.DataFrame, ordered: pd.DataFrame, fixed: pd.D
     other = [
         f"{row.claim} {row.verdict} ({row.stated} stated, "
         + format(row.recomputed, ".2f" if row.statistic == "ratio" else "+.2f")
-        + f" over {row.n_datasets} sets)"
+        + f" over {row.n_datasets} data sets)"
         for row in computed.itertuples()
         if row.verdict != "as stated"
     ]
@@ -93,20 +93,20 @@ def summary_of_claims(computed: pd.DataFrame, ordered: pd.DataFrame, fixed: pd.D
         for claim, part in broken.groupby(broken["claim"].str.removeprefix("as "), sort=False)
     ]
     below = [
-        f"{row.dataset} {row.n_below} of {row.n_cells} cells (it has "
-        f"{row.without_image_percent:.1f} % of {row.part})"
+        f"{row.dataset} {row.n_below} of {row.n_cells} cells (questions: {row.part}; the fixed "
+        f"answer gets {row.without_image_percent:.1f} % right)"
         for row in fixed.itertuples()
     ]
     n_stated = int((computed["verdict"] == "as stated").sum())
     return "\n".join(
         [
-            f"* **Stated differences**: {n_stated} of {len(computed)} are what the tables give. "
+            f"* **Stated differences**: {n_stated} of {len(computed)} agree with the tables. "
             f"Others: {'; '.join(other)}.",
             f"* **Orderings** hold in {int(ordered['n_holding'].sum())} of "
             f"{int(ordered['n_cells'].sum())} cells, and in "
             f"{int(ordered['n_fine_tuned_holding'].sum())} of "
-            f"{int(ordered['n_fine_tuned'].sum())} of the four fine-tuned sets. Exceptions: "
+            f"{int(ordered['n_fine_tuned'].sum())} of the four fine-tuned data sets. Exceptions: "
             f"{'; '.join(exceptions)}.",
-            f"* **Below a fixed answer that sees no image**: {'; '.join(below)}.",
+            f"* **Below a fixed answer that never sees the image**: {'; '.join(below)}.",
         ]
     )

@@ -1,4 +1,4 @@
-"""A look at what a data set is: counts, leaks, sizes, tokens, and what low takes away."""
+"""What a data set contains: counts, leaks, sizes, tokens, and what low resolution removes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,19 +17,19 @@ from medres.statistics import comparison
 N_RINGS = 32
 NEAR = (
     f"Near-duplicates differ in at most {splits.NEAR_BITS} of the {splits.HASH_SIDE**2} bits of a "
-    "perceptual hash; images with equal pixels are not counted among them."
+    "perceptual hash; identical images are counted separately."
 )
 
 
 def paper_table(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
-    """Return the paper's table of data sets with what is found here beside what it says.
+    """Return the paper's table of data sets, with what is found here beside what it says.
 
-    A phantom stands for the data set that it is the twin of, at a smaller size.
+    A phantom stands in for the data set whose twin it is, at a smaller size.
 
     Returns:
         Columns dataset, stands_for, modality, paper_image_px, median_image_px, paper_test,
         n_test, n_options (of closed questions, the most) and questions_per_image; paper columns
-        are empty where the paper states nothing or the data set is none of its own.
+        are empty if the paper states nothing or does not use the data set.
     """
     rows = []
     for question_set in question_sets:
@@ -54,7 +54,7 @@ def paper_table(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
 
 
 def counts(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
-    """Return questions, images, groups and answers of each split, one row a split."""
+    """Return questions, images, groups and answers of each split, one row per split."""
     rows = []
     for question_set in question_sets:
         for split in ("train", "test"):
@@ -79,10 +79,10 @@ def counts(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
 
 
 def remarks(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
-    """Return what was left out of each data set and why, and what else its reader noted.
+    """Return what was left out of each data set and why, and what else was noted on reading it.
 
     Returns:
-        Columns dataset, kind (left out or note) and remark; one row says so where there is none.
+        Columns dataset, kind (left out or note) and remark; one row says so if there is none.
     """
     rows = [
         {"dataset": question_set.label, "kind": kind, "remark": remark}
@@ -95,7 +95,7 @@ def remarks(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
 
 
 def is_leak_said(leaks: pd.DataFrame) -> bool:
-    """Return whether every data set that shares a group or an image says so in its name.
+    """Return whether every data set whose splits share a group or image is labelled as leaky.
 
     Args:
         leaks: What `leaks` returned.
@@ -105,7 +105,7 @@ def is_leak_said(leaks: pd.DataFrame) -> bool:
 
 
 def leaks(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
-    """Return what of test train has too, one row a data set.
+    """Return what the test split shares with the train split, one row per data set.
 
     Returns:
         Columns dataset; n_test_images, and how many of them have equal pixels or a
@@ -135,14 +135,14 @@ def leaks(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
 
 
 def sentence(counts: pd.DataFrame, leaks: pd.DataFrame, sizes: pd.DataFrame) -> str:
-    """Return what the tables of `counts`, `leaks` and `sizes` say, one line a data set."""
+    """Return what the tables of `counts`, `leaks` and `sizes` say, one line per data set."""
     lines = []
     for dataset, rows in counts.groupby("dataset", sort=False):
         test = rows[rows["split"] == "test"].iloc[0]
         leak = leaks.set_index("dataset").loc[dataset]
         tokens = sizes[sizes["dataset"] == dataset].groupby("resolution")["visual_tokens"].mean()
         n_equal, n_groups = leak["n_equal_images"], leak["n_shared_groups"]
-        near = f", {leak['n_near_duplicates']} test images look like one of train"
+        near = f", {leak['n_near_duplicates']} test images are nearly identical to a train image"
         lines.append(
             f"* **{dataset}**: {test['n_questions']:,} test questions on {test['n_images']:,} "
             f"images in {test['n_groups']:,} groups; train and test share "
@@ -178,18 +178,18 @@ def power_spectrum(image: Image.Image, *, n_bins: int) -> np.ndarray:
 
 
 def treatment(model: str, meaning: Mapping[str, Any], *, token_px: int) -> tuple[Treatment, str]:
-    """Return what low and native are for a model, and whose visual tokens that gives.
+    """Return what low and native are for a model, and how its visual tokens are counted.
 
-    The hub is never asked: where the model's config is not at hand, images are counted in
-    squares.
+    The Hub is never contacted: if the model's config is not available locally, tokens are
+    counted as squares of pixels.
 
     Args:
         model: As a study names it.
         meaning: From `study.treatment`.
-        token_px: Side of one visual token where the config is not at hand, in pixels.
+        token_px: Side of one visual token if the config is not available, in pixels.
 
     Raises:
-        ValueError: If the parameters are impossible, or without meaning for the model.
+        ValueError: If the parameters are impossible, or have no meaning for the model.
     """
     from medres.models import offline  # takes seconds, and nothing else here needs transformers
 
@@ -198,18 +198,18 @@ def treatment(model: str, meaning: Mapping[str, Any], *, token_px: int) -> tuple
     budgets = meaning["low_max_pixels"], meaning["native_max_pixels"]
     return (
         Treatment(*budgets, meaning["resampling_filter"], token_px),
-        f"The config of {model} is not at hand: one visual token is taken to be {token_px} x "
-        f"{token_px} pixels",
+        f"The config of {model} is not available locally: one visual token is assumed to be "
+        f"{token_px} x {token_px} pixels",
     )
 
 
 def spectra(
     question_sets: Sequence[QuestionSet], treatment: Treatment, *, n_images: int
 ) -> pd.DataFrame:
-    """Return the power spectra of the first test images, native and low brought back up.
+    """Return the power spectra of the first test images, native and low enlarged to native size.
 
-    Low is enlarged to its native size without smoothing (nearest), so that both are measured
-    on one frequency axis; what lies beyond low's own limit is the pattern of its pixels.
+    Low is enlarged without smoothing (nearest), so that both are measured on one frequency
+    axis; power beyond low's own limit is the pattern of its enlarged pixels.
 
     Args:
         question_sets: Data sets to look at.
@@ -259,8 +259,8 @@ def pairs(
         question_set: Data set to look at.
         treatment: Says what low and native are.
         n_pairs: Images shown.
-        patch_px: Side of the square that is cut from the middle of the native image, and the
-            same field of view from the low one; smaller images stay whole.
+        patch_px: Side of the square cropped from the centre of the native image, and the same
+            field of view from the low one; smaller images stay whole.
 
     Returns:
         Native images and low images as arrays (height, width, 3) uint8, and their answers.
@@ -306,7 +306,7 @@ def show_pairs(
 
 
 def sizes(question_sets: Sequence[QuestionSet], treatment: Treatment) -> pd.DataFrame:
-    """Return the size and visual tokens of every image at low and native.
+    """Return the size and visual tokens of every image at low and at native resolution.
 
     Returns:
         Columns dataset, resolution, width_px, height_px, visual_tokens, is_capped.
@@ -331,7 +331,7 @@ def sizes(question_sets: Sequence[QuestionSet], treatment: Treatment) -> pd.Data
 
 
 def answers(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
-    """Return, for each question text, how far the commonest answer of training gets.
+    """Return, for each question text, how often the most common training answer is right.
 
     Returns:
         Columns dataset, question, n_train, n_test, n_options, commonest_answer and accuracy,
@@ -340,7 +340,7 @@ def answers(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
     rows = []
     for question_set in question_sets:
         train, test = question_set.split("train"), question_set.split("test")
-        # A set with nothing to train on, such as uBench, has no majority to go by.
+        # A data set without training questions, such as uBench, has no majority answer.
         correct = comparison.majority_correct(train, test) if len(train) else np.nan
         right = test.assign(correct=correct)
         for text, part in right.groupby("question", sort=True):

@@ -1,1 +1,1 @@
-"""What a study's answers say: cells, comparisons, verdicts."""
+"""What a study's answers show: accuracies, comparisons, verdicts."""

@@ -1,4 +1,4 @@
-"""Full fine-tuning beside low-rank adapters: two studies of the same cells, put together."""
+"""Full fine-tuning compared with low-rank adapters: two studies of the same cells, combined."""
 
 import pandas as pd
 
@@ -9,7 +9,7 @@ from medres.results.grids import CELL
 from medres.study import Study
 
 BY_ADAPTERS = " (LoRA)"
-"""Follows the train resolution of a model that was trained by adapters."""
+"""Follows the train resolution of a model that was trained with adapters."""
 FAMILY = "LoRA against full fine-tuning"
 COSTS = (
     "n_steps mean_visual_tokens training_flops n_trained_weights n_processes peak_memory_bytes "
@@ -19,12 +19,13 @@ COSTS = (
 
 
 def claims() -> tuple[Claim, ...]:
-    """Return the paper's claim on adapters, and the same of every train resolution, aligned."""
+    """Return the paper's claim on adapters, and the same for aligned and mixed training."""
     pairs = [("native", "low"), ("low", "low"), ("native", "native"), ("mixed", "native")]
     return tuple(
         Claim(
             "C15" if number == 0 else f"C15, {trained} to {asked}",
-            f"Trained {trained} and asked {asked}, adapters fall short of full fine-tuning",
+            f"Trained at {trained} and evaluated at {asked}, adapters fall short of full "
+            "fine-tuning",
             (trained, asked),
             (trained + BY_ADAPTERS, asked),
             -1,
@@ -35,26 +36,26 @@ def claims() -> tuple[Claim, ...]:
 
 
 def answers(full: Study, adapted: Study) -> pd.DataFrame:
-    """Return the answers of both studies to the same questions, told apart by train resolution.
+    """Return the answers of both studies to the same questions, marked by train resolution.
 
     Args:
         full: Study whose trainings change all weights.
         adapted: Study whose trainings change adapters.
 
     Returns:
-        As `grids.answers`; trainings by adapters have `BY_ADAPTERS` behind their resolution.
+        As `grids.answers`; for adapters the train resolution ends in `BY_ADAPTERS`.
 
     Raises:
-        ValueError: If one is not what it is taken for, or they ask different questions, saying
-            which.
+        ValueError: If a study does not train as expected, or the studies have different
+            questions, naming the first.
         FileNotFoundError: If a run is missing, saying how to make it.
     """
     for study, is_adapted in ((full, False), (adapted, True)):
         ranks = {study.settings(cell)["lora_rank"] for cell in study.cells("finetune")}
         if not ranks or any((rank > 0) != is_adapted for rank in ranks):
             raise ValueError(
-                f"study {study.name} trains with lora_rank {sorted(ranks)}; the first study has 0, "
-                "the one compared with it a rank in its 02_finetune.yaml"
+                f"study {study.name} trains with lora_rank {sorted(ranks)}; in 02_finetune.yaml "
+                "set 0 for the first study and a rank above 0 for the one compared with it"
             )
     tables = [
         table[table["train_resolution"] != "none"]
@@ -72,10 +73,10 @@ def answers(full: Study, adapted: Study) -> pd.DataFrame:
 
 
 def costs(full: Study, adapted: Study) -> pd.DataFrame:
-    """Return one row a training of both studies: what it cost, from its record.
+    """Return what each training of both studies cost, one row per training, from its record.
 
     Returns:
-        Columns of a cell without eval_resolution, then `COSTS`; NaN where a record lacks one.
+        Columns of a cell without eval_resolution, then `COSTS`; NaN if a record lacks one.
     """
     rows = []
     for study, behind in ((full, ""), (adapted, BY_ADAPTERS)):

@@ -1,13 +1,13 @@
-"""How much it matters that training and inference agree: a logistic model of single answers.
+"""Odds ratios of alignment: how much matching training and inference resolution helps.
 
-Differences of accuracy mean something else at 50 % than at 95 %. Log-odds do not, so that what
-alignment is worth can be compared between data sets: the interaction of train_resolution and
-eval_resolution. Two models say it of two things. The marginal one is of all answers, whatever
-their group, as in a generalised estimating equation with working independence. The conditional
-one has a random intercept by group: it is of one group, and further from 1, because odds of
-groups that differ in difficulty average to less than the odds of each. Standard errors of both
-are cluster-robust (sandwich) over groups: several questions on an image, and the same question
-in four arms, are no independent answers.
+A percentage point means more near 95 % than near 50 %. On the log-odds scale the effect of
+alignment, the interaction of train_resolution and eval_resolution, can be compared between data
+sets. Two logistic models of single answers estimate it. The marginal one is over all answers,
+whatever their group, as in a generalised estimating equation with working independence. The
+conditional one has a random intercept by group: it describes a single group, and is further from
+1, because averaging over groups of different difficulty shrinks an odds ratio. Standard errors of
+both are cluster-robust (sandwich) over groups: several questions on an image, and the same
+question in four arms, are not independent answers.
 """
 
 from typing import Any
@@ -24,36 +24,37 @@ ARMS = ("low", "native")
 MARGINAL = "all answers"
 CONDITIONAL = "one group"
 CAPTION = (
-    "What alignment multiplies the odds of a right answer by; 95 % interval over groups. Of all "
-    "answers: marginal, a logistic model whose errors are clustered by group. Of one group: "
-    "conditional, a mixed-effects logistic model with a random intercept by group; further from 1 "
-    "the more groups differ. A dash: not fitted, the note says why."
+    "Odds ratio of alignment: odds of a right answer at low→low times native→native, over "
+    "low→native times native→low, with 95 % confidence interval, clustered by group. All answers: "
+    "marginal, a logistic model with errors clustered by group. One group: conditional, a "
+    "mixed-effects logistic model with a random intercept by group; further from 1 the more "
+    "groups differ. A dash: not fitted; the note says why."
 )
 COLUMNS = (
     "dataset model odds_of n_answers n_groups log_odds_ratio standard_error odds_ratio "
     "ratio_lower ratio_upper p_value group_deviation note"
 ).split()
 SHOWN = ("dataset model odds_of n_answers n_groups odds_ratio ratio_lower ratio_upper note").split()
-"""Columns that a page shows; the CSV holds all."""
+"""Columns shown on a page; the CSV holds all."""
 KEY = ["train_resolution", "eval_resolution"]
 
 
 def odds_ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """Return for each data set and model what alignment is worth, as a ratio of odds.
+    """Return the odds ratio of alignment for each data set and model.
 
     The ratio is (odds of a right answer low/low x native/native) / (low/native x native/low):
-    1 where agreement of training and inference does not matter.
+    1 if matching training and inference resolution does not matter.
 
     Args:
         table: Answers with the columns dataset, model, train_resolution, eval_resolution,
             seed, group, correct; only low and native are used.
 
     Returns:
-        Two rows a data set and model, odds_of `all answers` (marginal) and `one group`
+        Two rows per data set and model, odds_of `all answers` (marginal) and `one group`
         (conditional). Columns dataset, model, odds_of, n_answers, n_groups, log_odds_ratio,
-        standard_error, odds_ratio, ratio_lower, ratio_upper, p_value, group_deviation (of the
-        random intercept, in log-odds) and note: why numbers are NaN, else empty. A data set
-        without all four arms gives no row.
+        standard_error, odds_ratio, ratio_lower, ratio_upper, p_value, group_deviation (standard
+        deviation of the random intercept, in log-odds) and note: why numbers are NaN, else empty.
+        A data set without all four arms gives no row.
 
     Raises:
         ValueError: If a verdict or a group is missing.
@@ -62,8 +63,8 @@ def odds_ratios(table: pd.DataFrame) -> pd.DataFrame:
     for (dataset, model), part in _four_arms(table).groupby(["dataset", "model"], sort=False):
         for odds_of, found in ((MARGINAL, _marginal(part)), (CONDITIONAL, _conditional(part))):
             estimate, error, deviation, note = found
-            if not note and not error > 1e-6:  # zero up to rounding: certainty that is none
-                error, note = np.nan, "no group tells the arms apart"
+            if not note and not error > 1e-6:  # zero up to rounding: not real certainty
+                error, note = np.nan, "no group distinguishes the arms"
             half = stats.norm.ppf(0.975) * error
             rows.append(
                 {
@@ -86,10 +87,10 @@ def odds_ratios(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def heterogeneity(ratios: pd.DataFrame) -> dict[str, Any]:
-    """Return Cochran's Q of the log odds ratios: do data sets differ in what alignment is worth?
+    """Return Cochran's Q of the log odds ratios: does the effect differ between data sets?
 
     Args:
-        ratios: Marginal rows of `odds_ratios` of one model; those without an error are left out.
+        ratios: Marginal rows of `odds_ratios` of one model; rows without an error are left out.
 
     Returns:
         n_datasets, q, degrees_of_freedom and p_value, NaN for fewer than two data sets.
@@ -110,9 +111,9 @@ def heterogeneity(ratios: pd.DataFrame) -> dict[str, Any]:
 
 
 def sentence(ratios: pd.DataFrame) -> str:
-    """Return whether data sets differ in what alignment is worth, in words, a model a line."""
+    """Return whether the odds ratio differs between data sets, in words, one line per model."""
     if ratios.empty:
-        return "The study does not have the four arms that the ratio is made of."
+        return "The study lacks the four arms that the odds ratio needs."
     lines = []
     marginal = ratios[ratios["odds_of"] == MARGINAL]
     for model, rows in marginal.groupby("model", sort=False):
@@ -120,17 +121,17 @@ def sentence(ratios: pd.DataFrame) -> str:
         if found["degrees_of_freedom"]:
             differ = "differ" if found["p_value"] <= 0.05 else "do not differ beyond chance"
             lines.append(
-                f"* {model}: the ratios of {found['n_datasets']} data sets {differ} (Cochran's Q "
-                f"{found['q']:.1f} on {found['degrees_of_freedom']} degrees of freedom, p "
+                f"* {model}: the odds ratios of {found['n_datasets']} data sets {differ} "
+                f"(Cochran's Q {found['q']:.1f}, df = {found['degrees_of_freedom']}, p "
                 f"{findings.p_text(found['p_value'])})."
             )
-    return "\n".join(lines) or "There are no two data sets whose ratios could be compared."
+    return "\n".join(lines) or "Fewer than two data sets have an odds ratio; none are compared."
 
 
 def _four_arms(table: pd.DataFrame) -> pd.DataFrame:
     used = table[table["train_resolution"].isin(ARMS) & table["eval_resolution"].isin(ARMS)]
     if n_missing := int(used[["correct", "group"]].isna().any(axis=1).sum()):
-        raise ValueError(f"{n_missing} answers lack a verdict or a group; score or repair them")
+        raise ValueError(f"{n_missing} answers have no verdict or no group; score or repair them")
     arms = used.drop_duplicates(["dataset", "model", *KEY])
     counts = arms.groupby(["dataset", "model"], as_index=False).size()
     whole = counts.loc[counts["size"] == len(ARMS) ** 2, ["dataset", "model"]]
@@ -138,7 +139,7 @@ def _four_arms(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _marginal(part: pd.DataFrame) -> tuple[float, float, float, str]:
-    """Return the log odds ratio of alignment, its cluster-robust error, NaN, and a note."""
+    """Return the marginal log odds ratio, its cluster-robust error, NaN, and a note."""
     if part["group"].nunique() < 2:
         return np.nan, np.nan, np.nan, "one group"
     if part.groupby(KEY)["correct"].mean().isin([0, 1]).any():
@@ -152,7 +153,7 @@ def _marginal(part: pd.DataFrame) -> tuple[float, float, float, str]:
 
 
 def _conditional(part: pd.DataFrame) -> tuple[float, float, float, str]:
-    """Return the same of the mixed model, with the standard deviation of groups."""
+    """Return the same from the mixed-effects model, with the standard deviation of groups."""
     arms = pd.MultiIndex.from_product([ARMS, ARMS])
     cells = part.astype({"correct": float}).groupby(["group", *KEY])["correct"]
     right, asked = (

@@ -17,7 +17,7 @@ MODELS = {
     "InternVL2_5-2B-MPO-hf": "internvl2.5-2b",
     "llava-onevision-qwen2-0.5b-ov-hf": "llava-onevision-2b",
 }
-"""The paper's word for a model, by the last part of its name on the hub or of its folder."""
+"""The paper's name for a model, by the last part of its name on the Hub or of its folder."""
 COLUMNS = [
     *("dataset", "model", "train_resolution", "eval_resolution", "seed", "table"),
     *("n_published", "n_questions", "published", "accuracy", "lower", "upper", "over_published"),
@@ -28,20 +28,20 @@ COLUMNS = [
 def cells(
     study: Study, answers: pd.DataFrame, question_sets: Mapping[str, QuestionSet]
 ) -> pd.DataFrame:
-    """Return the cells of a study that the paper has too, one row a cell and seed.
+    """Return the cells of a study that the paper has too, one row per cell and seed.
 
-    The same are data set (fetched, not a drawn twin), model, train and eval resolution. Training,
-    split and the rule of judging may still differ.
+    Cells match when data set, model, train and eval resolution match; synthetic twins never
+    match. Training, split and scoring rule may still differ.
 
     Args:
         study: Says which data sets were fetched.
         answers: As from `grids.answers`.
-        question_sets: The data sets by the study's word, for the paper's.
+        question_sets: The data sets by their name in the study, for their name in the paper.
 
     Returns:
         `COLUMNS`: table of the paper, its number of questions as stated, published (a fraction),
-        accuracy with its interval, over_published (accuracy less published), accuracy_paper (by
-        the authors' rule) and open_recall, NaN where there is none.
+        accuracy with its interval, over_published (accuracy minus published), accuracy_paper (by
+        the authors' rule) and open_recall, NaN if there is none.
     """
     source_of = {
         each.label: each.source
@@ -79,14 +79,14 @@ def cells(
 
 
 def nothing(study: Study) -> str:
-    """Return why no published cell stands beside a study's."""
+    """Return why a study has no cell in common with the paper."""
     return (
-        f"No published accuracy is of a cell of this study: the paper has neither "
-        f"{_joined(study.models)} nor drawn or own images like those of "
+        f"No cell of this study has a published accuracy: the paper has neither "
+        f"{_joined(study.models)} nor synthetic or own images like those of "
         f"{_joined(list(study.datasets))}."
         if not any("folder" in each for each in study.datasets.values())
-        else f"No published accuracy is of a cell of this study, whose models are "
-        f"{_joined(study.models)} and whose data sets {_joined(list(study.datasets))}."
+        else f"No cell of this study has a published accuracy; its models are "
+        f"{_joined(study.models)} and its data sets are {_joined(list(study.datasets))}."
     )
 
 

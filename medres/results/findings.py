@@ -1,4 +1,4 @@
-"""What came out of a study, in words taken from its tables."""
+"""A study's results in words, with all numbers taken from its tables."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +10,16 @@ from medres.results.grids import CELL, place
 
 
 def describe_answers(table: pd.DataFrame) -> str:
-    """Return how many answers of how many arms there are, and how many had no answer in them."""
-    n_arms = len(table[CELL].drop_duplicates())
+    """Return how many answers, cells and seeds there are, and how many answers were unparsable."""
+    n_cells, n_seeds = len(table[CELL].drop_duplicates()), table["seed"].nunique()
     n_unparsable = int(table["parsed_answer"].isna().sum())
-    return (
-        f"{len(table):,} answers in {n_arms} cells; {n_unparsable:,} unparsable, which count as "
-        f"wrong; {table['seed'].nunique()} training seed(s)."
+    seeds = "one training seed" if n_seeds == 1 else f"{n_seeds} training seeds"
+    unparsable = (
+        f"Unparsable answers, which count as wrong: {n_unparsable:,}."
+        if n_unparsable
+        else "No answer was unparsable (those would count as wrong)."
     )
+    return f"{len(table):,} answers in {n_cells} cells, {seeds}. {unparsable}"
 
 
 def describe_cells(grid: pd.DataFrame) -> str:
@@ -28,7 +31,7 @@ def describe_cells(grid: pd.DataFrame) -> str:
 
 
 def summary(compared: pd.DataFrame) -> str:
-    """Return one sentence a claim: on which data sets it is supported, contradicted, open."""
+    """Return one line per claim: on which data sets it is supported, contradicted, not decided."""
     lines = []
     compared = compared.assign(dataset=place(compared))
     for statement, rows in compared.groupby("statement", sort=False):
@@ -44,26 +47,27 @@ def summary(compared: pd.DataFrame) -> str:
 def describe_treatment(treatment: Mapping[str, Any]) -> str:
     """Return what low, native and mixed mean in a study, in a sentence or two."""
     is_compute = treatment["tiling"] == "compute"
-    limit = "no more tiles than the pixels of an image fill (compute)"
-    addition = f" A model that tiles gets {limit}." if is_compute else ""
+    limit = "no more tiles than its pixels fill (tiling: compute)"
+    addition = f" A model that tiles splits an image into {limit}." if is_compute else ""
     return (
-        f"Low is at most {treatment['low_max_pixels']:,} pixels, native at most "
-        f"{treatment['native_max_pixels']:,}, shrunk with a {treatment['resampling_filter']} "
-        f"filter; mixed takes {100 * treatment['low_share']:.0f} % of each modality's questions "
-        f"low.{addition}"
+        f"A low image has at most {treatment['low_max_pixels']:,} pixels, a native one at most "
+        f"{treatment['native_max_pixels']:,}; larger ones are shrunk with a "
+        f"{treatment['resampling_filter']} filter. Mixed trains "
+        f"{100 * treatment['low_share']:.0f} % of each modality's questions at low resolution."
+        f"{addition}"
     )
 
 
 def sentence(compared: pd.DataFrame) -> str:
-    """Return what came out of some comparisons, in words taken from the table, a claim a line."""
+    """Return the results of some comparisons in words, one line per claim."""
     if compared.empty:
-        return "The study does not have the arms of these comparisons."
+        return "The study lacks the arms that these comparisons need."
     parts = []
     compared = compared.assign(dataset=place(compared))
     for statement, rows in compared.groupby("statement", sort=False):
         found = [
             f"**{row.verdict}** on {row.dataset} ({100 * row.difference:+.1f} points, "
-            f"95 % interval {100 * row.lower:+.1f} to {100 * row.upper:+.1f}"
+            f"95 % confidence interval {100 * row.lower:+.1f} to {100 * row.upper:+.1f}"
             + ("" if np.isnan(row.p_adjusted) else f", adjusted p {p_text(row.p_adjusted)}")
             + ")"
             for row in rows.itertuples()
@@ -73,5 +77,7 @@ def sentence(compared: pd.DataFrame) -> str:
 
 
 def p_text(p_value: float) -> str:
-    """Return a p-value as it is printed: three digits, never zero."""
+    """Return a p-value as it is printed: three decimals, never zero; a dash if there is none."""
+    if np.isnan(p_value):
+        return "–"
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"

@@ -1,4 +1,4 @@
-"""A study's answers, and how often they are right: by cell, by question, and without looking."""
+"""A study's answers and their accuracy: by cell, by question, and without looking at the image."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
 def answers(study: Study) -> pd.DataFrame:
-    """Return all answers of a study, one row a question and arm, with the cell's columns.
+    """Return all answers of a study, one row per question and arm, with the cell's columns.
 
     Raises:
         FileNotFoundError: If a run is missing, saying how to make it.
@@ -31,12 +31,12 @@ def answers(study: Study) -> pd.DataFrame:
     table = pd.concat(parts, ignore_index=True)
     repeated = table.duplicated([*CELL, "question_id"])
     if repeated.any():
-        raise ValueError(f"{int(repeated.sum())} answers of study {study.name} stand twice")
+        raise ValueError(f"{int(repeated.sum())} answers of study {study.name} occur twice")
     return table
 
 
 def grid(table: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a cell: counts, accuracy with its interval, and visual tokens.
+    """Return one row per cell: counts, accuracy with its interval, and visual tokens.
 
     Args:
         table: Answers as from `answers`.
@@ -65,12 +65,12 @@ def grid(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def core(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the answers of the grid: asked at low, native, mixed or blank."""
+    """Return the answers of the grid: those evaluated at low, native, mixed or blank."""
     return table[table["eval_resolution"].isin(RESOLUTION_ORDER)].reset_index(drop=True)
 
 
 def place(table: pd.DataFrame) -> pd.Series:
-    """Return the data set of each row, with the model behind it where the table has several."""
+    """Return the data set of each row, followed by the model if the table has several."""
     if table["model"].nunique() < 2:
         return table["dataset"].astype(str)
     return table["dataset"].astype(str) + " (" + table["model"].astype(str) + ")"
@@ -80,12 +80,12 @@ def layout(grid: pd.DataFrame) -> pd.DataFrame:
     """Return the grid as the paper's tables 2 to 5 lay it out, several seeds as their mean.
 
     Args:
-        grid: As from `grid`; cells asked of a blank image are left out.
+        grid: As from `grid`; cells with a blank image are left out.
 
     Returns:
         Rows of model and train_resolution, a column of accuracy in percent for each data set
-        and eval resolution, NaN where there is no such cell. No row for a single model on a
-        single data set, of which `grid` says it all.
+        and eval resolution, NaN if there is no such cell. No rows for a single model on a
+        single data set, for which `grid` is enough.
     """
     shown = grid[grid["eval_resolution"] != "blank"]
     if len(shown[["dataset", "model"]].drop_duplicates()) < 2:
@@ -100,7 +100,7 @@ def layout(grid: pd.DataFrame) -> pd.DataFrame:
 
 
 def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
-    """Return what enlarging a low image brings back, one row a data set and eval resolution.
+    """Return what enlarging a low image brings back, one row per data set and eval resolution.
 
     Args:
         table: Answers as from `answers`.
@@ -109,11 +109,11 @@ def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
     Returns:
         Columns dataset, model, eval_resolution (low, each upsampled-<filter>, native),
         n_questions, accuracy, lower, upper, share_of_native (accuracy over that at native),
-        mean_visual_tokens; then one row an eval resolution and model with the mean of the
+        mean_visual_tokens; then one row per eval resolution and model with the mean of the
         shares over the data sets.
 
     Raises:
-        ValueError: If there is no such model, or it was not asked at low, native and enlarged.
+        ValueError: If there is no such model, or it was not evaluated at low, native and enlarged.
     """
     names = ["low", *(f"upsampled-{name}" for name in FILTERS), "native"]
     is_used = table["train_resolution"].eq(train_resolution) & table["eval_resolution"].isin(names)
@@ -121,8 +121,8 @@ def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
     asked = set(cells["eval_resolution"])
     if not {"low", "native"} < asked:
         raise ValueError(
-            f"models trained {train_resolution} were asked at {sorted(asked)}; eval_resolutions in "
-            "03_evaluate.yaml must have low, native and an upsampled-<filter>"
+            f"models trained {train_resolution} were evaluated at {sorted(asked)}; add low, native "
+            "and an upsampled-<filter> to eval_resolutions in 03_evaluate.yaml"
         )
     key = ["dataset", "model"]
     native = cells[cells["eval_resolution"] == "native"].set_index(key)["accuracy"]
@@ -153,7 +153,7 @@ def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
 def baselines(
     table: pd.DataFrame, question_sets: Mapping[str, datasets.QuestionSet]
 ) -> pd.DataFrame:
-    """Return what is reached without looking: the majority answer, and a blank image.
+    """Return the accuracy without looking at the image: the majority answer, and a blank image.
 
     Args:
         table: Answers, `blank` among the eval resolutions.
@@ -199,13 +199,13 @@ def baselines(
 
 
 def by_question(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the accuracy of each question text in each arm, one column an eval resolution.
+    """Return the accuracy by question text, one column per eval resolution.
 
     Args:
         table: Answers of one checkpoint.
 
     Returns:
-        Columns question, n_questions and one of accuracies in percent an eval resolution.
+        Columns question, n_questions and, per eval resolution, one of accuracies in percent.
     """
     wide = table.pivot_table(
         index="question", columns="eval_resolution", values="correct", aggfunc="mean", sort=False
@@ -216,7 +216,7 @@ def by_question(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def rank(column: pd.Series) -> pd.Series:
-    """Order resolutions as readers think of them, everything else as it comes."""
+    """Return sort keys: resolutions in their usual order, everything else as it comes."""
     if str(column.name).endswith("resolution"):
         ranks = {name: rank for rank, name in enumerate(RESOLUTION_ORDER)}
         return column.map(lambda name: ranks.get(name, len(ranks)))

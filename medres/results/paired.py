@@ -1,4 +1,4 @@
-"""Claims on a study's answers: every pair of arms on the same questions, with its verdict."""
+"""The claims tested on a study's answers: paired comparisons of two arms, with verdicts."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ SHOWN = (
     "statement dataset model first second n_questions difference lower upper detectable_difference "
     "p_mcnemar p_adjusted family verdict"
 ).split()
-"""Columns of the comparisons that a page shows; the CSV holds all."""
+"""Columns of the comparisons that are shown on a page; the CSV holds all."""
 SHOWN_BY_ARMS = [name for name in SHOWN if name != "statement"]
 SHOWN_BY_STATEMENT = [name for name in SHOWN if name not in ("first", "second")]
 
@@ -25,9 +25,9 @@ def comparisons(
 ) -> pd.DataFrame:
     """Return every claim on every data set and model: difference, interval, test, verdict.
 
-    Pairs are the same question (and seed) in both arms; groups are resampled and their signs
-    flipped as one. p-values are adjusted by Holm within a claim's family, over all its data
-    sets and models. A claim with a margin is judged by its interval alone.
+    Pairs are the same question (and seed) in both arms. The bootstrap resamples whole groups, and
+    the sign-flip test flips whole groups. p-values are adjusted by Holm within a claim's family,
+    over all its data sets and models. A claim with a margin is judged by its interval alone.
 
     Args:
         table: Answers as from `answers`.
@@ -37,7 +37,7 @@ def comparisons(
     Returns:
         Columns claim, statement, dataset, model, first, second (train→eval), family,
         n_questions, n_groups, n_seeds, accuracy_first, accuracy_second, difference, lower,
-        upper (they cover questions), detectable_difference (found with power 0.8 at 5 %, before
+        upper (they cover questions), detectable_difference (80 % power at the 5 % level, before
         any adjustment), training_lower, training_upper (they cover trainings, for several seeds),
         n_first_only, n_second_only, p_mcnemar, p_value, p_adjusted, n_family, verdict.
         A claim whose arms the study does not have gives no row.
@@ -83,7 +83,7 @@ def comparisons(
                     "training_upper": of_training.upper,
                     "n_first_only": int((first & ~second).sum()),
                     "n_second_only": int((~first & second).sum()),
-                    # McNemar takes every pair as independent: said only where that can hold.
+                    # McNemar treats every pair as independent: given only if that can hold.
                     "p_mcnemar": comparison.mcnemar_exact(first, second)
                     if n_seeds == 1
                     else np.nan,
@@ -114,14 +114,14 @@ def comparisons(
 def _difference(
     first: pd.Series, second: pd.Series, groups: pd.Series, n_resamples: int
 ) -> comparison.Interval:
-    if groups.nunique() == 1:  # nothing to resample: a difference of unknown certainty
+    if groups.nunique() == 1:  # nothing to resample: the uncertainty is unknown
         return comparison.Interval(float(second.mean() - first.mean()), np.nan, np.nan)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     return comparison.paired_difference(first, second, groups, rng=rng, n_resamples=n_resamples)
 
 
 def _by_seed(arm: pd.DataFrame) -> pd.DataFrame:
-    """Make a question of another training another row; its group stays the same."""
+    """Give a question its own id in each training; its group stays the same."""
     return arm.assign(question_id=arm["question_id"] + "#" + arm["seed"].astype(str))
 
 
@@ -132,7 +132,7 @@ def _within_margin(interval: comparison.Interval, margin: float) -> str:
 
 
 def labelled(compared: pd.DataFrame) -> pd.DataFrame:
-    """Return comparisons as a forest plot shows them: labelled, several models told apart."""
+    """Return comparisons labelled for a forest plot, with the model named if there are several."""
     label = [
         f"{second} vs {first}"
         for first, second in zip(compared["first"], compared["second"], strict=True)

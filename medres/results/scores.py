@@ -1,4 +1,4 @@
-"""The same answers judged by each rule and by each metric, one row a cell."""
+"""The same answers scored by each rule and by each metric, one row per cell."""
 
 from collections.abc import Mapping
 
@@ -11,11 +11,11 @@ SHOWN = [
     *CELL,
     *(name for name in scoring.RULE_COLUMNS if name not in ("n_generated", "note")),
 ]
-"""Columns of `by_rule` that a page shows; its caption says the rest."""
+"""Columns of `by_rule` that are shown on a page; its caption says the rest."""
 
 
 def by_rule(table: pd.DataFrame, question_sets: Mapping[str, datasets.QuestionSet]) -> pd.DataFrame:
-    """Return one row a cell with closed questions: accuracy by each rule of judging an answer.
+    """Return one row per cell with closed questions: accuracy by each scoring rule.
 
     Args:
         table: Answers as from `answers`; generated replies to closed questions, if there are any,
@@ -23,7 +23,7 @@ def by_rule(table: pd.DataFrame, question_sets: Mapping[str, datasets.QuestionSe
         question_sets: The data sets, for what the paper's authors do with each.
 
     Returns:
-        Columns of `CELL` and those of `scoring.rule_metrics`; NaN where a rule is not computed.
+        Columns of `CELL` and those of `scoring.rule_metrics`; NaN if a rule is not computed.
     """
     source_of = {each.label: each.source for each in question_sets.values()}
     rows = [
@@ -40,17 +40,17 @@ def by_rule(table: pd.DataFrame, question_sets: Mapping[str, datasets.QuestionSe
 def describe_rules(rules: pd.DataFrame) -> str:
     """Return what the table of `by_rule` says, and which of its rules could not be computed."""
     if rules.empty:
-        return "The study has no closed question."
+        return "The study has no closed questions."
     lacking = rules[rules["note"] != ""]
     said = (
-        f"Closed questions of {len(rules)} cells: the most probable option, by its sum and by "
-        "token, and the rules strict and paper on a generated reply; one against another counts "
-        "the questions whose verdict changes."
+        f"Closed questions in {len(rules)} cells, scored by the most probable option (its summed "
+        "log-probability, and per token) and by the rules strict and paper on a generated reply. "
+        "Verdicts that differ: questions that are right by one rule and wrong by the other."
     )
     if len(lacking):
         n_missing = int((lacking["n_questions"] - lacking["n_generated"]).sum())
         said += (
-            f" {len(lacking)} cells have no strict and no paper: {n_missing:,} of their answers "
+            f" Cells without strict and paper: {len(lacking)}; {n_missing:,} of their answers "
             "were scored by log-probability alone, without a generated reply."
         )
     known = rules[rules["note"] == ""]
@@ -58,20 +58,20 @@ def describe_rules(rules: pd.DataFrame) -> str:
         n_changed = int(known["n_paper_strict"].sum())
         n_questions = int(known["n_questions"].sum())
         said += (
-            f" Of {n_questions:,} generated replies {int(known['n_unparsable'].sum()):,} are "
-            f"unparsable, and {n_changed:,} change verdict between strict and paper."
+            f" Of {n_questions:,} generated replies, {int(known['n_unparsable'].sum()):,} are "
+            f"unparsable, and {n_changed:,} have different verdicts by strict and paper."
         )
     return said
 
 
 def vqa_metrics(table: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a cell of the data sets that ask yes or no, or open, questions.
+    """Return one row per cell of the data sets that have yes/no or open questions.
 
     Args:
         table: Answers as from `answers`.
 
     Returns:
-        Columns of `CELL` and those of `scoring.vqa_metrics`, fractions; NaN where a cell has no
+        Columns of `CELL` and those of `scoring.vqa_metrics`, fractions; NaN if a cell has no
         question of the kind.
     """
     rows = []

@@ -1,4 +1,4 @@
-"""Every claim of the paper beside what a study found, or why the study cannot tell."""
+"""Every claim of the paper beside what a study found, or why the study cannot test it."""
 
 import pandas as pd
 
@@ -11,12 +11,12 @@ SHOWN = (
     "claim statement stated dataset compared difference interval p_adjusted n_questions verdict "
     "pages"
 ).split()
-"""Columns that a page shows; the CSV holds all."""
+"""Columns shown on a page; the CSV holds all."""
 MERGED = ["claim", "statement", "stated", "pages"]
-"""Of those, what all rows of a claim share."""
+"""Those of them that all rows of a claim share."""
 _MEASURED = ["difference", "lower", "upper", "p_adjusted", "n_questions"]
 PATTERN = ("C1-C4", "C5", "C6", "C7", "C9")
-"""The claims whose pattern C10 finds in other models."""
+"""The claims whose pattern, according to C10, holds for other models."""
 PAGES = {
     "04_native_vs_low": ("C1-C4",),
     "05_alignment": ("C5", "C6", "C7", "C8", "C9", "C10", "C16"),
@@ -43,10 +43,10 @@ def table(compared: pd.DataFrame, answers: pd.DataFrame, reports: list[str]) -> 
 
     Returns:
         Columns claim, statement and stated (the paper's numbers and where they stand, text),
-        dataset (with its model where there are several), compared (second vs first arm, or why
-        there is none), difference, lower, upper, interval (these two in points, as text),
-        p_adjusted, n_questions (all missing without a comparison), verdict (`UNTESTED` without)
-        and pages (stems of reports).
+        dataset (with its model if there are several), compared (second vs first arm, or why
+        there is no comparison), difference, lower, upper, interval (these two in points, as text),
+        p_adjusted, n_questions (all missing without a comparison), verdict (`UNTESTED` without
+        one) and pages (stems of reports).
     """
     rows = []
     places = grids.place(compared) if len(compared) else pd.Series(dtype=str)
@@ -80,14 +80,14 @@ def table(compared: pd.DataFrame, answers: pd.DataFrame, reports: list[str]) -> 
 def _arms(row: pd.Series) -> str:
     said = f"{row['second']} vs {row['first']}"
     if row["claim"].startswith("C14") and row["first"] == "native→native":
-        said += f": {row['accuracy_second'] / row['accuracy_first']:.1%} of it"
+        said += f": {row['accuracy_second'] / row['accuracy_first']:.1%} of native accuracy"
     return said
 
 
 def _without_comparison(
     claim: str, compared: pd.DataFrame, answers: pd.DataFrame
 ) -> tuple[str, str]:
-    """Return the verdict on a claim that no comparison is of, and what it rests on."""
+    """Return the verdict on a claim without a comparison of its own, and the reason."""
     if claim == "C10":
         return _other_models(compared)
     if claim == "C15":
@@ -96,38 +96,37 @@ def _without_comparison(
             "notebook 08_lora compares the two"
         )
     if claim == "C16":
-        return UNTESTED, "a largest loss is no hypothesis with an error rate" + _largest(compared)
+        reason = '"the largest loss" is a maximum, not a testable hypothesis'
+        return UNTESTED, reason + _largest(compared)
     tested = [each for each in CLAIMS if each.name.partition(",")[0] == claim]
     return UNTESTED, _missing(tested, answers)
 
 
 def _other_models(compared: pd.DataFrame) -> tuple[str, str]:
-    """Return whether the pattern is found in every model: in all comparisons, or contradicted."""
+    """Return whether all comparisons in all models support the pattern, or one contradicts it."""
     part = compared[compared["claim"].isin(PATTERN)] if len(compared) else compared
     models = list(part["model"].unique()) if len(part) else []
     if len(models) < 2:
-        return (
-            UNTESTED,
-            f"needs comparisons of several models; this study has them of {len(models)}",
-        )
+        return UNTESTED, f"needs several models; this study compares {len(models)}"
     counts = part["verdict"].value_counts()
     said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
-    reason = f"the comparisons of {', '.join(PATTERN)} in {len(models)} models: {said}"
+    reason = f"comparisons for {', '.join(PATTERN)} in {len(models)} models: {said}"
     if "contradicted" in counts:
         return "contradicted", reason
     return ("supported" if set(counts.index) == {"supported"} else "not decided"), reason
 
 
 def _largest(compared: pd.DataFrame) -> str:
-    """Return the largest loss of C5 and of C6 in words, empty without them."""
+    """Return the largest loss of C5 and of C6 in words; empty without them."""
     parts = []
     for claim, name in (("C5", "native to low"), ("C6", "low to native")):
         losses = compared[compared["claim"] == claim] if len(compared) else compared
         if len(losses):
             at = losses["difference"].idxmin()
             points = 100 * losses.loc[at, "difference"]
-            parts.append(f"{points:+.1f} ({name}, {grids.place(losses)[at]})")
-    return f"; C5 and C6 test each, the lowest here {' and '.join(parts)}" if parts else ""
+            parts.append(f"{points:+.1f} points ({name}, {grids.place(losses)[at]})")
+    found = f"C5 and C6 test each loss; lowest difference here: {' and '.join(parts)}"
+    return f"; {found}" if parts else ""
 
 
 def _missing(tested: list[Claim], answers: pd.DataFrame) -> str:
@@ -135,13 +134,13 @@ def _missing(tested: list[Claim], answers: pd.DataFrame) -> str:
     arms = answers["train_resolution"] + "→" + answers["eval_resolution"]
     wanted = ["→".join(arm) for claim in tested for arm in (claim.first, claim.second)]
     lacking = [arm for arm in dict.fromkeys(wanted) if arm not in set(arms)]
-    return f"the study has no {' and no '.join(lacking)}" if lacking else (
-        "no data set of the study has both arms"
-    )  # fmt: skip
+    if not lacking:
+        return "no data set of the study has both arms"
+    return f"the study lacks the arm{'s' * (len(lacking) > 1)} {' and '.join(lacking)}"
 
 
 def untested(claimed: pd.DataFrame) -> str:
-    """Return which claims the study cannot test, and why, a claim a line."""
+    """Return which claims the study cannot test, and why, one line per claim."""
     rows = claimed[claimed["verdict"] == UNTESTED]
     return "\n".join(
         f"* {row.claim}, {row.statement}: **{UNTESTED}**; {row.compared}."

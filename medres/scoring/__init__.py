@@ -1,7 +1,8 @@
-"""Judge replies by a named rule, and sum the verdicts up by named metrics.
+"""Score replies by a named rule, and summarise the verdicts by named metrics.
 
-`strict` reads one answer out of a reply, and guesses nothing; a stored verdict (`correct`) is
-always its. `paper` is the rule of the paper's authors, with its traps, for tables beside theirs.
+`strict` reads one answer out of a reply and guesses nothing; the stored verdict (`correct`) is
+always its verdict. `paper` is the rule of the paper's authors, faults included, for comparison
+with their tables.
 """
 
 from medres.scoring import paper

@@ -1,9 +1,9 @@
-"""Judge replies by the `paper` rule: what the authors' public evaluation code does, traps included.
+"""Score replies by the `paper` rule: as the authors' public evaluation code does, with its faults.
 
-One function a kind of question, each named after what it looks for. Nothing is repaired here:
-"no" is found in "normal" and "0" in "10". Their code calls a helper of another file for open
-answers; it is taken to be the function of that name in LLaVA-Med's evaluation, from which the
-call and its results come, and which normalises as the VQA v2 evaluation does.
+One function per kind of question, each named after what it looks for. Nothing is repaired here:
+"no" is found in "normal" and "0" in "10". For open answers their code calls a helper from another
+file; it is assumed to be the function of that name in LLaVA-Med's evaluation, from which the call
+and its results come, and which normalises as the VQA v2 evaluation does.
 """
 
 import re
@@ -16,7 +16,7 @@ Kind = Literal["yes or no", "substring", "cell line", "first letter", "open"]
 YES_NO = ("yes", "no")
 CELL_LINE_SOURCE = "subcellular"
 SUBSTRING_SOURCES = ("cervical", "compound", "wsi")
-"""Data sets whose every answer, of an open question too, is looked for as a substring."""
+"""Data sets in which every answer, also to open questions, is searched for as a substring."""
 
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _NUMBERS = {
@@ -36,7 +36,7 @@ _FULL_FORMS = (
     "who've why'll why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've "
     "you'd you'd've you'll you're you've"
 ).split()
-# VQA's list gives back one lacking apostrophe, and has one entry the wrong way round.
+# VQA's list restores one missing apostrophe per word, and has one entry the wrong way round.
 _CONTRACTIONS = {
     full[:place] + full[place + 1 :]: full
     for full in _FULL_FORMS
@@ -47,7 +47,7 @@ _CONTRACTIONS = {
 
 @dataclass(frozen=True)
 class OpenScore:
-    """How far an open answer's words are those of the reference, as fractions."""
+    """Overlap of an open answer's words with those of the reference, as fractions."""
 
     recall: float
     precision: float
@@ -55,11 +55,11 @@ class OpenScore:
 
 
 def kind_of(source: str, reference: str, options: Sequence[str]) -> Kind:
-    """Return by which of the authors' ways a question is judged.
+    """Return which of the authors' methods scores a question.
 
     Args:
         source: Name of the data set in `datasets.REAL`; empty or another for own data, which are
-            judged as their VQA sets are.
+            scored like their VQA sets.
         reference: The right answer.
         options: Empty for an open question.
     """
@@ -78,17 +78,19 @@ def correct(reply: str, reference: str, *, kind: Kind, names: Collection[str] = 
     """Return whether the authors would count a reply as right.
 
     Args:
-        reply: What was generated.
+        reply: The generated reply.
         reference: The right answer.
         kind: As from `kind_of`.
-        names: All cell lines of the test questions; for that kind alone.
+        names: All cell lines of the test questions; for that kind only.
 
     Raises:
-        ValueError: If the question is open, since open answers have no verdict but `open_score`,
-            or an argument does not fit the kind.
+        ValueError: If the question is open, because open answers have `open_score` instead of a
+            verdict, or an argument does not fit the kind.
     """
     if kind == "open":
-        raise ValueError(f"the answer {reference!r} is open and has a score, not a verdict")
+        raise ValueError(
+            f"the answer {reference!r} is open and has a score instead of a verdict; use open_score"
+        )
     if kind == "cell line":
         return cell_line_correct(reply, reference, names)
     if kind == "first letter":
@@ -98,7 +100,7 @@ def correct(reply: str, reference: str, *, kind: Kind, names: Collection[str] = 
 
 
 def yes_no_correct(reply: str, reference: str) -> bool:
-    """Return whether the letters of yes, or of no, stand anywhere in the reply.
+    """Return whether the letters of the reference, yes or no, are anywhere in the reply.
 
     Raises:
         ValueError: If the reference is neither.
@@ -112,7 +114,7 @@ def yes_no_correct(reply: str, reference: str) -> bool:
 
 
 def substring_correct(reply: str, reference: str) -> bool:
-    """Return whether the lower-cased reference stands anywhere in the lower-cased reply.
+    """Return whether the lower-cased reference is anywhere in the lower-cased reply.
 
     >>> substring_correct("Grade 10", "0")
     True
@@ -121,16 +123,16 @@ def substring_correct(reply: str, reference: str) -> bool:
 
 
 def first_letter_correct(reply: str, reference: str) -> bool:
-    """Return whether the reply's first character that is no blank is the letter, any case."""
+    """Return whether the reply's first non-blank character is the letter, in any case."""
     return reply.strip().upper()[:1] == reference
 
 
 def cell_line_correct(reply: str, reference: str, names: Collection[str]) -> bool:
     """Return whether the first cell line that the reply names is the right one.
 
-    Where several names begin at the same place ("HEL" and "HeLa"), the earlier in `names` is
-    taken. The authors' names come from a set, whose order changes from process to process:
-    `cell_line_outcomes` says what that can change.
+    If several names start at the same place ("HEL" and "HeLa"), the earlier in `names` is taken.
+    The authors' names come from a set, whose order changes from process to process:
+    `cell_line_outcomes` returns what that can change.
 
     Raises:
         ValueError: If there are no names, or a blank one.
@@ -154,15 +156,15 @@ def cell_line_outcomes(reply: str, reference: str, names: Collection[str]) -> se
 
 def _first_name(reply: str, names: Collection[str]) -> re.Match[str] | None:
     if not names or "" in names:
-        raise ValueError(f"names of cell lines are {list(names)}; one or more are needed, no blank")
+        raise ValueError(f"names of cell lines are {list(names)}; give one or more, none blank")
     return re.search("|".join(map(re.escape, names)), reply, re.I)
 
 
 def open_score(reply: str, reference: str) -> OpenScore:
     """Return recall, precision and F1 of the reply's words after `normalise`.
 
-    A shared word counts as often as the reply says it, in the recall too: repeating what is
-    right hides what is missing. Without any word on one side all are 0.
+    A shared word counts as often as the reply repeats it, in the recall too: repeating a right
+    word hides missing ones. If either side has no words, all scores are 0.
 
     >>> open_score("left left left", "left lung").recall
     0.75
@@ -179,10 +181,10 @@ def open_score(reply: str, reference: str) -> OpenScore:
 def normalise(text: str) -> list[str]:
     """Return the words of a text as the VQA v2 evaluation normalises them.
 
-    Lower case; number words up to ten as digits, "none" as 0; no articles; a lacking apostrophe
-    given back. A mark becomes a blank if no blank stands beside it anywhere in the text, else
-    nothing; all of them nothing where a comma stands between digits. Full stops go unless a
-    digit follows.
+    Lower case; number words up to ten become digits, "none" becomes 0; articles are dropped;
+    missing apostrophes are restored. A punctuation mark becomes a blank if it is nowhere in the
+    text next to a blank, otherwise it is removed; all marks are removed if a comma is between
+    digits. Full stops are removed unless a digit follows.
 
     >>> normalise("The X-ray shows two nodules, 1.5 cm")
     ['x', 'ray', 'shows', '2', 'nodules', '1.5', 'cm']

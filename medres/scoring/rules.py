@@ -1,4 +1,4 @@
-"""Judge the same closed answers by each rule, and count the verdicts that change."""
+"""Score the same closed answers by each rule, and count the verdicts that differ."""
 
 from functools import cache
 from typing import Any
@@ -17,11 +17,11 @@ COLUMNS = (
 
 
 def rule_metrics(closed: pd.DataFrame, *, source: str) -> dict[str, Any]:
-    """Return the accuracy of closed answers under each rule, and how far the rules differ.
+    """Return the accuracy of closed answers under each rule, and how often the rules differ.
 
-    The most probable option needs no reply. `strict` and `paper` judge a reply that was generated,
-    and are computed if every question has one; they are never applied to the chosen option, of
-    which `strict` could only say the same once more.
+    The most probable option needs no reply. `strict` and `paper` score a generated reply, and are
+    computed if every question has one; they are never applied to the chosen option, for which
+    `strict` could only repeat the verdict.
 
     Args:
         closed: Scored answers to closed questions of one cell; columns reference, options,
@@ -29,11 +29,11 @@ def rule_metrics(closed: pd.DataFrame, *, source: str) -> dict[str, Any]:
         source: Name of the data set in `datasets.REAL`, for what the paper's authors do with it.
 
     Returns:
-        Values of `COLUMNS`: n_questions and n_generated; the accuracy of the option most probable
-        in sum (log_probability) and by token, then of the generated reply by strict and by paper,
-        as fractions; n_unparsable of strict; n_<one>_<other>, the questions whose verdict changes
-        from one to the other; n_order, the questions whose paper verdict depends on an order that
-        the authors left to chance; note, why rules were not computed. Those are left out.
+        Values of `COLUMNS`: n_questions and n_generated; the accuracy of the most probable option
+        by summed log-probability and per token, then of the generated reply by strict and by
+        paper, as fractions; n_unparsable by strict; n_<one>_<other>, the questions on which two
+        rules differ; n_order, the questions whose paper verdict depends on the order of names,
+        which the authors leave to chance; note, why rules were not computed. Those are left out.
     """
     chosen = closed["correct"].to_numpy(dtype=bool)
     options_of = [tuple(options) for options in closed["options"]]
@@ -57,10 +57,10 @@ def rule_metrics(closed: pd.DataFrame, *, source: str) -> dict[str, Any]:
     }
     n_missing = int(replies.isna().sum())
     if n_missing:
-        return result | {"note": f"strict and paper need {n_missing:,} replies to be generated"}
+        return result | {"note": f"strict and paper lack {n_missing:,} generated replies"}
     names = sorted(set(references))
 
-    @cache  # replies repeat: half a million have few distinct ones
+    @cache  # replies repeat: of half a million, few are distinct
     def verdicts(reply: str, reference: str, options: tuple[str, ...]) -> tuple[bool, ...]:
         parsed, is_strict = strict.judge(reply, reference, options)
         kind = paper.kind_of(source, reference, options)

@@ -1,4 +1,4 @@
-"""Judge replies by the `strict` rule: what the reply names, and nothing guessed."""
+"""Score replies by the `strict` rule: only what the reply names, nothing guessed."""
 
 import re
 import unicodedata
@@ -19,22 +19,22 @@ _AUXILIARIES = frozenset(
 _REFUSALS = frozenset("absent excluded unlikely wrong incorrect false".split())
 
 Clause = tuple[int, str]
-"""Its number in the text, and the sign or word that began it."""
+"""Number of the clause in the text, and the sign or word that starts it."""
 
 
 def parse_choice(reply: str, options: Sequence[str]) -> str | None:
     """Return the one option that the reply names, or None.
 
-    Whole words are compared, whatever their case, width and punctuation. A mention does not
-    count inside the mention of a longer option ("T2" in "T2 flair"), nor after a negation in the
-    same clause ("not yes", "no sign of pneumonia"), nor where what follows refuses it ("pneumonia
-    is not seen", "benign is unlikely", "pneumonia: no"), unless the negation is itself an option
-    or part of one. Naming two options, or none, is None: "Yes, there is no effusion" stands for
-    both yes and no, and nothing is inferred from a refused option. Options that are single
-    letters meet the article "a": prefer their texts.
+    Whole words are compared, ignoring case, width and punctuation. A mention does not count
+    inside the mention of a longer option ("T2" in "T2 flair"), nor after a negation in the same
+    clause ("not yes", "no sign of pneumonia"), nor if what follows rejects it ("pneumonia is not
+    seen", "benign is unlikely", "pneumonia: no"), unless the negation is itself an option or part
+    of one. Naming two options, or none, gives None: "Yes, there is no effusion" names both yes and
+    no, and nothing is inferred from a rejected option. Single-letter options can be confused with
+    the article "a": prefer the texts of the options.
 
-    No word before or after a reply makes another option of the one it names, unless together
-    they name a longer one.
+    Words added before or after a reply never turn the option it names into another one, unless
+    together they name a longer option.
 
     Raises:
         ValueError: If the options are one string, or one of them is blank or repeated.
@@ -43,7 +43,7 @@ def parse_choice(reply: str, options: Sequence[str]) -> str | None:
     'No'
     """
     if isinstance(options, str):
-        raise ValueError(f"options is the string {options!r}, it must be a list of strings")
+        raise ValueError(f"options is the string {options!r}; it must be a list of strings")
     folded = [_fold(option) for option in options]
     if "" in folded or len(set(folded)) < len(folded):
         raise ValueError(f"options {list(options)} has a blank or repeated entry")
@@ -80,7 +80,7 @@ def _is_negation(word: str) -> bool:
 def _is_refused(
     words: Sequence[str], clauses: Sequence[Clause], end: int, negated: set[int]
 ) -> bool:
-    """Return whether what follows a mention refuses it: a verb, or a "no" of its own."""
+    """Return whether what follows a mention rejects it: a verb, or a separate "no"."""
     after = end
     while after < len(words) and words[after] in _AUXILIARIES:
         after += 1
@@ -99,7 +99,7 @@ def _is_refused(
 def normalise_answer(text: str) -> str:
     """Return the text in NFKC, casefolded, single-spaced, without punctuation at its ends.
 
-    A minus sign before a digit stays.
+    A minus sign before a digit is kept.
     """
     folded = _fold(text)
     kept = [i for i, char in enumerate(folded) if unicodedata.category(char)[0] not in "PZ"]
@@ -114,7 +114,7 @@ def strict_correct(reply: str, reference: str, options: Sequence[str]) -> bool:
     """Return whether the reply is right: it names the reference, or, without options, equals it.
 
     Raises:
-        ValueError: If the reference is empty or, of a closed question, none of the options.
+        ValueError: If the reference is empty or, for a closed question, not one of the options.
     """
     return judge(reply, reference, options)[1]
 
@@ -123,15 +123,15 @@ def score_table(answers: pd.DataFrame) -> pd.DataFrame:
     """Return the answers with the columns parsed_answer and correct added.
 
     A reply that cannot be parsed has a null parsed_answer and is wrong; the caller shows the
-    number of such rows beside every accuracy. Of an open question (options empty or null)
+    number of such rows beside every accuracy. For an open question (options empty or null)
     parsed_answer is the normalised reply, null if nothing is left of it.
 
     Args:
-        answers: One row an answer; columns question_id, reply, reference and options (a list).
+        answers: One row per answer; columns question_id, reply, reference and options (a list).
 
     Raises:
-        ValueError: If a reply or reference is missing, or a reference is empty or none of its
-            question's options. An empty reply is an answer; a missing one was never asked for.
+        ValueError: If a reply or reference is missing, or a reference is empty or not one of its
+            question's options. An empty reply is an answer; a missing one is an error.
     """
     judged = []
     fields = (answers[name] for name in ("question_id", "reply", "reference", "options"))
@@ -155,7 +155,7 @@ def judge(reply: str, reference: str, options: Sequence[str]) -> tuple[str | Non
     """
     for name, text in (("reply", reply), ("reference", reference)):
         if not isinstance(text, str):
-            raise ValueError(f"{name} is {text!r}, it must be a string")
+            raise ValueError(f"{name} is {text!r}; it must be a string")
     if len(options) == 0:
         if not normalise_answer(reference):
             raise ValueError(f"reference {reference!r} is empty; drop or repair the question")
@@ -180,7 +180,7 @@ def _fold(text: str) -> str:
 
 @lru_cache(maxsize=2**14)
 def _words(text: str) -> tuple[tuple[str, ...], tuple[Clause, ...]]:
-    """Return words and mathematical signs (HER2+, <5 mm), and the clause each stands in."""
+    """Return words and mathematical signs (HER2+, <5 mm), and the clause each belongs to."""
     folded = _fold(text.replace("\n", " ; "))
     inside = {match.start() for match in _INSIDE_WORD.finditer(folded)}
     # Marks belong to their letter: "İ" casefolds to "i" and a dot, which must not split a word.

@@ -1,4 +1,4 @@
-"""Sum up the answers of visual question answering sets by metrics that are told apart by name."""
+"""Summarise answers to visual question answering data sets by several named metrics."""
 
 from functools import cache
 from typing import Any
@@ -14,14 +14,14 @@ YES_NO = paper.YES_NO
 def vqa_metrics(answers: pd.DataFrame) -> dict[str, float]:
     """Return the metrics that publications call accuracy, side by side, each with its count.
 
-    `closed_flag` covers the questions that the data set itself marks as CLOSED, among them some
-    that are neither yes nor no and have no options ("Left"): these are judged by exact match.
-    Recall and F1 are those of the `paper` rule, which judges open WSI questions as `open_substring`
-    does. What has no question is NaN.
+    `closed_flag` covers the questions that the data set itself marks as CLOSED. Some of them are
+    neither yes nor no and have no options ("Left"): these are scored by exact match. Recall and F1
+    are those of the `paper` rule, which scores open WSI questions as `open_substring` does. A
+    metric without questions is NaN.
 
     Args:
         answers: Scored answers of one cell; columns reply, reference, options and correct, and
-            answer_type if the data set tells it.
+            answer_type if the data set has it.
 
     Returns:
         n_yes_no, yes_no, n_closed_flag, closed_flag, n_open, open_exact, open_recall, open_f1,

@@ -1,1 +1,1 @@
-"""Pure functions of arrays: differences, intervals, p-values, power."""
+"""Statistics as pure functions of arrays: differences, intervals, p-values, power."""

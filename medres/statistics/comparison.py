@@ -1,9 +1,9 @@
 """Compare arms: paired statistics clustered by group, as pure functions over arrays.
 
 Every interval and test here covers the choice of images and questions, not training seeds: it
-says what other questions of the same kind would give, for these trained weights. All check
-their arguments first and raise ValueError where shapes differ, or a value or group is missing or
-out of range (0 or 1 for `correct` and the tests, [0, 1] for `paired_difference`).
+says what other questions of the same kind would give with these trained weights. All functions
+check their arguments first and raise ValueError if shapes differ, or a value or group is missing
+or out of range (0 or 1 for `correct` and the tests, [0, 1] for `paired_difference`).
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-_DRAWS_PER_CHUNK = 2_000_000  # bounds the bootstrap's memory to some 50 MB
+_DRAWS_PER_CHUNK = 2_000_000  # limits the bootstrap's memory to about 50 MB
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Interval:
 
 
 def accuracy_interval(correct: ArrayLike, groups: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Return the accuracy with a cluster-robust interval that behaves at 0 and 1.
+    """Return the accuracy with a cluster-robust interval that stays valid near 0 and 1.
 
     A Wilson interval at the effective number of questions of Korn and Graubard (1998, Survey
     Methodology 24, 193-201): n_eff = n / design effect x (t[n - 1] / t[G - 1])^2 for n questions
     in G groups. The design effect, at least 1 so that n_eff <= n, is the linearised (ratio
     estimator) variance of the mean, G / (G - 1) x sum over groups of (right answers - accuracy
-    x questions)^2 / n^2, over the variance of n independent answers. Where all answers are equal
-    it is undefined and n_eff = G, as if each group were one question. With one group the limits
-    are NaN.
+    x questions)^2 / n^2, over the variance of n independent answers. If all answers are equal it
+    is undefined and n_eff = G, as if each group were one question. With one group the limits are
+    NaN.
     """
     (scores,), codes, n_groups = _checked({"correct": correct}, groups, True, level)
     n, accuracy = len(scores), float(scores.mean())
@@ -68,9 +68,9 @@ def paired_difference(
     """Return mean(second) - mean(first) with a group-bootstrap percentile interval.
 
     Questions of one group share its difficulty, so whole groups are resampled, never single
-    questions. The order of the rows does not matter. Where no group differs, resampling would
-    claim certainty; the limits are then the share of differing groups that a sample of this
-    size could have missed (the exact binomial limit for none seen).
+    questions. The order of the rows does not matter. If no group differs, resampling would claim
+    certainty; the limits are then the share of differing groups that a sample of this size could
+    have missed (the exact binomial limit for none seen).
 
     Args:
         first: Scores of the first arm, shape (n_questions,), each in [0, 1].
@@ -88,7 +88,7 @@ def paired_difference(
     """
     scores, codes, n_groups = _checked({"first": first, "second": second}, groups, False, level)
     if n_groups < 2:
-        raise ValueError(f"groups has {n_groups} group, a bootstrap over groups needs two or more")
+        raise ValueError(f"groups has {n_groups} group; a bootstrap over groups needs two or more")
     sums = np.bincount(codes, weights=scores[1] - scores[0])
     counts = np.bincount(codes).astype(float)
     differences = np.empty(n_resamples)
@@ -105,24 +105,24 @@ def paired_difference(
 
 
 def training_interval(differences: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Return the mean difference of several trainings with the interval that covers trainings.
+    """Return the mean difference over several trainings with an interval that covers trainings.
 
-    Student's t over trainings (seeds), all asked the same questions: it says what another
-    training would give on these questions, where `paired_difference` says what other questions
-    would give for these trainings. Limits are NaN for one training.
+    Student's t over trainings (seeds), all on the same questions: it says what another training
+    would give on these questions, whereas `paired_difference` says what other questions would
+    give for these trainings. Limits are NaN for one training.
 
     Args:
-        differences: One difference a training, as fractions, shape (n_trainings,).
+        differences: One difference per training, as fractions, shape (n_trainings,).
         level: Coverage of the interval, in (0, 1).
 
     Raises:
-        ValueError: If there is none, or one is missing.
+        ValueError: If there is no difference, or one is missing.
     """
     values = np.asarray(differences, dtype=float)
     if values.ndim != 1 or values.size == 0 or np.isnan(values).any():
-        raise ValueError(f"differences are {values.tolist()}; give one number a training")
+        raise ValueError(f"differences are {values.tolist()}; give one number per training")
     if not 0 < level < 1:
-        raise ValueError(f"level is {level}, it must lie between 0 and 1")
+        raise ValueError(f"level is {level}; it must be between 0 and 1")
     mean, n_trainings = float(values.mean()), len(values)
     if n_trainings == 1:
         return Interval(mean, float("nan"), float("nan"))
@@ -133,13 +133,13 @@ def training_interval(differences: ArrayLike, *, level: float = 0.95) -> Interva
 def gains(
     first: ArrayLike, second: ArrayLike, groups: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return second minus first of each question, its group as an integer, and their number."""
+    """Return second minus first per question, its group as an integer, and the number of groups."""
     scores, codes, n_groups = _checked({"first": first, "second": second}, groups, False)
     return scores[1] - scores[0], codes, n_groups
 
 
 def mcnemar_exact(first: ArrayLike, second: ArrayLike) -> float:
-    """Return McNemar's exact two-sided p-value, 1.0 without discordant pair; ignores groups."""
+    """Return McNemar's exact two-sided p-value (1.0 if no pair is discordant); ignores groups."""
     (before, after), _, _ = _checked({"first": first, "second": second}, None, True)
     only_first, only_second = int(np.sum(before > after)), int(np.sum(before < after))
     if only_first + only_second == 0:
@@ -150,10 +150,10 @@ def mcnemar_exact(first: ArrayLike, second: ArrayLike) -> float:
 def paired_group_test(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> float:
     """Return the exact two-sided p-value of a sign-flip test over groups.
 
-    If the arms are exchangeable, each group's net gain d_g (right answers of the second arm less
+    If the arms are exchangeable, each group's net gain d_g (right answers of the second arm minus
     those of the first) is as likely to be -d_g, independently of other groups. The p-value is
     P(|sum of s_g d_g| >= |sum of d_g|) over all signs s_g: no sampling, no approximation. With
-    one question a group it is McNemar's exact test; with one group it is 1.
+    one question per group it is McNemar's exact test; with one group it is 1.
     """
     scores, codes, _ = _checked({"first": first, "second": second}, groups, True)
     gains = np.rint(np.bincount(codes, weights=scores[1] - scores[0])).astype(int)
@@ -180,10 +180,10 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     """
     values = np.asarray(p_values, dtype=float)
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"p_values has shape {values.shape}, it must be a list of one or more")
+        raise ValueError(f"p_values has shape {values.shape}; it must be a list of one or more")
     wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if wrong.size:
-        raise ValueError(f"p_values[{wrong[0]}] is {values[wrong[0]]}, it must lie in [0, 1]")
+        raise ValueError(f"p_values[{wrong[0]}] is {values[wrong[0]]}; it must be in [0, 1]")
     return np.asarray(multipletests(values, method="holm")[1])
 
 
@@ -216,16 +216,16 @@ def verdict(
 ) -> str:
     """Return whether a claimed direction is supported, contradicted or not decided.
 
-    Decided only where the adjusted p-value is at most `alpha` and the interval lies wholly on
-    one side of zero; an undefined (NaN) p-value or limit therefore decides nothing.
+    Decided only if the adjusted p-value is at most `alpha` and the whole interval lies on one
+    side of zero; an undefined (NaN) p-value or limit therefore decides nothing.
 
     Raises:
         ValueError: If `claimed_sign` is not 1 or -1, or the p-value is outside [0, 1].
     """
     if claimed_sign not in (1, -1):
-        raise ValueError(f"claimed_sign is {claimed_sign}, it must be 1 or -1")
+        raise ValueError(f"claimed_sign is {claimed_sign}; it must be 1 or -1")
     if p_adjusted < 0 or p_adjusted > 1:
-        raise ValueError(f"p_adjusted is {p_adjusted}, it must lie in [0, 1]")
+        raise ValueError(f"p_adjusted is {p_adjusted}; it must be in [0, 1]")
     sign = int(difference.lower > 0) - int(difference.upper < 0)
     if sign == 0 or not p_adjusted <= alpha:
         return "not decided"
@@ -233,18 +233,18 @@ def verdict(
 
 
 def majority_correct(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
-    """Return whether the majority answer, which sees no image, is right for each test row.
+    """Return whether the majority answer, which uses no image, is right for each test row.
 
     It answers each question text with that text's most frequent training reference, or with the
-    most frequent one overall where the text is new; the alphabetically first wins a tie. Case
-    and outer spaces are ignored, else the baseline would be weaker than the scoring rule. Both
+    most frequent one overall if the text is new; ties go to the alphabetically first. Case and
+    outer spaces are ignored, otherwise the baseline would be weaker than the scoring rule. Both
     tables need the columns question and reference.
 
     Raises:
         ValueError: If there is no training question, or a text or reference is missing.
     """
     if train.empty:
-        raise ValueError("train has no question, the majority answer is undefined")
+        raise ValueError("train has no questions; the majority answer is undefined")
     columns = ["question", "reference"]
     for name, table in (("train", train), ("test", test)):
         if table[columns].isna().to_numpy().any():
@@ -263,23 +263,25 @@ def _checked(
 ) -> tuple[list[np.ndarray], np.ndarray, int]:
     """Return scores as floats, each row's group as an integer, and the number of groups."""
     if not 0 < level < 1:
-        raise ValueError(f"level is {level}, it must lie between 0 and 1")
+        raise ValueError(f"level is {level}; it must be between 0 and 1")
     scores = {name: np.asarray(values, dtype=float) for name, values in arms.items()}
     labels = np.zeros_like(next(iter(scores.values()))) if groups is None else np.asarray(groups)
     shapes = {name: values.shape for name, values in scores.items()} | {"groups": labels.shape}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"arms must score the same questions: shapes are {shapes}")
     if labels.ndim != 1 or labels.size == 0:
-        raise ValueError(f"scores have shape {labels.shape}, they must be a list of one or more")
+        raise ValueError(f"scores have shape {labels.shape}; they must be a list of one or more")
     for name, values in scores.items():
         is_valid = np.isin(values, (0, 1)) if is_binary else (values >= 0) & (values <= 1)
         wrong = np.flatnonzero(~is_valid)
         if wrong.size:
-            allowed = "be 0 or 1" if is_binary else "lie in [0, 1]"
-            raise ValueError(f"{name}[{wrong[0]}] is {values[wrong[0]]}, it must {allowed}")
+            allowed = "be 0 or 1" if is_binary else "be in [0, 1]"
+            raise ValueError(f"{name}[{wrong[0]}] is {values[wrong[0]]}; it must {allowed}")
     codes, names = pd.factorize(labels, sort=True)
     if (codes < 0).any():
-        raise ValueError(f"groups[{np.flatnonzero(codes < 0)[0]}] is missing; name its group")
+        raise ValueError(
+            f"groups[{np.flatnonzero(codes < 0)[0]}] is missing; give every question a group"
+        )
     return list(scores.values()), codes, len(names)
 
 

@@ -1,8 +1,8 @@
 """A logistic model of arms with a random intercept by group, by maximum likelihood.
 
-log-odds(right) = log-odds of the arm + deviation of the group, the deviations normal around 0.
-statsmodels has this model with priors only (`BinomialBayesMixedGLM`), whose variational errors
-are too small; here each group's likelihood is integrated by adaptive Gauss-Hermite quadrature
+log-odds(right) = log-odds of the arm + deviation of the group; deviations are normal around 0.
+statsmodels has this model only with priors (`BinomialBayesMixedGLM`), and its variational errors
+are too small. Here each group's likelihood is integrated by adaptive Gauss-Hermite quadrature
 (Pinheiro and Bates 1995, J. Comput. Graph. Stat. 4, 12-35), as in R's `lme4::glmer(nAGQ = 15)`.
 """
 
@@ -20,12 +20,12 @@ _LARGEST_DEVIATION = 10.0  # of groups; beyond, their answers hardly vary and no
 
 @dataclass(frozen=True)
 class Fit:
-    """Log-odds of each arm for a group of deviation 0, with their errors."""
+    """Log-odds of each arm for a group with deviation 0, with their errors."""
 
     log_odds: Floats
-    """Shape (n_arms,); NaN where the model is not fitted."""
+    """Shape (n_arms,); NaN if the model is not fitted."""
     covariance: Floats
-    """Of the log-odds, shape (n_arms, n_arms): the sandwich estimate over groups."""
+    """Covariance of the log-odds, shape (n_arms, n_arms): the sandwich estimate over groups."""
     deviation: float
     """Standard deviation of groups, in log-odds."""
     note: str
@@ -33,24 +33,24 @@ class Fit:
 
 
 def fit(right: ArrayLike, asked: ArrayLike) -> Fit:
-    """Return the fitted model, or the reason why there is none.
+    """Return the fitted model, or the reason why it cannot be fitted.
 
-    The errors take every group as one observation (sandwich), so that they also hold where the
-    answers of a group hang together in other ways than by its difficulty: the same question in
+    The errors treat every group as one observation (sandwich), so that they also hold if the
+    answers of a group are correlated in other ways than by its difficulty: the same question in
     all arms, or arms that suit some groups better.
 
     Args:
         right: Number of right answers of each group in each arm, shape (n_groups, n_arms).
-        asked: Number of answers, same shape; an arm may lack a group.
+        asked: Number of answers, same shape; a group may be absent from an arm.
 
     Raises:
-        ValueError: If shapes differ, or a count is missing, negative or above those asked.
+        ValueError: If shapes differ, or a count is missing, negative or above that of answers.
     """
     right, asked = np.asarray(right, dtype=float), np.asarray(asked, dtype=float)
     if right.ndim != 2 or right.shape != asked.shape:
         raise ValueError(f"right has shape {right.shape}, asked {asked.shape}; give groups x arms")
     if not ((right >= 0) & (right <= asked)).all():
-        raise ValueError("right must lie between 0 and the number asked in every group and arm")
+        raise ValueError("right must be between 0 and asked in every group and arm")
     n_groups, n_arms = right.shape
     if reason := _reason(right, asked):
         return _nothing(n_arms, reason)
@@ -74,7 +74,7 @@ def fit(right: ArrayLike, asked: ArrayLike) -> Fit:
 
 
 def _reason(right: Floats, asked: Floats) -> str:
-    """Return why the counts leave the model undefined; empty if they do not."""
+    """Return why the model is undefined for these counts; empty if it is defined."""
     if len(right) < 2:
         return "one group"
     if ((right.sum(axis=0) == 0) | (right.sum(axis=0) == asked.sum(axis=0))).any():
@@ -91,8 +91,8 @@ def _nothing(n_arms: int, reason: str) -> Fit:
 def _log_likelihood(parameters: Floats, right: Floats, asked: Floats) -> tuple[Floats, Floats]:
     """Return log-likelihoods of groups, (n_groups,), and gradients, (n_groups, n_arms + 1).
 
-    Without the binomial coefficients, which hold no parameter. The last parameter is the
-    standard deviation of groups; its sign does not matter.
+    Binomial coefficients are left out: they do not depend on the parameters. The last parameter
+    is the standard deviation of groups; its sign does not matter.
     """
     log_odds, deviation = parameters[:-1], parameters[-1]
 

@@ -100,7 +100,7 @@ def test_other_files_are_counted_and_shadows_of_a_mac_are_no_image(tmp_path: Pat
     (tmp_path / FOLDERS["SCC"] / "SCC_9.JPG").touch()
     table, found = _read(tmp_path)
     assert len(table) == 9
-    assert found.excluded == ["2 files are no JPEG, first ._SCC_1_ (4).jpg"]
+    assert found.excluded == ["2 files are not JPEG, first ._SCC_1_ (4).jpg"]
 
 
 def test_a_class_folder_within_one_of_its_name_is_counted_once(tmp_path: Path) -> None:

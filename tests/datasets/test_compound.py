@@ -249,8 +249,8 @@ def test_wrong_options_are_refused(folder: Path, options: dict, message: str) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"Image_Metadata_Concentration": "much"}, "row 2: concentration 'much' is no number"),
-        ({"Image_Metadata_Plate_DAPI": "../Week1_2"}, "plate '../Week1_2' is no week and plate"),
+        ({"Image_Metadata_Concentration": "much"}, "row 2: concentration 'much' is not a number"),
+        ({"Image_Metadata_Plate_DAPI": "../Week1_2"}, "plate '../Week1_2' is not a week and plate"),
         ({"Image_FileName_DAPI": "B02.tif"}, "file name 'B02.tif' has no site"),
         ({"Image_Metadata_Well_DAPI": "B03"}, "has field compound-Week1_22123-B03-s1 twice"),
     ],

@@ -124,7 +124,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     "gone": ("status:410", {}, FileNotFoundError, "no such file .410"),
     "teapot": ("status:418", {}, ValueError, "answered 418"),
     "server errors without end": ("status:500", {}, ConnectionError, "given up.*500"),
-    "stalls without end": ("stall:10", {}, ConnectionError, "given up.*nothing came"),
+    "stalls without end": ("stall:10", {}, ConnectionError, "given up.*no more data came"),
     "resets without end": ("reset:0", {}, ConnectionError, "given up.*connection broke"),
     "cuts without end": ("cut:0", {}, ConnectionError, "given up.*connection broke"),
     "too long a length without end": ("long", {}, ConnectionError, "given up"),
@@ -147,7 +147,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     "too short a length, hash known": ("short", {"sha256": SHA256}, ValueError, "sha256"),
     "no length at all": ("open", {}, ValueError, "does not say how long"),
     "an empty file": ("empty", {}, ValueError, "empty file"),
-    "packed on the way": ("packed", {}, ValueError, "packs the file"),
+    "packed on the way": ("packed", {}, ValueError, "compresses the file"),
     "redirections in a circle": (f"redirect:{URL}", {}, ValueError, "redirected more than"),
 }
 
@@ -507,7 +507,7 @@ def test_a_whole_set_stays_whole_when_the_source_does_not_answer(
 
 
 def test_a_copy_of_ones_own_passes_and_says_that_nothing_vouches_for_it(tmp_path: Path) -> None:
-    assert "nothing says whether this copy is whole" in source.require_whole(tmp_path, "drawn")
+    assert "unknown whether this copy is complete" in source.require_whole(tmp_path, "drawn")
     with pytest.raises(FileNotFoundError, match="no such folder; `python -m"):
         source.require_whole(tmp_path / "none", "drawn")
 
@@ -525,7 +525,7 @@ def test_a_folder_holds_one_set(
 def test_two_fetches_do_not_share_a_folder(
     web: FaultyServer, plates: types.ModuleType, tmp_path: Path
 ) -> None:
-    with fetch._alone(tmp_path), pytest.raises(OSError, match="another fetch is at work"):
+    with fetch._alone(tmp_path), pytest.raises(OSError, match="another fetch is running"):
         fetch.fetch_set(plates, tmp_path, mirror=web.mirror, patience=QUICK)
 
 
@@ -579,7 +579,7 @@ def test_a_pattern_that_names_nothing_on_the_hub_is_an_error(
     module = a_set(hub_repo="a/b", hub_patterns=("data/*.parquet", "imgs.zip"))
     with pytest.raises(ValueError, match=r"no file 'imgs.zip' at c0.*it has data/test.parquet"):
         fetch.fetch_set(module, tmp_path, mirror=web.mirror, patience=QUICK)
-    with pytest.raises(ValueError, match="begun and not finished"):
+    with pytest.raises(ValueError, match="started but not finished"):
         source.require_whole(tmp_path, "drawn")
 
 

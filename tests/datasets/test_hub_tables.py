@@ -46,7 +46,7 @@ def test_shards_lacking_at_the_end_are_told(tmp_path: Path) -> None:
     train = [f"data/train-0000{number}-of-00003.parquet" for number in (0, 1)]
     found = hub_tables.shards(_touch(tmp_path, *train, "data/test-00000-of-00001.parquet"))
     assert len(found["train"]) == 2
-    assert hub_tables.lacking(found) == ["train: only the first 2 of 3 shards are here"]
+    assert hub_tables.lacking(found) == ["train: only the first 2 of 3 shards are present"]
 
 
 def test_a_split_with_a_gap_raises(tmp_path: Path) -> None:

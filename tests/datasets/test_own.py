@@ -310,7 +310,7 @@ def test_tables_that_cannot_be_read_are_named(folder: Path) -> None:
         ({"test_share": "0.3"}, "sets test_share to '0.3', which is str, not float"),
         ({"test_share": 1}, "sets test_share to 1, which is int, not float"),
         ({"data_seed": True}, "sets data_seed to True, which is bool, not int"),
-        ({"test_share": 1.5}, "test_share is 1.5; it is a share between 0 and 1"),
+        ({"test_share": 1.5}, "test_share is 1.5; it must be between 0 and 1"),
         ({"unreadable": "skip"}, "unreadable is 'skip'; use error or exclude"),
         (
             {"seed": 1, "n_train_images": 2},

@@ -154,7 +154,7 @@ def test_a_disk_that_refuses_is_said_once_and_costs_nothing_else(
     for seed in range(3):
         assert cache.get(f"{seed}", lambda seed=seed: noise(seed)) == noise(seed)
     said = capsys.readouterr().out
-    assert said.count("from here on pixels are not kept") == 1
+    assert said.count("pixel cache disabled") == 1
     assert "No space left on device" in said
     assert entries(cache) == set()
 

@@ -25,8 +25,8 @@ BROKEN = {
         for kind, value in (("blank", " "), ("missing", None))
         for name in ("image", "question", "reference", "modality", "group")
     },
-    "other split": (_set(0, "split", "val"), f"a split but train or test at {FIRST}"),
-    "missing split": (_set(0, "split", None), f"a split but train or test at {FIRST}"),
+    "other split": (_set(0, "split", "val"), f"a split not train or test at {FIRST}"),
+    "missing split": (_set(0, "split", None), f"a split not train or test at {FIRST}"),
     "reference": (
         _set(0, "reference", "Yes"),
         f"a reference that is not among its options at {FIRST}",
@@ -65,7 +65,7 @@ def test_a_missing_column_is_named_with_those_that_are_there(questions: Table, n
 
 
 def test_an_empty_table_and_an_empty_split_are_refused(questions: Table) -> None:
-    with pytest.raises(ValueError, match="my table holds no question"):
+    with pytest.raises(ValueError, match="my table has no questions"):
         validate(questions.head(0), source="my table")
     with pytest.raises(ValueError, match="my table has no test question"):
         validate(questions[questions["split"] == "train"], source="my table")
@@ -136,7 +136,7 @@ def test_the_split_is_drawn_by_seed_and_not_by_the_order_of_rows() -> None:
 def test_impossible_splits_are_refused() -> None:
     rng = np.random.default_rng(0)
     for share in (0, 1, -0.1, 1.5, float("nan")):
-        with pytest.raises(ValueError, match=r"test_share is .*; it is a share between 0 and 1"):
+        with pytest.raises(ValueError, match=r"test_share is .*; it must be between 0 and 1"):
             split_by_group(pd.Series(["a", "b"]), test_share=share, rng=rng)
     with pytest.raises(ValueError, match="only 1 group; a split needs at least two"):
         split_by_group(pd.Series(["a", "a"]), test_share=0.5, rng=rng)

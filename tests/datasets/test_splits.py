@@ -100,7 +100,7 @@ def test_published_keeps_the_source_and_counts_the_validation_split(
     )
     assert kept["image"].tolist() == list("aabcdf")
     assert kept["split"].tolist() == ["train", "train", "test", "train", "train", "test"]
-    assert notes == ["1 questions of the published validation split are unused"]
+    assert notes == ["1 questions of the published validation split are not used"]
 
 
 def test_every_kind_of_leak_is_counted_once(table: pd.DataFrame, hashes: dict) -> None:

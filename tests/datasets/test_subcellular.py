@@ -320,8 +320,8 @@ def test_the_json_lines_of_the_authors_conversion_are_read(tmp_path: Path) -> No
     ("text", "message"),
     [
         ("[{", r"captions\.json is not JSON"),
-        ("{}", "holds no list of records"),
-        ("[]", "holds no list of records"),
+        ("{}", "is not a list of records"),
+        ("[]", "is not a list of records"),
         ('[{"cell_line": "U2OS"}]', "record 0 needs cell_line and localizations"),
         ('[{"cell_line": "U2OS", "localizations": ""}]', "record 0 names no image, or several"),
         (
@@ -494,7 +494,7 @@ def test_xml_that_defines_entities_is_refused(tmp_path: Path, text: str) -> None
 def test_genes_and_xml_of_another_layout_are_named(tmp_path: Path) -> None:
     atlas = _Atlas(tmp_path)
     atlas.xml = {"../ENSG1": ""}
-    with pytest.raises(ValueError, match=r"'\.\./ENSG1' is no gene of Ensembl"):
+    with pytest.raises(ValueError, match=r"'\.\./ENSG1' is not an Ensembl gene id"):
         subcellular.fetch(atlas, tmp_path, limit=0)
     atlas.xml = {"ENSG00000000001": "<proteinAtlas><entry/></proteinAtlas>"}
     with pytest.raises(ValueError, match="the layout of the XML has changed"):

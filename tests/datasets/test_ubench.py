@@ -146,7 +146,7 @@ def test_a_set_fetched_in_part_says_so(large: bytes, other: bytes, tmp_path: Pat
     (folder / "perception/0.1.0/ubench-test-00001-of-00002.arrow").unlink()
     found = ubench.read(folder, tmp_path)
     assert found.table["group"].unique().tolist() == ["acevedo_et_al_2020-7"]
-    assert "test: only the first 1 of 2 shards are here" in found.notes
+    assert "test: only the first 1 of 2 shards are present" in found.notes
 
 
 def test_medres_prompt_gives_the_texts_of_the_options(large: bytes, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_an_answer_outside_the_options_is_counted(
     folder = _write_arrow(tmp_path / "set", [_row("7", large, questions=asked)])
     found = ubench.read(folder, tmp_path)
     assert len(found.table) == 1
-    assert "answer_idx that is none of their options: 1 (" in "\n".join(found.excluded)
+    assert "answer_idx that is not among their options: 1 (" in "\n".join(found.excluded)
 
 
 def test_repeated_options_cannot_be_asked_by_their_texts(large: bytes, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_an_image_in_both_splits_keeps_one_file_and_one_group(tmp_path: Path) ->
     assert in_train["group"] == in_test["group"]
     assert table["group"].nunique() == 3
     assert len(list((tmp_path / "work/images").iterdir())) == 3
-    said = _saying(found.notes, "stand in train or validation")
+    said = _saying(found.notes, "are also in train or validation")
     assert said.endswith(": 1 (path-vqa-test-00000)")
 
 
@@ -118,7 +118,7 @@ def test_embedded_images_are_written_as_the_bytes_they_are(tmp_path: Path) -> No
 def test_a_split_that_is_not_there_is_said(tmp_path: Path) -> None:
     (_hub(tmp_path) / "data/train-00001-of-00002-eb8844602202be60.parquet").unlink()
     found = path_vqa.read(tmp_path, tmp_path)
-    assert "train: only the first 1 of 2 shards are here" in found.notes
+    assert "train: only the first 1 of 2 shards are present" in found.notes
     assert "validation questions: 0 found, the source is known to hold 6,259" in found.notes
 
 
@@ -194,8 +194,8 @@ def test_mevf_records_become_questions(tmp_path: Path) -> None:
 def test_mevf_defects_are_counted(tmp_path: Path) -> None:
     found = vqa_rad.read(_mevf(tmp_path), tmp_path)
     assert _saying(found.excluded, "frame rephrasings").endswith(": 1 (vqa-rad-3)")
-    assert _saying(found.notes, "a blank at an end").endswith(": 1 (vqa-rad-1)")
-    assert _saying(found.notes, "numbers as answers").endswith(": 1 (vqa-rad-2)")
+    assert _saying(found.notes, "leading or trailing blank").endswith(": 1 (vqa-rad-1)")
+    assert _saying(found.notes, "numeric answers").endswith(": 1 (vqa-rad-2)")
     assert _saying(found.notes, "repeat image").endswith(": 1 (vqa-rad-5)")
     assert _saying(found.notes, "CLOSED").endswith(": 2 (vqa-rad-4, vqa-rad-5)")
     assert "train questions: 5 found, the source is known to hold 3,064" in found.notes
@@ -329,7 +329,7 @@ def test_real_vqa_rad_shares_its_test_images(
 ) -> None:
     found = vqa_rad.ask(rad_records, Path(), prompt="paper", frames=frames)
     assert len(_images(found.table, "test") & _images(found.table, "train")) == n_shared
-    assert f": {n_triplets} (" in _saying(found.notes, "stand in train")
+    assert f": {n_triplets} (" in _saying(found.notes, "are also in train")
 
 
 def test_real_vqa_rad_gives_the_hub_count(rad_records: pd.DataFrame) -> None:
@@ -347,8 +347,8 @@ def test_real_vqa_rad_gives_the_hub_count(rad_records: pd.DataFrame) -> None:
 
 def test_real_vqa_rad_defects_are_counted(rad_records: pd.DataFrame) -> None:
     found = vqa_rad.ask(rad_records, Path(), prompt="paper", frames=True)
-    assert ": 2 (" in _saying(found.notes, "a blank at an end")
-    assert ": 10 (" in _saying(found.notes, "numbers as answers")
+    assert ": 2 (" in _saying(found.notes, "leading or trailing blank")
+    assert ": 10 (" in _saying(found.notes, "numeric answers")
     assert not [note for note in found.notes if "known to hold" in note]
     assert found.excluded == []
     assert found.table["question_id"].is_unique

@@ -127,12 +127,14 @@ def test_an_answer_that_is_no_option_is_left_out_and_counted(folder: Path, answe
     _write(folder, train=[*RECORDS["train"], wrong, other])
     table, found = _read(folder)
     assert len(table) == 8
-    assert found.excluded == ["2 questions have an answer that is none of the options (2 of train)"]
+    assert found.excluded == [
+        "2 questions have an answer that is not among the options (2 of train)"
+    ]
 
 
 def test_an_option_that_two_spellings_fit_is_not_guessed(folder: Path) -> None:
     _write(folder, train=[*RECORDS["train"], _closed("TCGA-S3-AA17", "Yes", ["yes", "yes.", "no"])])
-    assert "1 questions have an answer that is none" in _read(folder)[1].excluded[0]
+    assert "1 questions have an answer that is not among" in _read(folder)[1].excluded[0]
 
 
 def test_an_option_given_twice_is_offered_once(folder: Path) -> None:
@@ -269,7 +271,7 @@ def test_the_cases_to_fetch_begin_with_those_of_test(tmp_path: Path) -> None:
             '[{"Id": "T", "Question": "what?", "Answer": "a", "Choice": "a b"}]',
             r"WsiVQA_val\.json record 0: .* at most a list Choice",
         ),
-        ("{}", r"WsiVQA_val\.json holds no list of questions"),
+        ("{}", r"WsiVQA_val\.json is not a list of questions"),
         ("[1]", r"record 0: needs Id"),
     ],
 )

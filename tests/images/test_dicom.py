@@ -334,7 +334,7 @@ def test_a_frame_has_to_be_said_where_there_are_several(tmp_path: Path) -> None:
         rgb, record = _read(tmp_path, file, page)
         assert (rgb[..., 0] == FRAMES[page]).all()
         assert (record["frame"], record["n_frames"]) == (page, 5)
-    with pytest.raises(UnreadableImageError, match="has 5 pages; say which one by #page=0"):
+    with pytest.raises(UnreadableImageError, match="has 5 pages; choose one by adding #page=0"):
         _read(tmp_path, file)
     with pytest.raises(UnreadableImageError, match="has no page 5; its 5 are counted from 0"):
         _read(tmp_path, file, 5)
@@ -386,7 +386,7 @@ SMALL = np.full((12, 10), 90, np.uint8)
 JPEG = imagecodecs.jpeg_encode(FRAMES[0], level=95)
 BROKEN = {
     "no pixel data": (_without("PixelData"), "DICOM without pixel data"),
-    "no image": (_without("Rows", "Columns", "PixelData"), "DICOM that holds no image"),
+    "no image": (_without("Rows", "Columns", "PixelData"), "DICOM without an image"),
     "no photometric": (_without("PhotometricInterpretation"), "truncated or corrupt DICOM"),
     "a bomb of one frame": (_dicom(Rows=60000, Columns=60000), "60000 x 60000 px is above"),
     "a bomb of frames": (

@@ -102,7 +102,7 @@ RGB = np.asarray(_noise())
 COLOUR = np.random.default_rng(2).integers(0, 256, (61, 83, 3)).astype(np.uint8)
 MOVING = {"save_all": True, "append_images": [_noise().rotate(180), _noise().rotate(90)]}
 SIDE = b"\x60\xea"  # 60,000 in two bytes, last first
-NO_PAGE = "has 3 pages; say which one by #page=0 to #page=2 behind its name"
+NO_PAGE = "has 3 pages; choose one by adding #page=0 to #page=2 to its name"
 UNREADABLE = {
     "truncated.png": (WHOLE[: len(WHOLE) // 2], "truncated or corrupt"),
     "truncated.jpg": (_encoded(_noise(), "JPEG")[:900], "truncated or corrupt"),
@@ -161,7 +161,7 @@ UNREADABLE = {
     ),
     "behind.tif": (
         _tiff(RGB, photometric="rgb", compression="lzw", rowsperstrip=30, tag_279=99_999),
-        "1 of 1 strips or tiles end behind the file",
+        "1 of 1 strips or tiles end beyond the file",
     ),
     "loop.tif": (_loop(), "its directories form a loop at byte"),
     "directory.tif": (
@@ -304,7 +304,9 @@ def test_memory_that_is_not_there_is_said_by_name(
         raise MemoryError
 
     monkeypatch.setattr(tifffile.TiffFile, "__init__", exhausted)
-    with pytest.raises(UnreadableImageError, match=r"large\.tif: needs more memory than there is"):
+    with pytest.raises(
+        UnreadableImageError, match=r"large\.tif: needs more memory than is available"
+    ):
         open_rgb(tmp_path / "large.tif")
 
 
@@ -750,7 +752,7 @@ def test_channels_of_a_tiff_are_shown_as_stated_each_by_its_own_percentiles(
     assert [pixels[..., k].max() for k in range(3)] == [255, 0, 255]
     limits = [each and each["high"] for each in record["of_channels"]]
     assert limits == [GREY16.max(), None, GREY16.max() // 8]
-    with pytest.raises(UnreadableImageError, match=r"five\.tif: channels 5,0,1 are asked for, but"):
+    with pytest.raises(UnreadableImageError, match=r"five\.tif: channels 5,0,1 are requested, but"):
         images.read(tmp_path, "five.tif", Reading(channels="5,0,1"))
     (tmp_path / "rgb.png").write_bytes(WHOLE)
     swapped, record = images.read(tmp_path, "rgb.png", Reading(channels="2,1,-"))
@@ -829,7 +831,7 @@ def test_a_frame_far_behind_others_is_refused_rather_than_waited_for(
     (tmp_path / "moving.gif").write_bytes(_encoded(_noise(), "GIF", **MOVING))
     monkeypatch.setattr("medres.images.raster.MAX_ANIMATED_PIXELS", 2 * 40 * 30)
     assert images.read(tmp_path, "moving.gif#page=1")[0].size == (40, 30)
-    with pytest.raises(UnreadableImageError, match="frame 2 lies behind more than 2,400 pixels"):
+    with pytest.raises(UnreadableImageError, match="frame 2 comes after more than 2,400 pixels"):
         images.read(tmp_path, "moving.gif#page=2")
 
 
@@ -887,7 +889,7 @@ def test_three_grey_images_become_red_green_and_blue(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", ["", "x", "-1", "1.0", "٣", "9" * 40])
 def test_a_page_that_is_no_count_is_refused(tmp_path: Path, page: str) -> None:
     (tmp_path / "image.png").write_bytes(WHOLE)
-    with pytest.raises(UnreadableImageError, match=r"image\.png: page .* is no count"):
+    with pytest.raises(UnreadableImageError, match=r"image\.png: page .* is not a number"):
         images.read(tmp_path, f"image.png#page={page}")
     assert images.read(tmp_path, "image.png#page=0")[0].size == (40, 30)
 

@@ -122,7 +122,7 @@ def test_32_bits_of_which_16_are_used_have_a_range() -> None:
         ("auto", "unknown scaling 'auto'; known are"),
         ("file:1:2", "unknown scaling"),
         ("window:1", "unknown scaling"),
-        ("window:a:b", "limits that are no numbers"),
+        ("window:a:b", "limits that are not numbers"),
         ("window:5:5", "two finite limits, the lower one first"),
         ("window:0:inf", "two finite limits"),
         ("window:nan:1", "two finite limits"),

@@ -254,7 +254,7 @@ DAMAGE = {
     "no start": (_without_start, "truncated or corrupt"),
     "no end": (_without_end, "JPEG strip or tile without its end"),
     "other size": (_of_other_size, r"tile of .30000, 30000. px where .64, 64. is stated"),
-    "behind": (_behind_the_file, "tiles end behind the file"),
+    "behind": (_behind_the_file, "tiles end beyond the file"),
 }
 
 
@@ -288,7 +288,7 @@ def test_what_is_no_slide_but_has_its_name_is_refused_as_one(tmp_path: Path) -> 
     path.write_bytes(b"no slide\n" * 500)
     assert slides.is_slide(path.read_bytes(), path)
     with pytest.raises(
-        UnreadableImageError, match="by its name a slide that OpenSlide cannot open; check"
+        UnreadableImageError, match="by its name, a slide that OpenSlide cannot open; check"
     ):
         _read(path, 40_000)
 
@@ -296,7 +296,7 @@ def test_what_is_no_slide_but_has_its_name_is_refused_as_one(tmp_path: Path) -> 
 def test_a_budget_below_a_pixel_is_refused(tmp_path: Path) -> None:
     _pyramid(tmp_path / "slide.tif")
     for max_pixels in (0, -5):
-        with pytest.raises(ValueError, match=f"slide_max_pixels is {max_pixels}; it has to be a"):
+        with pytest.raises(ValueError, match=f"slide_max_pixels is {max_pixels}; it must be at"):
             _read(tmp_path / "slide.tif", max_pixels)
     with pytest.raises(UnreadableImageError, match="1 x 1 px is too small to be a picture"):
         _read(tmp_path / "slide.tif", 1)

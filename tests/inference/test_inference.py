@@ -487,7 +487,7 @@ def test_the_reply_is_the_most_probable_option_by_its_sum(
         ({"limit": -1}, "limit is -1; it must be at least 0"),
         ({"batch_images": 0}, "batch_images is 0; it must be at least 1"),
         ({"threads": 0}, "threads is 0; it must be at least 1"),
-        ({"cache_gib": -1.0}, "cache_gib is -1.0; it must be at least 0, which keeps nothing"),
+        ({"cache_gib": -1.0}, "cache_gib is -1.0; it must be at least 0"),
         ({"low_share": -0.1}, "low_share is -0.1; it is a share"),
         ({"dtype": "half"}, "dtype is 'half'; use float32 or bfloat16"),
         ({"low_max_pixels": 9_999}, "low_max_pixels is 9999, above native_max_pixels"),

@@ -235,7 +235,9 @@ def test_the_paper_s_batch_on_processes_that_do_not_divide_it_uses_fewer() -> No
 
 @pytest.mark.parametrize(("total", "processes"), [(0, 1), (128, 0)])
 def test_a_batch_of_nothing_is_refused(total: int, processes: int) -> None:
-    with pytest.raises(ValueError, match=f"{total} on {processes} processes; both are at least 1"):
+    with pytest.raises(
+        ValueError, match=f"{total} on {processes} processes; both must be at least"
+    ):
         memory.split(total, processes=processes, peak_bytes=bytes_of_images(1), free_bytes=1)
 
 

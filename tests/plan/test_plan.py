@@ -94,7 +94,7 @@ def test_mixed_costs_half_of_low_and_half_of_native(project: Path) -> None:
     planned = arms_of(studies.load("paper-qwen2-vl-2b"))
     low, native, mixed = (arm_of(planned, "wsi", name) for name in ("low", "native", "mixed"))
     assert mixed.train_flops == pytest.approx((low.train_flops + native.train_flops) / 2, rel=1e-9)
-    assert mixed.plain == native.plain
+    assert mixed.base == native.base
 
 
 def test_seeds_and_epochs_multiply_a_training(project: Path) -> None:
@@ -124,7 +124,7 @@ def test_what_is_said_to_fit_fits(gpu: str, gpus: int, project: Path) -> None:
     for arm in costs.arms(study, holds, gpu=card, changes={"processes": gpus}):
         if arm.split is None or arm.setting is None:
             continue
-        n_changed += arm.setting != arm.wanted
+        n_changed += arm.setting != arm.requested_setting
         one = dataclasses.replace(
             study,
             datasets={arm.cell.dataset: study.datasets[arm.cell.dataset]},
@@ -137,8 +137,8 @@ def test_what_is_said_to_fit_fits(gpu: str, gpus: int, project: Path) -> None:
         }
         again = costs.arms(one, holds, gpu=card, changes=changes)
         assert not plan.misfits(again, gpu=card)
-        assert again[0].asked is not None
-        assert again[0].asked.peak <= card.memory_bytes
+        assert again[0].requested is not None
+        assert again[0].requested.peak <= card.memory_bytes
     assert n_changed or gpus > 1
 
 
@@ -155,10 +155,10 @@ def test_drawings_that_are_sampled_are_those_that_would_be_drawn(project: Path) 
     declared = {"n_train_images": 64, "n_test_images": 6, "data_seed": 3}
     for name in ("phantom-radiology", "twin-vqa-rad"):
         sampled = contents.describe("small", name, declared)
-        assert "not drawn yet" in sampled.said
+        assert "not drawn yet" in sampled.origin
         datasets.prepare("small", name, declared)
         prepared = contents.describe("small", name, declared)
-        assert prepared.said == "as prepared"
+        assert prepared.origin == "as prepared"
         assert sampled.train == prepared.train
         assert sum(each.n_images for each in sampled.test.images) == pytest.approx(6)
 
@@ -209,7 +209,7 @@ def test_the_whole_study_is_the_sum_of_its_rows(project: Path) -> None:
     )
     text = plan.report(studies.load("paper-qwen2-vl-2b"), gpu=A100, changes={"processes": 8})
     assert f"The whole study: {total_s / 3600:.1f} h of GPU time" in text
-    assert f"evaluation), {apart_s / 3600:.1f} h if one run follows the other" in text
+    assert f"evaluation), {apart_s / 3600:.1f} h if runs follow one another" in text
 
 
 @pytest.mark.parametrize(
@@ -217,17 +217,17 @@ def test_the_whole_study_is_the_sum_of_its_rows(project: Path) -> None:
     [
         (["demo", "--gpu", "A1000"], "unknown GPU 'A1000'; known are A100-40GB, A100-80GB"),
         (["demo", "--gpus", "0"], "--gpus is 0; it must be at least 1"),
-        (["demo", "--utilisation", "40"], "--utilisation is 40.0; it is a share between 0 and 1"),
+        (["demo", "--utilisation", "40"], "--utilisation is 40.0; it must be between 0 and 1"),
         (
             ["paper-qwen2-vl-2b", "--strategy", "single", "--gpus", "8"],
-            "strategy is single, with 8 processes; several GPUs share",
+            "strategy is single, with 8 processes; to share a training",
         ),
         (
             ["paper-qwen2-vl-2b", "--strategy", "zero-4"],
             "strategy is 'zero-4'; use single, zero-2, zero-3",
         ),
         (["nowhere"], "study.yaml: no such study; known studies are"),
-        (["own"], "data set 'own' is not prepared, and nothing is known of it before; prepare it"),
+        (["own"], "data set 'own' is not prepared, so its size is unknown; prepare it"),
     ],
 )
 def test_a_wrong_argument_is_one_line(

@@ -21,7 +21,7 @@ def write(folder: Path, text: str) -> Path:
     ("text", "message"),
     [
         ("", "is empty; give it a header line"),
-        ("accuracy_percent,n_questions\n", "has no rows; give one a percentage"),
+        ("accuracy_percent,n_questions\n", "has no rows; give one per percentage"),
         (
             "percent,n_questions\n50,2\n",
             r"lacks the columns \['accuracy_percent'\] and repeats \[\]",
@@ -30,15 +30,18 @@ def write(folder: Path, text: str) -> Path:
             "accuracy_percent,n_questions,n_questions\n50,2,2\n",
             r"lacks the columns \[\] and repeats \['n_questions'\]",
         ),
-        ("accuracy_percent,n_questions\n50,2\n\n50,2,3\n", "line 4: 3 fields under 2 columns"),
-        ("accuracy_percent,n_questions\n50\n", "line 2: 1 fields under 2 columns; quote a field"),
-        ('accuracy_percent,n_questions\n"50,2\n', "line 3: no CSV .*; save it as UTF-8"),
+        ("accuracy_percent,n_questions\n50,2\n\n50,2,3\n", "line 4: 3 fields for 2 columns"),
+        ("accuracy_percent,n_questions\n50\n", "line 2: 1 fields for 2 columns; put a field"),
+        ('accuracy_percent,n_questions\n"50,2\n', "line 3: not a CSV .*; save it as UTF-8"),
         ("accuracy_percent,n_questions\n50,2\n96.3 %,2\n", "line 3: accuracy_percent: '96.3 %' is"),
         ("accuracy_percent,n_questions\n50,2.0\n", "line 2: n_questions is '2.0'; write a whole"),
         ("accuracy_percent,n_questions\n50,0\n", "line 2: n_questions is '0'; write a whole"),
-        (HEADER + "a,,50,2,,\na,,50,2,,\n", "line 3: cell 'a' stands twice; give each row its own"),
-        (HEADER + "a,,50,2,,0.05*\n", r"line 2: stated_p is '0.05\*'; write <0.001, or 0.03"),
-        (HEADER + "a,,50,2,b,\n", "line 2: compared_with is 'b', which no row has as its cell"),
+        (
+            HEADER + "a,,50,2,,\na,,50,2,,\n",
+            "line 3: cell 'a' is used twice; give each row",
+        ),
+        (HEADER + "a,,50,2,,0.05*\n", r"line 2: stated_p is '0.05\*'; write it like <0.001 or"),
+        (HEADER + "a,,50,2,b,\n", "line 2: compared_with is 'b', but no row has this cell"),
         (HEADER + "a,,50,2,,\nb,,50,4,a,\n", "line 3: it has 4 questions and 'a' has 2; give both"),
         (HEADER + "a,,50,,,\nb,,50,,a,\n", "line 3: it has no questions and 'a' has none; give bo"),
     ],
@@ -61,10 +64,10 @@ def test_a_missing_or_binary_table_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert audit.main([str(tmp_path / "none.csv")]) == 1
-    assert "none.csv: no such table" in capsys.readouterr().err
+    assert "none.csv: no such file" in capsys.readouterr().err
     (tmp_path / "image.csv").write_bytes(b"\xff\xd8\xff\xe0")
     assert audit.main([str(tmp_path / "image.csv")]) == 1
-    assert "line 1: no CSV" in capsys.readouterr().err
+    assert "line 1: not a CSV" in capsys.readouterr().err
 
 
 def test_a_table_keeps_its_text_and_its_other_columns(tmp_path: Path) -> None:
@@ -86,10 +89,10 @@ def test_cells_say_counts_by_each_rule(tmp_path: Path) -> None:
         ["1", "", "", "a count"],
         ["", "1", "1", "a count"],
         ["1", "1", "1", "a count"],
-        ["", "", "", "no count"],
+        ["", "", "", "not a count"],
         ["", "", "452", "a count only if cut off"],
-        ["", "", "", "no count"],
-        ["", "", "", "n not known"],
+        ["", "", "", "not a count"],
+        ["", "", "", "n unknown"],
     ]
     assert "stated_p" not in found
 
@@ -179,4 +182,4 @@ def test_the_command_prints_and_writes_what_the_table_has(
 def test_a_null_of_no_draws_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path, "accuracy_percent,n_questions\n50,2\n")
     assert audit.main([str(path), "--draws", "0"]) == 1
-    assert "--draws is 0 and --seed 0; give at least 1 and 0" in capsys.readouterr().err
+    assert "--draws is 0 and --seed 0; use at least 1 and 0" in capsys.readouterr().err

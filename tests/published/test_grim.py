@@ -77,7 +77,7 @@ def test_a_percentage_keeps_its_decimals(text: str, expected: tuple[int, int]) -
     "text", ["", "nan", "96,3", "-1", "100.01", "1e1", "96.", ".5", "0.12345", "96.3%", "١"]
 )
 def test_what_is_no_percentage_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no percentage; write 0 to 100 as printed"):
+    with pytest.raises(ValueError, match="is not a percentage; write it as printed: 0 to 100"):
         grim.parse(text)
 
 
@@ -85,7 +85,7 @@ def test_unknown_rules_and_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="known rules are half up, half even, cut off"):
         grim.printed(np.array([1]), 3, 2, "banker")
     for n_questions in (0, -3, 2_000_000_000):
-        with pytest.raises(ValueError, match=f"n_questions is {n_questions}; it must lie in 1 to"):
+        with pytest.raises(ValueError, match=f"n_questions is {n_questions}; it must be 1 to"):
             grim.printed(np.array([0]), n_questions, 2, "half up")
 
 

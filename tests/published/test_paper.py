@@ -100,7 +100,7 @@ def test_mixed_inference_of_subcellular_is_impossible_at_2000(
     cells = paper.cells(published, sizes)
     at = (cells["table"] == 2) & (cells["dataset"] == "subcellular")
     verdict = cells[at].set_index("accuracy_percent")["verdict"]
-    assert verdict[["2.86", "77.68", "90.48"]].tolist() == ["no count"] * 3
+    assert verdict[["2.86", "77.68", "90.48"]].tolist() == ["not a count"] * 3
     assert verdict.drop(["2.86", "77.68", "90.48"]).eq("a count").all()
 
 
@@ -176,13 +176,13 @@ def test_p_below_a_thousandth_can_be_reached_for_the_larger_sets(p_values: pd.Da
     for n_discordant, is_reached in ((416, True), (418, False)):
         fewer = (n_discordant - 68) // 2
         assert (stats.binomtest(fewer, n_discordant).pvalue < 0.001) == is_reached
-    assert p_values.loc[("C5", "wsi"), "verdict"] == "no counts of 735"  # 54.45
+    assert p_values.loc[("C5", "wsi"), "verdict"] == "not counts of 735"  # 54.45
 
 
 def test_stated_differences_recomputed(computed: pd.DataFrame) -> None:
     of = computed.groupby("claim")
     assert of.get_group("C11")["recomputed"].tolist() == pytest.approx([1.72 / 3])  # 0.57, not 4.0
-    assert of.get_group("C11")["verdict"].tolist() == ["other than stated"]
+    assert of.get_group("C11")["verdict"].tolist() == ["differs from stated"]
     # 1.2 points over seven sets, 0.9 over the four fine-tuned ones.
     assert of.get_group("C8")["recomputed"].round(1).tolist() == [-1.2, -0.9]
     assert of.get_group("C8")["verdict"].tolist() == ["beyond the bound", "within the bound"]
@@ -197,13 +197,13 @@ def test_ratio_and_its_range_by_hand(computed: pd.DataFrame) -> None:
     assert row["recomputed"] == pytest.approx(100 * (93.1 / 97.2 + 75.2 / 79.1) / 2)
     assert row["least"] == pytest.approx(100 * (93.05 / 97.205 + 75.15 / 79.105) / 2)
     assert row["most"] == pytest.approx(100 * (93.15 / 97.195 + 75.25 / 79.095) / 2)
-    assert row["verdict"] == "other than stated"
+    assert row["verdict"] == "differs from stated"
 
 
 def test_a_stated_number_one_digit_off_is_other_than_stated(published: pd.DataFrame) -> None:
     claims = paper.claims().iloc[[8]]
     assert claims["stated"].item() == "-27.4"
-    for stated, verdict in (("-27.5", "as stated"), ("-27.3", "other than stated")):
+    for stated, verdict in (("-27.5", "as stated"), ("-27.3", "differs from stated")):
         found = recomputed.recomputed(published, claims.assign(stated=stated))
         assert found["verdict"].item() == verdict
 
@@ -247,11 +247,11 @@ def test_the_words_hold_the_numbers(
     for part in (
         "subcellular 8 of 8",
         "compound 8 of 8",
-        "cervical 5 of 8 (5 of its 6 trained)",
+        "cervical 5 of 8 (5 of its 6 cells with training)",
         "wsi 5 of 8 (only if cut off)",
-        "C3 cervical (186 against 190 of 193): not reachable, least p 0.125",
+        "C3 cervical (186 against 190 of 193): not reachable, smallest p 0.125",
         "in 0 of 28 columns.",  # twenty draws cannot reach an adjusted 0.05
-        "4 of 7 in table 2 trained native",
+        "4 of 7 in table 2 with native training",
     ):
         assert part in text
     ordered, fixed = recomputed.orderings(published), recomputed.without_image(published, sizes)
@@ -259,8 +259,8 @@ def test_the_words_hold_the_numbers(
     for part in (
         "15 of 19",
         "4.0 stated, +0.57",
-        "-1.21 over 7 sets",
-        "-0.94 over 4 sets",
+        "-1.21 over 7 data sets",
+        "-0.94 over 4 data sets",
         "48.2 %",
     ):
         assert part in text

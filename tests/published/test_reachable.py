@@ -82,9 +82,9 @@ def test_reach_of_a_hand_example() -> None:
     [
         ("<0.125", "not reachable"),
         ("<0.5", "always reached"),
-        ("0.22", "reached by some"),
+        ("0.22", "reached by some tables"),
         ("0.30", "not reachable"),
-        ("", "none stated"),
+        ("", "no p-value stated"),
     ],
 )
 def test_a_stated_p_is_held_against_all_that_can_be(stated: str, verdict: str) -> None:
@@ -93,7 +93,7 @@ def test_a_stated_p_is_held_against_all_that_can_be(stated: str, verdict: str) -
 
 def test_a_percentage_that_is_no_count_reaches_nothing() -> None:
     found = reachable.reach("50.00", "33.33", 10, "<0.001")
-    assert found["verdict"] == "no counts of 10"
+    assert found["verdict"] == "not counts of 10"
     assert (found["first_count"], found["second_count"]) == ("5", "")
     assert np.isnan([found["p_least"], found["p_most"], found["p_unpaired"]]).all()
 

@@ -223,7 +223,7 @@ def test_trainings_and_verdicts_are_told_apart_without_colour():
 
 def test_a_repeated_cell_raises():
     grid = make_grid()
-    with pytest.raises(ValueError, match="cell twice"):
+    with pytest.raises(ValueError, match="grid repeats a cell"):
         figures.grid_heatmap(pd.concat([grid, grid]), make_baselines())
 
 

@@ -63,7 +63,7 @@ def test_a_table_without_a_column_or_a_row_is_refused(name: str) -> None:
     for column in table:
         with pytest.raises(ValueError, match=f"lacks the columns .*'{column}'.*; it has"):
             draw(table.drop(columns=column))
-    with pytest.raises(ValueError, match="has no rows, there is nothing to draw"):
+    with pytest.raises(ValueError, match="has no rows; there is nothing to draw"):
         draw(table.iloc[:0])
 
 
@@ -101,7 +101,7 @@ def test_smallest_sizes_leave_out_what_is_not_known() -> None:
 def test_p_ranges_clip_with_an_arrow_and_say_what_is_no_count() -> None:
     figure = published.p_ranges(REACHED)
     text = words(figure)
-    for part in ("C1, a\n50.00 → 60.00", "10–40", "4–570", "a percentage is no count"):
+    for part in ("C1, a\n50.00 → 60.00", "10–40", "4–570", "a percentage is not a count"):
         assert part in text
     (ax,) = figure.axes
     arrows = [line for line in ax.lines if line.get_marker() == "<"]

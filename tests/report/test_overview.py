@@ -36,7 +36,7 @@ def test_a_patch_is_never_empty_and_never_larger_than_the_image(share: float) ->
     [
         ("Qwen/Qwen2-VL-2B-Instruct", 56, 1_620, "Visual tokens of Qwen/Qwen2-VL-2B-Instruct"),
         ("OpenGVLab/InternVL2_5-2B-MPO-hf", 3_328, 3_328, "Visual tokens of OpenGVLab/InternVL2_5"),
-        ("org/model", 56, 1_620, "The config of org/model is not at hand: one visual token is"),
+        ("org/model", 56, 1_620, "The config of org/model is not available locally: one"),
     ],
 )
 def test_tokens_are_those_of_the_model_where_its_config_is_at_hand(

@@ -92,8 +92,8 @@ def test_fractions_are_printed_as_percent_and_differences_as_points() -> None:
     named = dict(zip(TABLE.columns, zip(heads, first, second, strict=True), strict=True))
     assert named["accuracy"] == ("accuracy (%)", "98.8", "50.0")
     assert named["difference"] == ("difference (points)", "+1.2", "-25.0")
-    assert named["lower"] == ("lower (points)", "-0.1", "-40.0")
-    assert named["upper"] == ("upper (points)", "+5.0", "–")
+    assert named["lower"] == ("lower limit (points)", "-0.1", "-40.0")
+    assert named["upper"] == ("upper limit (points)", "+5.0", "–")
     assert named["p_adjusted"] == ("adjusted p", "< 0.001", "0.250")
     assert named["n_correct"] == ("correct", "12,345", "7")
 
@@ -101,7 +101,7 @@ def test_fractions_are_printed_as_percent_and_differences_as_points() -> None:
 def test_limits_of_an_accuracy_are_printed_as_percent() -> None:
     table = TABLE[["accuracy", "lower"]]
     assert Cells(tables.html_table(table, caption="", csv="t")).rows == [
-        ["accuracy (%)", "lower (%)"],
+        ["accuracy (%)", "lower limit (%)"],
         ["98.8", "-0.1"],
         ["50.0", "-40.0"],
     ]
@@ -117,7 +117,7 @@ def test_what_all_rows_share_is_said_once() -> None:
     table = pd.DataFrame({"dataset": ["<d>", "<d>"], "seed": [0, 1], "accuracy": [0.1, 0.2]})
     shown = Cells(tables.html_table(table, caption="Cells.", csv="t"))
     assert shown.rows[0] == ["seed", "accuracy (%)"]
-    assert "dataset <d>" in shown.caption
+    assert "data set <d>" in shown.caption
 
 
 def test_a_value_that_some_rows_lack_is_not_said_of_all() -> None:

@@ -125,7 +125,7 @@ def test_equal_arms_have_the_ratio_one_of_unknown_error(rows_of: RowsOf) -> None
     (row,) = rows_of(table).to_dict("records")
     assert row["odds_ratio"] == pytest.approx(1, abs=1e-6)
     assert np.isnan([row["ratio_lower"], row["p_value"]]).all()
-    assert row["note"] == "no group tells the arms apart"
+    assert row["note"] == "no group distinguishes the arms"
 
 
 @BOTH
@@ -153,7 +153,7 @@ def test_one_group_has_no_ratio_and_a_missing_arm_gives_no_row() -> None:
         nothing = alignment.odds_ratios(lacking)
         assert nothing.empty
         assert set(alignment.SHOWN) < set(nothing.columns)
-        assert "does not have the four arms" in alignment.sentence(nothing)
+        assert "lacks the four arms" in alignment.sentence(nothing)
 
 
 def test_answers_without_verdict_or_group_are_refused() -> None:
@@ -161,7 +161,7 @@ def test_answers_without_verdict_or_group_are_refused() -> None:
     for name in ("correct", "group"):
         lacking = table.astype({name: object})
         lacking.loc[[5, 9], name] = None
-        with pytest.raises(ValueError, match="2 answers lack a verdict or a group"):
+        with pytest.raises(ValueError, match="2 answers have no verdict or no group"):
             alignment.odds_ratios(lacking)
 
 
@@ -181,9 +181,9 @@ def test_heterogeneity_tells_data_sets_apart_and_leaves_alike_ones_alone() -> No
     assert mixed["p_value"] < 1e-6
     single = alignment.odds_ratios(alike[0])
     assert np.isnan(alignment.heterogeneity(of_all(alike[0]))["p_value"])
-    assert alignment.sentence(single).startswith("There are no two data sets")
+    assert alignment.sentence(single).startswith("Fewer than two data sets")
     ratios = alignment.odds_ratios(pd.concat([*alike, other]))
-    assert alignment.sentence(ratios).startswith("* tiny: the ratios of 4 data sets differ (")
+    assert alignment.sentence(ratios).startswith("* tiny: the odds ratios of 4 data sets differ (")
 
 
 def test_heterogeneity_is_cochran_s_q() -> None:

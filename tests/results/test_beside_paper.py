@@ -85,7 +85,7 @@ def test_every_model_of_the_paper_is_known_by_its_published_name() -> None:
 def test_a_study_of_drawings_says_that_the_paper_has_none() -> None:
     drawn = study(["tiny-qwen2-vl"], {"phantom-radiology": {}, "phantom-subcellular": {}})
     assert beside_paper.nothing(drawn) == (
-        "No published accuracy is of a cell of this study: the paper has neither tiny-qwen2-vl "
-        "nor drawn or own images like those of phantom-radiology and phantom-subcellular."
+        "No cell of this study has a published accuracy: the paper has neither tiny-qwen2-vl "
+        "nor synthetic or own images like those of phantom-radiology and phantom-subcellular."
     )
-    assert "whose models are Qwen" in beside_paper.nothing(FETCHED)
+    assert "its models are Qwen" in beside_paper.nothing(FETCHED)

@@ -19,11 +19,20 @@ def test_sentences_take_their_numbers_from_the_table() -> None:
     assert said.count("adjusted p") == 1
     assert "* native beats low: **supported on drawn**." in findings.summary(table)
     described = findings.describe_answers(pd.concat(parts))
-    assert described.startswith("50 answers in 2 cells; 2 unparsable")
+    assert described == (
+        "50 answers in 2 cells, one training seed. Unparsable answers, which count as wrong: 2."
+    )
 
 
 @pytest.mark.parametrize(
-    ("p_value", "text"), [(0.0, "< 0.001"), (0.00099, "< 0.001"), (0.001, "0.001"), (1.0, "1.000")]
+    ("p_value", "text"),
+    [
+        (0.0, "< 0.001"),
+        (0.00099, "< 0.001"),
+        (0.001, "0.001"),
+        (1.0, "1.000"),
+        (float("nan"), "–"),
+    ],
 )
 def test_a_p_value_is_never_printed_as_zero(p_value: float, text: str) -> None:
     assert findings.p_text(p_value) == text

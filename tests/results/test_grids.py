@@ -77,7 +77,7 @@ def test_recovery_is_a_share_of_native_with_its_mean_over_data_sets() -> None:
 
 def test_recovery_needs_an_enlarged_arm_and_says_where_to_ask_for_it() -> None:
     parts = [arm("native", "low", [0, 1]), arm("native", "native", [1, 1])]
-    with pytest.raises(ValueError, match=r"asked at \['low', 'native'\]; eval_resolutions in"):
+    with pytest.raises(ValueError, match=r"evaluated at \['low', 'native'\]; add low, native"):
         recovered(parts)
 
 
@@ -147,7 +147,7 @@ def test_an_answer_that_stands_twice_raises(project: Path) -> None:
     pd.concat([stored, stored]).to_parquet(run.folder / "answers.parquet")
     run.finish()
     one_seed = Study("small", "Small", ["tiny"], ["low"], [0], {"drawn": {}}, {}, [])
-    with pytest.raises(ValueError, match="2 answers of study small stand twice"):
+    with pytest.raises(ValueError, match="2 answers of study small occur twice"):
         grids.answers(one_seed)
 
 

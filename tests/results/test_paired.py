@@ -187,7 +187,7 @@ def test_a_missing_arm_gives_no_row() -> None:
     assert compared(parts, BEATS, LOSES, ALONE)["claim"].tolist() == ["A"]
     nothing = compared(parts[:1], BEATS, LOSES)
     assert nothing.empty
-    assert "does not have the arms" in findings.sentence(nothing)
+    assert "lacks the arms" in findings.sentence(nothing)
 
 
 def test_arms_about_other_questions_raise() -> None:

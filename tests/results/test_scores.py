@@ -43,15 +43,15 @@ def test_rules_stand_in_one_row_a_cell_with_what_changes_between_them() -> None:
     assert np.isnan([low["accuracy_strict"], low["accuracy_paper"], low["n_paper_strict"]]).all()
     assert set(scores.SHOWN) < set(rules)
     said = scores.describe_rules(rules)
-    assert "1 cells have no strict and no paper: 2 of their answers" in said
-    assert "Of 3 generated replies 2 are unparsable, and 2 change verdict" in said
+    assert "Cells without strict and paper: 1; 2 of their answers" in said
+    assert "Of 3 generated replies, 2 are unparsable, and 2 have different verdicts" in said
 
 
 def test_open_questions_have_metrics_and_no_rules() -> None:
     table = judged_arm("low", ["no"] * 4).assign(options=[[]] * 4, reference="left lung")
     rules = scores.by_rule(table, known_set("vqa-rad"))
     assert rules.empty
-    assert scores.describe_rules(rules) == "The study has no closed question."
+    assert scores.describe_rules(rules) == "The study has no closed questions."
     (metrics,) = scores.vqa_metrics(table).to_dict("records")
     assert (metrics["n_open"], metrics["open_recall"]) == (4, 0)
 

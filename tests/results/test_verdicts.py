@@ -62,10 +62,10 @@ def test_a_claim_has_the_numbers_of_its_comparison() -> None:
 def test_a_claim_without_its_arms_says_which_are_missing() -> None:
     table = claimed(aligned()).set_index("claim")
     assert table.loc["C5", "verdict"] == verdicts.UNTESTED
-    assert table.loc["C5", "compared"] == "the study has no native→low"
+    assert table.loc["C5", "compared"] == "the study lacks the arm native→low"
     assert (
         table.loc["C12", "compared"]
-        == "the study has no native→upsampled-bicubic and no native→upsampled-lanczos"
+        == "the study lacks the arms native→upsampled-bicubic and native→upsampled-lanczos"
     )
     numbers = ["difference", "lower", "upper", "interval", "p_adjusted", "n_questions"]
     assert table.loc["C5", numbers].isna().all()
@@ -85,7 +85,10 @@ def test_adapters_and_the_largest_loss_are_never_tested() -> None:
     table = claimed(parts).set_index("claim")
     assert (table.loc[["C15", "C16"], "verdict"] == verdicts.UNTESTED).all()
     assert "needs a second study" in table.loc["C15", "compared"]
-    assert "the lowest here -75.0 (native to low, drawn)" in table.loc["C16", "compared"]
+    assert (
+        "lowest difference here: -75.0 points (native to low, drawn)"
+        in table.loc["C16", "compared"]
+    )
     assert len(table.loc["C5"]) == 2
 
 
@@ -110,7 +113,7 @@ def test_lanczos_says_its_share_of_native() -> None:
     rows = claimed(parts).set_index("claim").loc["C14"]
     assert rows["compared"].tolist() == [
         "native→upsampled-lanczos vs native→low",
-        "native→upsampled-lanczos vs native→native: 75.0% of it",
+        "native→upsampled-lanczos vs native→native: 75.0% of native accuracy",
     ]
 
 
@@ -124,8 +127,8 @@ def test_untested_claims_are_said_with_their_reason() -> None:
     said = verdicts.untested(claimed(aligned())).splitlines()
     assert len(said) == 12
     assert said[0] == (
-        "* C5, A model trained native loses when asked at low: **not testable here**; the study "
-        "has no native→low."
+        "* C5, A model trained at native loses accuracy when evaluated at low: **not testable "
+        "here**; the study lacks the arm native→low."
     )
 
 

@@ -64,7 +64,7 @@ def test_without_every_generated_reply_no_rule_is_made_up(n_generated):
         assert result["n_generated"] == n_generated
         assert result["accuracy_log_probability"] == 1
         assert not [name for name in result if "strict" in name or "paper" in name]
-        assert result["note"] == f"strict and paper need {3 - n_generated} replies to be generated"
+        assert result["note"] == f"strict and paper lack {3 - n_generated} generated replies"
 
 
 def test_all_columns_are_declared():

@@ -180,7 +180,7 @@ def test_paired_difference_accepts_text_groups_and_fractions():
 
 
 def test_paired_difference_of_one_group_raises():
-    with pytest.raises(ValueError, match="1 group, a bootstrap over groups needs two"):
+    with pytest.raises(ValueError, match="1 group; a bootstrap over groups needs two"):
         difference([0, 1], [1, 1], ["slide", "slide"])
 
 

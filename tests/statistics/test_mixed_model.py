@@ -118,5 +118,5 @@ def test_impossible_counts_are_refused() -> None:
     with pytest.raises(ValueError, match=r"right has shape \(2,\), asked \(2,\)"):
         mixed_model.fit([1, 1], [2, 2])
     for wrong in ([[3, 1], [1, 1]], [[np.nan, 1], [1, 1]], [[-1, 1], [1, 1]]):
-        with pytest.raises(ValueError, match="between 0 and the number asked"):
+        with pytest.raises(ValueError, match="between 0 and asked in every"):
             mixed_model.fit(wrong, [[2, 2], [2, 2]])

@@ -123,5 +123,5 @@ def test_training_interval_is_that_of_scipy_and_undefined_for_one_training() -> 
     alone = comparison.training_interval([0.05])
     assert (alone.estimate, math.isnan(alone.lower), math.isnan(alone.upper)) == (0.05, True, True)
     for wrong in ([], [0.1, math.nan], [[0.1]]):
-        with pytest.raises(ValueError, match="give one number a training"):
+        with pytest.raises(ValueError, match="give one number per training"):
             comparison.training_interval(wrong)

@@ -671,7 +671,7 @@ def test_a_training_may_go_on_with_another_split(
         ),
         ({"lora_rank": -4}, "lora_rank is -4"),
         ({"threads": 0}, "threads is 0"),
-        ({"cache_gib": math.nan}, "cache_gib is nan; it must be at least 0, which keeps nothing"),
+        ({"cache_gib": math.nan}, "cache_gib is nan; it must be at least 0"),
         ({"low_max_pixels": 0}, "low_max_pixels is 0, less than one visual token"),
         ({"low_max_pixels": 9_999}, "low_max_pixels is 9999, above native_max_pixels"),
         ({"resampling_filter": "box"}, "unknown filter 'box'"),

@@ -1,4 +1,4 @@
-"""Data sets from their sources into a folder: resumed, checked, recorded, never half and whole."""
+"""Fetch data sets from their sources into a folder: resumed, checked, recorded."""
 
 import inspect
 import os
@@ -22,7 +22,7 @@ from medres.datasets.source import File, Source
 
 
 class Downloader:
-    """Gets files into one folder and records each that arrived whole."""
+    """Downloads files into one folder and records each that is complete."""
 
     def __init__(self, folder: Path, *, mirror: str = "", patience: Patience | None = None) -> None:
         self.folder = folder
@@ -48,8 +48,8 @@ class Downloader:
         Args:
             url: Where it comes from.
             path: Where it goes below the folder.
-            sha256: Hash that it must have, where known.
-            size_bytes: Size that it must have, where known.
+            sha256: Hash that it must have, if known.
+            size_bytes: Size that it must have, if known.
             md5: Hash that it must have, where the source publishes only this one.
             check: Raises ValueError where what came is not such a file, but a page that asks for
                 a password, say; for files of no known hash.
@@ -57,9 +57,9 @@ class Downloader:
                 for it removes it.
 
         Raises:
-            OSError: If the server refuses or has no such file, the line stays bad, or the disk
-                has no room.
-            ValueError: If what came is not the file.
+            OSError: If the server refuses or has no such file, the connection stays bad, or the
+                disk is full.
+            ValueError: If the download is not the expected file.
         """
         target = inside(self.folder, path)
         wanted = {"sha256": sha256} if sha256 else {"md5": md5} if md5 else {}
@@ -76,7 +76,7 @@ class Downloader:
         except ValueError as error:
             _remove(part)
             raise ValueError(
-                f"{url}: what came is not the file and was removed: {error}"
+                f"{url}: the download is not the expected file and was removed: {error}"
             ) from error
         made = {"sha256": pooch.file_hash(part), "size_bytes": part.stat().st_size}
         os.replace(part, target)
@@ -183,7 +183,7 @@ class Downloader:
                 kind = next(iter(wanted))
                 raise ValueError(
                     f"{url}: the file that came has {kind} {found[kind]}, not {wanted[kind]}; it "
-                    "was removed; the source has changed or the line alters files"
+                    "was removed; the source has changed, or the connection alters files"
                 )
 
 
@@ -203,7 +203,7 @@ def fetch_set(
     patience: Patience | None = None,
     **options: Any,
 ) -> ledger.Ledger:
-    """Bring a data set into a folder, going on from what is there, and return its record.
+    """Download a data set into a folder, resuming an earlier fetch, and return its record.
 
     Args:
         module: A module of `medres.datasets` with a SOURCE, and maybe with a `fetch` of its own
@@ -211,15 +211,15 @@ def fetch_set(
         folder: Where it goes; made if it is not there.
         limit: How many archives, shards of each split, cases or images at most; zero means all.
             Tables that stand beside them always come.
-        revision: Commit or branch of the hub; empty keeps to the recorded one, else the source's.
+        revision: Commit or branch of the Hub; empty keeps to the recorded one, else the source's.
         mirror: Address that stands for https://, so that https://HOST/PATH is asked for as
             MIRROR/HOST/PATH.
-        patience: How long a bad line is put up with.
+        patience: How patiently a bad connection is retried.
         options: Further arguments of the module's own fetch.
 
     Raises:
-        OSError: If the disk has no room, the line stays bad, or another fetch is at work.
-        ValueError: If the folder holds something else, or what came is not what it should be.
+        OSError: If the disk has no room, the connection stays bad, or another fetch is at work.
+        ValueError: If the folder holds something else, or a download is not what was expected.
     """
     source: Source = module.SOURCE
     own = getattr(module, "fetch", None)
@@ -305,7 +305,7 @@ def _alone(folder: Path) -> Iterator[None]:
         with FileLock(folder / ".fetching.lock", timeout=0):
             yield
     except Timeout as error:
-        raise OSError(f"{folder}: another fetch is at work in this folder") from error
+        raise OSError(f"{folder}: another fetch is running in this folder") from error
 
 
 def _require_options(
@@ -341,7 +341,7 @@ def _record_rest(downloader: Downloader, source: Source) -> None:
         if file.is_file() and not is_ours and not kept.has(path):
             downloader.record(path, url=source.home)
     if gone := kept.damaged():
-        raise ValueError(f"{folder}: {len(gone)} fetched files are gone again, first {gone[0]}")
+        raise ValueError(f"{folder}: {len(gone)} fetched files have disappeared, first {gone[0]}")
 
 
 def _require_room_for_all(

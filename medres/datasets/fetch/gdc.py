@@ -1,4 +1,4 @@
-"""Whole slides from the Genomic Data Commons, one at a time, each reduced on arrival.
+"""Fetch whole slides from the Genomic Data Commons, one at a time, each reduced on arrival.
 
 A slide has 0.3 to 3 GB and a study a thousand of them; reduced to the pixels that the study
 looks at, all of them fit beside it. So a slide is fetched, reduced, deleted, and only then
@@ -63,7 +63,7 @@ def fetch_slides(
         reduce: Reads a slide within the budget.
 
     Raises:
-        OSError: If the line stays bad or the disk has no room for the next slide.
+        OSError: If the connection stays bad or the disk has no room for the next slide.
         ValueError: If the folder's slides have another budget, or the answer is not understood.
     """
     rows = _rows(folder)

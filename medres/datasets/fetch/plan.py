@@ -1,6 +1,6 @@
-"""Which files a fetch brings.
+"""Which files a fetch downloads.
 
-Files of the Hugging Face hub come by its two plain addresses, one that names a commit's files
+Files of the Hugging Face Hub come by its two plain addresses, one that names a commit's files
 with their hashes and one that gives a file, through the same transfer as everything else: one
 way to resume, one mirror, one record, one thing to test.
 """
@@ -18,17 +18,17 @@ SHARD = r"-\d{5}-of-\d{5}.*"
 
 
 def wanted(client: Client, source: Source, revision: str, limit: int) -> tuple[str, list[File]]:
-    """Return the commit of the hub that a revision names, and all files to bring.
+    """Return the commit of the Hub that a revision names, and all files to bring.
 
     Args:
-        client: Asks the hub.
+        client: Asks the Hub.
         source: What the files are of.
         revision: Commit or branch; empty takes the source's.
         limit: How many archives at most, tables beside them always; without archives how many
-            files; on the hub how many shards of each split. Zero means all.
+            files; on the Hub how many shards of each split. Zero means all.
 
     Raises:
-        ValueError: If the hub has nothing that a pattern names.
+        ValueError: If the Hub has nothing that a pattern names.
     """
     archives = [file for file in source.files if file.is_archive]
     others = [file for file in source.files if not file.is_archive]

@@ -1,4 +1,4 @@
-"""How far a download is, in a line every few seconds."""
+"""Progress of a download, one line every few seconds."""
 
 import time
 from typing import TextIO
@@ -14,7 +14,7 @@ class Progress:
     def __init__(self, out: TextIO, *, total_bytes: int = 0) -> None:
         self.out = out
         self.total_bytes = total_bytes
-        """Of all that is fetched; 0 where it is not known."""
+        """Of all that is fetched; 0 if it is not known."""
         self.done_bytes = 0
         """Of whole files, those that were there before too."""
         self.n_files = 0
@@ -41,7 +41,7 @@ class Progress:
         self._show_at_times()
 
     def line(self) -> str:
-        """Return how far it is, in words."""
+        """Return the progress in words."""
         there = self.done_bytes + self._current_bytes
         rate = self._came_bytes / max(time.monotonic() - self._began_s, 1e-3)
         shown = f"{self.n_files} files, {readable(there)}"

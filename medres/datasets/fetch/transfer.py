@@ -1,6 +1,6 @@
-"""One file over HTTP, whole or not at all: resumed, retried, measured.
+"""Download one file over HTTP, completely or not at all: resumed, retried, measured.
 
-pooch starts a broken download anew, and the hub's client cannot send its requests to a mirror
+pooch starts a broken download anew, and the Hub's client cannot send its requests to a mirror
 of several hosts; slides of 3 GB and plates of 700 MB over a hospital's line need both. So the
 transfer is ours, on requests, and the same for every source.
 """
@@ -18,7 +18,7 @@ import requests
 
 CHUNK_BYTES = 1 << 16
 STEP_BYTES = 1 << 20
-"""A failed attempt that brought this much does not count: the line is bad, but it works."""
+"""A failed attempt that brought this much does not count: the connection is bad but works."""
 LONGEST_WAIT_S = 300.0
 MAX_HOPS = 10
 HUB_HOST = "huggingface.co"
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a bad line is put up with."""
+    """How patiently a bad connection is retried."""
 
     stall_s: float = 60.0
     """Silence after which a connection counts as dead."""
@@ -74,7 +74,7 @@ class Client:
         return self._patiently(url, ask)
 
     def size_bytes(self, url: str) -> int:
-        """Return the size that the server states before a download; 0 where it states none."""
+        """Return the size that the server states before a download; 0 if it states none."""
         try:
             with self._open("HEAD", url, {"Accept-Encoding": "identity"}) as response:
                 return int(response.headers.get("Content-Length", 0))
@@ -99,7 +99,7 @@ class Client:
         Args:
             url: File to get.
             part: Where its bytes are collected.
-            size_bytes: Its size, where known.
+            size_bytes: Its size, if known.
             is_checked: Whether a hash is compared afterwards; only then are pieces joined that
                 carry no mark.
             on_start: Called with the number of bytes to come, before they do.
@@ -109,7 +109,7 @@ class Client:
             Whether the file was put together from more than one answer.
 
         Raises:
-            OSError: If the server refuses, has no such file, or the line stays bad.
+            OSError: If the server refuses, has no such file, or the connection stays bad.
             ValueError: If what it offers cannot be the file.
         """
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ class Client:
                 if failures >= self.patience.attempts:
                     raise ConnectionError(
                         f"{url}: given up after {failures} attempts without progress, last "
-                        f"{_reason(error)}; the same command goes on from where it stopped"
+                        f"{_reason(error)}; the same command resumes where it stopped"
                     ) from error
                 wait_s = max(self.patience.wait_s * 2 ** (failures - 1), self._asked_wait_s)
                 self._asked_wait_s = 0.0
@@ -209,11 +209,11 @@ class Client:
             return f"https://{beside[len(self.mirror) + 1 :]}"
         target = urljoin(asked, location)
         if asked.startswith("https:") and not target.startswith("https:") and not self.mirror:
-            raise ValueError(f"{asked} is redirected to {target}, which anybody could alter")
+            raise ValueError(f"{asked} is redirected to {target}, which is not encrypted")
         return target
 
     def _authorisation(self, url: str) -> dict[str, str]:
-        """Return the hub's token for the hub alone: not for its storage, not for a mirror."""
+        """Return the Hub's token for the Hub alone: not for its storage, not for a mirror."""
         token = os.environ.get("HF_TOKEN", "")
         parts = urlsplit(url)
         is_hub = parts.scheme == "https" and parts.netloc == HUB_HOST and not self.mirror
@@ -301,14 +301,14 @@ def _require_size(url: str, total: int, size_bytes: int) -> None:
     if size_bytes and total and total != size_bytes:
         raise ValueError(
             f"{url}: the server offers {total:,} bytes where {size_bytes:,} are expected; the "
-            "file has changed at its source, or something stands between"
+            "file has changed at its source, or something in between alters it"
         )
 
 
 def _length(response: requests.Response, url: str, is_known: bool) -> int:
-    """Return the announced length; 0 where the body marks its own end."""
+    """Return the announced length; 0 if the body marks its own end."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise ValueError(f"{url}: the server packs the file though it was asked not to")
+        raise ValueError(f"{url}: the server compresses the file although asked not to")
     stated = response.headers.get("Content-Length", "")
     if stated == "0":
         raise ValueError(f"{url}: the server gives an empty file")
@@ -316,7 +316,8 @@ def _length(response: requests.Response, url: str, is_known: bool) -> int:
         return int(stated)
     if "chunked" not in response.headers.get("Transfer-Encoding", "") and not is_known:
         raise ValueError(
-            f"{url}: the server does not say how long the file is, so a cut one would look whole"
+            f"{url}: the server does not say how long the file is, so a truncated one would look "
+            "complete"
         )
     return 0
 
@@ -324,7 +325,7 @@ def _length(response: requests.Response, url: str, is_known: bool) -> int:
 def _reason(error: Exception) -> str:
     """Return one readable phrase for a failure of the line."""
     if isinstance(error, requests.exceptions.Timeout) or "timed out" in str(error):
-        return "because nothing came any more"
+        return "because no more data came"
     if isinstance(error, requests.exceptions.RequestException):
         return f"because the connection broke ({' '.join(str(error).split())[:200]})"
     return f"because {error}"

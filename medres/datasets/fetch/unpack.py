@@ -1,4 +1,4 @@
-"""Zip archives, unpacked without trusting what they say of themselves."""
+"""Unpack zip archives without trusting what they claim about themselves."""
 
 import hashlib
 import lzma
@@ -24,7 +24,7 @@ def unpack(archive: Path) -> Iterator[tuple[Path, str]]:
     archive leaves nothing behind. The archive itself stays.
 
     Raises:
-        ValueError: If it is no zip, is damaged, or would write elsewhere, links, or more than
+        ValueError: If it is not a zip, is damaged, or would write elsewhere, links, or more than
             `MAX_RATIO` times its size; naming the member.
         OSError: If the disk has no room for what is in it.
     """

@@ -1,9 +1,9 @@
-"""Drawn data sets whose answers lie at known scales: what a study runs on without data.
+"""Synthetic data sets whose answers depend on detail of known size, for studies without data.
 
-The two `phantom-` sets are the demo study's. A `twin-` set stands for one of the paper's
-seven: the same look, kind of question, number of options, questions an image and relative
+The two `phantom-` sets are the demo study's. A `twin-` set stands in for one of the paper's
+seven: similar look, kind of question, number of options, questions per image and relative
 native size. Every structure is a density of emitters (or of attenuation) on the pixel grid,
-blurred by the optics, then counted in photons; no answer is told by brightness.
+blurred by the optics, then counted in photons; brightness never gives an answer away.
 """
 
 import math
@@ -30,7 +30,7 @@ from medres.datasets.phantoms.optics import Drawing
 
 @dataclass(frozen=True)
 class Phantom:
-    """One drawn data set."""
+    """One synthetic data set."""
 
     stream: int
     """Its own stream of random numbers; never reused for another."""
@@ -40,7 +40,7 @@ class Phantom:
     group: str
     """What a group is: well, patient, slide."""
     twin_of: str = ""
-    """The data set of the paper that it stands for."""
+    """The data set of the paper that it stands in for."""
 
 
 PHANTOMS = {
@@ -96,7 +96,7 @@ def draw(
     n_images = {"train": n_train_images, "test": n_test_images}
     for split, count in n_images.items():
         if count < 1:
-            raise ValueError(f"n_{split}_images is {count}; draw at least one image a split")
+            raise ValueError(f"n_{split}_images is {count}; draw at least one image per split")
     (folder / "images").mkdir(parents=True, exist_ok=True)
     rows = []
     split_rngs = np.random.default_rng([seed, phantom.stream]).spawn(len(n_images))

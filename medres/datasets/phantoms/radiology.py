@@ -1,4 +1,4 @@
-"""Radiographs, tomographies and resonance images, asked as VQA-RAD and SLAKE ask.
+"""Radiographs, CT and MR images, with questions like those of VQA-RAD and SLAKE.
 
 Left and right are the patient's: the patient's left is on the right of the image.
 """

@@ -1,4 +1,4 @@
-"""Axial slices of head, chest and abdomen by computed tomography or magnetic resonance.
+"""Axial CT and MR slices of head, chest and abdomen.
 
 Seen from the feet, as radiologists do: what is on the patient's left is on the right of the
 image. Coarse findings (a haemorrhage, wide ventricles, a large liver) are some tenths of the

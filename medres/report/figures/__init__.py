@@ -1,7 +1,7 @@
-"""Tidy tables in, matplotlib Figures out; tables hold fractions, figures show percent.
+"""Figures from tidy tables; tables hold fractions, figures show percent.
 
 Every function raises a ValueError that names the columns a table lacks. Figures are made without
-pyplot: a notebook shows the Figure its cell returns, but a pyplot figure once more on top.
+pyplot, because a notebook would show a pyplot figure twice.
 """
 
 from medres.report.figures.accuracy import (

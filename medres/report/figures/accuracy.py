@@ -1,4 +1,4 @@
-"""Figures of accuracies and of their differences."""
+"""Figures of accuracy and of differences in accuracy."""
 
 import textwrap
 
@@ -31,18 +31,19 @@ from medres.report.figures.style import (
     tick_in,
     write_beside,
 )
+from medres.results.findings import p_text
 
 
 def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
     """Draw accuracy against eval_resolution, one panel per dataset, one line per train_resolution.
 
-    Lines join the mean over seeds; every seed is a point with its own interval. Hollow points are
-    the same models shown a blank image. Several models have a panel each. A cell twice is refused.
+    Lines join the means over seeds; every seed is a point with its own interval. Hollow points are
+    the same models shown a blank image. Each model has its own panel. Repeated cells are refused.
 
     Args:
         grid: One row per dataset, model, train_resolution, eval_resolution and seed, with
-            `mean_visual_tokens`; `n_groups` is shown where the column exists.
-        baselines: One row per "majority answer" (its model empty) and per "blank image" of a
+            `mean_visual_tokens`; `n_groups` is shown if the column exists.
+        baselines: One row per "majority answer" (model left empty) and per "blank image" of a
             trained model.
     """
     check_grid(grid, [*GRID, "mean_visual_tokens"])
@@ -91,10 +92,10 @@ def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
 def grid_heatmap(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
     """Draw accuracy as a train_resolution x eval_resolution matrix, one per dataset and model.
 
-    The majority answer stands below each panel; `blank` is an eval_resolution of the grid.
+    The majority answer is given below each panel; `blank` is an eval_resolution of the grid.
 
-    Aligned squares are outlined. A square says its interval or, for several seeds, their range.
-    A cell twice is refused.
+    Aligned cells are framed. A cell shows its interval or, for several seeds, their range.
+    Repeated cells are refused.
     """
     check_grid(grid, GRID)
     grid, baselines = by_model(grid, baselines)
@@ -132,7 +133,7 @@ def grid_heatmap(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
 def aligned_accuracy(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
     """Draw native/native beside low/low, one row per dataset and model, both baselines as ticks.
 
-    A cell twice, or no aligned cell, is refused.
+    A table with repeated cells, or without aligned cells, is refused.
     """
     check_grid(grid, GRID)
     grid, baselines = by_model(grid, baselines)
@@ -196,7 +197,7 @@ def differences(comparisons: pd.DataFrame) -> Figure:
             draw_points(ax, y, point, styles[row["verdict"]], flip=True, hollow=is_open)
             write_beside(ax, y, _difference_texts(row))
         top += 1.3 + 1.7 * len(rows)
-    write_beside(ax, -1.3, ["points [interval]", "adjusted p", "n"], weight="bold")
+    write_beside(ax, -1.3, ["points [95 % CI]", "adjusted p", "questions"], weight="bold")
     ax.set_yticks(*zip(*ticks, strict=True))
     for tick in ax.get_yticklabels():
         if tick.get_text() in set(map(plain, comparisons["dataset"])):
@@ -222,6 +223,5 @@ def _square_text(cell: pd.DataFrame) -> str:
 def _difference_texts(row: pd.Series) -> list[str]:
     points = [100 * row[name] for name in ("difference", "lower", "upper")]
     numbers = ["–" if np.isnan(x) else f"{x:+.1f}".replace("-", "−") for x in points]
-    p = row["p_adjusted"]
-    p_text = "–" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
-    return ["{} [{}, {}]".format(*numbers), p_text, f"{row['n_questions']:,.0f}"]
+    p = p_text(row["p_adjusted"])
+    return ["{} [{}, {}]".format(*numbers), p, f"{row['n_questions']:,.0f}"]

@@ -1,4 +1,4 @@
-"""Figures of images, their detail and their sizes."""
+"""Figures of images, of their detail and of their sizes."""
 
 import textwrap
 from collections.abc import Sequence
@@ -29,16 +29,18 @@ def image_pairs(
     low_images: Sequence[NDArray[np.uint8]],
     titles: Sequence[str],
 ) -> Figure:
-    """Draw native images above the low ones at the same field of view, low's pixels visible.
+    """Draw native images above low ones at the same field of view, with low's pixels visible.
 
     Args:
-        native_images: Images or crops of shape (height, width, 3); up to eight read well.
+        native_images: Images or crops of shape (height, width, 3); at most eight are legible.
         low_images: The same fields of view at low resolution, in the same order.
         titles: A short name for each pair.
     """
     counts = len(native_images), len(low_images), len(titles)
     if min(counts) == 0 or min(counts) != max(counts):
-        raise ValueError(f"native_images, low_images and titles have lengths {counts}, not one")
+        raise ValueError(
+            f"native_images, low_images and titles have lengths {counts}; give one of each per pair"
+        )
     side_in = min(2.2, 8.6 / counts[0])
     height_in = side_in * max(image.shape[0] / image.shape[1] for image in native_images)
     figsize = (side_in * counts[0] + 0.3, 2 * height_in + 1)
@@ -46,7 +48,7 @@ def image_pairs(
     axes = figure.subplots(2, counts[0], squeeze=False)
     for k, (native, low, title) in enumerate(zip(native_images, low_images, titles, strict=True)):
         field = (0, native.shape[1], native.shape[0], 0)
-        # "auto" smooths where the native image has more pixels than the page; low stays as it is.
+        # "auto" smooths if the native image has more pixels than the page; low stays as it is.
         axes[0, k].imshow(native, interpolation="auto", extent=field)
         axes[1, k].imshow(low, interpolation="nearest", extent=field)
         axes[0, k].set_title(plain(textwrap.fill(title, max(8, int(side_in * 12)))))
@@ -62,13 +64,13 @@ def image_pairs(
 def power_spectrum(spectra: pd.DataFrame, low_nyquist_cycles_per_px: float | None = None) -> Figure:
     """Draw the power spectrum of each resolution, one panel per dataset.
 
-    Several rows of one frequency (several images) become their median and middle half. The
-    vertical line is the highest frequency that low can carry.
+    Several rows at one frequency (several images) become their median and interquartile range.
+    The vertical line is the highest frequency that low can carry.
 
     Args:
         spectra: One row per dataset, resolution, frequency (and image).
         low_nyquist_cycles_per_px: Low's limit in cycles per native pixel; a column of this name
-            in `spectra` says it for each dataset instead.
+            in `spectra` gives it per dataset instead.
     """
     require(spectra, "spectra", ["dataset", "resolution", "frequency_cycles_per_px", "power"])
     styles = styles_of(spectra["resolution"], STYLES)
@@ -93,14 +95,15 @@ def power_spectrum(spectra: pd.DataFrame, low_nyquist_cycles_per_px: float | Non
         ax.set(xlabel="Frequency (cycles per native px)", ylabel="", yscale="log")
         ax.set_xlim(left=0)
     figure.supylabel("Power (arbitrary units)", fontsize=9)
-    legend(figure, [*keys.values(), *[line_key("low's Nyquist limit", ":")][: len(limits)]])
+    legend(figure, [*keys.values(), *[line_key("Nyquist limit of low", ":")][: len(limits)]])
     return figure
 
 
 def size_and_tokens(table: pd.DataFrame) -> Figure:
-    """Draw how many visual tokens images cost, one row per dataset and resolution.
+    """Draw the number of visual tokens per image, one row per dataset and resolution.
 
-    Boxes span the middle half, whiskers reach the extremes; the median size stands beside them.
+    Boxes span the interquartile range, whiskers reach the extremes; the median image size is
+    written beside them.
 
     Args:
         table: One row per image and resolution.

@@ -1,4 +1,4 @@
-"""Figures about published percentages; tidy tables in and Figures out."""
+"""Figures of published percentages, from tidy tables."""
 
 import numpy as np
 import pandas as pd
@@ -21,10 +21,10 @@ LEAST_P = 1e-12
 
 
 def count_matrix(cells: pd.DataFrame) -> Figure:
-    """Draw which published cells can be counts, one panel a table, one row an arm.
+    """Draw which published cells can be counts, one panel per table, one row per arm.
 
     Args:
-        cells: One row a cell: table, model, arm, dataset, n_questions and verdict.
+        cells: One row per cell: table, model, arm, dataset, n_questions and verdict.
     """
     require(cells, "cells", ["table", "model", "arm", "dataset", "n_questions", "verdict"])
     arms, datasets = list(cells["arm"].unique()), list(cells["dataset"].unique())
@@ -47,16 +47,16 @@ def count_matrix(cells: pd.DataFrame) -> Figure:
         ax.tick_params(length=0)
         ax.set_xlabel("Data set (stated n)")
     axes[0].set_yticks(range(len(arms)), list(map(plain, arms)))
-    axes[0].set_ylabel("Trained→asked")
+    axes[0].set_ylabel("Trained→evaluated")
     legend(figure, [_key(name, *look) for name, look in VERDICTS.items()])
     return figure
 
 
 def smallest_sizes(columns: pd.DataFrame) -> Figure:
-    """Draw the smallest size that fits each column, with what random decimals give as a bar.
+    """Draw the smallest size that fits each column, beside the range for random decimals.
 
     Args:
-        columns: As from `audit.columns`, one row a column.
+        columns: As from `audit.columns`, one row per column.
     """
     names = ["column", "n_questions", "smallest_n", "null_05", "null_50", "null_95"]
     require(columns, "columns", names)
@@ -75,19 +75,19 @@ def smallest_sizes(columns: pd.DataFrame) -> Figure:
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.xaxis.set_minor_formatter(NullFormatter())
     keys = [
-        _key("smallest that fits all cells", "black", "o", "black"),
-        _key("stated", "#D55E00", "D", "white"),
-        Line2D([], [], color="0.8", linewidth=6, label="random decimals, 5 to 95 %"),
+        _key("smallest size that fits all cells", "black", "o", "black"),
+        _key("stated size", "#D55E00", "D", "white"),
+        Line2D([], [], color="0.8", linewidth=6, label="random decimals, 5th to 95th percentile"),
     ]
     legend(figure, keys)
     return figure
 
 
 def p_ranges(reached: pd.DataFrame) -> Figure:
-    """Draw from which to which p-value each claimed difference can reach.
+    """Draw the range of p-values that is possible for each claimed difference.
 
     Args:
-        reached: One row a difference: claim, dataset, first, second, first_percent,
+        reached: One row per difference: claim, dataset, first, second, first_percent,
             second_percent, stated_p, p_least, p_most and differ_least, differ_most.
     """
     texts = ["claim", "dataset", "first_percent", "second_percent", "stated_p"]
@@ -100,7 +100,7 @@ def p_ranges(reached: pd.DataFrame) -> Figure:
     for y, row in enumerate(reached.itertuples()):
         labels.append(f"{row.claim}, {row.dataset}\n{row.first_percent} → {row.second_percent}")
         if np.isnan(row.p_least):
-            ax.text(0.6, y, "a percentage is no count", ha="right", va="center", fontsize=8)
+            ax.text(0.6, y, "a percentage is not a count", ha="right", va="center", fontsize=8)
             continue
         shown = max(row.p_least, LEAST_P), max(row.p_most, LEAST_P)
         colour = "black" if row.stated_p else "#767676"
@@ -132,11 +132,11 @@ def _end(ax: Axes, p_value: float, y: float, colour: str) -> None:
 
 
 def mixed_gaps(mixed: pd.DataFrame) -> Figure:
-    """Draw how far each cell asked at mixed lies from the mean of its low and native cells.
+    """Draw how far each mixed-inference cell lies from the mean of its low and native cells.
 
     Args:
-        mixed: One row a cell: table, model, train_resolution, dataset, gap_points, is_mean and
-            sd_least_points, which is drawn as a bar about nought.
+        mixed: One row per cell: table, model, train_resolution, dataset, gap_points, is_mean and
+            sd_least_points, which is drawn as a bar around zero.
     """
     names = ["table", "model", "train_resolution", "dataset", "gap_points", "is_mean"]
     require(mixed, "mixed", [*names, "sd_least_points"])
@@ -153,7 +153,7 @@ def mixed_gaps(mixed: pd.DataFrame) -> Figure:
             ax.hlines(y, -sd, sd, color="0.82", linewidth=3, zorder=1)
             ax.plot(part["gap_points"], y, marker, color=colour, markersize=4.5)
         ax.set_title(plain(f"Table {table}\n{model}"), loc="left")
-        ax.set_xlabel("Mixed less mean (points)")
+        ax.set_xlabel("Mixed minus mean (points)")
         for y in range(len(datasets) - 1):
             ax.axhline(y + 0.5, color="0.9", linewidth=0.8, zorder=0)
     axes[0].set_yticks(range(len(datasets)), list(map(plain, datasets)))
@@ -162,7 +162,7 @@ def mixed_gaps(mixed: pd.DataFrame) -> Figure:
         _key("not trained" if name == "none" else f"trained {name}", colour, marker, colour)
         for name, (colour, marker) in STYLES.items()
     ]
-    bar = Line2D([], [], color="0.82", linewidth=3, label="± 1 sd of a random half, at least")
+    bar = Line2D([], [], color="0.82", linewidth=3, label="± 1 SD of a random half, lower bound")
     legend(figure, [*keys, bar])
     return figure
 

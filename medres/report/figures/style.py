@@ -1,4 +1,4 @@
-"""The one look of all figures: colours, markers, panels, points, keys."""
+"""The common style of all figures: colours, markers, panels, points, legends."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -21,7 +21,7 @@ STYLES = {
     "native": ("#0072B2", "o"),
     "mixed": ("#009E73", "s"),
 }
-# Of the lines that join points; the majority answer's dashes are another's.
+# Of the lines that join points; plain dashes are kept for the majority answer.
 LINES: dict[str, Any] = {"none": ":", "low": "-.", "native": "-", "mixed": (0, (6, 1.5))}
 VERDICT_STYLES = {
     "supported": ("#000000", "o"),
@@ -36,7 +36,7 @@ BASELINES = ["dataset", "baseline", "model", "train_resolution", "accuracy", "lo
 
 
 def use_theme() -> None:
-    """Set the one theme of all reports, and let notebooks show the Figures made here."""
+    """Set the theme of all reports, and let notebooks show the Figures made here."""
     sizes = {"font.size": 9, "axes.labelsize": 9, "axes.titlesize": 9.5, "legend.fontsize": 8.5}
     sizes |= {"xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "axes.linewidth": 0.8}
     looks: Look = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
@@ -47,24 +47,24 @@ def use_theme() -> None:
 
 
 def require(table: pd.DataFrame, name: str, columns: list[str], *, empty: bool = False) -> None:
-    """Refuse a table that lacks columns, or has no row."""
+    """Refuse a table that lacks columns or has no rows."""
     missing = [column for column in columns if column not in table]
     if missing:
         raise ValueError(f"{name} lacks the columns {missing}; it has {list(table.columns)}")
     if table.empty and not empty:
-        raise ValueError(f"{name} has no rows, there is nothing to draw")
+        raise ValueError(f"{name} has no rows; there is nothing to draw")
 
 
 def check_grid(grid: pd.DataFrame, columns: list[str]) -> None:
-    """Refuse a grid that lacks columns, or has a cell twice."""
+    """Refuse a grid that lacks columns or repeats a cell."""
     require(grid, "grid", columns)
     repeated = grid.loc[grid.duplicated(CELL), CELL]
     if len(repeated):
-        raise ValueError(f"grid has a cell twice: {repeated.iloc[0].to_dict()}")
+        raise ValueError(f"grid repeats a cell: {repeated.iloc[0].to_dict()}")
 
 
 def by_model(grid: pd.DataFrame, baselines: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return both tables with each model of a dataset as a dataset of its own, named by both."""
+    """Return both tables with each dataset and model as a dataset of its own, named after both."""
     models = grid["model"].unique()
     if len(models) == 1:
         return grid, baselines
@@ -73,7 +73,7 @@ def by_model(grid: pd.DataFrame, baselines: pd.DataFrame) -> tuple[pd.DataFrame,
     short = (
         last if len(set(last.values())) == len(models) else dict(zip(models, models, strict=True))
     )
-    # Without looking, and without training, there is no model: the line is the same in each.
+    # The majority answer needs no model: its line is the same in every panel of a data set.
     parts = [baselines[baselines["model"].isin([name, ""])].assign(model=name) for name in models]
     named = [
         each.assign(dataset=each["dataset"] + "\n" + each["model"].map(short))
@@ -110,7 +110,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def styles_of(names: Iterable[str], fixed: Mapping[str, Style]) -> dict[str, Style]:
-    """Return fixed styles for known names, then spare ones; 20 pairs come before a repeat."""
+    """Return fixed styles for known names, spare ones for others; 20 pairs before a repeat."""
     present = dict.fromkeys(names)
     styles = {name: style for name, style in fixed.items() if name in present}
     for k, name in enumerate(name for name in present if name not in fixed):
@@ -121,7 +121,7 @@ def styles_of(names: Iterable[str], fixed: Mapping[str, Style]) -> dict[str, Sty
 def make_panels(
     table: pd.DataFrame, *, panel_in: float, height_in: float, sharey: bool = False
 ) -> tuple[Figure, list[tuple[Axes, str, pd.DataFrame]]]:
-    """Return a titled panel for each dataset, with the dataset's rows."""
+    """Return a panel with a title for each dataset, and the dataset's rows."""
     groups = [(str(name), rows) for name, rows in table.groupby("dataset", sort=False)]
     n_columns = max(1, min(len(groups), int(9 / panel_in)))
     n_rows = -(-len(groups) // n_columns)
@@ -143,7 +143,7 @@ def draw_points(
     ax: Axes, place: float, rows: pd.DataFrame, style: Style, *, flip: bool = False,
     hollow: bool = False,
 ) -> float:  # fmt: skip
-    """Draw a point and interval for each row (seed) about one place; return their mean."""
+    """Draw a point and interval for each row (seed) around one place; return their mean."""
     colour, marker = style
     places = place + (np.arange(len(rows)) - (len(rows) - 1) / 2) * 0.045
     percent, lower, upper = (100 * rows[["accuracy", "lower", "upper"]].to_numpy(float)).T
@@ -159,7 +159,7 @@ def draw_points(
 
 
 def counts_text(rows: pd.DataFrame, separator: str = ", ") -> str:
-    """Say how many questions stand behind a panel's points; nothing for other tables."""
+    """Return how many questions a panel's points are based on; empty for other tables."""
     parts = []
     for column, noun in (("n_questions", "questions"), ("n_groups", "groups")):
         if column in rows:
@@ -176,12 +176,12 @@ def broken(name: str) -> str:
 
 
 def tick_in(names: Iterable[str], least: float) -> float:
-    """Return how many inches the widest name needs beneath an axis."""
+    """Return how many inches the widest name needs below an axis."""
     return max(least, *(0.09 * len(part) for name in names for part in broken(name).split("\n")))
 
 
 def write_beside(ax: Axes, y: float, texts: Sequence[str], weight: str = "normal") -> None:
-    """Write columns right of the axes at a row; spaced in points, so they never collide."""
+    """Write texts to the right of the axes at one row; spaced in points, so none overlap."""
     frame = ax.get_yaxis_transform()
     look: Look = {"va": "center", "fontsize": 8, "fontweight": weight, "annotation_clip": False}
     for shift_pt, text in zip((12, 125, 185), texts, strict=False):
@@ -191,7 +191,7 @@ def write_beside(ax: Axes, y: float, texts: Sequence[str], weight: str = "normal
 def legend_keys(
     styles: Mapping[str, Style], linestyle: Literal["-", ""] = "-", hollow: Sequence[str] = ()
 ) -> list[Line2D]:
-    """Return an entry of the legend for each style."""
+    """Return a legend entry for each style."""
     keys = []
     for name, (colour, marker) in styles.items():
         face = "white" if name in hollow else colour
@@ -201,12 +201,12 @@ def legend_keys(
 
 
 def line_key(label: str, linestyle: Literal["--", ":"]) -> Line2D:
-    """Return the legend's entry of a line that marks a level."""
+    """Return a legend entry for a line that marks a level."""
     return Line2D([], [], color="0.2", linestyle=linestyle, linewidth=1.2, label=label)
 
 
 def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """Put one legend below all panels, in as few rows as its width allows."""
+    """Put one legend below all panels, in as few rows as the width allows."""
     n_rows = np.ceil(1.35 * len(handles) / figure.get_size_inches()[0])
     n_columns = int(np.ceil(len(handles) / n_rows))
     figure.legend(handles=handles, loc="outside lower center", ncols=n_columns, handlelength=2.8)

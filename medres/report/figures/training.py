@@ -1,4 +1,4 @@
-"""Figures of a training."""
+"""Figures of a training run."""
 
 import numpy as np
 import pandas as pd
