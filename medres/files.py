@@ -29,6 +29,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_or_missing(path: Path) -> str:
+    """Return the hash of a file's bytes, or `MISSING`."""
+    return sha256(path) if path.is_file() else MISSING
+
+
 def json_sha256(value: Any) -> str:
     """Return the hash of a value's canonical JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
@@ -108,12 +113,6 @@ class Remembered:
         elif self.known.pop(name, None) is not None:
             self.is_changed = True
         return found
-
-    def differing(self, recorded: Mapping[str, str]) -> Iterator[str]:
-        """Yield the recorded files whose bytes are others now, or that came or went."""
-        for name, sha256 in recorded.items():
-            if self.sha256(name, expected=sha256) != sha256:
-                yield name
 
     def save(self) -> None:
         """Keep the digests for the next process."""

@@ -129,7 +129,8 @@ def check_name(what: str, name: Any, *, pattern: re.Pattern[str] = NAME) -> None
     """
     if not isinstance(name, str):
         raise ValueError(
-            f"{what} {name!r} is a {type(name).__name__}, not a text; put it in quotes: '{name}'"
+            f"{what} {name} was read as {type(name).__name__}, not as text; put it in quotes: "
+            f"'{name}'"
         )
     if not pattern.fullmatch(name) or name.endswith(".") or ".." in name:
         slash = "; models may have / too" if pattern is MODEL else ""

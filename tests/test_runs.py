@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -10,9 +11,10 @@ import pytest
 from filelock import FileLock, Timeout
 
 from medres import datasets, runs, study
-from medres.datasets import own
+from medres.datasets import own, preparation
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+HOST = socket.gethostname()
 GIVEN = {"dataset": "cells", "epochs": 3, "learning_rate": 1e-3, "study": "s", "threads": 1}
 CELL = "cells/tiny/low/seed0"
 
@@ -25,7 +27,7 @@ def _parameters() -> set[str]:
     names = {name for path in notebooks for name in study.notebook_parameters(path)}
     for module in datasets.REAL.values():
         names |= set(module.OPTIONS)
-    for defaults in (own.DEFAULTS, datasets.PHANTOM_DEFAULTS, datasets.REAL_DEFAULTS):
+    for defaults in (own.DEFAULTS, preparation.PHANTOM_DEFAULTS, preparation.REAL_DEFAULTS):
         names |= set(defaults)
     return names | {"dataset"}
 
@@ -176,17 +178,54 @@ def test_a_run_whose_result_was_removed_is_made_anew(
     (run.folder / "loss.csv").unlink()
     assert not _start().is_done
     assert not (run.folder / "run.json").exists()
-    assert "made anew, because files of it are gone" in capsys.readouterr().out
+    assert "made again, because files of it are gone" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["run.json", "spec.json"])
-def test_a_torn_record_stops_with_the_remedy(project: Path, name: str) -> None:
-    path = (_finished() if name == "run.json" else _start()).folder / name
+def test_a_torn_record_stops_with_the_remedy_and_holds_no_lock(project: Path) -> None:
+    path = _finished().folder / "run.json"
     path.write_text(path.read_text()[:40])
-    with pytest.raises(ValueError, match=rf"{name} is not valid JSON \(.*\); delete it to make it"):
-        _start()
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"run\.json is damaged: .*STUDY=s REPAIR=1. makes it"):
+            _start()
     path.unlink()
     assert not _start().is_done
+
+
+def test_unfinished_work_of_which_nothing_says_what_it_is_is_dropped(
+    project: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = _start().folder
+    (folder / "answers.jsonl").write_text("half")
+    (folder / "spec.json").write_text((folder / "spec.json").read_text()[:40])
+    run = _start()
+    assert [path.name for path in run.folder.iterdir()] == ["spec.json"]
+    assert "unfinished work is dropped" in capsys.readouterr().out
+
+
+def test_what_a_kill_left_half_written_is_removed_at_the_next_start(project: Path) -> None:
+    folder = _start().folder
+    (folder / ".answers.parquet-x1").write_text("half")
+    (folder / "answers.jsonl").write_text("kept")
+    assert sorted(path.name for path in _start().folder.iterdir()) == ["answers.jsonl", "spec.json"]
+
+
+def test_a_file_is_checked_before_it_is_read(project: Path) -> None:
+    run = _finished()
+    assert run.file("loss.csv").read_text() == "a result"
+    with pytest.raises(FileNotFoundError, match=r"gain\.csv is not there; make it with `make stud"):
+        run.file("gain.csv")
+    (run.folder / "loss.csv").write_text("a resulu")
+    with pytest.raises(ValueError, match=r"loss\.csv is damaged: .*STUDY=s REPAIR=1"):
+        run.file("loss.csv")
+
+
+def test_a_folder_s_files_are_kept_one_by_one(project: Path) -> None:
+    run = _start()
+    (run.folder / "checkpoint").mkdir()
+    for name in ("model.safetensors", ".part"):
+        (run.folder / "checkpoint" / name).write_text("weights")
+    run.finish(files=["checkpoint"])
+    assert list(runs.read(run.folder)["files"]) == ["checkpoint/model.safetensors"]
 
 
 def test_replacing_leaves_the_old_file_and_no_litter_after_an_exception(tmp_path: Path) -> None:
@@ -251,7 +290,9 @@ def _other_process(*arguments: str) -> subprocess.Popen:
     return process
 
 
-def test_a_second_process_waits_until_the_first_is_killed(project: Path) -> None:
+def test_a_second_process_waits_until_the_first_is_killed(
+    project: Path, capsys: pytest.CaptureFixture
+) -> None:
     # Locks that say who holds them outlive a killed process; the kernel's do not.
     with _other_process() as first:
         folder = runs.folder_of("s", "finetune", CELL)
@@ -262,6 +303,8 @@ def test_a_second_process_waits_until_the_first_is_killed(project: Path) -> None
         second.start()
         second.join(timeout=0.2)
         assert second.is_alive()
+        said = capsys.readouterr().out
+        assert said == f"{folder}: waits for process {first.pid} on {HOST}, which is making it\n"
         assert got == []
         first.send_signal(signal.SIGKILL)
         second.join(timeout=10)

@@ -1,11 +1,10 @@
-import os
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from medres import runs, study
+from medres import study
 from medres.datasets.__main__ import main as prepare_main
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -30,7 +29,7 @@ def _write(project: Path, **changes: object) -> None:
     content = {key: value for key, value in (SMALL | changes).items() if value is not Ellipsis}
     (folder / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     for stem in ("02_finetune", "03_evaluate", "05_alignment"):
-        (folder / f"{stem}.yaml").write_text("study: small\n")
+        (folder / f"{stem}.yaml").write_text("")
 
 
 def _add(project: Path, stem: str, line: str) -> None:
@@ -249,94 +248,64 @@ def test_an_override_of_a_data_set_must_be_a_parameter(project: Path) -> None:
         study.load("small")
 
 
-def _requests(project: Path) -> dict[str, int]:
-    folder = project / "runs" / "small" / "requests"
-    return {
-        str(path.relative_to(folder)): path.stat().st_mtime_ns
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+@pytest.mark.parametrize(
+    "name",
+    ["chest+ct", "a b", "a/b", "x;touch y", "$(id)", "`id`", "-x", ".x", "x.", "a..b", "", "ä"],
+)
+def test_a_name_that_cannot_be_a_folder_and_a_word_is_refused(project: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"study .* is not a name: use letters, digits, dot"):
+        study.load(name)
+    _write(project, datasets={name: {"table": "t.csv"}})
+    with pytest.raises(ValueError, match=r"study\.yaml: data set .* is not a name: use letters"):
+        study.load("small")
+    _write(project, reports=[name])
+    with pytest.raises(ValueError, match=r"study\.yaml: report .* is not a name"):
+        study.load("small")
 
 
-def _ask(project: Path) -> dict[str, int]:
-    """Write the requests after ageing those that are there, and return their times."""
-    for name in _requests(project):
-        os.utime(project / "runs" / "small" / "requests" / name, ns=(1, 1))
-    study.write_requests(study.load("small"))
-    return _requests(project)
+@pytest.mark.parametrize("model", ["org/a b", "a;b", "../up", "a//b", "org/model/", "$x"])
+def test_a_model_s_name_is_checked_too(project: Path, model: str) -> None:
+    _write(project, models=[model])
+    with pytest.raises(ValueError, match=r"study\.yaml: model .* is not a name.*models may have /"):
+        study.load("small")
 
 
-def _touched(project: Path) -> set[str]:
-    return {name for name, time_ns in _ask(project).items() if time_ns != 1}
+@pytest.mark.parametrize("model", ["org/model-2B.v1", "checkpoints/mine", "/data/models/x"])
+def test_hub_ids_and_folders_are_names_of_models(project: Path, model: str) -> None:
+    _write(project, models=[model])
+    assert study.load("small").models == [model]
 
 
-def test_there_is_one_request_a_run(small: Path) -> None:
-    loaded = study.load("small")
-    expected = {f"questions/{name}.json" for name in loaded.datasets}
-    for stage in ("finetune", "evaluate"):
-        expected |= {f"{stage}/{cell.path}.json" for cell in loaded.cells(stage)}
-    assert set(_ask(small)) == expected
+def test_a_name_that_yaml_takes_for_a_number_is_asked_for_in_quotes(project: Path) -> None:
+    _write(project, datasets={2026: {"table": "t.csv"}})
+    with pytest.raises(ValueError, match=r"2026 was read as int, not as text; put it in quotes"):
+        study.load("small")
 
 
-def test_asking_twice_touches_nothing(small: Path) -> None:
-    _ask(small)
-    assert _touched(small) == set()
+@pytest.mark.parametrize("seed", [True, -1, 0.5, "0", None])
+def test_a_seed_is_a_whole_number(project: Path, seed: object) -> None:
+    _write(project, seeds=[seed])
+    with pytest.raises(ValueError, match=r"study\.yaml: seed .* is not a whole number from 0"):
+        study.load("small")
 
 
-def test_runtime_parameters_touch_nothing(small: Path) -> None:
-    _ask(small)
-    for stem in ("02_finetune", "03_evaluate"):
-        _add(small, stem, "threads: 7")
-    assert _touched(small) == set()
+def test_nothing_is_named_twice(project: Path) -> None:
+    _write(project, seeds=[0, 1, 0])
+    with pytest.raises(ValueError, match=r"study\.yaml: seeds names 0 twice"):
+        study.load("small")
 
 
-def test_only_what_is_asked_otherwise_is_written_anew(project: Path) -> None:
-    _write(project)
-    _ask(project)
-    _write(project, finetune={"mine": {"epochs": 4}})
-    touched = _touched(project)
-    assert len(touched) == 2 * 2
-    assert all(name.startswith("finetune/mine/") for name in touched)
-    _add(project, "03_evaluate", "limit: 5")
-    touched = _touched(project)
-    assert len(touched) == 10
-    assert all(name.startswith("evaluate/") for name in touched)
-    datasets = SMALL["datasets"] | {"mine": {"table": "own/others.csv"}}
-    _write(project, finetune={"mine": {"epochs": 4}}, datasets=datasets)
-    _add(project, "03_evaluate", "limit: 5")
-    assert _touched(project) == {"questions/mine.json"}
+def test_two_cells_never_share_a_page(project: Path) -> None:
+    sets = {"a": {"table": "t.csv"}, "a-b": {"table": "t.csv"}}
+    _write(project, models=["b-c", "c"], datasets=sets, finetune={})
+    with pytest.raises(ValueError, match=r"would share the page .*rename a data set"):
+        study.load("small")
 
 
-def test_other_versions_ask_for_everything(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _ask(small)
-    monkeypatch.setattr(study, "version", lambda package: "0")
-    assert _touched(small) == set(_requests(small))
-
-
-def test_a_torn_request_says_how_to_mend_it(small: Path) -> None:
-    _ask(small)
-    path = small / "runs" / "small" / "requests" / "questions" / "mine.json"
-    path.write_text("{")
-    with pytest.raises(ValueError, match=r"mine\.json is not valid JSON \(.*\); delete it"):
-        _ask(small)
-
-
-def test_the_mark_of_a_run_that_is_gone_is_removed(small: Path) -> None:
-    cells = study.load("small").cells("finetune")[:3]
-    marks = [small / "runs" / "small" / "made" / "finetune" / cell.path for cell in cells]
-    for cell, mark in zip(cells, marks, strict=True):
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
-        parameters = {"seed": cell.seed}
-        run = runs.start("small", "finetune", cell.path, parameters=parameters, inputs={})
-        (run.folder / "loss.csv").touch()
-        run.finish(files=["loss.csv"])
-    _ask(small)
-    assert [mark.exists() for mark in marks] == [True, True, True]
-    (runs.folder_of("small", "finetune", cells[0].path) / "run.json").unlink()
-    (runs.folder_of("small", "finetune", cells[1].path) / "loss.csv").unlink()
-    _ask(small)
-    assert [mark.exists() for mark in marks] == [False, False, True]
+def test_a_parameter_file_of_another_study_is_refused(small: Path) -> None:
+    _add(small, "03_evaluate", "study: other")
+    with pytest.raises(ValueError, match=r"03_evaluate\.yaml sets study to 'other'; leave it out"):
+        study.load("small")
 
 
 def test_preparing_an_unknown_data_set_is_one_line(

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, PretrainedConfig
 
-from medres import runs
+from medres import files, runs
 from medres.models import internvl, llava_onevision, qwen2_vl, tiny
 from medres.models.loaded import DTYPES as DTYPES
 from medres.models.loaded import LoadedModel, unread
@@ -224,9 +224,21 @@ def _family(config: PretrainedConfig) -> ModuleType:
 
 
 def fingerprint(model: str, *, revision: str) -> str:
-    """Return an identifier of a model's weights: their hash, or the hub id and its commit."""
+    """Return what identifies a model: a hash of its files, or a Hub id at its commit.
+
+    Of a tiny model the weights count, since all else of it is in this package; of a folder of the
+    user's every file does: another tokenizer or config is another model.
+    """
     place = Path(locate(model))
-    return weights_sha256(place) if place.is_dir() else f"{model}@{revision}"
+    if model in tiny.NAMES:
+        tiny.check(place)
+        return weights_sha256(place)
+    if not place.is_dir():
+        return f"{model}@{revision}"
+    found = [path for path in files.files_below(place) if path.parent == place]
+    for path in found:
+        runs.note_read(path)
+    return files.json_sha256([[path.name, files.sha256(path)] for path in found])
 
 
 def weights_sha256(folder: Path) -> str:

@@ -18,12 +18,15 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
+from medres import files
 from medres.models import tiny_tilers
 from medres.models.tiny_tilers import INITIALIZER_RANGE
 
 NAME = "tiny-qwen2-vl"
 NAMES = (NAME, "tiny-internvl", "tiny-llava-onevision")
 SEED = 0
+DIGESTS = ".digests.json"
+"""File of a made model that holds the digest of each other file."""
 SPECIAL_TOKENS = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -79,6 +82,26 @@ CORPUS = (
 )
 
 
+def _keep_digests(folder: Path) -> None:
+    found = files.files_below(folder)
+    files.synced(found)
+    files.write_json(folder / DIGESTS, {path.name: files.sha256(path) for path in found})
+
+
+def check(folder: Path) -> None:
+    """Compare the files of a tiny model with what was written.
+
+    Raises:
+        ValueError: If one is damaged, saying what to do.
+    """
+    for name, sha256 in files.read_json(folder / DIGESTS).items():
+        if not (folder / name).is_file() or files.sha256(folder / name) != sha256:
+            raise ValueError(
+                f"{folder / name} is damaged: its bytes are not those that were written; remove "
+                f"{folder}, and it is made again"
+            )
+
+
 def make(folder: Path, name: str = NAME) -> Path:
     """Write the checkpoint folder of a tiny model unless it exists, and return it.
 
@@ -90,6 +113,8 @@ def make(folder: Path, name: str = NAME) -> Path:
         name: One of `NAMES`.
     """
     if (folder / "config.json").is_file():
+        if not (folder / DIGESTS).is_file():  # made before digests were kept
+            _keep_digests(folder)
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -113,6 +138,7 @@ def make(folder: Path, name: str = NAME) -> Path:
     network.save_pretrained(aside)
     tokenizer.save_pretrained(aside)
     image_processor.save_pretrained(aside)
+    _keep_digests(aside)
     try:
         os.replace(aside, folder)
     except OSError:

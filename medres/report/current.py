@@ -120,7 +120,9 @@ def mark_page(
     folders = {path for path in read if path.is_dir()}
     mark = Mark(
         asked,
-        read={marks.name_of(path): files.sha256(path) for path in sorted(read - folders)},
+        read={
+            marks.name_of(path): files.sha256_or_missing(path) for path in sorted(read - folders)
+        },
         runs=marks.states(folders),
         made={marks.name_of(path): files.sha256(path) for path in sorted(set(made))},
     )

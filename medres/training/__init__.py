@@ -17,12 +17,12 @@ import torch
 from medres import datasets, models, resolution, runs
 from medres.datasets import pixel_cache
 from medres.models import lora
-from medres.training import launch, what_fits
+from medres.training import checkpoints, launch, what_fits
 from medres.training import strategy as strategies
 from medres.training.progress import Progress
 from medres.training.samples import Samples, assign
 from medres.training.settings import TrainingSettings
-from medres.training.trainer import keep, last_checkpoint, trainer_of
+from medres.training.trainer import keep, trainer_of
 
 __all__ = ["TrainingSettings", "finetune", "train_here"]
 
@@ -117,7 +117,7 @@ def train_here(
         settings = replace(settings, micro_batch_images=chosen)
     trainer = trainer_of(samples, folder / "resume", settings)
     layout = {"strategy": settings.strategy, "n_processes": strategies.n_processes()}
-    checkpoint, earlier_s = last_checkpoint(folder / "resume", layout=layout)
+    checkpoint, earlier_s = checkpoints.last(folder / "resume", layout=layout)
     tokens, flops = samples.lengths(), samples.training_flops()
     steps = np.arange(0, len(samples), settings.batch_images)
     progress = Progress(

@@ -1,6 +1,5 @@
 """Progress of a training: messages, progress.json, TensorBoard, marks of whole checkpoints."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from transformers import TrainerCallback
 
 from medres import runs
 from medres.plan.memory import GPUS
-from medres.training import launch
+from medres.training import checkpoints, launch
 
 REPORT_EVERY_S = 10.0
 
@@ -112,9 +111,9 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         if torch.distributed.is_initialized():
             torch.distributed.barrier()
         if state.is_world_process_zero:
-            whole = Path(args.output_dir) / f"checkpoint-{state.global_step}" / "whole"
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             spent_s = self.earlier_s + time.monotonic() - self.made
-            whole.write_text(json.dumps({"layout": self.layout, "seconds": spent_s}) + "\n")
+            checkpoints.mark(folder, layout=self.layout, seconds=spent_s)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close the TensorBoard file."""

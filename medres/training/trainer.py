@@ -174,29 +174,6 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         self.model.load_state_dict(saved.state_dict(), strict=True)
 
 
-def last_checkpoint(folder: Path, *, layout: dict[str, Any]) -> tuple[Path | None, float]:
-    """Return the newest complete checkpoint, if any, and the seconds of training up to it.
-
-    Args:
-        folder: Of checkpoints.
-        layout: What a checkpoint depends on: strategy and number of processes.
-
-    Raises:
-        ValueError: If it was written under another layout, with both layouts.
-    """
-    marks = folder.glob("checkpoint-*/whole")
-    newest = max(marks, key=lambda path: int(path.parent.name.split("-")[1]), default=None)
-    if newest is None:
-        return None, 0.0
-    written = runs.read_json(newest)
-    if written["layout"] != layout:
-        raise ValueError(
-            f"{newest.parent} was written with {written['layout']}, and this training has "
-            f"{layout}; resume with the former, or remove {folder} to start over"
-        )
-    return newest.parent, float(written["seconds"])
-
-
 def keep(trainer: Trainer, folder: Path) -> dict[str, Any]:
     """Write the weights and the loss of a finished training; return what was measured.
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from medres import datasets, images, runs
-from medres.datasets import phantoms, subcellular
+from medres.datasets import phantoms, preparation, subcellular
 from medres.report import overview
 
 N_IMAGES = 8
@@ -196,8 +196,8 @@ def test_every_parameter_of_every_data_set_decides_its_runs() -> None:
     for module in datasets.REAL.values():
         unclassified = set(module.OPTIONS) - runs.IDENTITY
         assert unclassified == set(), module.SOURCE.name
-        assert set(module.OPTIONS) & set(datasets.REAL_DEFAULTS) == set()
-    assert set(datasets.REAL_DEFAULTS) <= runs.IDENTITY
+        assert set(module.OPTIONS) & set(preparation.REAL_DEFAULTS) == set()
+    assert set(preparation.REAL_DEFAULTS) <= runs.IDENTITY
 
 
 def test_every_twin_stands_for_a_data_set_of_the_paper() -> None:
@@ -229,7 +229,14 @@ def test_a_hundred_thousand_questions_load_in_two_seconds(project: Path) -> None
     table.to_parquet(run.folder / "questions.parquet", index=False)
     facts = table.drop_duplicates("image")[["image", "width_px", "height_px"]]
     facts.to_parquet(run.folder / "images.parquet", index=False)
-    run.finish(fingerprint="", image_folder=".", excluded=[], notes=[], source="")
+    run.finish(
+        files=["questions.parquet", "images.parquet"],
+        fingerprint="",
+        image_folder=".",
+        excluded=[],
+        notes=[],
+        source="",
+    )
     began = time.process_time()
     loaded = datasets.load("s", "large")
     assert time.process_time() - began < 2

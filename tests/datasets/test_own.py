@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from medres import datasets, images
+from medres import datasets, files, images
 from medres.datasets import own
 from medres.datasets import questions as question_tables
 
@@ -44,7 +44,7 @@ def _write(folder: Path, table: Table, suffix: str = ".csv") -> str:
 
 def _read(folder: Path, table: Table, suffix: str = ".csv", **settings: object) -> Table:
     given = own.DEFAULTS | {"table": _write(folder, table, suffix)} | settings
-    found = own.read("mine", given, images.DEFAULT_READING)
+    found = own.read("mine", own.open_table(given), given, images.DEFAULT_READING)
     table = found.table if "split" in found.table else found.table.assign(split="test")
     return question_tables.validate(table, source="mine")
 
@@ -352,7 +352,7 @@ def test_a_changed_image_or_table_makes_it_anew(
         change()
         _prepare(folder, _table())
         prints.append(datasets.load("s", "mine").fingerprint)
-    assert "made anew, because inputs.images was" in capsys.readouterr().out
+    assert "made again, because inputs.images was" in capsys.readouterr().out
     _prepare(folder, _table(question="is there a disc, or not?"))
     prints.append(datasets.load("s", "mine").fingerprint)
     assert "inputs.table was" in capsys.readouterr().out
@@ -372,7 +372,7 @@ def test_load_gives_the_table_back_with_the_sizes_of_the_images(folder: Path) ->
     for row in loaded.table.itertuples():
         assert loaded.read(row.image).shape == (row.height_px, row.width_px, 3)
     assert loaded.excluded == ()
-    hashes = {image: images.file_sha256(folder / image) for image in IMAGES}
+    hashes = {image: files.sha256(folder / image) for image in IMAGES}
     assert loaded.fingerprint == question_tables.fingerprint(expected, hashes)
     assert run.record["outcome"]["n_questions"] == {"train": 4, "test": 4}
     assert run.record["outcome"]["n_images"] == 4

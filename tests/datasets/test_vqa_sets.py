@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from medres import images, scoring
+from medres import files, scoring
 from medres.datasets import path_vqa, slake, vqa_rad
 from medres.datasets import questions as question_tables
 from medres.datasets.source import Found
@@ -111,7 +111,7 @@ def test_embedded_images_are_written_as_the_bytes_they_are(tmp_path: Path) -> No
     found = path_vqa.read(_hub(tmp_path / "set"), tmp_path / "work")
     last = found.image_folder / found.table["image"].iloc[-1]
     assert last.read_bytes() == _jpeg(3, "CMYK")
-    assert last.stem == images.file_sha256(last)[:16]
+    assert last.stem == files.sha256(last)[:16]
     assert last.suffix == ".jpg"
 
 

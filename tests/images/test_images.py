@@ -17,7 +17,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from medres import images
+from medres import files, images
 from medres.images import Reading, UnreadableImageError, dicom, open_rgb, slides
 
 LIMIT = "medres.images.reading.MAX_PIXELS"
@@ -507,7 +507,7 @@ def test_the_pixel_hash_depends_on_pixels_and_shape_alone(tmp_path: Path) -> Non
 def test_the_file_hash_is_sha256_of_the_bytes(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5000
     (tmp_path / "file").write_bytes(content)
-    assert images.file_sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+    assert files.sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
 
 
 def _photograph(size_px: tuple[int, int]) -> Image.Image:

@@ -35,7 +35,9 @@ def _changed(run: runs.Run, folder: Path, **columns: object) -> runs.Run:
     other = run.folder.parent / folder.name
     other.mkdir()
     answers.to_parquet(other / "answers.parquet")
-    return dataclasses.replace(run, folder=other)
+    changed = dataclasses.replace(run, folder=other, lock=None)
+    changed.finish(files=["answers.parquet"], **run.record["outcome"])
+    return changed
 
 
 def test_answers_asked_singly_are_the_stored_ones_up_to_rounding(evaluated: runs.Run) -> None:

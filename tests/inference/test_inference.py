@@ -300,7 +300,7 @@ def test_another_resampler_is_another_run(
     second = inference.evaluate(**small)
     assert second.digest != first.digest
     said = capsys.readouterr().out
-    assert f"made anew, because inputs.resampler was {ours!r}, is 'Pillow 0'" in said
+    assert f"made again, because inputs.resampler was {ours!r}, is 'Pillow 0'" in said
 
 
 def test_a_finished_evaluation_asks_nothing(
@@ -515,17 +515,21 @@ def test_a_checkpoint_with_other_weights_is_another_run(
     """Same path, other weights: reuse would report the old model under the new one's name."""
     cell = f"drawn/{tiny.NAME}/low/seed0"
     parent = runs.start("small", "finetune", cell, parameters={}, inputs={})
-    shutil.copytree(tiny.make(project / "tiny"), parent.folder / "checkpoint")
-    parent.finish()
+    place = parent.folder / "checkpoint"
+    shutil.copytree(tiny.make(project / "tiny"), place)
+    parent.finish(files=["checkpoint"], weights_sha256=models.weights_sha256(place))
     settings = SETTINGS | {"train_resolution": "low", "eval_resolutions": ["low"]}
     first = inference.evaluate(**settings)
     expected = answers_of(uninterrupted)
     kept = expected[expected.index.get_level_values(0) == "low"]
     assert_same_answers(kept, answers_of(first), within=0)
-    changed = qwen2_vl.load(str(parent.folder / "checkpoint"))
+    changed = qwen2_vl.load(str(place))
     with torch.no_grad():
         changed.network.model.visual.patch_embed.proj.weight.mul_(1.5)
-    qwen2_vl.save(changed, str(parent.folder / "checkpoint"))
+    qwen2_vl.save(changed, str(place))
+    with pytest.raises(ValueError, match=r"model.safetensors is damaged"):
+        inference.evaluate(**settings)
+    parent.finish(files=["checkpoint"], weights_sha256=models.weights_sha256(place))
     second = inference.evaluate(**settings)
     assert second.digest != first.digest
     with pytest.raises(AssertionError):

@@ -226,7 +226,7 @@ def test_seconds_of_a_run_are_in_its_table_and_on_no_page(project: Path) -> None
     folders = [_finish(0)]
     assert list(page.runs_table(folders)["seconds"]) == [1.5]
     shown = page.show_provenance(STUDY, folders).data
-    assert Cells(shown).rows[0] == ["stage", "cell", "digest", "code"]
+    assert Cells(shown).rows[0] == ["stage", "cell", "digest", "commit of the code"]
     assert "1.5" not in shown
 
 

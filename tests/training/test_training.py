@@ -1,6 +1,5 @@
 import dataclasses
 import gc
-import json
 import math
 import shutil
 from pathlib import Path
@@ -20,7 +19,7 @@ from medres import datasets, models, resolution, runs, training
 from medres.models import conversation, flops, qwen2_vl, tiny
 from medres.models.qwen2_vl import LoadedModel
 from medres.resolution import Treatment
-from medres.training import progress
+from medres.training import checkpoints, progress
 from medres.training import trainer as answer_trainer
 from medres.training.samples import Samples
 
@@ -178,10 +177,10 @@ def test_a_checkpoint_without_its_mark_is_ignored(
 ) -> None:
     prepare(project)
     resume = finetune_until(monkeypatch, Samples, "collate", 7) / "resume"
-    newest, _ = answer_trainer.last_checkpoint(resume, layout=LAYOUT)
+    newest, _ = checkpoints.last(resume, layout=LAYOUT)
     (newest / "whole").unlink()
     (newest / "model.safetensors").write_bytes(b"torn")
-    earlier, _ = answer_trainer.last_checkpoint(resume, layout=LAYOUT)
+    earlier, _ = checkpoints.last(resume, layout=LAYOUT)
     assert earlier == resume / "checkpoint-2" != newest
     run = training.finetune(**SETTINGS)
     assert run.record["outcome"]["resumed_at_step"] == 2
@@ -190,16 +189,14 @@ def test_a_checkpoint_without_its_mark_is_ignored(
 
 def test_the_newest_checkpoint_is_so_by_number(tmp_path: Path) -> None:
     nothing = (None, 0.0)
-    assert answer_trainer.last_checkpoint(tmp_path / "absent", layout=LAYOUT) == nothing
+    assert checkpoints.last(tmp_path / "absent", layout=LAYOUT) == nothing
     for step in (9, 10, 100):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    assert answer_trainer.last_checkpoint(tmp_path, layout=LAYOUT) == nothing
+    assert checkpoints.last(tmp_path, layout=LAYOUT) == nothing
     for step in (9, 10):
-        (tmp_path / f"checkpoint-{step}" / "whole").write_text(
-            json.dumps({"layout": LAYOUT, "seconds": 1.5})
-        )
+        checkpoints.mark(tmp_path / f"checkpoint-{step}", layout=LAYOUT, seconds=1.5)
     newest = (tmp_path / "checkpoint-10", 1.5)
-    assert answer_trainer.last_checkpoint(tmp_path, layout=LAYOUT) == newest
+    assert checkpoints.last(tmp_path, layout=LAYOUT) == newest
 
 
 def test_trainer_s_own_loader_restores_nothing_of_qwen2_vl(tmp_path: Path) -> None:
