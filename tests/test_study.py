@@ -29,7 +29,7 @@ def _write(project: Path, **changes: object) -> None:
     content = {key: value for key, value in (SMALL | changes).items() if value is not Ellipsis}
     (folder / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     for stem in ("02_finetune", "03_evaluate", "05_alignment"):
-        (folder / f"{stem}.yaml").write_text("")
+        (folder / f"{stem}.yaml").write_text("# Small.\n")
 
 
 def _add(project: Path, stem: str, line: str) -> None:

@@ -259,7 +259,7 @@ def test_a_finished_run_is_reused_without_loading_a_model(
     capsys.readouterr()
     other = training.finetune(**SETTINGS | {"learning_rate": 2e-3})
     said = capsys.readouterr().out
-    assert "made anew, because parameters.learning_rate was 0.001, is 0.002; the old" in said
+    assert "made again, because parameters.learning_rate was 0.001, is 0.002; the old" in said
     assert other.digest != done.digest
     kept = project / "runs" / "small" / "superseded" / f"finetune-{done.digest[:12]}"
     weights = outcome_of(done)["weights"]
