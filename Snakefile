@@ -69,7 +69,7 @@ rule finetune:
     resources:
         gpu_runs=GPU_RUNS,
     shell:
-        "{sys.executable:q} -m medres.report.render --page {STUDY.name:q} {params.stem:q}"
+        "{sys.executable:q} -m medres.report {STUDY.name:q} {params.stem:q}"
 
 
 # The same, begun first: nothing is left to run beside the longest trainings if they come last.
@@ -93,7 +93,7 @@ rule evaluate:
     resources:
         gpu_runs=GPU_RUNS,
     shell:
-        "{sys.executable:q} -m medres.report.render --page {STUDY.name:q} {params.stem:q}"
+        "{sys.executable:q} -m medres.report {STUDY.name:q} {params.stem:q}"
 
 
 rule report:
@@ -102,4 +102,4 @@ rule report:
     output:
         touch(page("{report}")),
     shell:
-        "{sys.executable:q} -m medres.report.render --page {STUDY.name:q} {wildcards.report:q}"
+        "{sys.executable:q} -m medres.report {STUDY.name:q} {wildcards.report:q}"

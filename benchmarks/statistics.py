@@ -88,11 +88,7 @@ def make_study(root: Path) -> int:
         f"train_resolutions: [none, low, native, mixed]\ndatasets:\n{sets}"
         f"reports: [{', '.join(NOTEBOOKS)}]\n"
     )
-    for stem in NOTEBOOKS:
-        (params / f"{stem}.yaml").write_text(f"study: {STUDY}\n")
-    (params / "03_evaluate.yaml").write_text(
-        f"study: {STUDY}\neval_resolutions: [{', '.join(EVAL_RESOLUTIONS)}]\n"
-    )
+    (params / "03_evaluate.yaml").write_text(f"eval_resolutions: [{', '.join(EVAL_RESOLUTIONS)}]\n")
     rng = np.random.default_rng(0)
     tables = {name: write_questions(name, n, rng) for name, n in N_QUESTIONS.items()}
     n_answers = 0
@@ -140,7 +136,13 @@ def write_questions(name: str, n_test: int, rng: np.random.Generator) -> pd.Data
     table.to_parquet(run.folder / "questions.parquet", index=False)
     pd.DataFrame({"image": table["image"].unique()}).to_parquet(run.folder / "images.parquet")
     run.finish(
-        image_folder="images", fingerprint="", excluded=[], notes=[], source="slake", seconds=0.0
+        files=["questions.parquet", "images.parquet"],
+        image_folder="images",
+        fingerprint="",
+        excluded=[],
+        notes=[],
+        source="slake",
+        seconds=0.0,
     )
     return table[table["split"] == "test"]
 

@@ -73,6 +73,9 @@ def main(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 1
+    if options:
+        print(f"medres: made what was asked for of study {study.name}")
+        return 0
     print(f"medres: study {study.name} is current: open {page}")
     return 0
 

@@ -132,7 +132,7 @@ def change_a_parameter_of_12(project: Path) -> None:
 
 
 def change_how_trainings_run(project: Path) -> None:
-    change_params(project, "02_finetune", threads=1)
+    change_params(project, "02_finetune", keep_checkpoints=3)
 
 
 def change_what_trainings_are(project: Path) -> None:

@@ -32,35 +32,36 @@ def new_project(folder):
     return folder
 
 
-def command(*targets, options=()):
-    flags = "--cores 2 --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules"
-    return [
-        sys.executable, "-m", "snakemake", *flags.split(), *options, "--config", "study=smoke",
-        *(["--", *targets] if targets else []),
-    ]  # fmt: skip
+def command(study="smoke", *options):
+    return [sys.executable, "-m", "medres.make", study, "--cores", "2", *options]
 
 
-def snakemake(project, *targets, options=()):
-    environment = {k: v for k, v in os.environ.items() if k != "MEDRES_ROOT"}
+def environment():
+    return {k: v for k, v in os.environ.items() if k != "MEDRES_ROOT"}
+
+
+def run_make(project, *options, study="smoke", expected=0):
+    """Make a study and return all that was printed; the last line is always ours."""
     done = subprocess.run(
-        command(*targets, options=options),
+        command(study, *options),
         cwd=project,
-        env=environment,
-        capture_output=True,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=280,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    assert done.returncode == expected, done.stdout
+    assert done.stdout.splitlines()[-1].startswith("medres: "), done.stdout
+    return done.stdout
 
 
 def kill_when(project, target, condition):
     """Start a target and SIGKILL the whole process group as soon as the condition holds."""
-    environment = {k: v for k, v in os.environ.items() if k != "MEDRES_ROOT"}
     process = subprocess.Popen(
-        command(target),
+        command("smoke", target),
         cwd=project,
-        env=environment,
+        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -96,6 +97,7 @@ def times(project):
     return {
         str(path.relative_to(project)): path.stat().st_mtime_ns
         for path in (project / "runs" / "smoke").rglob("run.json")
+        if "superseded" not in path.parts
     }
 
 
@@ -105,8 +107,12 @@ def changed(before, after):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    project = new_project(tmp_path_factory.mktemp("uninterrupted") / "project")
-    snakemake(project)
+    # A blank in the name of the folder, as people have it.
+    project = new_project(tmp_path_factory.mktemp("uninterrupted") / "my studies")
+    said = run_make(project)
+    assert said.splitlines()[-1] == (
+        "medres: study smoke is current: open reports/smoke/index.html"
+    )
     return project
 
 
@@ -126,46 +132,90 @@ def test_page_rendered_again_from_the_same_runs_is_the_same_bytes(finished):
     page = finished / "reports" / "smoke" / "05_alignment.html"
     before = page.read_bytes()
     page.unlink()
-    snakemake(finished, "reports/smoke/05_alignment.html")
+    said = run_make(finished)
+    assert "reports/smoke/05_alignment.html is gone" in said
+    assert "wrote" in said
+    assert said.count("medres: wrote") == 1
     assert page.read_bytes() == before
 
 
-def test_second_run_computes_nothing(finished):
+def test_second_run_computes_nothing_and_starts_nothing(finished):
     before = times(finished)
     began = time.monotonic()
-    assert "Nothing to be done" in snakemake(finished, options=["--verbose"])
+    assert run_make(finished) == (
+        "medres: nothing to be done, study smoke is current: open reports/smoke/index.html\n"
+    )
     assert time.monotonic() - began < 15
     assert times(finished) == before
 
 
-def test_deleted_evaluation_alone_is_remade_with_the_reports_that_read_it(finished):
+def test_deleted_evaluation_is_made_again_and_with_the_same_answers_no_report(finished):
     before = times(finished)
     answers = finished / "runs" / "smoke" / "evaluate" / CELL / "none" / "seed0"
     content = (answers / "answers.parquet").read_bytes()
     shutil.rmtree(answers)
-    said = snakemake(finished)
+    said = run_make(finished)
     assert changed(before, times(finished)) == {f"runs/smoke/evaluate/{CELL}/none/seed0/run.json"}
     assert (answers / "answers.parquet").read_bytes() == content
-    assert "12_findings.html" in said
+    assert "medres: 12_findings is current" in said
+    assert "12_findings.html" not in said
+
+
+def test_a_bad_parameter_ends_in_our_line_with_nothing_lost(finished):
+    before = times(finished)
+    file = finished / "params" / "smoke" / "02_finetune.yaml"
+    text = file.read_text()
+    file.write_text(f"{text}hostfile: nowhere\n")
+    last = run_make(finished, expected=1).splitlines()[-1]
+    file.write_text(text)
+    assert last.startswith("medres: stopped: 02_finetune.ipynb, cell ")
+    assert "strategy is single, with 1 processes and hostfile 'nowhere'" in last
+    assert last.endswith("the same command goes on from there")
+    assert times(finished) == before
+    assert "nothing to be done" in run_make(finished)
+
+
+def test_a_study_that_looks_like_a_number_is_the_text_that_stands_there(finished):
+    shutil.copytree(finished / "params" / "smoke", finished / "params" / "2026_11")
+    said = run_make(finished, "--dry-run", study="2026_11")
+    assert "16 things are not current" in said
+
+
+def test_many_parsers_at_once_find_no_file_gone(finished, tmp_path):
+    """Each job parses the Snakefile; marks that one removed made others fail."""
+    current = finished / "runs" / "smoke" / "current" / "pages"
+    for _ in range(3):
+        for number in range(300):
+            (current / f"stale-{number}").touch()
+        command = [sys.executable, "-m", "snakemake", "--dry-run", "--nolock", "--quiet", "all"]
+        command += ["--config", "study='smoke'"]
+        started = [
+            subprocess.Popen(
+                command,
+                cwd=finished,
+                env=environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            for _ in range(4)
+        ]
+        for process in started:
+            said, _ = process.communicate(timeout=120)
+            assert process.returncode == 0, said.decode()
 
 
 def test_added_seed_asks_for_that_seed_alone(finished):
     study = finished / "params" / "smoke" / "study.yaml"
     text = study.read_text()
     study.write_text(yaml.safe_dump(yaml.safe_load(text) | {"seeds": [0, 1]}))
-    planned = snakemake(finished, options=["--dry-run"])
+    said = run_make(finished, "--dry-run")
     study.write_text(text)
-    rules = [line.split() for line in planned.splitlines() if line.startswith(("fine", "eval"))]
-    assert {rule: int(count) for rule, count in rules} == {
-        "finetune": 2,
-        "finetune_native": 1,
-        "evaluate": 3,
-    }
+    assert "6 things: not made yet" in said
 
 
 def test_killed_in_training_and_in_evaluation_ends_in_the_same_bytes(finished, tmp_path):
     project = new_project(tmp_path / "project")
-    target = f"runs/smoke/made/evaluate/{CELL}/mixed/seed0"
+    target = "runs/smoke/current/pages/03_evaluate-phantom-radiology-tiny-qwen2-vl-mixed-seed0"
     trained = project / "runs" / "smoke" / "finetune" / CELL / "mixed" / "seed0"
     asked = project / "runs" / "smoke" / "evaluate" / CELL / "mixed" / "seed0"
 
@@ -178,7 +228,7 @@ def test_killed_in_training_and_in_evaluation_ends_in_the_same_bytes(finished, t
 
     kill_when(project, target, is_answering)
     assert not (asked / "run.json").exists()
-    snakemake(project, target)
+    run_make(project, target)
     resumed = yaml.safe_load((trained / "run.json").read_text())["outcome"]["resumed_at_step"]
     assert resumed > 0
     for name in ("finetune", "evaluate"):

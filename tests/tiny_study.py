@@ -103,7 +103,8 @@ def make(*, repair: bool = False) -> Made:
     for kind, name in plan.stale:
         if kind == "questions":
             datasets.prepare(NAME, name, study.datasets[name])
-        elif render.make(study, name) is not None:
+        elif not current.is_current(study, name):
+            render.make(study, name)
             made.pages.add(name)
         path = current.asked_for(NAME, kind, name)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,6 @@
 import functools
 from pathlib import Path
 
-from pydicom import dcmread
-
 from medres.images.reading import DECODER_ERRORS
 
 HEAD_BYTES = 4096
@@ -55,6 +53,8 @@ def _series_of(folder: Path, listing: tuple[tuple[str, int, int], ...]) -> dict[
 
 
 def _series(path: Path) -> str:
+    from pydicom import dcmread  # takes a while, and few tables name such slides
+
     try:
         facts = dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
     except DECODER_ERRORS:

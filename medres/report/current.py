@@ -89,17 +89,22 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in (*runs.VERSIONS, *DRAWING)}
 
 
-def is_current(study: Study, stem: str, asked: dict[str, Any]) -> bool:
-    """Return whether a page need not be made.
+def is_current(study: Study, stem: str) -> bool:
+    """Return whether a page of a study need not be made, nor the run that is made with it.
 
-    Args:
-        study: Of the page.
-        stem: Of the page.
-        asked: As from `decides`.
+    Raises:
+        ValueError: If the study has no such page.
     """
+    pages = pages_of(study)
+    if stem not in pages:
+        raise ValueError(f"study {study.name} has no page {stem!r}; it has {list(pages)}")
+    cell = pages[stem]
     kept = marks.remembered(study.name, "kept")
     mark = marks.read(marks.path_of(study.name, "pages", stem))
-    return not any(marks.differences(mark, asked, read=kept, made=kept))
+    asked = decides(study, stem, cell, settings_of(study, stem, cell))
+    if any(marks.differences(mark, asked, read=kept, made=kept)):
+        return False
+    return cell is None or not any(_gone(study.name, cell.stage, cell.path))
 
 
 def mark_page(
@@ -184,9 +189,10 @@ def _look_at_run(
     try:
         found.adopted += runs.adopt(folder)
         recorded = runs.record_of(folder)["files"]
+        # A list where digests could not be added, because a file is gone.
         damaged = [
             folder / file
-            for file, sha256 in recorded.items()
+            for file, sha256 in (recorded.items() if isinstance(recorded, dict) else ())
             if kept.sha256(folder / file, expected=sha256) not in (sha256, files.MISSING)
         ]
     except ValueError:

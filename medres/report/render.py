@@ -1,8 +1,7 @@
 """Parameters to report: check the names, run the notebook, write one offline HTML page.
 
-`python -m medres.report.render NOTEBOOK PARAMS [--set name=value ...]` makes a page;
-`python -m medres.report.render --page STUDY STEM` makes one of a study's pages, unless it is
-current; the page `index` is made from the tables of the others.
+`python -m medres.report.render NOTEBOOK PARAMS [--set name=value ...]` makes a page whatever it is;
+`python -m medres.report STUDY STEM` makes one of a study's pages unless it is current.
 """
 
 import argparse
@@ -12,6 +11,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,28 +74,22 @@ def render(notebook: Path, params: Path, given: dict[str, Any]) -> Path:
     return _make_page(study, notebook, cell, settings)
 
 
-def make(study: Study, stem: str) -> Path | None:
-    """Make a page of a study unless it is current; return it if it was made.
+def make(study: Study, stem: str) -> Path:
+    """Make a page of a study, whether it is current or not, and return it.
 
     Args:
         study: Of the page.
         stem: Of the page, one of `current.pages_of`.
 
     Raises:
-        ValueError: If the study has no such page, or as `render`.
+        ValueError: As `render`.
         NotebookError: As `render`.
     """
-    pages = current.pages_of(study)
-    if stem not in pages:
-        raise ValueError(f"study {study.name} has no page {stem!r}; it has {list(pages)}")
-    cell = pages[stem]
-    settings = current.settings_of(study, stem, cell)
-    if current.is_current(study, stem, current.decides(study, stem, cell, settings)):
-        return None
     if stem == current.INDEX:
         return render_index(study)
+    cell = current.pages_of(study)[stem]
     notebook = studies.notebook_path(stem if cell is None else cell.notebook)
-    return _make_page(study, notebook, cell, settings)
+    return _make_page(study, notebook, cell, current.settings_of(study, stem, cell))
 
 
 def _cell(notebook: Path, settings: dict[str, Any]) -> studies.Cell | None:
@@ -355,24 +349,21 @@ def _grid_at_a_glance(name: str, grid: pd.DataFrame, baselines: pd.DataFrame) ->
 def main(arguments: list[str]) -> int:
     """Render one page; print one line on failure."""
     parser = argparse.ArgumentParser(prog="python -m medres.report.render", description=__doc__)
-    parser.add_argument("notebook", nargs="?", type=Path)
-    parser.add_argument("params", nargs="?", type=Path)
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("params", type=Path)
     parser.add_argument("--set", nargs="*", default=[], metavar="name=value", dest="given")
-    parser.add_argument("--page", nargs=2, metavar=("STUDY", "STEM"))
     asked = parser.parse_args(arguments)
+    return told(lambda: render(asked.notebook, asked.params, _given(asked.notebook, asked.given)))
+
+
+def told(make_page: Callable[[], Path]) -> int:
+    """Make a page and print where it is, or in one line why not; return the exit code."""
     try:
-        if asked.page:
-            name, stem = asked.page
-            target = make(studies.load(name), stem)
-        elif asked.notebook and asked.params:
-            target = render(asked.notebook, asked.params, _given(asked.notebook, asked.given))
-        else:
-            parser.error("give NOTEBOOK and PARAMS, or --page STUDY STEM")
+        print(f"medres: wrote {make_page()}")
     except (ValueError, OSError, NotebookError) as error:
         said = " ".join(str(error).split())
         print(f"medres: {said}{_remedy(said)}", file=sys.stderr)
         return 1
-    print(f"medres: wrote {target}" if target else f"medres: {stem} is current")
     return 0
 
 

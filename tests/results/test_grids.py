@@ -128,7 +128,7 @@ def test_answers_of_a_study_carry_their_cell(project: Path) -> None:
         run = runs.start("small", "evaluate", cell.path, parameters={}, inputs={})
         kept = stored.drop(columns=["model", "train_resolution", "seed"])
         kept.to_parquet(run.folder / "answers.parquet")
-        run.finish()
+        run.finish(files=["answers.parquet"])
     table = grids.answers(STUDY)
     assert table.groupby("seed")["correct"].sum().tolist() == [1, 2]
     assert set(table["train_resolution"]) == {"low"}
@@ -145,7 +145,7 @@ def test_an_answer_that_stands_twice_raises(project: Path) -> None:
     run = runs.start("small", "evaluate", cell.path, parameters={}, inputs={})
     stored = arm("low", "low", [1, 0]).drop(columns=["model", "train_resolution", "seed"])
     pd.concat([stored, stored]).to_parquet(run.folder / "answers.parquet")
-    run.finish()
+    run.finish(files=["answers.parquet"])
     one_seed = Study("small", "Small", ["tiny"], ["low"], [0], {"drawn": {}}, {}, [])
     with pytest.raises(ValueError, match="2 answers of study small occur twice"):
         grids.answers(one_seed)

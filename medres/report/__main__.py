@@ -1,0 +1,30 @@
+"""`python -m medres.report STUDY STEM`: make a page of a study unless it is current."""
+
+import argparse
+import sys
+
+from medres import study as studies
+from medres.report import current
+
+
+def main(arguments: list[str]) -> int:
+    """Make a page of a study unless it is current; print one line on failure."""
+    parser = argparse.ArgumentParser(prog="python -m medres.report", description=main.__doc__)
+    parser.add_argument("study")
+    parser.add_argument("stem", help=f"of the page, such as 05_alignment or {current.INDEX}")
+    asked = parser.parse_args(arguments)
+    try:
+        study = studies.load(asked.study)
+        if current.is_current(study, asked.stem):
+            print(f"medres: {asked.stem} is current")
+            return 0
+    except (ValueError, OSError) as error:
+        print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    from medres.report import render  # takes seconds, which a page that is current need not cost
+
+    return render.told(lambda: render.make(study, asked.stem))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
