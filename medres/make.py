@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections import Counter
 from pathlib import Path
 from typing import IO
 
@@ -21,8 +20,6 @@ ERROR = "medres: "
 """Begins the line that every command of ours prints when it fails."""
 PLANNED = "MEDRES_PLANNED"
 """Variable that tells the Snakefile of what study a plan was made just now."""
-SHOWN = 3
-"""Reasons that are shown of each kind."""
 
 
 def main(arguments: list[str]) -> int:
@@ -85,19 +82,15 @@ def _shown(path: Path) -> str:
 
 
 def _said(found: current.Plan) -> list[str]:
-    """Return what is not current, one line for each reason that things share."""
-    counts: Counter[str] = Counter()
-    examples: dict[str, str] = {}
-    for (kind, name), reasons in found.stale.items():
-        reason = reasons[0] + (f" and {len(reasons) - 1} more" if len(reasons) > 1 else "")
-        key = reason if reason in (current.PACKAGE, "not made yet") else f"{name}: {reason}"
-        counts[key] += 1
-        examples.setdefault(key, f"{kind} {name}")
-    lines = []
-    for key, count in counts.most_common():
-        what = f"{count} things: {key}" if count > 1 or key in ("not made yet",) else key
-        lines.append(f"medres: to be made: {what}")
-    return lines
+    """Return what is not current and why, in one line where several share their reasons."""
+    named: dict[str, list[str]] = {}
+    for (_, name), reasons in found.stale.items():
+        more = f" and {len(reasons) - 1} more changes" if len(reasons) > 1 else ""
+        named.setdefault(f"{reasons[0]}{more}", []).append(name)
+    return [
+        f"medres: to be made: {names[0] if len(names) == 1 else f'{len(names)} things'}: {why}"
+        for why, names in named.items()
+    ]
 
 
 def _snakemake(study: str, cores: str, options: list[str]) -> tuple[int, list[str]]:

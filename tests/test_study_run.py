@@ -210,7 +210,7 @@ def test_added_seed_asks_for_that_seed_alone(finished):
     study.write_text(yaml.safe_dump(yaml.safe_load(text) | {"seeds": [0, 1]}))
     said = run_make(finished, "--dry-run")
     study.write_text(text)
-    assert "6 things: not made yet" in said
+    assert "to be made: 6 things: not made yet" in said
 
 
 def test_killed_in_training_and_in_evaluation_ends_in_the_same_bytes(finished, tmp_path):

@@ -136,7 +136,9 @@ def mark_page(
     marks.write(path, mark)
     for name, sha256 in before.made.items() if before else ():
         left = runs.ROOT / name
-        if not marks.made_by(study.name, left) and left.is_file() and files.sha256(left) == sha256:
+        if name in mark.made or marks.made_by(study.name, left):
+            continue
+        if files.sha256_or_missing(left) == sha256:
             left.unlink()
 
 
@@ -229,9 +231,13 @@ def _compare(found: Plan, study: Study, pages: Mapping[str, Cell | None], kept: 
         if cell is not None and any(map(_may_change_run, reasons)):
             unsettled.add(_run_name(study.name, cell.stage, cell.path))
         if reasons:
-            found.stale["pages", stem] = [
-                PACKAGE if reason.startswith("package was") else reason for reason in reasons
-            ]
+            found.stale["pages", stem] = [_in_words(reason) for reason in reasons]
+
+
+def _in_words(reason: str) -> str:
+    """Return a reason without the digests that it may hold."""
+    words = {"package was": PACKAGE, "notebook was": "its notebook changed"}
+    return next((said for begin, said in words.items() if reason.startswith(begin)), reason)
 
 
 def _run_name(study: str, stage: str, name: str) -> str:
