@@ -76,7 +76,8 @@ def stand_in(name: str) -> int:
         asked = current.decides(study, stem, cell, current.settings_of(study, stem, cell))
         cells = [cell] if cell else study.cells("evaluate")
         read = [runs.folder_of(name, each.stage, each.path) for each in cells]
-        current.mark_page(study, stem, asked, read=read, made=[page])
+        states = {folder: runs.state(folder) for folder in read}
+        current.mark_page(study, stem, asked, read=states, made=[page])
     return len(study.cells("evaluate"))
 
 

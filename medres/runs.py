@@ -8,7 +8,6 @@ is written last, atomically, and nothing else means done. Readers check a file b
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from medres import files
+from medres import files, locks
 from medres.files import changed as changed
 from medres.files import json_sha256 as digest_of
 from medres.files import read_json as read_json
@@ -61,7 +58,7 @@ def _find_root() -> Path:
 ROOT = _find_root()
 """The project folder: MEDRES_ROOT, else the first folder upwards with params and notebooks."""
 TRACE = "MEDRES_READS"
-"""Variable that names a file to which every run that a process reads is added, one a line."""
+"""Variable that names a file to which each run that a process reads is added, with its state."""
 RECORD = frozenset("digest spec files outcome code record_sha256".split())
 
 
@@ -113,8 +110,7 @@ class Run:
     def release(self) -> None:
         """Let others make the run, if this process was the one that may."""
         if self.lock is not None:
-            _holder(self.folder).unlink(missing_ok=True)
-            self.lock.release(force=True)
+            locks.release(self.folder, self.lock)
 
 
 def _kept(folder: Path, names: Sequence[str]) -> dict[str, str]:
@@ -170,7 +166,7 @@ def start(
     }
     folder = folder_of(study, stage, cell)
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(folder, json.loads(json.dumps(spec)), digest_of(spec), lock=_locked(folder))
+    run = Run(folder, json.loads(json.dumps(spec)), digest_of(spec), lock=locks.acquired(folder))
     try:
         is_done = run.is_done
     except ValueError:
@@ -189,25 +185,6 @@ def start(
             left.unlink()
     write_json(folder / "spec.json", {"digest": run.digest, "spec": run.spec})
     return run
-
-
-def _locked(folder: Path) -> Any:
-    """Return the lock of a run once it is ours; while it is another's, say whose."""
-    # A singleton, so that the same process may ask again: a notebook cell run a second time.
-    lock = FileLock(folder.parent / f".{folder.name}.lock", is_singleton=True)
-    holder = _holder(folder)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        who = holder.read_text().strip() if holder.is_file() else "another process"
-        print(f"{folder}: waits for {who}, which is making it", flush=True)
-        lock.acquire()
-    holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
-    return lock
-
-
-def _holder(folder: Path) -> Path:
-    return folder.parent / f".{folder.name}.holder"
 
 
 def _make_room(run: Run, study: str) -> None:
@@ -375,10 +352,23 @@ def state(folder: Path) -> str:
 
 
 def note_read(path: Path) -> None:
-    """Add a run's folder, or a file, to what this process has read, where somebody asks."""
-    if TRACE in os.environ:
+    """Add a run's folder, or a file, to what this process has read, where somebody asks.
+
+    With its state as it is now: what changes before a page is finished has changed for the page.
+    """
+    if TRACE not in os.environ:
+        return
+    seen = path / "run.json" if path.is_dir() else path
+    status = seen.stat() if seen.is_file() else None
+    once = (os.environ[TRACE], path, status and (status.st_mtime_ns, status.st_ino))
+    if once not in _noted:
+        _noted.add(once)
+        found = state(path) if path.is_dir() else files.sha256_or_missing(path)
         with open(os.environ[TRACE], "a") as trace:
-            trace.write(f"{path}\n")
+            trace.write(f"{found} {path}\n")
+
+
+_noted: set[Any] = set()
 
 
 def _study_of(folder: Path) -> str:

@@ -108,7 +108,12 @@ def is_current(study: Study, stem: str) -> bool:
 
 
 def mark_page(
-    study: Study, stem: str, asked: dict[str, Any], *, read: Iterable[Path], made: Iterable[Path]
+    study: Study,
+    stem: str,
+    asked: dict[str, Any],
+    *,
+    read: Mapping[Path, str],
+    made: Iterable[Path],
 ) -> None:
     """Keep what a page was made from and into: from here on it is current.
 
@@ -118,17 +123,13 @@ def mark_page(
         study: Of the page.
         stem: Of the page.
         asked: As from `decides`.
-        read: Files, and folders of runs, that were read.
+        read: Files, and folders of runs, with their digests or states when they were read.
         made: Files that were made.
     """
-    read = set(read)
-    folders = {path for path in read if path.is_dir()}
     mark = Mark(
         asked,
-        read={
-            marks.name_of(path): files.sha256_or_missing(path) for path in sorted(read - folders)
-        },
-        runs=marks.states(folders),
+        read={marks.name_of(path): read[path] for path in sorted(read) if not path.is_dir()},
+        runs={marks.name_of(path): read[path] for path in sorted(read) if path.is_dir()},
         made={marks.name_of(path): files.sha256(path) for path in sorted(set(made))},
     )
     path = marks.path_of(study.name, "pages", stem)

@@ -204,7 +204,8 @@ def evaluated(study: Study) -> list[Path]:
 class Trace:
     """Files, and folders of runs, that the making of a page has read and made."""
 
-    read: set[Path] = field(default_factory=set)
+    read: dict[Path, str] = field(default_factory=dict)
+    """With their digests, or states, as they were when they were first read."""
     made: set[Path] = field(default_factory=set)
 
 
@@ -223,9 +224,14 @@ def traced() -> Iterator[Trace]:
                 os.environ.pop(name)
                 if value is not None:
                     os.environ[name] = value
-            for paths, path in ((found.read, notes[runs.TRACE]), (found.made, notes[TRACE])):
-                lines = path.read_text().splitlines() if path.is_file() else []
-                paths.update(map(Path, lines))
+            for line in _lines(notes[runs.TRACE]):
+                state, _, path = line.partition(" ")
+                found.read.setdefault(Path(path), state)
+            found.made.update(map(Path, _lines(notes[TRACE])))
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.is_file() else []
 
 
 def note_made(path: Path) -> None:

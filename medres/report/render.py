@@ -235,8 +235,7 @@ def render_index(study: Study) -> Path:
         html = _index(study)
         with files.replacing(target) as part:
             part.write_text(_offline(html, "index"))
-    read = {*trace.read, *(folder / "run.json" for folder in _folders(study))}
-    current.mark_page(study, current.INDEX, asked, read=read, made={*trace.made, target})
+    current.mark_page(study, current.INDEX, asked, read=trace.read, made={*trace.made, target})
     return target
 
 
@@ -246,6 +245,9 @@ def _index(study: Study) -> str:
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, autoescape=True
     )
     finetuned = {cell.path: cell.page for cell in study.cells("finetune")}
+    for folder in _folders(study):
+        # Their seconds too, which do not count for the state of a run.
+        runs.note_read(folder / "run.json")
     page.show_table(study.name, "runs", page.runs_table(_folders(study)), caption="")
     verdict = claims = ""
     if "12_findings" in study.reports:
