@@ -32,5 +32,5 @@ def release(folder: Path, lock: BaseFileLock) -> None:
 
 
 def _holder(folder: Path) -> Path:
-    # Not the lock's own file: who waits for it empties it.
+    # Not in the lock's own file, whose content is filelock's affair.
     return folder.parent / f".{folder.name}.holder"
