@@ -95,10 +95,12 @@ def _said(found: current.Plan) -> list[str]:
 
 def _snakemake(study: str, cores: str, options: list[str]) -> tuple[int, list[str]]:
     """Run Snakemake; return its exit code and the reasons that commands of ours gave."""
-    command = [sys.executable, "-m", "snakemake", "--cores", cores, "--resources", "gpu_runs=1"]
-    command += ["--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime", "--quiet", "rules"]
+    # Options of the user first: behind `--quiet` a target would be taken for something to be quiet of.
+    command = [sys.executable, "-m", "snakemake", *options, "--cores", cores]
+    command += ["--resources", "gpu_runs=1", "--nolock", "--rerun-incomplete"]
+    command += ["--rerun-triggers", "mtime", "--quiet", "rules"]
     # In quotes: what looks like a number would become one.
-    command += [*options, "--config", f"study='{study}'"]
+    command += ["--config", f"study='{study}'"]
     process = subprocess.Popen(
         command,
         cwd=runs.ROOT,

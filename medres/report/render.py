@@ -341,7 +341,7 @@ def _grid_at_a_glance(name: str, grid: pd.DataFrame, baselines: pd.DataFrame) ->
     )
     note = f", mean of {seeds} seeds" if seeds > 1 else ""
     return {
-        "caption": f"{name}: {grid['n_questions'].iloc[0]:,} questions a cell{note}",
+        "caption": f"{name}: {grid['n_questions'].iloc[0]:,} questions per cell{note}",
         "columns": columns,
         "rows": rows,
         "baseline": f"Without looking: {text}.",
