@@ -95,7 +95,7 @@ def _said(found: current.Plan) -> list[str]:
 
 def _snakemake(study: str, cores: str, options: list[str]) -> tuple[int, list[str]]:
     """Run Snakemake; return its exit code and the reasons that commands of ours gave."""
-    # Options of the user first: behind `--quiet` a target would be taken for something to be quiet of.
+    # Options first: behind `--quiet` a target would be taken for something to be quiet about.
     command = [sys.executable, "-m", "snakemake", *options, "--cores", cores]
     command += ["--resources", "gpu_runs=1", "--nolock", "--rerun-incomplete"]
     command += ["--rerun-triggers", "mtime", "--quiet", "rules"]
