@@ -74,7 +74,7 @@ class Run:
     @property
     def is_done(self) -> bool:
         """Whether a whole run with this digest lies in the folder."""
-        return is_whole(self.folder) and read(self.folder)["digest"] == self.digest
+        return is_whole(self.folder) and record_of(self.folder)["digest"] == self.digest
 
     @property
     def stem(self) -> str:
@@ -190,7 +190,7 @@ def start(
 def _make_room(run: Run, study: str) -> None:
     done, begun = run.folder / "run.json", run.folder / "spec.json"
     if done.is_file():
-        old = read(run.folder)
+        old = record_of(run.folder)
         if old["digest"] == run.digest:
             print(f"{run.folder}: made again, because files of it are gone")
             done.unlink()

@@ -49,7 +49,7 @@ def run_make(project, *options, study="smoke", expected=0):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=280,
+        timeout=900,
     )
     assert done.returncode == expected, done.stdout
     assert done.stdout.splitlines()[-1].startswith("medres: "), done.stdout
