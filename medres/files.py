@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -82,7 +83,7 @@ class Remembered:
         self.known: dict[str, list[Any]] = {}
         try:
             content = json.loads(path.read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return
         if isinstance(content, dict):
             self.known = content
@@ -126,7 +127,9 @@ def _status(name: str) -> list[int]:
     """Return size, time of change, inode and time of alteration; nothing where no file is."""
     try:
         status = os.stat(name)
-    except (FileNotFoundError, NotADirectoryError):
+    except (OSError, ValueError):  # a name too long, or with a zero byte, is of no file
+        return []
+    if not stat.S_ISREG(status.st_mode):
         return []
     return [status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns]
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -30,13 +31,19 @@ def main(arguments: list[str]) -> int:
         "--repair", action="store_true", help="put damaged runs aside and make them again"
     )
     parser.add_argument("--cores", default="all", help="of this machine; as Snakemake takes it")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be made, and why")
+    parser.add_argument(
+        "-n",
+        "--dry-run",
+        action="store_true",
+        help="say what would be made and why; change nothing",
+    )
     asked, options = parser.parse_known_args(arguments)
     try:
         study = studies.load(asked.study)
         for line in studies.unpinned(study):
             print(f"{ERROR}{line}", file=sys.stderr)
-        found = current.plan(study, repair=asked.repair)
+        look = current.look if asked.dry_run else partial(current.plan, repair=asked.repair)
+        found = look(study)
     except (ValueError, OSError) as error:
         print(f"{ERROR}{' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -59,9 +59,10 @@ def read(path: Path) -> Mark | None:
         content = files.read_json(path)
         if content.pop("mark_sha256", "") != json_sha256(content):
             return None
-        return Mark(**content)
-    except (OSError, ValueError, TypeError):
+        mark = Mark(**content)
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    return mark if all(isinstance(each, dict) for each in content.values()) else None
 
 
 def made_by(study: str, path: Path) -> set[str]:
@@ -77,15 +78,25 @@ def name_of(path: Path | str) -> str:
 
 
 def listing_sha256(folder: Path) -> str:
-    """Return the digest of the names in a folder, hidden ones left out."""
+    """Return the digest of the names in a folder and of the files' sizes, without hidden ones."""
     if not folder.is_dir():
         return files.MISSING
-    return json_sha256(sorted(each.name for each in folder.iterdir() if each.name[0] != "."))
+    inside = [each for each in folder.iterdir() if each.name[0] != "."]
+    return json_sha256(
+        sorted([each.name, each.stat().st_size if each.is_file() else -1] for each in inside)
+    )
 
 
 def states(folders: Iterable[Path]) -> dict[str, str]:
     """Return the state of each run, as a mark holds it."""
     return {name_of(folder): runs.state(folder) for folder in sorted(set(folders))}
+
+
+def _state(folder: Path) -> str:
+    try:
+        return runs.state(folder)
+    except ValueError:
+        return "damaged"
 
 
 def differences(
@@ -110,7 +121,7 @@ def differences(
         if listing_sha256(runs.ROOT / name) != sha256:
             yield f"files came or went in {name}"
     for name, state in mark.runs.items():
-        if runs.state(runs.ROOT / name) != state:
+        if _state(runs.ROOT / name) != state:
             yield f"{name} changed"
     for name, sha256 in mark.made.items():
         found = made.sha256(runs.ROOT / name, expected=sha256)

@@ -5,6 +5,7 @@ written first; `run.json` repeats it with the outcome and the digest of every fi
 is written last, atomically, and nothing else means done. Readers check a file before they use it.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -177,7 +178,11 @@ def start(
         run.release()
         note_read(folder)
         return run
-    _make_room(run, study)
+    try:
+        _make_room(run, study)
+    except ValueError:
+        run.release()
+        raise
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".*"):
         # Half a file of a process that was killed: whoever writes one holds the lock.
@@ -196,7 +201,10 @@ def _make_room(run: Run, study: str) -> None:
             done.unlink()
             return
         changes = "; ".join(changed(old["spec"], run.spec))
-        aside = set_aside(study, run.folder, f"{run.spec['stage']}-{old['digest'][:12]}")
+        name = f"{run.spec['stage']}-{old['digest'][:12]}"
+        # One of each digest is enough.
+        shutil.rmtree(ROOT / "runs" / study / "superseded" / name, ignore_errors=True)
+        aside = set_aside(study, run.folder, name)
         print(f"{run.folder}: made again, because {changes}; the old run is kept in {aside}")
     elif begun.is_file() and (left := _begun(begun))["digest"] != run.digest:
         changes = "; ".join(changed(left["spec"], run.spec))
@@ -216,11 +224,11 @@ def _begun(path: Path) -> dict[str, Any]:
 
 
 def set_aside(study: str, folder: Path, name: str) -> Path:
-    """Move a run to the study's `superseded/`, in place of one of the same name; return where."""
-    aside = ROOT / "runs" / study / "superseded" / name
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    if aside.exists():
-        shutil.rmtree(aside)
+    """Move a run to the study's `superseded/`, beside others of its name; return where."""
+    place = ROOT / "runs" / study / "superseded"
+    place.mkdir(parents=True, exist_ok=True)
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    aside = next(place / each for each in names if not (place / each).exists())
     os.replace(folder, aside)
     return aside
 
@@ -265,7 +273,7 @@ def record_of(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     try:
         record: Any = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(damaged(path)) from error
     if is_of_before(record):
         return dict(record)
@@ -283,6 +291,9 @@ def is_of_before(record: Any) -> bool:
         isinstance(record, dict)
         and record.keys() == RECORD - {"record_sha256"}
         and isinstance(record["files"], list)
+        and all(isinstance(name, str) for name in record["files"])
+        and all(isinstance(record[name], dict) for name in ("spec", "outcome", "code"))
+        and digest_of(record["spec"]) == record["digest"]
     )
 
 

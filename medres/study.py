@@ -39,6 +39,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names of studies, data sets and reports: they become folders, files and parts of commands."""
 MODEL = re.compile(r"/?[A-Za-z0-9._][A-Za-z0-9._-]*(/[A-Za-z0-9._][A-Za-z0-9._-]*)*")
 """Names of models: a tiny model, a hub id, or a folder."""
+RESERVED = ("models",)
+"""Names below `runs/` that are no study's."""
 ALPHABET = "letters, digits, dot, hyphen and underscore, beginning with a letter or digit"
 
 COMPARING = ("04_native_vs_low", "05_alignment", "07_resampling", "08_lora")
@@ -145,12 +147,16 @@ def load(name: str) -> Study:
         ValueError: Naming file, key and remedy of the first thing wrong.
     """
     check_name("study", name)
+    if name in RESERVED:
+        raise ValueError(
+            f"study {name!r} is the name of a folder that all studies share; rename it"
+        )
     path = params_path(name, "study")
     if not path.is_file():
         known = sorted(each.parent.name for each in (runs.ROOT / "params").glob("*/study.yaml"))
         raise FileNotFoundError(f"{path}: no such study; known studies are {', '.join(known)}")
     content = read_params(path)
-    unknown, missing = sorted(set(content) - set(KEYS)), sorted(set(KEYS) - set(content))
+    unknown, missing = sorted(set(content) - set(KEYS), key=str), sorted(set(KEYS) - set(content))
     if unknown or missing:
         raise ValueError(f"{path} has unknown keys {unknown} and lacks {missing}")
     for key, kind in KEYS.items():
@@ -176,10 +182,10 @@ def load(name: str) -> Study:
         if repeated := [each for each in content[key] if content[key].count(each) > 1]:
             raise ValueError(f"{path}: {key} names {repeated[0]!r} twice")
     study = Study(name=name, **content)
-    strange = sorted(set(study.train_resolutions) - set(TRAIN_RESOLUTIONS))
+    strange = [each for each in study.train_resolutions if each not in TRAIN_RESOLUTIONS]
     if strange:
         raise ValueError(f"{path}: train_resolutions has {strange}; use {TRAIN_RESOLUTIONS}")
-    if strangers := sorted(set(study.finetune) - set(study.datasets)):
+    if strangers := sorted(set(study.finetune) - set(study.datasets), key=str):
         raise ValueError(f"{path}: finetune names {strangers}, which datasets does not have")
     comparing = [stem for stem in study.reports if stem in COMPARING]
     if comparing and set(study.train_resolutions) == {"none"}:
@@ -188,6 +194,8 @@ def load(name: str) -> Study:
             "only none; leave them out: 01_datasets, 06_zero_shot and 12_findings remain"
         )
     for stem in study.reports:
+        if stem in ("02_finetune", "03_evaluate", "index"):
+            raise ValueError(f"{path}: reports names {stem}, which is made for every cell anyway")
         study.report_settings(stem)
     for stem in ("02_finetune", "03_evaluate", *study.reports):
         file = params_path(name, stem)
@@ -267,7 +275,7 @@ def read_params(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if content is not None and not isinstance(content, dict):
         raise ValueError(f"{path} must hold `name: value` lines, not a {type(content).__name__}")
@@ -284,11 +292,7 @@ def notebook_parameters(notebook: Path) -> dict[str, Any]:
     if not notebook.is_file():
         raise FileNotFoundError(f"{notebook}: no such notebook")
     # Read as plain JSON: importing nbformat builds a grammar in every kernel.
-    cells = [
-        cell
-        for cell in json.loads(notebook.read_text())["cells"]
-        if "parameters" in cell["metadata"].get("tags", [])
-    ]
+    cells = [cell for cell in _cells(notebook) if "parameters" in cell["metadata"].get("tags", [])]
     if len(cells) != 1:
         raise ValueError(f"{notebook} has {len(cells)} cells tagged parameters, it needs one")
     return {
@@ -298,6 +302,16 @@ def notebook_parameters(notebook: Path) -> dict[str, Any]:
         and isinstance(node.target, ast.Name)
         and node.value is not None
     }
+
+
+def _cells(notebook: Path) -> list[dict[str, Any]]:
+    try:
+        cells: list[dict[str, Any]] = json.loads(notebook.read_text())["cells"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{notebook} is not a notebook ({' '.join(str(error).split())}); restore it"
+        ) from error
+    return cells
 
 
 def resolve(notebook: Path, given: dict[str, Any], *, source: str) -> dict[str, Any]:
@@ -312,7 +326,7 @@ def resolve(notebook: Path, given: dict[str, Any], *, source: str) -> dict[str, 
         ValueError: If a name is unknown or a value is of another type than the default.
     """
     defaults = notebook_parameters(notebook)
-    unknown = sorted(set(given) - set(defaults))
+    unknown = sorted(set(given) - set(defaults), key=str)
     if unknown:
         raise ValueError(
             f"{source} sets {unknown}, which {notebook.name} does not have; its parameters are "

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from medres import images, runs
-from medres.datasets.preparation import LEAKY, REAL, prepare, reading_of
+from medres.datasets.preparation import LEAKY, REAL, image_folder_of, prepare, reading_of
 
 __all__ = ["LEAKY", "REAL", "QuestionSet", "load", "prepare"]
 
@@ -66,8 +66,8 @@ class QuestionSet:
             if self._prepared.get(image, sha256) != sha256:
                 raise images.UnreadableImageError(
                     f"{self.image_folder / image}: is another image than when data set "
-                    f"{self.name!r} was prepared; put the old one back, or delete "
-                    f"runs/<study>/made/questions/{self.name} and make the study again"
+                    f"{self.name!r} was prepared; put the old one back, or run "
+                    "`make study`, which prepares it again"
                 )
             self._hashes[image] = sha256
         return self._hashes[image]
@@ -96,7 +96,7 @@ def load(study: str, dataset: str) -> QuestionSet:
     return QuestionSet(
         name=dataset,
         table=table,
-        image_folder=folder / outcome["image_folder"],
+        image_folder=image_folder_of(folder, outcome),
         fingerprint=outcome["fingerprint"],
         image_facts=pd.read_parquet(runs.checked(folder, "images.parquet")),
         excluded=tuple(outcome["excluded"]),

@@ -151,7 +151,7 @@ def embedded(cell: Any, where: str) -> Embedded:
 def save(image: Embedded, workspace: Path) -> str:
     """Write the image's own bytes below the workspace, once, and return its path there."""
     target = workspace / image.path
-    if not target.is_file() or target.stat().st_size != len(image.content):
+    if not target.is_file() or target.read_bytes() != image.content:
         with runs.replacing(target) as part:
             part.write_bytes(image.content)
     return image.path

@@ -12,6 +12,7 @@ drawn for test, by seed, groups that hold near-duplicate images joined.
 import hashlib
 import io
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,8 @@ def locate(table: str) -> Path:
     Raises:
         FileNotFoundError: If there is no such file.
     """
-    path = (runs.ROOT / table).resolve()
+    # Not resolved: a link may lead elsewhere tomorrow.
+    path = Path(os.path.abspath(runs.ROOT / table))
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such table; set `table` in the study file")
     return path

@@ -64,10 +64,11 @@ class Opened:
     """Name in `REAL` of the data set, or of the one that a phantom is the twin of."""
     tables: dict[str, str] = field(default_factory=dict)
     """Files that hold questions, with the digests of the bytes that are read."""
-    named: list[str] = field(default_factory=list)
-    """Images that the user's table names, also those that cannot be read."""
-    folders: list[Path] = field(default_factory=list)
-    """In which every file counts that comes or goes."""
+    sources: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of each image that the user's table names, also one that cannot be read, the files with the
+    digests that they had before they were read."""
+    listed: dict[str, str] = field(default_factory=dict)
+    """Folders in which every file counts that comes or goes, with their listings before."""
     is_drawn: bool = False
 
 
@@ -101,10 +102,43 @@ def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run
         parameters={"dataset": dataset, **opened.settings},
         inputs=opened.inputs,
     )
+    if run.is_done and (changed := _changed(run, seen)):
+        print(f"{run.folder}: made again, because {changed} changed")
+        runs.set_aside(study, run.folder, f"questions-{run.digest[:12]}")
+        return prepare(study, dataset, parameters)
     if not run.is_done:
-        _make(run, dataset, opened, reading, seen)
+        try:
+            _make(run, dataset, opened, reading, seen)
+        except (ValueError, OSError):
+            # Somebody may mend the data while this process, a notebook's, lives on.
+            run.release()
+            raise
     _mark(study, dataset, parameters, opened, run, seen)
     return run
+
+
+def image_folder_of(folder: Path, outcome: Mapping[str, Any]) -> Path:
+    """Return what the image paths of a prepared data set are relative to.
+
+    Args:
+        folder: Of its run.
+        outcome: Of its record.
+    """
+    return folder if outcome["image_folder"] == "." else runs.ROOT / outcome["image_folder"]
+
+
+def _changed(run: runs.Run, seen: Remembered) -> str:
+    """Return an image outside the run that is another than when it was prepared, if any is."""
+    outcome = run.record["outcome"]
+    if outcome["image_folder"] == ".":
+        return ""
+    folder = image_folder_of(run.folder, outcome)
+    facts = pd.read_parquet(run.file("images.parquet"), columns=["image", "sha256"])
+    for image, sha256 in zip(facts["image"], facts["sha256"], strict=True):
+        found = source.of_images(folder, [image], seen)[image]
+        if images.combined_sha256(folder, image, found) != sha256:
+            return str(folder / image)
+    return ""
 
 
 def decides(dataset: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,8 +180,21 @@ def _own(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Opene
         lambda _: own.read(dataset, table, settings, reading_of(settings)),
         "",
         tables={marks.name_of(table.path): table.sha256},
-        named=table.images,
+        sources=sources,
+        listed=_listed(sources),
     )
+
+
+def _listed(sources: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Return the listings of the folders in which a file may come to an image of several."""
+    several = [
+        [Path(path) for path in paths]
+        for paths in sources.values()
+        if images.is_of_several(Path(next(iter(paths))))
+    ]
+    folders = {path.parent for paths in several for path in paths}
+    folders |= {paths[0].with_suffix("") for paths in several}
+    return {marks.name_of(each): marks.listing_sha256(each) for each in sorted(folders)}
 
 
 def _fetched(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Opened:
@@ -171,7 +218,10 @@ def _fetched(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> O
         read,
         module.SOURCE.name,
         tables={marks.name_of(path): seen.sha256(path) for path in source.tables_of(folder)},
-        folders=[folder, *(path for path in folder.rglob("*") if path.is_dir())],
+        listed={
+            marks.name_of(each): marks.listing_sha256(each)
+            for each in [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+        },
     )
 
 
@@ -181,7 +231,11 @@ def _make(
     """Read a data set, check it whole, and write the files of its run."""
     began = time.monotonic()
     found, settings = opened.read(run.folder), opened.settings
+    is_here = found.image_folder == run.folder
+    names = [] if is_here else found.table["image"].unique()
+    sources = opened.sources or source.of_images(found.image_folder, names, seen)
     table, facts = found.table, image_facts.gather(found, reading)
+    _require_unchanged(sources, seen)
     notes = found.notes + image_facts.losses(facts)
     # Phantoms, and own data with a column of that name, come split.
     scheme = settings.get("split", "" if "split" in table else "grouped")
@@ -208,15 +262,12 @@ def _make(
     for stem, content in (("questions", table), ("images", facts)):
         with files.replacing(run.folder / f"{stem}.parquet") as part:
             content.to_parquet(part, index=False)
-    is_here = found.image_folder == run.folder
-    if not is_here:
-        _require_unchanged(found.image_folder, facts, seen)
     run.finish(
         files=["questions.parquet", "images.parquet", *(["images"] if is_here else [])],
         fingerprint=questions.fingerprint(
             table, dict(zip(facts["image"], facts["sha256"], strict=True))
         ),
-        image_folder="." if is_here else str(found.image_folder),
+        image_folder="." if is_here else marks.name_of(found.image_folder),
         n_questions=dict(Counter(table["split"])),
         n_images=len(facts),
         excluded=found.excluded,
@@ -227,15 +278,15 @@ def _make(
     )
 
 
-def _require_unchanged(folder: Path, facts: pd.DataFrame, seen: Remembered) -> None:
-    """Refuse images whose bytes were others when their pixels were read than they are now."""
-    for image, sha256 in zip(facts["image"], facts["sha256"], strict=True):
-        sources = images.sources_of(folder, image)
-        if sources == [folder / image] and seen.sha256(folder / image, expected=sha256) != sha256:
-            raise ValueError(
-                f"{folder / image} changed while its data set was prepared; prepare it again when "
-                "nothing writes there any more"
-            )
+def _require_unchanged(sources: Mapping[str, Mapping[str, str]], seen: Remembered) -> None:
+    """Refuse images of which a file was another before they were read than it is now."""
+    for paths in sources.values():
+        for path, sha256 in paths.items():
+            if seen.sha256(path, expected=sha256) != sha256:
+                raise ValueError(
+                    f"{path} changed while its data set was prepared; prepare it again when "
+                    "nothing writes there any more"
+                )
 
 
 def _mark(
@@ -248,19 +299,16 @@ def _mark(
 ) -> None:
     """Keep what was read and made."""
     outcome = run.record["outcome"]
-    read, folders = dict(opened.tables), list(opened.folders)
-    if outcome["image_folder"] != ".":
-        folder = Path(outcome["image_folder"])
+    sources, listed = opened.sources, opened.listed
+    if not sources and outcome["image_folder"] != ".":
         names = pd.read_parquet(run.file("images.parquet"), columns=["image"])["image"].tolist()
-        # All that the table names, also what is excluded: it may be mended.
-        named = source.of_images(folder, {*names, *opened.named}, seen)
-        read |= {marks.name_of(path): sha for each in named.values() for path, sha in each.items()}
-        several = [path for path in read if images.is_of_several(runs.ROOT / path)]
-        folders += {(runs.ROOT / path).parent for path in several}
+        sources = source.of_images(image_folder_of(run.folder, outcome), names, seen)
+        listed = listed | _listed(sources)
+    read = {marks.name_of(path): sha for each in sources.values() for path, sha in each.items()}
     mark = marks.Mark(
         decides(dataset, parameters),
-        read=read,
-        listed={marks.name_of(each): marks.listing_sha256(each) for each in folders},
+        read=read | opened.tables,
+        listed=listed,
         runs=marks.states([run.folder]),
     )
     seen.save()
@@ -301,7 +349,7 @@ def _complete(
     dataset: str, defaults: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> dict[str, Any]:
     settings = {**defaults, **parameters}
-    unknown = sorted(set(settings) - set(defaults))
+    unknown = sorted(set(settings) - set(defaults), key=str)
     if unknown:
         raise ValueError(
             f"data set {dataset!r} has parameters {unknown}; it takes {sorted(defaults)}"

@@ -11,7 +11,7 @@ from medres import images
 from medres.datasets import ledger
 from medres.files import Remembered, files_below
 
-TABLES = (".csv", ".json", ".jsonl", ".parquet", ".xlsx")
+TABLES = (".arrow", ".csv", ".json", ".jsonl", ".parquet", ".tsv", ".txt", ".xlsx")
 """Kinds of file in which data sets keep questions; their bytes are always looked at."""
 
 

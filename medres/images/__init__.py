@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,7 @@ def _read_kind(
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name too long for a file, as three joined ones may be
+    except (OSError, ValueError):  # a name too long for a file, as three joined ones may be
         return False
 
 
@@ -243,10 +244,20 @@ def source_sha256(folder: Path, image: str) -> str:
     for path in sources:
         if not _is_file(path):
             raise UnreadableImageError(f"{path}: no such image; check the path in the table")
-    hashes = [sha256(path) for path in sources]
-    if sources == [folder / image]:
-        return hashes[0]
-    return hashlib.sha256(" ".join([image, *hashes]).encode()).hexdigest()
+    return combined_sha256(folder, image, {str(path): sha256(path) for path in sources})
+
+
+def combined_sha256(folder: Path, image: str, hashes: Mapping[str, str]) -> str:
+    """Return the hash of an image from those of its files, as `source_sha256` gives it.
+
+    Args:
+        folder: What the table's paths are relative to.
+        image: As the table names it.
+        hashes: By path, in the order of `sources_of`.
+    """
+    if list(hashes) == [str(folder / image)]:
+        return hashes[str(folder / image)]
+    return hashlib.sha256(" ".join([image, *hashes.values()]).encode()).hexdigest()
 
 
 def pixel_sha256(image: Image.Image) -> str:

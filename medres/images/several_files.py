@@ -23,6 +23,8 @@ def others_of(path: Path) -> list[Path]:
     the named file, and those of a DICOM slide are of the same series in the same folder.
     """
     suffix, folder = path.suffix.lower(), path.parent
+    if not _is_file(path):
+        return []
     if suffix == ".mrxs":
         return sorted(each for each in path.with_suffix("").rglob("*") if each.is_file())
     if suffix in LISTS:
@@ -73,5 +75,5 @@ def _head(path: Path) -> bytes:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name too long for a file
+    except (OSError, ValueError):  # a name too long for a file, or with a zero byte
         return False

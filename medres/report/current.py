@@ -5,6 +5,7 @@ package, and the runs that it read. All of these are compared by digest at every
 """
 
 import functools
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +25,8 @@ INDEX = "index"
 DRAWING = ("matplotlib", "nbconvert", "pandas", "scipy", "seaborn", "statsmodels")
 """Packages whose version can change a page, beside those that can change a run."""
 PACKAGE = "the source of medres changed"
+HALF = re.compile(r"\..+\.(html|png|svg|csv|json|ipynb)-[a-z0-9_]{8}")
+"""Names of files half written, as `files.replacing` gives them."""
 ABANDONED_S = 3600.0
 """Age at which a file half written is that of a killed process."""
 
@@ -73,6 +76,8 @@ def decides(
         says |= {"models": study.models, "train_resolutions": study.train_resolutions}
         says |= {"seeds": study.seeds, "datasets": list(study.datasets)}
         says |= {"treatment": studies.treatment(study)}
+    if stem == INDEX:
+        says |= {"tables": tables_of(study)}
     notebook = studies.notebook_path(stem if cell is None else cell.notebook)
     return {
         "schema": runs.SCHEMA,
@@ -82,6 +87,13 @@ def decides(
         "package": files.package_sha256(),
         "versions": _versions(),
     }
+
+
+def tables_of(study: Study) -> list[str]:
+    """Return the stems of the tables that the reports of a study have made, by name."""
+    found = [marks.read(marks.path_of(study.name, "pages", stem)) for stem in study.reports]
+    made = [Path(name) for mark in found if mark for name in mark.made]
+    return sorted(path.stem for path in made if path.suffix == ".csv")
 
 
 @functools.cache
@@ -148,6 +160,16 @@ def asked_for(study: str, kind: str, name: str) -> Path:
     return runs.ROOT / "runs" / study / "current" / kind / name
 
 
+def look(study: Study) -> Plan:
+    """Find what is not current, and change nothing."""
+    found = Plan()
+    kept = marks.remembered(study.name, "kept")
+    for stage, name in _runs_of(study):
+        _look_at_run(found, study.name, stage, name, kept)
+    _compare(found, study, pages_of(study), kept)
+    return found
+
+
 def plan(study: Study, *, repair: bool = False) -> Plan:
     """Find what is not current, and have Snakemake ask for exactly that.
 
@@ -158,7 +180,12 @@ def plan(study: Study, *, repair: bool = False) -> Plan:
     found = Plan()
     kept = marks.remembered(study.name, "kept")
     for stage, name in _runs_of(study):
-        _look_at_run(found, study.name, stage, name, kept, repair=repair)
+        found.adopted += _adopt(runs.folder_of(study.name, stage, name))
+    for stage, name in _runs_of(study):
+        damaged = _look_at_run(found, study.name, stage, name, kept)
+        if damaged and repair:
+            folder = runs.folder_of(study.name, stage, name)
+            runs.set_aside(study.name, folder, f"damaged-{stage}-{name.replace('/', '-')}")
     if repair or not found.damaged:
         pages = pages_of(study)
         _compare(found, study, pages, kept)
@@ -183,14 +210,19 @@ def _runs_of(study: Study) -> list[Thing]:
     return [*(("questions", name) for name in study.datasets), *cells]
 
 
-def _look_at_run(
-    found: Plan, study: str, stage: str, name: str, kept: Remembered, *, repair: bool
-) -> None:
+def _adopt(folder: Path) -> bool:
+    try:
+        return runs.adopt(folder)
+    except ValueError:  # damaged: named where runs are looked at
+        return False
+
+
+def _look_at_run(found: Plan, study: str, stage: str, name: str, kept: Remembered) -> list[Path]:
+    """Add the damaged files of a run to a plan, and return them."""
     folder = runs.folder_of(study, stage, name)
     if not (folder / "run.json").is_file():
-        return
+        return []
     try:
-        found.adopted += runs.adopt(folder)
         recorded = runs.record_of(folder)["files"]
         # A list where digests could not be added, because a file is gone.
         damaged = [
@@ -201,8 +233,7 @@ def _look_at_run(
     except ValueError:
         damaged = [folder / "run.json"]
     found.damaged += damaged
-    if damaged and repair:
-        runs.set_aside(study, folder, f"damaged-{stage}-{name.replace('/', '-')}")
+    return damaged
 
 
 def _compare(found: Plan, study: Study, pages: Mapping[str, Cell | None], kept: Remembered) -> None:
@@ -260,7 +291,12 @@ def _gone(study: str, stage: str, name: str) -> Iterator[str]:
     """Yield what is gone of a run."""
     folder = runs.folder_of(study, stage, name)
     if (folder / "run.json").is_file():
-        for file in runs.record_of(folder)["files"]:
+        try:
+            kept = runs.record_of(folder)["files"]
+        except ValueError:
+            yield f"{marks.name_of(folder / 'run.json')} is damaged"
+            return
+        for file in kept:
             if not (folder / file).exists():
                 yield f"{marks.name_of(folder / file)} is gone"
 
@@ -268,8 +304,12 @@ def _gone(study: str, stage: str, name: str) -> Iterator[str]:
 def _remove_abandoned(study: str) -> None:
     """Remove files that a killed process left half written beside pages and marks."""
     for folder in (runs.ROOT / "reports" / study, *_small_folders(study)):
-        for path in folder.rglob(".*-*"):
-            if path.is_file() and time.time() - path.stat().st_mtime > ABANDONED_S:
+        for path in folder.rglob(".*-????????"):
+            if (
+                HALF.fullmatch(path.name)
+                and path.is_file()
+                and time.time() - path.stat().st_mtime > ABANDONED_S
+            ):
                 path.unlink(missing_ok=True)
 
 

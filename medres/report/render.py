@@ -240,14 +240,13 @@ def render_index(study: Study) -> Path:
 
 
 def _index(study: Study) -> str:
-    folder = page.report_folder(study.name)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, autoescape=True
     )
     finetuned = {cell.path: cell.page for cell in study.cells("finetune")}
-    for folder in _folders(study):
+    for made in _folders(study):
         # Their seconds too, which do not count for the state of a run.
-        runs.note_read(folder / "run.json")
+        runs.note_read(made / "run.json")
     page.show_table(study.name, "runs", page.runs_table(_folders(study)), caption="")
     verdict = claims = ""
     if "12_findings" in study.reports:
@@ -282,11 +281,7 @@ def _index(study: Study) -> str:
             }
             for cell in study.cells("evaluate")
         ],
-        tables=sorted(
-            path.stem
-            for path in (folder / "tables").glob("*.csv")
-            if not path.stem.startswith(("finetune-", "evaluate-"))
-        ),
+        tables=[*current.tables_of(study), "runs"],
     )
 
 
