@@ -477,6 +477,13 @@ def test_a_link_to_the_data_that_leads_elsewhere_is_noticed(project: Path) -> No
     assert datasets.prepare("linked", "mine", parameters).digest != first.digest
 
 
+def test_the_index_lists_the_tables_that_the_reports_made(project: Path) -> None:
+    html = (project / "reports" / tiny_study.NAME / "index.html").read_text()
+    for name in ("grid", "findings", "audit_cells", "runs"):
+        assert f'href="tables/{name}.csv"' in html
+    assert "evaluate-mine" not in html.partition("tables/grid.csv")[2].partition("</p>")[0]
+
+
 def test_a_dry_run_changes_nothing(project: Path) -> None:
     answers = project / "runs" / tiny_study.NAME / NONE / "answers.parquet"
     content = _flip(answers, random.Random(6))
