@@ -80,6 +80,10 @@ def main(arguments: list[str]) -> int:
     if options:
         print(f"medres: made what was asked for of study {study.name}")
         return 0
+    # What was edited meanwhile is not in what was made.
+    if left := current.look(studies.load(study.name)).stale:
+        print(f"medres: made, and {len(left)} things changed meanwhile: run the same command again")
+        return 0
     print(f"medres: study {study.name} is current: open {page}")
     return 0
 
