@@ -241,7 +241,7 @@ def test_a_finished_run_is_reused_without_loading_a_model(
     uninterrupted: tuple[Path, runs.Run],
 ) -> None:
     root, done = uninterrupted
-    shutil.copytree(root / "runs", project / "runs")
+    shutil.copytree(root, project, dirs_exist_ok=True)
     folder = project / done.folder.relative_to(root)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     with monkeypatch.context() as patch:
@@ -320,7 +320,7 @@ def test_another_seed_gives_other_weights(
     project: Path, uninterrupted: tuple[Path, runs.Run]
 ) -> None:
     root, done = uninterrupted
-    shutil.copytree(root / "runs", project / "runs")
+    shutil.copytree(root, project, dirs_exist_ok=True)
     other = training.finetune(**SETTINGS | {"seed": 1})
     assert outcome_of(other)["weights"] != outcome_of(done)["weights"]
     assert other.folder.parent == project / done.folder.parent.relative_to(root)
