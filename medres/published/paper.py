@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from medres.published import audit, grim, reachable
-from medres.statistics import comparison
+from medres.statistics import families
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -63,7 +63,7 @@ def columns(
     )
     table = audit.checked(named, source="published/accuracy.csv")
     found = audit.columns(table, rule=rule, rng=rng, n_draws=n_draws)
-    return found.assign(p_adjusted=comparison.holm(found["p_smallest"]))
+    return found.assign(p_adjusted=families.holm(found["p_smallest"]))
 
 
 def fits(published: pd.DataFrame, size: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from medres.results.findings import p_text
+from medres.results.numbers import p_text
 
 
 def _percent(value: float) -> str:

@@ -123,7 +123,7 @@ def sentence(ratios: pd.DataFrame) -> str:
             lines.append(
                 f"* {model}: the odds ratios of {found['n_datasets']} data sets {differ} "
                 f"(Cochran's Q {found['q']:.1f}, df = {found['degrees_of_freedom']}, p "
-                f"{findings.p_text(found['p_value'])})."
+                f"{numbers.p_text(found['p_value'])})."
             )
     return "\n".join(lines) or "Fewer than two data sets have an odds ratio; none are compared."
 

@@ -1,22 +1,24 @@
 """Compare arms: paired statistics clustered by group, as pure functions over arrays.
 
-Every interval and test here covers the choice of images and questions, not training seeds: it
-says what other questions of the same kind would give with these trained weights. All functions
-check their arguments first and raise ValueError if shapes differ, or a value or group is missing
-or out of range (0 or 1 for `correct` and the tests, [0, 1] for `paired_difference`).
+Answers come as one row per training and one column per question. What an interval or a p-value
+covers depends on them: with one training the choice of questions and groups, for these weights;
+with several also the choice of trainings (`variation`). All functions check their arguments first
+and raise ValueError if shapes differ, or an answer or group is missing or an answer is not 0 or 1.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from scipy import stats
-from statsmodels.stats.multitest import multipletests
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, stats
 from statsmodels.stats.proportion import proportion_confint
 
-_DRAWS_PER_CHUNK = 2_000_000  # limits the bootstrap's memory to about 50 MB
+from medres.statistics import groups as of_groups
+from medres.statistics import variation
+from medres.statistics.variation import Floats
 
 
 @dataclass(frozen=True)
@@ -28,119 +30,237 @@ class Interval:
     upper: float
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Two arms that answered the same questions: the difference, and how sure it is.
+
+    Interval and p-values come from one statistic, the score statistic of Tango (1998, Statistics
+    in Medicine 17, 891-908) for the difference of paired proportions, at the effective number of
+    questions and against Student's t, so that they never disagree. Near 0 and 1 and with few
+    pairs that differ it keeps the level that the difference over its standard error loses.
+    """
+
+    difference: float
+    """Accuracy of the second arm minus that of the first, a fraction, averaged over trainings."""
+    first_only: float
+    """Share of the pairs that only the first arm answers correctly, a fraction."""
+    second_only: float
+    n_questions: int
+    n_groups: int
+    n_effective_groups: float
+    """(sum n)^2 / sum n^2 over groups of n questions: the number of equal groups that would
+    tell as much."""
+    largest_share: float
+    """Share of the questions that the largest group holds."""
+    too_few: str
+    """Why the groups can decide nothing, as `groups.too_few`; empty if they can."""
+    n_differing_groups: int
+    """Groups in which the arms differ in at least one training."""
+    by_training: tuple[float, ...]
+    """Difference of each training."""
+    n_effective: float
+    """Number of independent questions whose difference would vary as much."""
+    degrees_of_freedom: float
+
+    def refusal(self, null: float = 0.0) -> str:
+        """Return why no verdict may rest on this comparison; empty if one may.
+
+        Too few groups, or arms that differ in too few of them: fewer than six can reach no
+        p-value below 0.05 against 0, and against a margin they cannot tell how alike the
+        questions of a group are.
+        """
+        n_differing = self.n_differing_groups
+        is_single = self.n_groups == self.n_questions
+        if self.too_few or n_differing >= of_groups.LEAST_GROUPS or (null and is_single):
+            return self.too_few
+        return (
+            f"the arms differ in {n_differing} of {self.n_groups} groups; at least "
+            f"{of_groups.LEAST_GROUPS} must differ"
+        )
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the difference, a fraction; NaN if no pair differs or for one group."""
+        spread = self.first_only + self.second_only - self.difference**2
+        return math.sqrt(spread / self.n_effective) if spread > 0 else math.nan
+
+    @property
+    def spread_of_trainings(self) -> float:
+        """Standard deviation of the difference between trainings, NaN for one."""
+        return float(np.std(self.by_training, ddof=1)) if len(self.by_training) > 1 else math.nan
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """Return the difference with its two-sided interval: all values that are not rejected.
+
+        If no pair differs, the limits are the share of differing groups that a sample of this size
+        could have missed (the exact binomial limit for none seen). NaN for one group.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level is {level}; it must be between 0 and 1")
+        if self.n_groups < 2:
+            return Interval(self.difference, math.nan, math.nan)
+        tail = (1 - level) / 2
+        if self.n_differing_groups == 0:
+            limit = 1 - tail ** (1 / self.n_effective_groups)
+            return Interval(self.difference, -limit, limit)
+        quantile = float(stats.t.isf(tail, self.degrees_of_freedom))
+
+        def excess(value: float, sign: int) -> float:
+            return sign * (self.difference - value) - quantile * self._error_at(value)
+
+        lower, upper = (
+            optimize.brentq(excess, *sorted((-sign, self.difference)), args=(sign,), xtol=1e-10)
+            if sign * self.difference > -1
+            else self.difference
+            for sign in (1, -1)
+        )
+        return Interval(self.difference, float(lower), float(upper))
+
+    def p_value(self, null: float = 0.0) -> float:
+        """Return the two-sided p-value of the hypothesis that the true difference is `null`.
+
+        Half of it, on the side of the estimate, is the one-sided p-value: at -0.01, that the
+        second arm is more than one point worse. It is 1 for one group.
+        """
+        if self.n_groups < 2:
+            return 1.0
+        if self.n_differing_groups == 0:
+            return min(1.0, 2 * (1 - abs(null)) ** self.n_effective_groups) if null else 1.0
+        gap = abs(self.difference - null)
+        error = self._error_at(null)
+        if gap == 0:
+            return 1.0
+        return float(2 * stats.t.sf(gap / error, self.degrees_of_freedom)) if error else 0.0
+
+    def p_within(self, margin: float) -> float:
+        """Return the p-value of equivalence: that the arms differ by less than `margin`.
+
+        Two one-sided tests (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657-680), the larger
+        of their p-values.
+        """
+        sides = []
+        for null in (-margin, margin):
+            is_inside = (self.difference - null) * -null > 0
+            half = self.p_value(null) / 2
+            sides.append(half if is_inside else 1 - half)
+        return max(sides)
+
+    def _error_at(self, value: float) -> float:
+        """Return the standard error if the true difference were `value`."""
+        spread = _share_differing(self.first_only, self.second_only, value) - value**2
+        return math.sqrt(max(0.0, spread) / self.n_effective)
+
+
+def compare(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> Comparison:
+    """Return the paired comparison of two arms on the same questions.
+
+    Args:
+        first: Right (1) or wrong (0), shape (n_trainings, n_questions), or (n_questions,) for
+            one training. An arm of one training is compared with each training of the other.
+        second: The same of the second arm; row k is the training that is paired with row k.
+        groups: Group each question belongs to, shape (n_questions,).
+
+    Raises:
+        ValueError: If shapes differ, or an answer is not 0 or 1, or a group is missing.
+    """
+    arms = [np.atleast_2d(np.asarray(arm, dtype=float)) for arm in (first, second)]
+    n_trainings = max(len(arm) for arm in arms)
+    arms = [np.repeat(arm, n_trainings, axis=0) if len(arm) == 1 else arm for arm in arms]
+    codes, sizes = _checked({"first": arms[0], "second": arms[1]}, groups)
+    gains = arms[1] - arms[0]
+    n_questions = gains.shape[1]
+    sums = np.stack([np.bincount(codes, weights=gain) for gain in gains])
+    by_training = sums.sum(axis=1) / n_questions
+    influence = (sums - by_training[:, None] * sizes) / n_questions
+    differs = np.zeros(len(sizes), dtype=bool)
+    differs[np.unique(codes[(gains != 0).any(axis=0)])] = True
+    difference = float(by_training.mean())
+    first_only, second_only = float((gains < 0).mean()), float((gains > 0).mean())
+    found = variation.of_estimate(influence, by_training, sizes)
+    spread = first_only + second_only - difference**2
+    n_effective = _effective_number(spread, found, gains.size, len(sizes))
+    if math.isnan(n_effective) and len(sizes) > 1:
+        n_effective = of_groups.effective(sizes)
+    return Comparison(
+        difference=difference,
+        first_only=first_only,
+        second_only=second_only,
+        n_questions=n_questions,
+        n_groups=len(sizes),
+        n_effective_groups=of_groups.effective(sizes),
+        largest_share=of_groups.largest_share(sizes),
+        too_few=of_groups.too_few(sizes),
+        n_differing_groups=int(differs.sum()),
+        by_training=tuple(by_training.tolist()),
+        n_effective=n_effective,
+        degrees_of_freedom=found.degrees_of_freedom,
+    )
+
+
+def _effective_number(
+    spread: float, found: variation.Variation, n_answers: int, n_groups: int
+) -> float:
+    """Return how many independent answers would vary as much; NaN if none vary.
+
+    Bounded by the variation that independent answers would show in all but 5 % of samples: groups
+    that happen to gain equally are no certainty.
+    """
+    if not spread > 0 or n_groups < 2:
+        return math.nan
+    degrees = found.degrees_of_freedom
+    least = stats.chi2.ppf(0.05, degrees) / degrees
+    return spread / max(found.variance, least * spread / n_answers)
+
+
+def _share_differing(first_only: float, second_only: float, difference: float) -> float:
+    """Return the most likely share of pairs that differ, if the true difference is given."""
+    linear = -first_only - second_only + (2 - second_only + first_only) * difference
+    constant = -first_only * difference * (1 - difference)
+    root = math.sqrt(max(0.0, linear**2 - 8 * constant))
+    return (root - linear) / 2 + difference
+
+
 def accuracy_interval(correct: ArrayLike, groups: ArrayLike, *, level: float = 0.95) -> Interval:
     """Return the accuracy with a cluster-robust interval that stays valid near 0 and 1.
 
-    A Wilson interval at the effective number of questions of Korn and Graubard (1998, Survey
-    Methodology 24, 193-201): n_eff = n / design effect x (t[n - 1] / t[G - 1])^2 for n questions
-    in G groups. The design effect, at least 1 so that n_eff <= n, is the linearised (ratio
-    estimator) variance of the mean, G / (G - 1) x sum over groups of (right answers - accuracy
-    x questions)^2 / n^2, over the variance of n independent answers. If all answers are equal it
-    is undefined and n_eff = G, as if each group were one question. With one group the limits are
-    NaN.
+    A Wilson interval at the effective number of answers of Korn and Graubard (1998, Survey
+    Methodology 24, 193-201): n_eff = n / design effect x (t[n - 1] / t[df])^2 for n answers, with
+    the variance and degrees of freedom of `variation` and a design effect of at least 1. If all
+    answers are equal, n_eff is the effective number of groups. With one group the limits are NaN.
+
+    Args:
+        correct: Right (1) or wrong (0), shape (n_trainings, n_questions), or (n_questions,).
+        groups: Group each question belongs to, shape (n_questions,).
+        level: Coverage of the interval, in (0, 1).
     """
-    (scores,), codes, n_groups = _checked({"correct": correct}, groups, True, level)
-    n, accuracy = len(scores), float(scores.mean())
-    if n_groups == 1:
-        return Interval(accuracy, float("nan"), float("nan"))
-    n_effective = float(n_groups)
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it must be between 0 and 1")
+    scores = np.atleast_2d(np.asarray(correct, dtype=float))
+    codes, sizes = _checked({"correct": scores}, groups)
+    n_questions = scores.shape[1]
+    sums = np.stack([np.bincount(codes, weights=score) for score in scores])
+    by_training = sums.sum(axis=1) / n_questions
+    accuracy = float(by_training.mean())
+    if len(sizes) < 2:
+        return Interval(accuracy, math.nan, math.nan)
+    influence = (sums - by_training[:, None] * sizes) / n_questions
+    found = variation.of_estimate(influence, by_training, sizes)
+    n_effective = of_groups.effective(sizes)
     if 0 < accuracy < 1:
-        residuals = np.bincount(codes, weights=scores - accuracy)
-        clustered = n_groups / (n_groups - 1) * float(residuals @ residuals) / n**2
-        design_effect = clustered / (accuracy * (1 - accuracy) / (n - 1))
-        many, few = stats.t.ppf((1 + level) / 2, [n - 1, n_groups - 1])
-        n_effective = n / max(1.0, design_effect) * (many / few) ** 2
+        design_effect = found.variance / (accuracy * (1 - accuracy) / (scores.size - 1))
+        degrees = [scores.size - 1, found.degrees_of_freedom]
+        many, few = stats.t.isf((1 - level) / 2, degrees)
+        n_effective = scores.size / max(1.0, design_effect) * (many / few) ** 2
     lower, upper = proportion_confint(
         accuracy * n_effective, n_effective, alpha=1 - level, method="wilson"
     )
     return Interval(accuracy, float(lower), float(upper))
 
 
-def paired_difference(
-    first: ArrayLike,
-    second: ArrayLike,
-    groups: ArrayLike,
-    *,
-    rng: np.random.Generator,
-    n_resamples: int = 10_000,
-    level: float = 0.95,
-) -> Interval:
-    """Return mean(second) - mean(first) with a group-bootstrap percentile interval.
-
-    Questions of one group share its difficulty, so whole groups are resampled, never single
-    questions. The order of the rows does not matter. If no group differs, resampling would claim
-    certainty; the limits are then the share of differing groups that a sample of this size could
-    have missed (the exact binomial limit for none seen).
-
-    Args:
-        first: Scores of the first arm, shape (n_questions,), each in [0, 1].
-        second: Scores of the second arm on the same questions, same shape.
-        groups: Group each question belongs to, shape (n_questions,).
-        rng: Source of randomness; the caller seeds it and owns it.
-        n_resamples: Bootstrap replicates.
-        level: Coverage of the interval, in (0, 1).
-
-    Returns:
-        The difference and its limits, as fractions (0.02 = two points of accuracy).
-
-    Raises:
-        ValueError: If the arms differ in length or fewer than two groups are given.
-    """
-    scores, codes, n_groups = _checked({"first": first, "second": second}, groups, False, level)
-    if n_groups < 2:
-        raise ValueError(f"groups has {n_groups} group; a bootstrap over groups needs two or more")
-    sums = np.bincount(codes, weights=scores[1] - scores[0])
-    counts = np.bincount(codes).astype(float)
-    differences = np.empty(n_resamples)
-    rows = max(1, _DRAWS_PER_CHUNK // n_groups)
-    for start in range(0, n_resamples, rows):
-        chunk = differences[start : start + rows]
-        drawn = rng.integers(0, n_groups, size=(len(chunk), n_groups))
-        chunk[:] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    lower, upper = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
-    if not sums.any():
-        upper = 1 - ((1 - level) / 2) ** (1 / n_groups)
-        lower = -upper
-    return Interval(float(sums.sum() / counts.sum()), float(lower), float(upper))
-
-
-def training_interval(differences: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Return the mean difference over several trainings with an interval that covers trainings.
-
-    Student's t over trainings (seeds), all on the same questions: it says what another training
-    would give on these questions, whereas `paired_difference` says what other questions would
-    give for these trainings. Limits are NaN for one training.
-
-    Args:
-        differences: One difference per training, as fractions, shape (n_trainings,).
-        level: Coverage of the interval, in (0, 1).
-
-    Raises:
-        ValueError: If there is no difference, or one is missing.
-    """
-    values = np.asarray(differences, dtype=float)
-    if values.ndim != 1 or values.size == 0 or np.isnan(values).any():
-        raise ValueError(f"differences are {values.tolist()}; give one number per training")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must be between 0 and 1")
-    mean, n_trainings = float(values.mean()), len(values)
-    if n_trainings == 1:
-        return Interval(mean, float("nan"), float("nan"))
-    half = stats.t.ppf((1 + level) / 2, n_trainings - 1) * values.std(ddof=1) / n_trainings**0.5
-    return Interval(mean, mean - float(half), mean + float(half))
-
-
-def gains(
-    first: ArrayLike, second: ArrayLike, groups: ArrayLike
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return second minus first per question, its group as an integer, and the number of groups."""
-    scores, codes, n_groups = _checked({"first": first, "second": second}, groups, False)
-    return scores[1] - scores[0], codes, n_groups
-
-
 def mcnemar_exact(first: ArrayLike, second: ArrayLike) -> float:
     """Return McNemar's exact two-sided p-value (1.0 if no pair is discordant); ignores groups."""
-    (before, after), _, _ = _checked({"first": first, "second": second}, None, True)
+    before, after = (np.atleast_2d(np.asarray(arm, dtype=float)) for arm in (first, second))
+    _checked({"first": before, "second": after}, np.arange(before.shape[1]))
     only_first, only_second = int(np.sum(before > after)), int(np.sum(before < after))
     if only_first + only_second == 0:
         return 1.0
@@ -148,15 +268,18 @@ def mcnemar_exact(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def paired_group_test(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> float:
-    """Return the exact two-sided p-value of a sign-flip test over groups.
+    """Return the exact two-sided p-value of a sign-flip test over groups, for one training.
 
-    If the arms are exchangeable, each group's net gain d_g (right answers of the second arm minus
-    those of the first) is as likely to be -d_g, independently of other groups. The p-value is
-    P(|sum of s_g d_g| >= |sum of d_g|) over all signs s_g: no sampling, no approximation. With
-    one question per group it is McNemar's exact test; with one group it is 1.
+    It tests that the arms are exchangeable: that each group's net gain d_g (right answers of the
+    second arm minus those of the first) is as likely to be -d_g, independently of other groups.
+    That is more than equal accuracy: where one arm varies more from group to group than the
+    other, it can reject arms of equal accuracy. The p-value is P(|sum of s_g d_g| >= |sum of
+    d_g|) over all signs s_g: no sampling, no approximation. With one question per group it is
+    McNemar's exact test; with one group it is 1.
     """
-    scores, codes, _ = _checked({"first": first, "second": second}, groups, True)
-    gains = np.rint(np.bincount(codes, weights=scores[1] - scores[0])).astype(int)
+    arms = [np.atleast_2d(np.asarray(arm, dtype=float)) for arm in (first, second)]
+    codes, _ = _checked({"first": arms[0], "second": arms[1]}, groups)
+    gains = np.rint(np.bincount(codes, weights=(arms[1] - arms[0])[0])).astype(int)
     sizes, repeats = np.unique(np.abs(gains[gains != 0]), return_counts=True)
     if gains.sum() == 0:
         return 1.0
@@ -169,67 +292,6 @@ def paired_group_test(first: ArrayLike, second: ArrayLike, groups: ArrayLike) ->
         spaced[::size] = stats.binom.pmf(np.arange((len(spaced) - 1) // size + 1), repeat, 0.5)
         probability = np.convolve(probability, spaced)[: last + 1]
     return min(1.0, 2 * float(probability.sum()))
-
-
-def holm(p_values: ArrayLike) -> np.ndarray:
-    """Return Holm-adjusted p-values in the order given, shape (n_tests,).
-
-    Raises:
-        ValueError: If there is no p-value, or one is missing or outside [0, 1]: multipletests
-            would count a NaN as one more test.
-    """
-    values = np.asarray(p_values, dtype=float)
-    if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"p_values has shape {values.shape}; it must be a list of one or more")
-    wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
-    if wrong.size:
-        raise ValueError(f"p_values[{wrong[0]}] is {values[wrong[0]]}; it must be in [0, 1]")
-    return np.asarray(multipletests(values, method="holm")[1])
-
-
-def join_arms(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Return question_id, group, correct_first and correct_second, in the order of the first.
-
-    Each arm is a table of answers with the columns question_id, group and correct.
-
-    Raises:
-        ValueError: If an arm repeats or lacks a question, or the arms disagree on its group.
-    """
-    for name, arm in (("first", first), ("second", second)):
-        _refuse(arm.question_id[arm.question_id.duplicated()], f"{name} arm repeats questions")
-    # An index finds text ids many times faster than Series.isin.
-    ids_first, ids_second = pd.Index(first.question_id), pd.Index(second.question_id)
-    _refuse(second.question_id[ids_first.get_indexer(ids_second) < 0], "first arm lacks")
-    _refuse(first.question_id[ids_second.get_indexer(ids_first) < 0], "second arm lacks")
-    columns = ["question_id", "group", "correct"]
-    joined = first[columns].merge(
-        second[columns], on="question_id", validate="one_to_one", suffixes=("_first", "_second")
-    )
-    differs = joined.group_first != joined.group_second
-    _refuse(joined.question_id[differs], "arms disagree on the group of")
-    joined = joined.rename(columns={"group_first": "group"})
-    return joined[["question_id", "group", "correct_first", "correct_second"]]
-
-
-def verdict(
-    difference: Interval, p_adjusted: float, *, claimed_sign: int, alpha: float = 0.05
-) -> str:
-    """Return whether a claimed direction is supported, contradicted or not decided.
-
-    Decided only if the adjusted p-value is at most `alpha` and the whole interval lies on one
-    side of zero; an undefined (NaN) p-value or limit therefore decides nothing.
-
-    Raises:
-        ValueError: If `claimed_sign` is not 1 or -1, or the p-value is outside [0, 1].
-    """
-    if claimed_sign not in (1, -1):
-        raise ValueError(f"claimed_sign is {claimed_sign}; it must be 1 or -1")
-    if p_adjusted < 0 or p_adjusted > 1:
-        raise ValueError(f"p_adjusted is {p_adjusted}; it must be in [0, 1]")
-    sign = int(difference.lower > 0) - int(difference.upper < 0)
-    if sign == 0 or not p_adjusted <= alpha:
-        return "not decided"
-    return "supported" if sign == claimed_sign else "contradicted"
 
 
 def majority_correct(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
@@ -258,34 +320,26 @@ def majority_correct(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
     return np.asarray(answered == asked.reference, dtype=bool)
 
 
-def _checked(
-    arms: Mapping[str, ArrayLike], groups: ArrayLike | None, is_binary: bool, level: float = 0.95
-) -> tuple[list[np.ndarray], np.ndarray, int]:
-    """Return scores as floats, each row's group as an integer, and the number of groups."""
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must be between 0 and 1")
-    scores = {name: np.asarray(values, dtype=float) for name, values in arms.items()}
-    labels = np.zeros_like(next(iter(scores.values()))) if groups is None else np.asarray(groups)
-    shapes = {name: values.shape for name, values in scores.items()} | {"groups": labels.shape}
-    if len(set(shapes.values())) > 1:
-        raise ValueError(f"arms must score the same questions: shapes are {shapes}")
-    if labels.ndim != 1 or labels.size == 0:
-        raise ValueError(f"scores have shape {labels.shape}; they must be a list of one or more")
-    for name, values in scores.items():
-        is_valid = np.isin(values, (0, 1)) if is_binary else (values >= 0) & (values <= 1)
-        wrong = np.flatnonzero(~is_valid)
-        if wrong.size:
-            allowed = "be 0 or 1" if is_binary else "be in [0, 1]"
-            raise ValueError(f"{name}[{wrong[0]}] is {values[wrong[0]]}; it must {allowed}")
-    codes, names = pd.factorize(labels, sort=True)
+def _checked(arms: Mapping[str, Floats], groups: ArrayLike) -> tuple[NDArray[np.intp], Floats]:
+    """Return each question's group as an integer, and the number of questions of each group."""
+    labels = np.asarray(groups)
+    shapes = {name: values.shape for name, values in arms.items()} | {"groups": labels.shape}
+    if len({shape[-1:] for shape in shapes.values()}) > 1 or labels.ndim != 1:
+        raise ValueError(f"arms must answer the same questions: shapes are {shapes}")
+    if len({values.shape for values in arms.values()}) > 1:
+        raise ValueError(f"arms must have the same trainings: shapes are {shapes}")
+    if labels.size == 0:
+        raise ValueError("there are no questions; give one or more")
+    for name, values in arms.items():
+        if values.ndim != 2 or not len(values):
+            raise ValueError(f"{name} has shape {values.shape}; give trainings x questions")
+        wrong = np.argwhere(~np.isin(values, (0, 1)))
+        if len(wrong):
+            at = tuple(wrong[0].tolist())
+            raise ValueError(f"{name}[{at[1]}] is {values[at]}; it must be 0 or 1")
+    codes, _ = pd.factorize(labels, sort=True)
     if (codes < 0).any():
         raise ValueError(
             f"groups[{np.flatnonzero(codes < 0)[0]}] is missing; give every question a group"
         )
-    return list(scores.values()), codes, len(names)
-
-
-def _refuse(question_ids: pd.Series, complaint: str) -> None:
-    if len(question_ids):
-        named = ", ".join(map(str, question_ids.head(5)))
-        raise ValueError(f"{complaint} {named} ({len(question_ids)} in all)")
+    return codes, np.bincount(codes).astype(float)

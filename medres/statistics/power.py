@@ -1,42 +1,21 @@
 """Power of a comparison: which difference it can detect, and with what probability.
 
 A verdict of not decided speaks for no difference only if a difference that matters would have been
-detected. The functions here use the t-test of a mean over groups, whose power has a formula; the
-reported test (`comparison.paired_group_test`) has nearly the same power.
+detected. The functions here use Student's t over groups, whose power has a formula; the reported
+test (`comparison.Comparison.p_value`) has nearly the same power.
 """
 
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
-from medres.statistics import comparison
+from medres.statistics.variation import Floats
 
-
-def standard_error(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> tuple[float, int]:
-    """Return the cluster-robust standard error of a paired difference, and its degrees of freedom.
-
-    Linearised (ratio estimator): the square root of G / (G - 1) x sum over groups of (gain of the
-    group - difference x its questions)^2 / n^2, with G - 1 degrees of freedom.
-
-    Args:
-        first: Scores of the first arm, shape (n_questions,), each in [0, 1].
-        second: Scores of the second arm on the same questions, same shape.
-        groups: Group each question belongs to, shape (n_questions,).
-
-    Returns:
-        The error as a fraction (NaN for one group) and the number of groups minus one.
-
-    Raises:
-        ValueError: If shapes differ, or a value or group is missing or out of range.
-    """
-    gains, codes, n_groups = comparison.gains(first, second, groups)
-    if n_groups == 1:
-        return math.nan, 0
-    residuals = np.bincount(codes, weights=gains - gains.mean())
-    variance = n_groups / (n_groups - 1) * float(residuals @ residuals) / len(gains) ** 2
-    return math.sqrt(variance), n_groups - 1
+_N_QUANTILES = 15
+"""Of the errors that may be true, where one is estimated."""
+_MANY_DEGREES = 100
+"""From here on an estimated error is as good as the true one."""
 
 
 def planned_standard_error(
@@ -63,45 +42,64 @@ def planned_standard_error(
 
 
 def power(
-    difference: float, standard_error: float, degrees_of_freedom: int, *, alpha: float = 0.05
+    difference: float, standard_error: float, degrees_of_freedom: float, *, alpha: float = 0.05
 ) -> float:
     """Return the probability that a two-sided test at `alpha` detects a true difference.
 
     >>> round(power(0.05, 0.0178, 199), 2)
     0.8
     """
-    limit = stats.t.ppf(1 - alpha / 2, degrees_of_freedom)
-    found = stats.nct(degrees_of_freedom, abs(difference) / standard_error)
-    # The tail of the wrong sign is NaN in scipy if it is too small for its algorithm.
-    return float(found.sf(limit) + np.nan_to_num(found.cdf(-limit)))
+    return float(_powers(np.array([difference]), standard_error, degrees_of_freedom, alpha)[0])
 
 
 def detectable_difference(
     standard_error: float,
-    degrees_of_freedom: int,
+    degrees_of_freedom: float,
     *,
     power_wanted: float = 0.8,
     alpha: float = 0.05,
+    is_estimated: bool = False,
 ) -> float:
     """Return the smallest true difference that is detected with the wanted power, a fraction.
 
-    NaN if it cannot be known: one group, or arms that never differ.
+    NaN if there is none up to 1, or it cannot be known: one group, or arms that never differ.
+
+    Args:
+        standard_error: Of the difference, a fraction.
+        degrees_of_freedom: Of its estimate, or of the one that will be made.
+        power_wanted: Probability of detection, above alpha and below 1.
+        alpha: Level of the two-sided test; that over the size of a family, for Holm's worst case.
+        is_estimated: Whether the error comes from the same few groups. The power at a difference
+            is then its mean over the errors that may be true; without that a difference computed
+            from a few groups has less power than it says.
+
+    Raises:
+        ValueError: If alpha and the wanted power are not 0 < alpha < power < 1.
     """
     if not 0 < alpha < power_wanted < 1:
         raise ValueError(
             f"alpha {alpha} and power_wanted {power_wanted} must be 0 < alpha < power < 1"
         )
-    if degrees_of_freedom < 1 or not standard_error > 0:
+    if not degrees_of_freedom >= 1 or not standard_error > 0:
         return math.nan
-    # In units of the standard error; ten times the sum of both quantiles is surely detected.
-    furthest = 10 * (
-        stats.t.ppf(1 - alpha / 2, degrees_of_freedom)
-        + stats.t.ppf(power_wanted, degrees_of_freedom)
-    )
-    found = optimize.brentq(
-        lambda units: power(units, 1.0, degrees_of_freedom, alpha=alpha) - power_wanted,
-        0.0,
-        furthest,
-        xtol=1e-10,
-    )
-    return float(found) * standard_error
+    ratios = np.ones(1)
+    if is_estimated and degrees_of_freedom < _MANY_DEGREES:
+        middles = (np.arange(_N_QUANTILES) + 0.5) / _N_QUANTILES
+        ratios = np.sqrt(stats.chi2.ppf(middles, degrees_of_freedom) / degrees_of_freedom)
+
+    def lack(difference: float) -> float:
+        found = _powers(difference * ratios, standard_error, degrees_of_freedom, alpha)
+        return float(found.mean()) - power_wanted
+
+    if lack(1.0) < 0:
+        return math.nan
+    return float(optimize.brentq(lack, 0.0, 1.0, xtol=1e-5))
+
+
+def _powers(
+    differences: Floats, standard_error: float, degrees_of_freedom: float, alpha: float
+) -> Floats:
+    limit = stats.t.isf(alpha / 2, degrees_of_freedom)
+    found = stats.nct(degrees_of_freedom, np.abs(differences) / standard_error)
+    # The tail of the wrong sign is NaN in scipy if it is too small for its algorithm.
+    return np.asarray(found.sf(limit) + np.nan_to_num(found.cdf(-limit)))

@@ -1,0 +1,59 @@
+"""Several comparisons tested together: adjusted p-values, and intervals that agree with them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from statsmodels.stats.multitest import multipletests
+
+from medres.statistics.comparison import Comparison, Interval
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Return Holm-adjusted p-values in the order given, shape (n_tests,).
+
+    Raises:
+        ValueError: If there is no p-value, or one is missing or outside [0, 1]: multipletests
+            would count a NaN as one more test.
+    """
+    values = np.asarray(p_values, dtype=float)
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(f"p_values has shape {values.shape}; it must be a list of one or more")
+    wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
+    if wrong.size:
+        raise ValueError(f"p_values[{wrong[0]}] is {values[wrong[0]]}; it must be in [0, 1]")
+    return np.asarray(multipletests(values, method="holm")[1])
+
+
+def simultaneous(
+    compared: Sequence[Comparison], nulls: Sequence[float], *, alpha: float = 0.05
+) -> tuple[np.ndarray, list[Interval]]:
+    """Return Holm-adjusted p-values of a family, and the simultaneous intervals that match them.
+
+    All intervals of a family hold together with probability 1 - alpha, and one excludes its null
+    exactly if the adjusted p-value is at most alpha (Guilbaud 2008, Biometrical Journal 50,
+    678-692; Strassburger and Bretz 2008, Statistics in Medicine 27, 4914-4927). A row that is
+    rejected has the Bonferroni interval, cut off at the null; one that is not has the interval at
+    alpha over the number of rows that are not rejected.
+
+    Args:
+        compared: The comparisons of the family.
+        nulls: True difference that each is tested against, a fraction; 0 for no difference.
+        alpha: Probability of one or more false rejections.
+    """
+    adjusted = holm([each.p_value(null) for each, null in zip(compared, nulls, strict=True)])
+    rejected = adjusted <= alpha
+    n_left = int((~rejected).sum())
+    intervals = []
+    for each, null, is_rejected in zip(compared, nulls, rejected, strict=True):
+        if not is_rejected:
+            intervals.append(each.interval(1 - alpha / n_left))
+            continue
+        found = each.interval(1 - alpha / len(compared))
+        lower, upper = found.lower, found.upper
+        if each.difference > null:
+            lower = max(lower, null)
+        else:
+            upper = min(upper, null)
+        intervals.append(Interval(found.estimate, lower, upper))
+    return adjusted, intervals

@@ -1,0 +1,64 @@
+"""What an estimate varies by: the choice of questions, and the training.
+
+Answers are crossed: every training answers the same questions. An estimate that is averaged over
+trainings then varies by the questions (whole groups of them), by the trainings, and by what only
+one training makes of one question. The three are estimated apart and added up once each.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Variation:
+    """The variance of an estimate and what it covers."""
+
+    variance: float
+    """Square of the standard error; NaN for one group."""
+    degrees_of_freedom: float
+    of_trainings: float
+    """Standard deviation of the estimate from one training to another; NaN for one training."""
+
+
+def of_estimate(influence: Floats, estimates: Floats, sizes: Floats) -> Variation:
+    """Return the variance of the mean of several trainings' estimates.
+
+    With one training: linearised (sandwich) over groups, G / (G - 1) x sum of squared influences,
+    with G_eff - 1 degrees of freedom, where G_eff = (sum n)^2 / sum n^2 over groups of n
+    questions. With several: the variance of their mean between trainings, which covers trainings
+    and what one training makes of one question; plus that of the questions alone, which is the
+    variance over groups of the averaged influences without the part that the first one holds
+    already (at least 0). Degrees of freedom by Satterthwaite (1946, Biometrics Bulletin 2,
+    110-114).
+
+    Args:
+        influence: What each group adds to the error of each training's estimate, shape
+            (n_trainings, n_groups); sums to about 0 over groups.
+        estimates: Estimate of each training, shape (n_trainings,).
+        sizes: Questions of each group, shape (n_groups,).
+    """
+    n_trainings, n_groups = influence.shape
+    of_groups = max(float(sizes.sum()) ** 2 / float(sizes @ sizes) - 1, 1.0)
+    if n_groups < 2:
+        return Variation(np.nan, np.nan, np.nan)
+    scale = n_groups / (n_groups - 1)
+    mean_influence = influence.mean(axis=0)
+    averaged = scale * float(mean_influence @ mean_influence)
+    if n_trainings == 1:
+        return Variation(averaged, of_groups, np.nan)
+    between = float(estimates.var(ddof=1)) / n_trainings
+    single = scale * float((influence**2).sum()) / n_trainings
+    shared = max(0.0, (single - averaged) / (n_trainings - 1))
+    questions = averaged - shared
+    of_trainings = float(estimates.std(ddof=1))
+    if questions <= 0:
+        return Variation(between, n_trainings - 1, of_trainings)
+    variance = between + questions
+    spread = between**2 / (n_trainings - 1) + questions**2 / of_groups
+    most = max(of_groups, n_trainings - 1.0)  # a sum of two poor estimates is no better than one
+    degrees = np.clip(variance**2 / spread, 1.0, most)
+    return Variation(variance, float(degrees), of_trainings)
