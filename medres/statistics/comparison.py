@@ -224,9 +224,9 @@ def accuracy_interval(correct: ArrayLike, groups: ArrayLike, *, level: float = 0
     """Return the accuracy with a cluster-robust interval that stays valid near 0 and 1.
 
     A Wilson interval at the effective number of answers of Korn and Graubard (1998, Survey
-    Methodology 24, 193-201): n_eff = n / design effect x (t[n - 1] / t[df])^2 for n answers, with
-    the variance and degrees of freedom of `variation` and a design effect of at least 1. If all
-    answers are equal, n_eff is the effective number of groups. With one group the limits are NaN.
+    Methodology 24, 193-201): n_eff = n / design effect x (t[n - 1] / t[df])^2 for n answers, at
+    most n, with the variance and degrees of freedom of `variation`. If all answers are equal, n_eff
+    is the effective number of groups. With one group the limits are NaN.
 
     Args:
         correct: Right (1) or wrong (0), shape (n_trainings, n_questions), or (n_questions,).
@@ -250,7 +250,8 @@ def accuracy_interval(correct: ArrayLike, groups: ArrayLike, *, level: float = 0
         design_effect = found.variance / (accuracy * (1 - accuracy) / (scores.size - 1))
         degrees = [scores.size - 1, found.degrees_of_freedom]
         many, few = stats.t.isf((1 - level) / 2, degrees)
-        n_effective = scores.size / max(1.0, design_effect) * (many / few) ** 2
+        trust = (many / few) ** 2
+        n_effective = scores.size * trust / max(trust, design_effect)
     lower, upper = proportion_confint(
         accuracy * n_effective, n_effective, alpha=1 - level, method="wilson"
     )

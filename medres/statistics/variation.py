@@ -32,8 +32,10 @@ def of_estimate(influence: Floats, estimates: Floats, sizes: Floats) -> Variatio
     questions. With several: the variance of their mean between trainings, which covers trainings
     and what one training makes of one question; plus that of the questions alone, which is the
     variance over groups of the averaged influences without the part that the first one holds
-    already (at least 0). Degrees of freedom by Satterthwaite (1946, Biometrics Bulletin 2,
-    110-114).
+    already (at least 0). The reciprocal of the degrees of freedom is the mean of those of the two
+    parts, weighted by their variances, as Cochran and Cox (1957, Experimental Designs, 2nd ed.)
+    weight quantiles of t. Satterthwaite's approximation rejects too often with three trainings,
+    because a part that happens to come out small then also counts as well known.
 
     Args:
         influence: What each group adds to the error of each training's estimate, shape
@@ -53,12 +55,8 @@ def of_estimate(influence: Floats, estimates: Floats, sizes: Floats) -> Variatio
     between = float(estimates.var(ddof=1)) / n_trainings
     single = scale * float((influence**2).sum()) / n_trainings
     shared = max(0.0, (single - averaged) / (n_trainings - 1))
-    questions = averaged - shared
-    of_trainings = float(estimates.std(ddof=1))
-    if questions <= 0:
-        return Variation(between, n_trainings - 1, of_trainings)
+    questions = max(0.0, averaged - shared)
     variance = between + questions
-    spread = between**2 / (n_trainings - 1) + questions**2 / of_groups
-    most = max(of_groups, n_trainings - 1.0)  # a sum of two poor estimates is no better than one
-    degrees = np.clip(variance**2 / spread, 1.0, most)
-    return Variation(variance, float(degrees), of_trainings)
+    poorness = between / (n_trainings - 1) + questions / of_groups
+    degrees = variance / poorness if poorness > 0 else n_trainings - 1.0
+    return Variation(variance, degrees, float(estimates.std(ddof=1)))
