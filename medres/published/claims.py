@@ -9,6 +9,9 @@ MIXED = "mixed training"
 ZERO_SHOT = "inference of untrained models"
 RESAMPLED = "resampling at inference"
 FINE_TUNED = "fine-tuned against untrained"
+SUFFICIENT = "low against native, within a margin"
+OF_STUDY = (FINE_TUNED, SUFFICIENT)
+"""Families of comparisons that the paper does not make."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +162,26 @@ CLAIMS = (
         +1,
         FINE_TUNED,
     ),
+    Claim(
+        "low suffices, aligned",
+        "Training and inference at low are no more than 1 point worse than at native",
+        ("native", "native"),
+        ("low", "low"),
+        +1,
+        SUFFICIENT,
+        margin=0.01,
+    ),
+    Claim(
+        "low suffices, untrained",
+        "Without fine-tuning, low inference is no more than 1 point worse than native",
+        ("none", "native"),
+        ("none", "low"),
+        +1,
+        SUFFICIENT,
+        margin=0.01,
+    ),
 )
-"""The paper's claims, and at the end two comparisons that it does not make."""
+"""The paper's claims, then comparisons that it does not make (`OF_STUDY`)."""
 
 
 def of_families(*families: str) -> tuple[Claim, ...]:

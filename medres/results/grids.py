@@ -144,8 +144,8 @@ def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
     Returns:
         Columns dataset, model, eval_resolution (low, each upsampled-<filter>, native),
         n_seeds, n_questions, accuracy, lower, upper, share_of_native (accuracy over that at
-        native), share_above_chance (the same of what lies above guessing), mean_visual_tokens; then one row per eval resolution and model with the mean of the
-        shares over the data sets.
+        native), share_above_chance (the same of what lies above guessing), mean_visual_tokens;
+        then one row per eval resolution and model with the mean of the shares over the data sets.
 
     Raises:
         ValueError: If there is no such model, or it was not evaluated at low, native and enlarged.

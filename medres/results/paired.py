@@ -74,13 +74,13 @@ def comparisons(
     arms = {key: part for key, part in table.groupby(CELL[:4], sort=False)}
     for claim in claims:
         for dataset, model in table[["dataset", "model"]].drop_duplicates().itertuples(index=False):
-            weights = _weights(claim)
-            keys = [(dataset, model, *arm) for arm in weights]
+            weighted = weights(claim)
+            keys = [(dataset, model, *arm) for arm in weighted]
             if not all(key in arms for key in keys):
                 continue
             correct, groups = stacked([arms[key] for key in keys])
             compared: Compared = (
-                contrast.contrast(correct, list(weights.values()), groups)
+                contrast.contrast(correct, list(weighted.values()), groups)
                 if claim.others
                 else comparison.compare(correct[:, 0], correct[:, 1], groups)
             )
@@ -200,12 +200,12 @@ def _numbers(
     }
 
 
-def _weights(claim: Claim) -> dict[tuple[str, str], float]:
+def weights(claim: Claim) -> dict[tuple[str, str], float]:
     """Return the arms of a claim with their weights, the first and the second one first."""
-    weights = {claim.first: -1.0, claim.second: 1.0}
+    found = {claim.first: -1.0, claim.second: 1.0}
     for arm, weight in claim.others:
-        weights[arm] = weights.get(arm, 0.0) + weight
-    return weights
+        found[arm] = found.get(arm, 0.0) + weight
+    return found
 
 
 def _minus(first: tuple[str, str], second: tuple[str, str]) -> str:
@@ -214,7 +214,7 @@ def _minus(first: tuple[str, str], second: tuple[str, str]) -> str:
 
 def _covers(claim: Claim, n_seeds: int) -> str:
     """Return what the interval of a claim covers, in words."""
-    trained = {arm[0] for arm in _weights(claim)} - {"none"}
+    trained = {arm[0] for arm in weights(claim)} - {"none"}
     if not trained:
         return UNTRAINED
     if n_seeds > 1:
