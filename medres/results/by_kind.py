@@ -61,7 +61,7 @@ def differences(table: pd.DataFrame, claims: tuple[Claim, ...] = CLAIMS) -> pd.D
 
 
 def _divides(values: pd.Series) -> bool:
-    return 1 < values.nunique() <= min(MOST_PARTS, len(values) // 2)
+    return bool(1 < values.nunique() <= min(MOST_PARTS, len(values) // 2))
 
 
 def _of_parts(correct: np.ndarray, groups: np.ndarray, parts: np.ndarray) -> list[dict[str, Any]]:

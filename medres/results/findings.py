@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from medres.results.grids import CELL, place
 from medres.results import paired
+from medres.results.grids import CELL, place
 from medres.results.numbers import p_text, percent, points
 
 

@@ -9,7 +9,7 @@ def percent(share: float) -> str:
 
 
 def points(difference: float) -> str:
-    """Return a difference of fractions in signed percentage points: -0.012 is −1.2; a dash if none."""
+    """Return a difference of fractions as signed points: -0.012 is −1.2; a dash if none."""
     if math.isnan(difference):
         return "–"
     return (
