@@ -4,13 +4,24 @@ import math
 
 
 def percent(share: float) -> str:
-    """Return a fraction in percent, with one decimal: 0.125 is 12.5; a dash if there is none."""
-    return "–" if math.isnan(share) else f"{100 * share:.1f}"
+    """Return a fraction in percent, with one decimal: 0.8125 is 81.3; a dash if there is none."""
+    return "–" if math.isnan(share) else f"{_half_up(100 * share):.1f}"
 
 
 def points(difference: float) -> str:
-    """Return a difference of fractions in signed percentage points: -0.012 is −1.2."""
-    return "–" if math.isnan(difference) else f"{100 * difference:+.1f}".replace("-", "−")
+    """Return a difference of fractions as signed points: -0.012 is −1.2; a dash if none."""
+    if math.isnan(difference):
+        return "–"
+    return (
+        f"{_half_up(100 * difference):+.1f}".replace("+0.0", "0.0")
+        .replace("-0.0", "0.0")
+        .replace("-", "−")
+    )
+
+
+def _half_up(value: float) -> float:
+    """Return a value that rounds away from 0 at one decimal where binary fractions tie."""
+    return value + math.copysign(1e-9, value)
 
 
 def p_text(p_value: float) -> str:
