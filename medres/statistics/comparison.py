@@ -20,6 +20,9 @@ from medres.statistics import groups as of_groups
 from medres.statistics import variation
 from medres.statistics.variation import Floats
 
+LEAST_ROOM = 0.03
+"""Nearer to 0 or 1 than this, the accuracies of trainings are too skewed for Student's t."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -56,6 +59,8 @@ class Comparison:
     """Why the groups can decide nothing, as `groups.too_few`; empty if they can."""
     n_differing_groups: int
     """Groups in which the arms differ in at least one training."""
+    room: float
+    """What the farther arm's accuracy is away from 0 or 1, whichever limit is nearer to both."""
     by_training: tuple[float, ...]
     """Difference of each training."""
     n_effective: float
@@ -67,8 +72,15 @@ class Comparison:
 
         Too few groups, or arms that differ in too few of them: fewer than six can reach no
         p-value below 0.05 against 0, and against a margin they cannot tell how alike the
-        questions of a group are.
+        questions of a group are. Or several trainings that are all but perfect: their mean hangs
+        on the rare one that fails, which a few trainings need not show.
         """
+        n_trainings = len(self.by_training)
+        if not self.too_few and n_trainings > 1 and self.room < LEAST_ROOM:
+            return (
+                f"both arms are within {100 * LEAST_ROOM:.0f} points of the limit of accuracy, "
+                f"where {n_trainings} trainings do not show how much trainings vary"
+            )
         n_differing = self.n_differing_groups
         is_single = self.n_groups == self.n_questions
         if self.too_few or n_differing >= of_groups.LEAST_GROUPS or (null and is_single):
@@ -188,6 +200,7 @@ def compare(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> Compariso
         largest_share=of_groups.largest_share(sizes),
         too_few=of_groups.too_few(sizes),
         n_differing_groups=int(differs.sum()),
+        room=_room(arms[0].mean(), arms[1].mean()),
         by_training=tuple(by_training.tolist()),
         n_effective=n_effective,
         degrees_of_freedom=found.degrees_of_freedom,
@@ -207,6 +220,10 @@ def _effective_number(
     degrees = found.degrees_of_freedom
     least = stats.chi2.ppf(0.05, degrees) / degrees
     return float(spread / max(found.variance, least * spread / n_answers))
+
+
+def _room(first: float, second: float) -> float:
+    return float(min(max(first, second), 1 - min(first, second)))
 
 
 def _share_differing(first_only: float, second_only: float, difference: float) -> float:
