@@ -117,8 +117,9 @@ class Comparison:
         def excess(value: float, sign: int) -> float:
             return sign * (self.difference - value) - quantile * self._error_at(value)
 
+        # Just inside of the estimate: at 1 and -1 the error vanishes, which is no limit.
         lower, upper = (
-            optimize.brentq(excess, *sorted((-sign, self.difference)), args=(sign,), xtol=1e-10)
+            optimize.brentq(excess, -sign, self.difference - sign * 1e-9, args=(sign,), xtol=1e-12)
             if sign * self.difference > -1
             else self.difference
             for sign in (1, -1)
