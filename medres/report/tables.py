@@ -51,6 +51,16 @@ FORMATS: dict[str, tuple[str, Form]] = {
     "detectable_difference": ("detectable difference, 80 % power (points)", percent),
     "margin": ("margin (points)", percent),
     "share_of_native": ("share of native accuracy (%)", percent),
+    "share_above_chance": ("share of native's accuracy above chance (%)", percent),
+    "above_chance": ("above chance (%)", percent),
+    "chance": ("chance (%)", percent),
+    "largest_share": ("largest group (% of questions)", percent),
+    "n_effective_groups": ("effective groups", lambda value: f"{value:.1f}"),
+    "spread_of_trainings": ("spread of trainings (points)", percent),
+    "between": ("spread of data sets (points)", percent),
+    "p_within": ("p of equivalence", p_text),
+    "p_heterogeneity": ("p of equal data sets", p_text),
+    "p_interaction": ("p of equal parts", p_text),
     "p_value": ("p", p_text),
     "p_adjusted": ("adjusted p", p_text),
     "p_mcnemar": ("McNemar p", p_text),
@@ -167,7 +177,7 @@ HEADINGS = {
 """Headings of columns that are printed like any other."""
 
 
-SAID_ONCE = "dataset model train_resolution seed n_questions n_groups n_seeds".split()
+SAID_ONCE = "covers reason dataset model train_resolution seed n_questions n_groups n_seeds".split()
 """Columns that move into the caption if all rows agree."""
 GROUPED = "family"
 """Column under whose values the rows are grouped; one that all rows share goes to the caption."""

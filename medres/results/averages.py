@@ -12,6 +12,11 @@ from medres.statistics import families, pooled
 LEAST_DATASETS = 3
 """A mean of two data sets has one degree of freedom and decides nothing."""
 TOO_FEW = f"fewer than {LEAST_DATASETS} data sets"
+CAPTION = (
+    "Mean difference over data sets, with 95 % confidence interval of the mean (Hartung and Knapp) "
+    "and prediction interval of one more data set; p-values adjusted by Holm over all rows."
+)
+NOTHING = "No comparison was made on several data sets."
 COLUMNS = (
     "claim statement verdict model n_datasets difference lower upper prediction_lower "
     "prediction_upper p_value p_adjusted between p_heterogeneity"

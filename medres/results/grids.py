@@ -12,6 +12,10 @@ from medres.study import Study
 
 CELL = ["dataset", "model", "train_resolution", "eval_resolution", "seed"]
 RESOLUTION_ORDER = ("none", "low", "native", "mixed", "blank")
+SHOWN_OVER_TRAININGS = (
+    "dataset model train_resolution eval_resolution accuracy lower upper above_chance "
+    "mean_visual_tokens n_seeds n_questions n_groups"
+).split()
 FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 

@@ -99,3 +99,8 @@ def _answer(
         else ""
     )
     return NEITHER, f"{scope}, **not settled**: {numbers}{basis}.{limit}"
+
+
+def sentence(advice: pd.DataFrame) -> str:
+    """Return the recommendations as lines."""
+    return "\n".join(f"* {each}" for each in advice["sentence"])

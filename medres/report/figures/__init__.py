@@ -13,9 +13,11 @@ from medres.report.figures.accuracy import (
 from medres.report.figures.images import image_pairs, power_spectrum, size_and_tokens
 from medres.report.figures.published import count_matrix, mixed_gaps, p_ranges, smallest_sizes
 from medres.report.figures.style import use_theme
+from medres.report.figures.tokens import accuracy_by_tokens
 from medres.report.figures.training import loss_curve
 
 __all__ = [
+    "accuracy_by_tokens",
     "accuracy_grid",
     "aligned_accuracy",
     "count_matrix",
