@@ -17,7 +17,6 @@ from typing import Any
 
 import jinja2
 import nbformat
-import numpy as np
 import pandas as pd
 import papermill
 import yaml
@@ -32,6 +31,7 @@ from traitlets.config import Config
 from medres import files, runs
 from medres import study as studies
 from medres.report import current, page, tables
+from medres.report.figures.style import ink_on
 from medres.results import findings
 from medres.study import Study
 
@@ -313,14 +313,13 @@ def _grid_at_a_glance(name: str, grid: pd.DataFrame, baselines: pd.DataFrame) ->
                 continue
             found = grid[at][["accuracy", "lower", "upper"]].mean()
             colour = colormaps["viridis"](0.15 + 0.8 * found["accuracy"])
-            luminance = float(np.dot(colour[:3], (0.2126, 0.7152, 0.0722)))
             red, green, blue = (round(255 * part) for part in colour[:3])
             cells.append(
                 {
                     "text": f"{100 * found['accuracy']:.1f}",
                     "interval": f"{100 * found['lower']:.1f} to {100 * found['upper']:.1f}",
                     "background": f"rgb({red},{green},{blue})",
-                    "ink": "#111" if luminance > 0.4 else "#fff",
+                    "ink": ink_on(colour),
                     "is_aligned": train == evaluated,
                 }
             )

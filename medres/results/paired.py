@@ -132,9 +132,12 @@ def _within_margin(interval: comparison.Interval, margin: float) -> str:
 
 
 def labelled(compared: pd.DataFrame) -> pd.DataFrame:
-    """Return comparisons labelled for a forest plot, with the model named if there are several."""
+    """Return comparisons labelled for a forest plot by what is subtracted from what.
+
+    The model is named if there are several.
+    """
     label = [
-        f"{second} vs {first}"
+        f"{second} minus {first}"
         for first, second in zip(compared["first"], compared["second"], strict=True)
     ]
     return compared.assign(comparison=label, dataset=place(compared))
