@@ -9,9 +9,21 @@ from medres.report.figures.accuracy import (
     aligned_accuracy,
     differences,
     grid_heatmap,
+    recovery,
 )
-from medres.report.figures.images import image_pairs, power_spectrum, size_and_tokens
-from medres.report.figures.published import count_matrix, mixed_gaps, p_ranges, smallest_sizes
+from medres.report.figures.images import (
+    enlarged_images,
+    image_pairs,
+    power_spectrum,
+    size_and_tokens,
+)
+from medres.report.figures.published import (
+    count_matrix,
+    losses,
+    mixed_gaps,
+    p_ranges,
+    smallest_sizes,
+)
 from medres.report.figures.style import use_theme
 from medres.report.figures.tokens import accuracy_by_tokens
 from medres.report.figures.training import loss_curve
@@ -22,12 +34,15 @@ __all__ = [
     "aligned_accuracy",
     "count_matrix",
     "differences",
+    "enlarged_images",
     "grid_heatmap",
     "image_pairs",
     "loss_curve",
+    "losses",
     "mixed_gaps",
     "p_ranges",
     "power_spectrum",
+    "recovery",
     "size_and_tokens",
     "smallest_sizes",
     "use_theme",
