@@ -146,14 +146,16 @@ def matrix(found: pd.DataFrame, averaged: pd.DataFrame) -> dict[str, Any]:
 
 
 def _matrix_cell(row: Any) -> dict[str, str]:
+    limits = "" if row.lower != row.lower else f" ({points(row.lower)} to {points(row.upper)})"
     return {
         "verdict": row.verdict,
         "class": CLASSES.get(row.verdict, "not-decided"),
-        "numbers": f"{points(row.difference)} ({points(row.lower)} to {points(row.upper)})",
+        "numbers": f"{points(row.difference)}{limits}",
     }
 
 
 def _tokens(study: Study, cells: pd.DataFrame, baselines: pd.DataFrame) -> str:
+    figures.use_theme()
     figure = figures.accuracy_by_tokens(cells, baselines)
     shown = page.show_figure(
         study.name,

@@ -1,5 +1,6 @@
 """Each claim over all data sets: the paper's headline numbers are averages."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ def over_datasets(compared: pd.DataFrame) -> pd.DataFrame:
         compared: As from `paired.comparisons`.
 
     Returns:
-        `COLUMNS`, a row per claim and model that has the claim on two or more data sets; between
+        `COLUMNS`, a row per claim and model that has the claim on two or more data sets, without
+        limits and p-value where there are fewer than `LEAST_DATASETS`; between
         is the standard deviation of true differences between data sets. Verdicts by p-values
         adjusted by Holm over all rows with enough data sets.
     """
@@ -51,6 +53,8 @@ def over_datasets(compared: pd.DataFrame) -> pd.DataFrame:
             continue
         sign, margin = signs[claim]
         found = pooled.mean_effect(part.loc[known, "difference"] + margin, errors[known])
+        if known.sum() < LEAST_DATASETS:  # one degree of freedom: the limits mean nothing
+            found = dataclasses.replace(found, lower=np.nan, upper=np.nan, p_value=np.nan)
         rows.append(
             {
                 "claim": claim,
