@@ -59,9 +59,10 @@ def comparisons(
         n_differing_groups, n_seeds, accuracy_first, accuracy_second, difference, standard_error,
         lower, upper (simultaneous within the family), alone_lower, alone_upper (of this comparison
         alone), differences_by_training (a tuple), spread_of_trainings, detectable_difference (80 %
-        power at the family's level), n_first_only, n_second_only, p_mcnemar (one training), p_value, p_adjusted, p_within
-        (equivalence within the margin), degrees_of_freedom, null (the value tested against),
-        margin, n_family. A claim whose arms the study does not have gives no row.
+        power at the family's level), n_first_only, n_second_only, p_mcnemar (one training),
+        p_value, p_adjusted, p_within (equivalence within the margin), degrees_of_freedom, null
+        (the value tested against), margin, n_family. A claim whose arms the study does not have
+        gives no row.
 
     Raises:
         ValueError: If an arm repeats or lacks a question, arms disagree on a group, or trainings
