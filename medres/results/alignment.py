@@ -163,6 +163,6 @@ def _conditional(correct: np.ndarray, groups: list[str]) -> tuple[LogOddsRatio, 
     if n_trainings > 1:
         between = float(np.var(estimates, ddof=1)) / n_trainings
         variance += between
-        degrees = variation.satterthwaite((of_questions, degrees), (between, n_trainings - 1))
+        degrees = variation.degrees_of_sum((of_questions, degrees), (between, n_trainings - 1))
     ratio = LogOddsRatio(float(np.mean(estimates)), math.sqrt(variance), degrees)
     return ratio, float(np.mean(deviations))
