@@ -5,18 +5,15 @@ import math
 
 def percent(share: float) -> str:
     """Return a fraction in percent, with one decimal: 0.8125 is 81.3; a dash if there is none."""
-    return "–" if math.isnan(share) else f"{_half_up(100 * share):.1f}"
+    return "–" if math.isnan(share) else f"{_half_up(100 * share):z.1f}".replace("-", "−")
 
 
 def points(difference: float) -> str:
     """Return a difference of fractions as signed points: -0.012 is −1.2; a dash if none."""
     if math.isnan(difference):
         return "–"
-    return (
-        f"{_half_up(100 * difference):+.1f}".replace("+0.0", "0.0")
-        .replace("-0.0", "0.0")
-        .replace("-", "−")
-    )
+    text = f"{_half_up(100 * difference):+z.1f}"
+    return "0.0" if text == "+0.0" else text.replace("-", "−")
 
 
 def _half_up(value: float) -> float:

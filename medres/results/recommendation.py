@@ -64,7 +64,7 @@ def _answer(
     }
     gain = (
         f"native minus low {points(row['difference'])} points "
-        f"({points(row['alone_lower'])} to {points(row['alone_upper'])})"
+        f"({points(row['lower'])} to {points(row['upper'])})"
     )
     scope = (
         f"On the {row['n_questions']:,} test questions of {row['n_groups']:,} groups of {dataset}"
@@ -75,22 +75,27 @@ def _answer(
             f"{scope}, **nothing can be settled**: {row['reason']}. As seen: {numbers}."
         )
     if row["verdict"] == paired.ONLY_THESE_WEIGHTS:
-        ahead = "ahead" if row["difference"] > 0 else "behind"
+        gap = row["difference"]
+        ahead = "level with low" if gap == 0 else "ahead" if gap > 0 else "behind"
         return NEITHER, (
             f"{scope}, **not settled beyond these weights**: with one training each, native is "
             f"{ahead}. As seen: {numbers}. Another training may come out differently; train more "
             "seeds to settle it."
         )
     basis = "" if of == "none" else f", over {row['n_seeds']} trainings each"
+    is_enough = enough["verdict"] == paired.SUPPORTED
+    worse = f"{100 * enough['margin']:.0f} point"
     if row["verdict"] == paired.SUPPORTED:
-        return NATIVE, f"{scope}, **{verb} at native**: {numbers}{basis}."
+        near = f" Low is no more than {worse} worse." if is_enough else ""
+        return NATIVE, f"{scope}, **{verb} at native**: {numbers}{basis}.{near}"
     if row["verdict"] == paired.CONTRADICTED:
         return LOW, f"{scope}, **{verb} at low**: {numbers}{basis}."
-    if enough["verdict"] == paired.SUPPORTED:
+    if is_enough:
         return LOW, (
-            f"{scope}, **{verb} at low**: it is no more than {100 * enough['margin']:.0f} point "
-            f"worse; {numbers}{basis}."
+            f"{scope}, **{verb} at low**: it is no more than {worse} worse; {numbers}{basis}."
         )
+    if row["reason"]:
+        return NEITHER, f"{scope}, **not settled**: {row['reason']}. As seen: {numbers}{basis}."
     could = row["detectable_difference"]
     limit = (
         f" A true difference of {percent(could)} points or more would have been found in 4 of 5 "
