@@ -64,7 +64,7 @@ def _answer(
     }
     gain = (
         f"native minus low {points(row['difference'])} points "
-        f"({points(row['alone_lower'])} to {points(row['alone_upper'])})"
+        f"({points(row['lower'])} to {points(row['upper'])})"
     )
     asked = f"{row['n_questions']:,} test questions of {row['n_groups']:,} groups"
     numbers = f"native reaches {reached['native']}, low {reached['low']}; {gain}"
@@ -73,22 +73,27 @@ def _answer(
             f"**{dataset}: nothing can be settled.** {asked}: {row['reason']}. As seen: {numbers}."
         )
     if row["verdict"] == paired.ONLY_THESE_WEIGHTS:
-        ahead = "ahead" if row["difference"] > 0 else "behind"
+        gap = row["difference"]
+        ahead = "level with low" if gap == 0 else "ahead" if gap > 0 else "behind"
         return NEITHER, (
             f"**{dataset}: not settled beyond these weights.** With one training each, native is "
             f"{ahead}; another training may come out differently, and more seeds would settle it. "
             f"{asked}: {numbers}."
         )
     basis = asked if of == "none" else f"{asked}, {row['n_seeds']} trainings each"
+    is_enough = enough["verdict"] == paired.SUPPORTED
+    worse = f"{100 * enough['margin']:.0f} point"
     if row["verdict"] == paired.SUPPORTED:
-        return NATIVE, f"**{dataset}: {verb} at native.** {basis}: {numbers}."
+        near = f" Low is no more than {worse} worse." if is_enough else ""
+        return NATIVE, f"**{dataset}: {verb} at native.** {basis}: {numbers}.{near}"
     if row["verdict"] == paired.CONTRADICTED:
         return LOW, f"**{dataset}: {verb} at low.** {basis}: {numbers}."
-    if enough["verdict"] == paired.SUPPORTED:
+    if is_enough:
         return LOW, (
-            f"**{dataset}: {verb} at low.** It is no more than {100 * enough['margin']:.0f} point "
-            f"worse. {basis}: {numbers}."
+            f"**{dataset}: {verb} at low.** It is no more than {worse} worse. {basis}: {numbers}."
         )
+    if row["reason"]:
+        return NEITHER, f"**{dataset}: not settled.** {basis}: {row['reason']}. As seen: {numbers}."
     could = row["detectable_difference"]
     limit = (
         f" A true difference of {percent(could)} points or more would have been found in 4 of 5 "

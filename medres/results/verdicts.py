@@ -21,6 +21,7 @@ MERGED = ["claim", "statement", "stated", "pages"]
 _MEASURED = ["difference", "lower", "upper", "p_adjusted", "n_questions", "covers"]
 _NUMBERS = _MEASURED[:4]
 OVER_DATASETS = "questions, trainings and data sets"
+OVER_DATASETS_UNTRAINED = "questions and data sets"
 PATTERN = ("C1-C4", "C5", "C6", "C7", "C9")
 """The claims whose pattern, according to C10, holds for other models."""
 PAGES = {
@@ -93,6 +94,7 @@ def _means(claim: str, averaged: pd.DataFrame) -> list[dict[str, Any]]:
     of_claim = averaged["claim"].str.partition(",")[0] if len(averaged) else pd.Series(dtype=str)
     part = averaged[of_claim == claim] if len(averaged) else averaged
     several = part["model"].nunique() > 1 if len(part) else False
+    trained = {each.name for each in CLAIMS if {arm[0] for arm in paired.weights(each)} != {"none"}}
     return [
         {
             "dataset": f"mean of {row.n_datasets} data sets{f' ({row.model})' * several}",
@@ -102,7 +104,7 @@ def _means(claim: str, averaged: pd.DataFrame) -> list[dict[str, Any]]:
             "upper": row.upper,
             "p_adjusted": row.p_adjusted,
             "interval": f"{points(row.lower)} to {points(row.upper)}",
-            "covers": OVER_DATASETS,
+            "covers": OVER_DATASETS if row.claim in trained else OVER_DATASETS_UNTRAINED,
             "verdict": row.verdict,
         }
         for row in part.itertuples()
@@ -148,8 +150,12 @@ def _other_models(compared: pd.DataFrame, averaged: pd.DataFrame) -> tuple[str, 
     for model, rows in part.groupby("model", sort=False):
         counts = rows["verdict"].value_counts()
         said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
-        counted.append(f"{model} on {rows['dataset'].nunique()} data sets: {said}")
-    reason = f"comparisons for {', '.join(PATTERN)}; {'; '.join(counted)}"
+        n_datasets = rows["dataset"].nunique()
+        counted.append(f"{model} on {n_datasets} data set{'s' * (n_datasets > 1)}: {said}")
+    reason = (
+        f"comparisons for {', '.join(PATTERN)}; {'; '.join(counted)}; decided by each model's "
+        "means over data sets"
+    )
     means = averaged[averaged["claim"].isin(PATTERN)] if len(averaged) else averaged
     verdicts = list(means["verdict"]) if len(means) else []
     n_expected = len(part[["claim", "model"]].drop_duplicates())
