@@ -62,6 +62,8 @@ FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
     "p_adjusted": ("adjusted p", p_text),
     "p_mcnemar": ("McNemar p", p_text),
     "mean_visual_tokens": ("visual tokens, mean", lambda value: f"{value:.1f}"),
+    "n_effective_groups": ("groups, effective number", lambda value: f"{value:,.1f}"),
+    "largest_share": ("share of the largest group (%)", _percent),
     "questions_per_image": ("questions per image", lambda value: f"{value:.1f}"),
     "odds_ratio": ("odds ratio", _ratio),
     "ratio_lower": ("lower limit", _ratio),

@@ -21,8 +21,8 @@ DISCORDANCE, CORRELATION = 0.3, 0.1
 correctly, and the correlation of gains within a group. In the demo study 0.22 to 0.55, and 0 to
 0.4."""
 ASSUMED = (
-    f"80 % power at the 5 % level, assuming that only one arm is right on {100 * DISCORDANCE:.0f} % of "
-    f"the questions and that gains within a group correlate by {CORRELATION}"
+    f"80 % power, if only one arm is right on {100 * DISCORDANCE:.0f} % of the questions and gains "
+    f"within a group correlate by {CORRELATION}"
 )
 
 
@@ -99,19 +99,24 @@ def needed(questions_each: int, *, difference: float = WANTED) -> int:
 def sentence(counts: ArrayLike) -> str:
     """Return how many test questions and groups there are, and what they can decide."""
     values = _checked(counts)
-    said = (
+    return (
         f"{_counted(int(values.sum()), 'test question')} in {_counted(len(values), 'group')} "
         f"(effective number {effective(values):,.1f}, the largest holds "
-        f"{_percent(values)})"
+        f"{_percent(values)}): {decided(values)}"
     )
+
+
+def decided(counts: ArrayLike) -> str:
+    """Return which difference these test groups can detect, or that they can decide nothing."""
+    values = _checked(counts)
     if few := too_few(values):
-        return f"{said}: {few}"
+        return few
     found = _detectable(int(values.sum()), round(effective(values)))
     if not found <= DISCORDANCE:
-        return f"{said}: even a large difference between two arms may be missed ({ASSUMED})"
+        return f"even a large difference between two arms may be missed ({ASSUMED})"
     return (
-        f"{said}: a difference between two arms of less than about {100 * found:.0f} points would "
-        f"probably be missed ({ASSUMED})"
+        f"a difference between two arms of less than about {100 * found:.0f} points would probably "
+        f"be missed ({ASSUMED})"
     )
 
 
