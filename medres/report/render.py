@@ -32,7 +32,7 @@ from traitlets.config import Config
 from medres import files, runs
 from medres import study as studies
 from medres.report import current, page, tables
-from medres.results import findings
+from medres.results import findings, learning
 from medres.study import Study
 
 TEMPLATES = Path(__file__).resolve().parent / "template"
@@ -248,10 +248,13 @@ def _index(study: Study) -> str:
         # Their seconds too, which do not count for the state of a run.
         runs.note_read(made / "run.json")
     page.show_table(study.name, "runs", page.runs_table(_folders(study)), caption="")
-    verdict = claims = ""
+    said = claims = ""
+    if "05_alignment" in study.reports:
+        learnt = page.read_table(study.name, "learning", keep_default_na=False)
+        said = learning.warning(learnt)
     if "12_findings" in study.reports:
         found = page.read_table(study.name, "findings")
-        verdict = _result_html(findings.summary(found))
+        said += findings.summary(found)
         columns = "statement dataset model difference lower upper p_adjusted verdict".split()
         claims = tables.html_table(
             found[columns],
@@ -262,7 +265,7 @@ def _index(study: Study) -> str:
         study=study,
         style=(TEMPLATES / "style.css").read_text(),
         links=_links(study),
-        verdict=verdict,
+        verdict=_result_html(said),
         treatment=findings.describe_treatment(studies.treatment(study)),
         grids=_grids(study.name) if "05_alignment" in study.reports else [],
         claims=claims,

@@ -26,6 +26,8 @@ def _ratio(value: float) -> str:
 
 FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
     "accuracy": ("accuracy (%)", _percent),
+    "accuracy_majority": ("majority answer (%)", _percent),
+    "accuracy_blank": ("blank image (%)", _percent),
     "accuracy_first": ("accuracy of first arm (%)", _percent),
     "accuracy_second": ("accuracy of second arm (%)", _percent),
     "accuracy_log_probability": ("most probable option (%)", _percent),
@@ -80,6 +82,7 @@ HEADINGS = {
     "second": "second arm",
     "interval": "95 % confidence interval (points)",
     "family": "family of claims",
+    "sign": "reasons",
     "compared": "arms compared, or why none",
     "stated": "stated in the paper",
     "datasets": "data sets",
