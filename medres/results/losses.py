@@ -49,10 +49,18 @@ def stays(losses: ArrayLike, chance_loss: float | None) -> str:
         return f"the loss did not fall: {first:.3f} at the start, {last:.3f} in the last third"
     if chance_loss is not None and last >= (1 - LOSS_SHARE) * chance_loss:
         return (
-            f"the loss stays at {last:.3f} per answer token, and knowing how often each question "
-            f"has each answer, without the image, gives {chance_loss:.3f}"
+            f"the loss per answer token is {last:.3f} in the last third of the steps, against "
+            f"{chance_loss:.3f} for knowing how often each question has each answer, "
+            "without the image"
         )
     return ""
+
+
+def still_falls(losses: ArrayLike) -> bool:
+    """Return whether the mean loss of the last third is a tenth below that of the third before."""
+    values = np.asarray(losses, dtype=float)
+    third = max(1, len(values) // 3)
+    return bool(values[-third:].mean() < 0.9 * values[-2 * third : -third].mean())
 
 
 def chance(train: pd.DataFrame, *, n_answer_tokens: int) -> float | None:

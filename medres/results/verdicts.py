@@ -1,7 +1,11 @@
 """Every claim of the paper beside what a study found, or why the study cannot test it."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
+from medres.datasets import REAL, QuestionSet
+from medres.datasets.phantoms import PHANTOMS
 from medres.published.claims import CLAIMS, Claim
 from medres.published.paper import FOLDER
 from medres.results import grids
@@ -75,6 +79,28 @@ def table(compared: pd.DataFrame, answers: pd.DataFrame, reports: list[str]) -> 
             rows.append({**shared, "dataset": "", "compared": reason, "verdict": verdict})
     result = pd.DataFrame(rows, columns=list(dict.fromkeys([*SHOWN, *_MEASURED])))
     return result.astype(dict.fromkeys(_MEASURED[:-1], float) | {"n_questions": "Int64"})
+
+
+def of_study(claimed: pd.DataFrame, question_sets: Mapping[str, QuestionSet]) -> pd.DataFrame:
+    """Return the claims that concern a study: own images get no checklist of the paper's.
+
+    Claims that cannot be tested are kept only if a data set is one of the paper's, or drawn to
+    stand in for them.
+
+    Args:
+        claimed: As from `table`.
+        question_sets: The study's data sets.
+    """
+    if any(_is_of_paper(each) for each in question_sets.values()):
+        return claimed
+    return claimed[claimed["verdict"] != UNTESTED].reset_index(drop=True)
+
+
+def _is_of_paper(question_set: QuestionSet) -> bool:
+    if not question_set.source:
+        return question_set.name in PHANTOMS
+    source = REAL[question_set.source].SOURCE
+    return bool(source.paper_n_test or source.paper_image_px)
 
 
 def _arms(row: pd.Series) -> str:
