@@ -16,7 +16,7 @@ from medres import runs
 from medres import study as studies
 from medres.report import current, figures, layout, page
 from medres.report.figures.style import ink_on
-from medres.results import by_kind, findings, grids, paired
+from medres.results import by_kind, findings, grids, learning, paired
 from medres.results.numbers import percent, points
 from medres.study import Study
 
@@ -63,6 +63,9 @@ def html(study: Study) -> str:
 def _results(study: Study) -> dict[str, Any]:
     """Return what the template shows of the study's tables, each part empty if there is none."""
     said: list[str] = []
+    warning = ""
+    if "05_alignment" in study.reports:
+        warning = learning.warning(page.read_table(study.name, "learning", keep_default_na=False))
     shown: dict[str, Any] = {"matrix": {}, "grids": [], "tokens": ""}
     if "12_findings" in study.reports:
         cells = page.read_table(study.name, "cells")
@@ -76,7 +79,7 @@ def _results(study: Study) -> dict[str, Any]:
             baselines = page.read_table(study.name, "baselines", keep_default_na=False)
             shown["grids"] = grids_at_a_glance(cells, baselines)
             shown["tokens"] = _tokens(study, cells, baselines)
-    return shown | {"verdict": layout.result_html("\n".join(filter(None, said)))}
+    return shown | {"verdict": layout.result_html(warning + "\n".join(filter(None, said)))}
 
 
 def _question(stem: str) -> str:

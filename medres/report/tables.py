@@ -21,6 +21,8 @@ def _ratio(value: float) -> str:
 
 FORMATS: dict[str, tuple[str, Form]] = {
     "accuracy": ("accuracy (%)", percent),
+    "accuracy_majority": ("majority answer (%)", percent),
+    "accuracy_blank": ("blank image (%)", percent),
     "accuracy_first": ("accuracy of first arm (%)", percent),
     "accuracy_second": ("accuracy of second arm (%)", percent),
     "accuracy_log_probability": ("most probable option (%)", percent),
@@ -79,6 +81,7 @@ HEADINGS = {
     "second": "second arm",
     "interval": "95 % confidence interval (points)",
     "family": "family of claims",
+    "sign": "reasons",
     "compared": "arms compared, or why none",
     "stated": "stated in the paper",
     "datasets": "data sets",

@@ -70,7 +70,7 @@ def odds_ratios(table: pd.DataFrame) -> pd.DataFrame:
             [arms[trained, asked] for trained in ARMS for asked in ARMS]
         )
         sizes = pd.Series(groups).value_counts()
-        too_few = of_groups.too_few(sizes)
+        too_few = of_groups.shortage(sizes)
         conditional, deviation = _conditional(correct, groups)
         for odds_of, found, spread in (
             (MARGINAL, odds.marginal(correct, groups), np.nan),

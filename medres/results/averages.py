@@ -62,9 +62,10 @@ def over_datasets(compared: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `COLUMNS`, a row per claim and model that has the claim on two or more data sets, without
-        limits and p-value where there are fewer than `LEAST_DATASETS`; between is the standard deviation of true differences between data sets. Verdicts by p-values
-        adjusted by Holm over all rows with enough data sets, whose intervals hold together and
-        exclude the tested value exactly if the adjusted p-value is at most 0.05.
+        limits and p-value where there are fewer than `LEAST_DATASETS`; between is the standard
+        deviation of true differences between data sets. p-values are adjusted by Holm over all
+        rows with enough data sets, whose intervals hold together and exclude the tested value
+        exactly if the adjusted p-value is at most 0.05.
     """
     rows: list[dict[str, Any]] = []
     means: list[_Mean] = []
