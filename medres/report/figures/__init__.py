@@ -10,6 +10,7 @@ from medres.report.figures.accuracy import (
     differences,
     grid_heatmap,
 )
+from medres.report.figures.calibration import confidence_gaps, reliability
 from medres.report.figures.images import image_pairs, power_spectrum, size_and_tokens
 from medres.report.figures.published import count_matrix, mixed_gaps, p_ranges, smallest_sizes
 from medres.report.figures.style import use_theme
@@ -18,6 +19,7 @@ from medres.report.figures.training import loss_curve
 __all__ = [
     "accuracy_grid",
     "aligned_accuracy",
+    "confidence_gaps",
     "count_matrix",
     "differences",
     "grid_heatmap",
@@ -26,6 +28,7 @@ __all__ = [
     "mixed_gaps",
     "p_ranges",
     "power_spectrum",
+    "reliability",
     "size_and_tokens",
     "smallest_sizes",
     "use_theme",
