@@ -71,8 +71,8 @@ def simulate(
         drawn = guess + (1 - guess) * rng.beta(first, second, n)
         return np.asarray(special.logit(np.clip(drawn, 1e-9, 1 - 1e-9)))
 
-    many = true_log_odds(200_000)
-    luck = spread * rng.standard_normal((20, 1))
+    many = true_log_odds(100_000)
+    luck = spread * stats.norm.ppf((np.arange(40) + 0.5) / 40)[:, None]
     gaps = special.expit(times * many + plus) - special.expit(many + luck)
     true_over, true_error = float(gaps.mean()), float(np.abs(gaps).mean())
     groups = np.repeat(np.arange(len(sizes)), sizes)

@@ -104,6 +104,7 @@ HEADINGS = {
     "table": "table of the paper",
     "n_published": "questions, published",
     "odds_of": "odds ratio for",
+    "arm": "train→eval",
     "covers": "limits cover",
     "n_fitted_groups": "groups that fit",
     # data sets

@@ -24,15 +24,14 @@ UNTRAINED_CELLS = "not trained here"
 BLANK = "shown a blank image"
 BEYOND, WITHIN, NOT_DECIDED = "beyond the margin", "within the margin", "not decided"
 SHOWN = (
-    "train_resolution verdict eval_resolution dataset model seed confidence accuracy "
-    "overconfidence overconfidence_lower overconfidence_upper calibration_error "
-    "calibration_error_lower calibration_error_upper n_questions n_groups covers"
+    "arm verdict dataset model seed confidence accuracy overconfidence overconfidence_lower "
+    "overconfidence_upper calibration_error calibration_error_lower calibration_error_upper "
+    "n_questions n_groups"
 ).split()
 """Columns of the table that are shown on a page; the CSV holds all."""
 SHOWN_TEMPERATURES = (
-    "train_resolution eval_resolution dataset model temperature error_before error_before_lower "
-    "error_before_upper error_after error_after_lower error_after_upper n_fitted_groups "
-    "n_questions n_groups note"
+    "arm dataset model temperature error_before error_before_lower error_before_upper "
+    "error_after error_after_lower error_after_upper n_fitted_groups n_questions n_groups note"
 ).split()
 
 
@@ -48,12 +47,12 @@ def table(answers: pd.DataFrame, *, margin: float = 0.1) -> pd.DataFrame:
 
     Returns:
         One row per arm with the mean over its trainings (seed `all` if there are several), and
-        then one per training if there are several. Columns of `CELL`, n_seeds, covers (what the
-        limits cover), n_questions, n_left_out (without a stated confidence), n_groups,
-        n_effective_groups, n_bins, confidence, accuracy, overconfidence with overconfidence_lower
-        and _upper, calibration_error with its limits, and simultaneous_lower and _upper of it,
-        binned_error and chance_error (before chance is taken away, and what it adds), brier_score,
-        log_score, verdict (empty for a single training of several) and reason.
+        then one per training if there are several. Columns of `CELL`, arm (train→eval), n_seeds,
+        covers (what the limits cover), n_questions, n_left_out (without a stated confidence),
+        n_groups, n_effective_groups, n_bins, confidence, accuracy, overconfidence and
+        calibration_error with their _lower and _upper, binned_error and chance_error (before
+        chance is taken away, and what it adds), brier_score, log_score, simultaneous_lower and
+        _upper (of the error), verdict (empty for a single training of several) and reason.
 
     Raises:
         ValueError: If trainings of an arm answered different questions.
@@ -104,9 +103,10 @@ def temperatures(answers: pd.DataFrame) -> pd.DataFrame:
         answers: As from `grids.answers`.
 
     Returns:
-        Columns of the arm, temperature (text; of each training), n_fitted_groups, n_questions and
-        n_groups (of those that judge), error_before and error_after (calibration error) with their
-        limits, overconfidence_before and _after, and note: why numbers are missing, else empty.
+        Columns dataset, model, train_resolution, eval_resolution, arm, temperature (text; of each
+        training), n_fitted_groups, n_questions and n_groups (of those that judge), error_before
+        and error_after (calibration error) and overconfidence_before and _after with their _lower
+        and _upper, and note: why numbers are missing, else empty.
     """
     return pd.DataFrame([_repaired(arm) for arm in stated.arms(answers)])
 
@@ -126,7 +126,7 @@ def sentence(found: pd.DataFrame, repaired: pd.DataFrame, *, margin: float = 0.1
     for name, rows in judged.groupby(place(judged), sort=False):
         worst = _worst(rows)
         if worst is not None:
-            lines.append(f"* {name}: **{_gap(worst)}.** {_error_and_scope(worst)}.")
+            lines.append(f"* {name}: **{_gap(worst)}.** {_error_and_scope(worst, margin)}.")
         elif rows["verdict"].eq(TOO_FEW).all():
             lines.append(f"* {name}: **{TOO_FEW}**, {rows['reason'].iloc[0]}.")
         else:
@@ -210,9 +210,11 @@ def _scope(row: pd.Series) -> str:
     return "this training" if row["n_seeds"] == 1 else f"{row['n_seeds']} trainings"
 
 
-def _error_and_scope(row: pd.Series) -> str:
-    limits = f"limits cover {row['covers']}"
-    return f"Calibration error {_text(row, 'calibration_error')}; {limits}"
+def _error_and_scope(row: pd.Series, margin: float) -> str:
+    return (
+        f"Calibration error {_text(row, 'calibration_error')}, beyond the margin of "
+        f"{100 * margin:g}; limits cover {row['covers']}"
+    )
 
 
 def _counted(part: pd.DataFrame) -> str:
@@ -220,9 +222,8 @@ def _counted(part: pd.DataFrame) -> str:
     errors = part["calibration_error"]
     least, most = percent(errors.min()), percent(errors.max())
     spans = least if least == most else f"{least} to {most}"
-    arms = part["train_resolution"] + "→" + part["eval_resolution"]
     said = [
-        f"{verdict} {', '.join(arms[part['verdict'] == verdict])}"
+        f"{verdict}: {', '.join(part.loc[part['verdict'] == verdict, 'arm'])}"
         for verdict in (BEYOND, WITHIN, NOT_DECIDED)
         if part["verdict"].eq(verdict).any()
     ]
@@ -260,6 +261,7 @@ def _row(arm: Arm, rows: slice, seed: str, margin: float, n_judged: int) -> dict
     brier, log_score = np.mean(scored, axis=0)
     numbers = {
         **arm.key,
+        "arm": _arrow(arm),
         "seed": seed,
         "n_seeds": n_seeds,
         "covers": _covers(arm, n_seeds),
@@ -305,6 +307,10 @@ def _measured(arm: Arm, rows: slice, *, level: float = 0.95) -> Calibration:
     return calibration.measure(sure, arm.correct[rows], arm.groups, rng=rng, level=level)
 
 
+def _arrow(arm: Arm) -> str:
+    return f"{arm.key['train_resolution']}→{arm.key['eval_resolution']}"
+
+
 def _covers(arm: Arm, n_seeds: int) -> str:
     if arm.key["train_resolution"] == "none":
         return UNTRAINED
@@ -316,6 +322,7 @@ def _repaired(arm: Arm) -> dict[str, Any]:
     judging = arm.groups[~is_fitted]
     row: dict[str, Any] = {
         **arm.key,
+        "arm": _arrow(arm),
         "temperature": "",
         "n_fitted_groups": len(np.unique(arm.groups[is_fitted])),
         "n_questions": len(judging),

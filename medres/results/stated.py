@@ -69,14 +69,14 @@ def arms(answers: pd.DataFrame) -> Iterator[Arm]:
                 f"trainings of {dict(zip(ARM, key, strict=True))} answered different questions; "
                 "evaluate them again on the same data"
             )
-        most = int(first["options"].map(len).max())
-        padded = np.full((len(used), most), -np.inf)
-        for number, values in enumerate(used["option_log_probabilities"]):
-            padded[number, : len(values)] = values
+        n_options = used["options"].map(len).to_numpy()
+        padded = np.full((len(used), n_options.max()), -np.inf)
+        is_option = np.arange(padded.shape[1]) < n_options[:, None]
+        padded[is_option] = np.concatenate(used["option_log_probabilities"].tolist())
         yield Arm(
             key={name: str(value) for name, value in zip(ARM, key, strict=True)},
             seeds=seeds,
-            log_probabilities=padded.reshape(len(seeds), len(first), most),
+            log_probabilities=padded.reshape(len(seeds), len(first), -1),
             right=np.array(
                 [
                     list(options).index(reference)
@@ -98,11 +98,13 @@ def confidence(log_probabilities: np.ndarray, at: float = 1.0) -> np.ndarray:
 def _kinds(answers: pd.DataFrame) -> pd.Series:
     """Return why each answer has no stated confidence; empty if it has one."""
     n_options = answers["options"].map(len).to_numpy()
-    values = answers["option_log_probabilities"]
-    n_known = values.map(lambda each: 0 if each is None else int(np.isfinite(each).sum()))
+    values = [() if np.ndim(each) == 0 else each for each in answers["option_log_probabilities"]]
+    rows = np.repeat(np.arange(len(values)), list(map(len, values)))
+    is_known = np.isfinite(np.concatenate([[], *values]).astype(float))
+    n_known = np.bincount(rows, weights=is_known, minlength=len(values))
     return pd.Series(
         np.select(
-            [n_options == 0, n_options == 1, n_known.to_numpy() != n_options],
+            [n_options == 0, n_options == 1, n_known != n_options],
             ["to open questions", "with a single option", "scored without log-probabilities"],
             "",
         ),

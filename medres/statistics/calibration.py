@@ -21,7 +21,7 @@ from medres.statistics.variation import Floats
 
 MOST_BINS = 10
 LEAST_PER_BIN = 20
-N_DRAWS = 10_000
+N_DRAWS = 20_000
 """Of what chance adds to a reliability curve."""
 
 
@@ -86,8 +86,8 @@ def measure(
     true error would have to be for the binned one to be as likely above as below what was seen,
     and its limits are where that leaves 2.5 % on one side. For this, curves of the observed shape
     and every height are drawn with the variation of the bins, which is estimated over groups, at
-    least that of calibrated answers, and follows Student's t. The upper limit is at least that of
-    the overconfidence, which no calibration error can be below.
+    least that of calibrated answers, and follows Student's t. Neither limit is below that of the
+    overconfidence, since no calibration error is.
 
     Args:
         confidence: Of each answer, shape (n_trainings, n_questions) or (n_questions,), in [0, 1].
@@ -112,8 +112,10 @@ def measure(
         noise = curve.noise(rng, of_groups.effective(sizes) - 1)
         by_chance = float(np.abs(noise).sum(axis=1).mean())
         error = _error(curve, noise, of_groups.effective(sizes) - 1, level)
-        upper = max(error.upper, abs(over.lower), abs(over.upper))
-        error = Interval(error.estimate, error.lower, min(1.0, upper))
+        # No calibration error is below the overconfidence or underconfidence.
+        lower = max(error.lower, over.lower, -over.upper)
+        upper = min(1.0, max(error.upper, abs(over.lower), abs(over.upper)))
+        error = Interval(max(error.estimate, lower), lower, upper)
     return Calibration(mean, accuracy, over, error, binned, by_chance, int(bins.max()) + 1)
 
 
@@ -234,13 +236,10 @@ def _error(curve: _Curve, noise: Floats, degrees_of_freedom: float, level: float
     sides = []
     for half in (estimate - lower, upper - estimate):
         of_questions = (half / quantile) ** 2
-        total, degrees = of_questions + between, float(curve.n_trainings - 1)
-        if of_questions > 0 and between > 0:
-            degrees = variation.satterthwaite(
-                (of_questions, degrees_of_freedom), (between, degrees)
-            )
-        elif of_questions > 0:
-            degrees = degrees_of_freedom
+        total = of_questions + between
+        # Satterthwaite (1946, Biometrics Bulletin 2, 110-114).
+        spread = of_questions**2 / degrees_of_freedom + between**2 / (curve.n_trainings - 1)
+        degrees = total**2 / spread if spread else degrees_of_freedom
         sides.append(float(stats.t.isf((1 - level) / 2, degrees)) * math.sqrt(total))
     return Interval(estimate, max(0.0, estimate - sides[0]), min(1.0, estimate + sides[1]))
 

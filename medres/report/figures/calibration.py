@@ -101,7 +101,7 @@ def reliability(curves: pd.DataFrame) -> Figure:
             ax.plot([0, 100], [0, 100], color="0.2", linestyle="--", linewidth=0.9, zorder=0)
             for train, (colour, marker) in styles.items():
                 arm = rows[rows["train_resolution"] == train]
-                for _, line in arm.groupby("seed", sort=False):
+                for _, line in arm.sort_values("confidence").groupby("seed", sort=False):
                     x, y, low, high = (
                         100 * line[["confidence", "accuracy", "lower", "upper"]].to_numpy(float)
                     ).T
