@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from medres.results import calibration
+from medres.statistics import temperature
 from tests.answer_tables import arm
 from tests.results.test_stated import with_options
 
@@ -71,6 +72,9 @@ def test_the_verdict_is_of_all_cells_together(found: pd.DataFrame) -> None:
 def test_an_error_about_as_large_as_the_margin_is_not_decided() -> None:
     found = calibration.table(sure("low", "low", 0.7, 0.8), margin=0.1)
     assert found["verdict"].tolist() == [calibration.NOT_DECIDED]
+    above = calibration.table(sure("low", "low", 0.68, 0.8), margin=0.1)
+    assert above["calibration_error"][0] > 0.11
+    assert above["verdict"].tolist() == [calibration.NOT_DECIDED]
     wide = calibration.table(sure("low", "low", 0.7, 0.8), margin=0.3)
     assert wide["verdict"].tolist() == [calibration.WITHIN]
 
@@ -174,6 +178,19 @@ def test_a_temperature_is_judged_on_groups_it_has_not_seen() -> None:
     assert abs(row["overconfidence_after"]) < 0.05
     assert row["error_after_lower"] == 0.0
     assert row["note"] == ""
+
+
+def test_the_half_that_fits_does_not_judge() -> None:
+    table = sure("low", "low", 0.0, 0.9)
+    is_fitted = temperature.half_of_groups(
+        table["group"], rng=np.random.default_rng(calibration.SEED)
+    )
+    # The half that fits is right in 9 of 10, the other never.
+    table["correct"] = is_fitted & (np.arange(200) % 10 > 0)
+    (row,) = calibration.temperatures(with_options(table, 0.9)).to_dict("records")
+    assert row["overconfidence_before"] == pytest.approx(0.9)
+    assert float(row["temperature"]) == pytest.approx(1.0, rel=0.3)
+    assert row["error_after"] > 0.7
 
 
 def test_a_temperature_needs_groups_to_judge_it() -> None:
