@@ -69,6 +69,13 @@ FORMATS: dict[str, tuple[str, Form]] = {
     "mean_visual_tokens": ("visual tokens, mean", lambda value: f"{value:.1f}"),
     "questions_per_image": ("questions per image", lambda value: f"{value:.1f}"),
     "odds_ratio": ("odds ratio", _ratio),
+    "confidence": ("mean stated confidence (%)", percent),
+    "least_confidence": ("lowest confidence (%)", percent),
+    "most_confidence": ("highest confidence (%)", percent),
+    "overconfidence": ("overconfidence (points)", points),
+    "calibration_error": ("calibration error (points)", percent),
+    "error_before": ("error before (points)", percent),
+    "error_after": ("error after (points)", percent),
     "seconds": ("time (s)", lambda value: f"{value:.1f}"),
     "learning_rate": ("learning rate", lambda value: f"{value:g}"),
 }
@@ -93,6 +100,9 @@ HEADINGS = {
     "table": "table of the paper",
     "n_published": "questions, published",
     "odds_of": "odds ratio for",
+    "arm": "train→eval",
+    "covers": "limits cover",
+    "n_fitted_groups": "groups that fit",
     # data sets
     "stands_for": "stands in for",
     "paper_image_px": "image size in the paper (px)",

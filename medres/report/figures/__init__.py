@@ -11,6 +11,7 @@ from medres.report.figures.accuracy import (
     grid_heatmap,
     recovery,
 )
+from medres.report.figures.calibration import confidence_gaps, reliability
 from medres.report.figures.images import (
     enlarged_images,
     image_pairs,
@@ -32,6 +33,7 @@ __all__ = [
     "accuracy_by_tokens",
     "accuracy_grid",
     "aligned_accuracy",
+    "confidence_gaps",
     "count_matrix",
     "differences",
     "enlarged_images",
@@ -43,6 +45,7 @@ __all__ = [
     "p_ranges",
     "power_spectrum",
     "recovery",
+    "reliability",
     "size_and_tokens",
     "smallest_sizes",
     "use_theme",
