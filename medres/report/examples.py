@@ -49,26 +49,29 @@ def show(
         arms: The two arms that sorted the questions; their answers are framed.
         crop_px: Most pixels of a side of the native image that are shown, from its middle.
     """
-    parts = template()
+    parts, titles = template(), grids.place(table[PLACE].drop_duplicates())
     said = []
     for key, part in chosen.groupby(PLACE, sort=False):
         embedded: set[str] = set()
         # Looked up among the answers of one data set: of a large study there are many.
         known = table[(table[PLACE] == list(key)).all(axis=1)]
-        title = grids.place(table[PLACE].drop_duplicates())[known.index[0]]
-        said.append(Markup("<h3>{}</h3>").format(title))
+        said.append(_heading("h3", titles[known.index[0]]))
         kinds = [(kind, AT_RANDOM) for kind in SHOWN_KINDS] + [("", BY_DISAGREEMENT)]
         for kind, drawn in kinds:
             rows = part[part["drawn"] == drawn]
             rows = rows[rows["kind"] == kind] if kind else rows
             heading = f"{kind.capitalize()}, drawn at random" if kind else "Answers differ most"
-            said.append(Markup("<h4>{}</h4>").format(heading))
+            said.append(_heading("h4", heading))
             if rows.empty:
-                said.append(Markup('<p class="none">No question of this kind.</p>'))
+                said.append('<p class="none">No question of this kind.</p>')
             for question_id in rows["question_id"]:
                 question = known[known["question_id"] == question_id]
                 said.append(parts.card(card(question, question_sets, arms, crop_px, embedded)))
     return HTML(wrapped(said))
+
+
+def _heading(tag: str, text: str) -> str:
+    return f"<{tag}>{pictures.escaped(text)}</{tag}>"
 
 
 def wrapped(parts: list[str], *, kind: str = "") -> str:
@@ -167,11 +170,15 @@ def arm_names(answers: pd.DataFrame) -> dict[tuple[str, int], str]:
     }
 
 
+def trained_at(name: str) -> str:
+    """Return how a training is called in a heading."""
+    return "not trained" if name == "none" else f"trained at {name}"
+
+
 def percent_text(share: float) -> str:
     """Return a probability as it is printed: never 0 % or 100 %, which no model gives."""
-    if share < 0.005:
-        return "< 1 %"
-    return "> 99 %" if share > 0.995 else f"{100 * share:.0f} %"
+    percent = round(100 * share)
+    return "< 1 %" if percent < 1 else "> 99 %" if percent > 99 else f"{percent} %"
 
 
 def probability_text(log_probabilities: Any) -> str:
@@ -190,28 +197,21 @@ def show_confusions(study: str, table: pd.DataFrame, arms: Arms) -> HTML:
         table: What `examples.confusions` returned.
         arms: As from `examples.compared_arms`.
     """
-    written = page.show_table(study, "confusions", table, caption="", empty="")
+    page.show_table(study, "confusions", table, caption="", empty="")
     if table.empty:
         return HTML("<p>No closed question is asked more than once.</p>")
-    del written
-    parts = template()
-    said: list[str] = []
+    parts, titles = template(), grids.place(table[PLACE].drop_duplicates())
+    said = []
     for _, part in table.groupby(PLACE, sort=False):
-        title = grids.place(table[PLACE].drop_duplicates())[part.index[0]]
-        said.append(Markup("<h3>{}</h3>").format(title))
+        said.append(_heading("h3", titles[part.index[0]]))
         asked_of = list(part.groupby(["question", "options"], sort=False))
         for (text, _), rows in asked_of[:SHOWN_MATRICES]:
-            counts = f"{text} ({rows['n_questions'].iloc[0]:,} questions)"
-            said.append(
-                Markup('<p class="asked"><strong>{}</strong></p>').format(
-                    Markup(pictures.escaped(counts))
-                )
-            )
+            said.append(_heading("h4", f"{text} ({rows['n_questions'].iloc[0]:,} questions)"))
             matrices = {
                 arm: parts.matrix(_matrix(arm, cells))
                 for arm, cells in rows.groupby(["train_resolution", "eval_resolution"], sort=False)
             }
-            said.append(_flexed(matrices[arm] for arm in arms))
+            said.append(_flexed(matrices[arm] for arm in arms if arm in matrices))
             others = [matrix for arm, matrix in matrices.items() if arm not in arms]
             if others:
                 said.append(
@@ -233,7 +233,7 @@ def _matrix(arm: tuple[str, str], cells: pd.DataFrame) -> dict[str, Any]:
     """Return one arm's counts for the template: a row for each reference."""
     most = max(1, cells["n_answers"].max())
     return {
-        "name": f"trained at {arm[0]}, asked at {arm[1]}",
+        "name": f"{trained_at(arm[0])}, evaluated at {arm[1]}",
         "options": list(cells["answer"].unique()),
         "rows": [
             {

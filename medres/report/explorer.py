@@ -152,7 +152,7 @@ def step(
             crop_px=crop_px,
             embedded=embedded,
         ),
-        "arms": list(arms.values()),
+        "arms": [cards.trained_at(each) for each in arms.values()],
         "is_open": not options,
         "rows": _option_rows(options, columns) if options else [_reply_row(columns)],
     }
@@ -273,7 +273,8 @@ class Explorer:
             names = first["question"] + " (" + first["question_id"] + ")"
             self.question.options = list(zip(names, first["question_id"], strict=True))
         if below <= 2:
-            self.asked = question_of(self.table, *self.place.value, self.question.value)
+            dataset, model = self.place.value
+            self.asked = question_of(self.table, dataset, model, self.question.value)
             self.stored = cards.stored_image(self.asked, self.question_sets)
             before, found = self.resolution.value, resolutions(self.asked)
             self.resolution.options = found

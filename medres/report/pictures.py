@@ -21,8 +21,8 @@ from PIL import Image
 from medres import resolution
 from medres.resolution import Geometry
 
-SHOWN_PX = 280
-"""Width near which a picture is shown: the nearest whole multiple of its pixels, at least one."""
+SHOWN_PX = 200
+"""Least width of a picture on the page, reached by a whole multiple of the native pixels."""
 THUMBNAIL_PX = 120
 """Longer side of the small picture of the whole image, where a part of it is shown."""
 LOSSLESS_BYTES = 2**16
@@ -200,7 +200,7 @@ def svg(
     if name not in embedded:
         embedded.add(name)
         picture = f'<image id="{name}" {place} preserveAspectRatio="none" href="{uri}"/>'
-    scale = max(1, round(SHOWN_PX / width)) if not mark else 1
+    scale = 1 if mark else math.ceil(SHOWN_PX / width)
     return (
         f'<svg role="img" viewBox="0 0 {width:.6g} {height:.6g}" width="{width * scale:.6g}" '
         f'height="{height * scale:.6g}"><title>{escaped(alt)}</title>{picture}{mark}</svg>'

@@ -31,24 +31,16 @@ Arms = tuple[tuple[str, str], tuple[str, str]]
 def compared_arms(table: pd.DataFrame) -> Arms:
     """Return the two arms whose answers sort the questions.
 
-    low→low and native→native if the study has them, otherwise one training at both resolutions.
+    low→low and native→native if the study has them, otherwise one training at both resolutions,
+    and the first again if there is none; no question has an outcome then.
 
     Args:
         table: Answers as from `grids.answers`.
-
-    Raises:
-        ValueError: If no training was evaluated at low and at native.
     """
     found = set(table[["train_resolution", "eval_resolution"]].itertuples(index=False, name=None))
-    wanted: list[Arms] = [(("low", "low"), ("native", "native"))]
-    wanted += [((name, "low"), (name, "native")) for name in RESOLUTION_ORDER]
-    for arms in wanted:
-        if found.issuperset(arms):
-            return arms
-    raise ValueError(
-        f"the study has the arms {['→'.join(arm) for arm in sorted(found)]}; examples need low and "
-        "native among eval_resolutions of 03_evaluate.yaml"
-    )
+    aligned: Arms = (("low", "low"), ("native", "native"))
+    wanted = [aligned, *(((name, "low"), (name, "native")) for name in RESOLUTION_ORDER)]
+    return next((arms for arms in wanted if found.issuperset(arms)), aligned)
 
 
 def outcomes(table: pd.DataFrame, arms: Arms) -> pd.DataFrame:
@@ -102,7 +94,7 @@ def counted(found: pd.DataFrame) -> pd.DataFrame:
         Columns dataset, model, n_questions, and one per kind of `KINDS`, the last only if it
         occurs.
     """
-    counts = pd.crosstab([found[name] for name in PLACE], found["kind"])
+    counts = found.groupby([*PLACE, "kind"], sort=False).size().unstack(fill_value=0)
     counts = counts.reindex(columns=list(KINDS), fill_value=0)
     counts = counts.reindex(pd.MultiIndex.from_frame(found[PLACE].drop_duplicates()))
     if not counts[UNLIKE].any():
@@ -282,31 +274,35 @@ def sentence(counts: pd.DataFrame, arms: Arms) -> str:
         arms: As from `compared_arms`.
     """
     low, native = ("→".join(arm) for arm in arms)
+    if counts.empty:
+        return f"Nothing to show: the study has no question that both {low} and {native} answered."
     lines = [
-        f"* **{row['dataset']}**: of {row['n_questions']:,} test questions "
-        + ", ".join(f"{row[kind]:,} {kind}" for kind in KINDS if kind in counts)
+        f"* **{row['dataset']}**: of {row['n_questions']:,} test questions {row[ONLY_NATIVE]:,} "
+        f"are right at native only, {row[ONLY_LOW]:,} at low only, {row[BOTH]:,} at both and "
+        f"{row[NEITHER]:,} at neither"
+        + (f"; in {row[UNLIKE]:,} half of an arm's trainings are right" if UNLIKE in row else "")
         + "."
         for row in counts.assign(dataset=place(counts)).to_dict("records")
     ]
     return (
-        "**Examples illustrate and prove nothing**: they were drawn from the counts below, and "
-        f"the tests are on the other pages. *Low* here is the arm {low}, *native* is {native} "
-        "(trained→evaluated).\n\n" + "\n".join(lines)
+        "**Examples illustrate and prove nothing**; the tests are on the other pages. *At low* "
+        f"means the arm {low}, *at native* {native} (written train→eval).\n\n" + "\n".join(lines)
     )
 
 
 def describe_draw(chosen: pd.DataFrame, *, n_examples: int, draw_seed: int) -> str:
-    """Return how the examples were chosen, and that of which kind there were fewer than wanted.
+    """Return how the examples were chosen, in words.
 
     Args:
         chosen: What `drawn` returned.
         n_examples: As given to `drawn`.
         draw_seed: Seed of its draw.
     """
+    n_drawn = int((chosen["drawn"] == AT_RANDOM).sum())
     return (
-        f"Of each kind up to {n_examples} questions per data set, {len(chosen)} in all, were drawn "
-        f"at random (seed {draw_seed}), each question of a kind with the same probability. Apart "
-        "from these stand, per data set, the questions on which the answers of all trainings at "
-        "low and native differ most (share of pairs of answers that differ; ties decided by the "
-        "same draw). A question can be among both."
+        f"Of each kind up to {n_examples} questions per data set were drawn at random (seed "
+        f"{draw_seed}), each question of the kind with the same probability: {n_drawn} in all. "
+        f"Apart from them, the last {len(chosen) - n_drawn} are those on which the answers of all "
+        "trainings, at low and at native, differ most: the share of pairs of answers that differ, "
+        "with ties decided by a draw. A question can be among both."
     )
