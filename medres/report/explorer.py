@@ -267,11 +267,13 @@ class Explorer:
             places = self.table[PLACE].drop_duplicates()
             named = zip(grids.place(places), places.itertuples(index=False, name=None), strict=True)
             self.place.options = list(named)
+            self.place.index = 0
         if below <= 1:
             is_here = (self.table[PLACE] == list(self.place.value)).all(axis=1)
             first = self.table[is_here].drop_duplicates(QUESTION)
             names = first["question"] + " (" + first["question_id"] + ")"
             self.question.options = list(zip(names, first["question_id"], strict=True))
+            self.question.index = 0
         if below <= 2:
             dataset, model = self.place.value
             self.asked = question_of(self.table, dataset, model, self.question.value)

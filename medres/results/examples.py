@@ -150,7 +150,7 @@ def any_drawn(found: pd.DataFrame, *, n_questions: int, rng: np.random.Generator
         _sample(part.sort_values("question_id"), n_questions, rng)
         for _, part in found.groupby(PLACE, sort=False)
     ]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat([found.iloc[:0], *parts], ignore_index=True)
 
 
 def _sample(part: pd.DataFrame, n_rows: int, rng: np.random.Generator) -> pd.DataFrame:
