@@ -52,7 +52,7 @@ def test_without_a_script_it_is_a_list_of_all_resolutions(study):
     assert page.find(class_="choose").has_attr("hidden"), "controls that do nothing"
     assert texts(first.find(class_="step").find_all("tr")) == [
         "option not trained trained at low trained at native",
-        "yes 27 % 73 % ✓ 27 %",
+        "yes (reference) 27 % 73 % ✓ 27 %",
         "no 73 % ✗ 27 % 73 % ✗",
     ]
     assert texts(second.find(class_="step").find_all("tr")) == [
