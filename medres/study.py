@@ -191,7 +191,8 @@ def load(name: str) -> Study:
     if comparing and set(study.train_resolutions) == {"none"}:
         raise ValueError(
             f"{path}: reports has {comparing}, which compare trainings, but train_resolutions is "
-            "only none; leave them out: 01_datasets, 06_zero_shot and 12_findings remain"
+            "only none; leave them out: 01_datasets, 06_zero_shot, 09_examples and 12_findings "
+            "remain"
         )
     for stem in study.reports:
         if stem in ("02_finetune", "03_evaluate", "index"):
