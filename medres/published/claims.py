@@ -88,7 +88,8 @@ CLAIMS = (
     ),
     Claim(
         "C17",
-        "Decreasing the inference resolution costs more accuracy than increasing it",
+        "A model trained at native loses more when evaluated at low than one trained at low loses "
+        "when evaluated at native",
         ("native", "native"),
         ("native", "low"),
         -1,
@@ -130,7 +131,7 @@ CLAIMS = (
     ),
     Claim(
         "C14, most",
-        "Lanczos upsampling recovers more than half of what low images lose",
+        "Lanczos upsampling of low images beats the midpoint of low and native accuracy",
         ("native", "low"),
         ("native", "upsampled-lanczos"),
         +1,

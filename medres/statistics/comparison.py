@@ -56,7 +56,7 @@ class Comparison:
     largest_share: float
     """Share of the questions that the largest group holds."""
     too_few: str
-    """Why the groups can decide nothing, as `groups.too_few`; empty if they can."""
+    """Why the groups can decide nothing, as `groups.shortage`; empty if they can."""
     n_differing_groups: int
     """Groups in which the arms differ in at least one training."""
     room: float
@@ -199,7 +199,7 @@ def compare(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> Compariso
         n_groups=len(sizes),
         n_effective_groups=of_groups.effective(sizes),
         largest_share=of_groups.largest_share(sizes),
-        too_few=of_groups.too_few(sizes),
+        too_few=of_groups.shortage(sizes),
         n_differing_groups=int(differs.sum()),
         room=_room(arms[0].mean(), arms[1].mean()),
         by_training=tuple(by_training.tolist()),

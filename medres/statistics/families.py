@@ -1,12 +1,26 @@
 """Several comparisons tested together: adjusted p-values, and intervals that agree with them."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from medres.statistics.comparison import Comparison, Interval
-from medres.statistics.contrast import Contrast
+from medres.statistics.comparison import Interval
+
+
+class Tested(Protocol):
+    """An estimate with one test for all values: its p-values and intervals agree."""
+
+    @property
+    def difference(self) -> float:
+        """The estimate."""
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """Return the two-sided interval."""
+
+    def p_value(self, null: float = 0.0) -> float:
+        """Return the two-sided p-value that the true value is `null`."""
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
@@ -31,7 +45,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
 
 def simultaneous(
-    compared: Sequence[Comparison | Contrast], nulls: Sequence[float], *, alpha: float = 0.05
+    compared: Sequence[Tested], nulls: Sequence[float], *, alpha: float = 0.05
 ) -> tuple[np.ndarray, list[Interval]]:
     """Return Holm-adjusted p-values of a family, and the simultaneous intervals that match them.
 

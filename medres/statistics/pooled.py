@@ -24,6 +24,8 @@ class Pooled:
     """95 % prediction interval of the effect in another such data set, NaN for fewer than three."""
     between: float
     """Standard deviation of the true effects between data sets (Paule and Mandel)."""
+    standard_error: float
+    """Of the mean; Student's t has the number of data sets minus 1 as its degrees of freedom."""
     q: float
     """Cochran's Q, chi-squared on the number of data sets minus 1 if all share one effect."""
     p_heterogeneity: float
@@ -46,7 +48,7 @@ def mean_effect(effects: ArrayLike, standard_errors: ArrayLike) -> Pooled:
         raise ValueError("an effect or its standard error is missing or not positive; leave it out")
     n = len(values)
     if n == 1:
-        return Pooled(float(values[0]), *[math.nan] * 8)
+        return Pooled(float(values[0]), *[math.nan] * 9)
     found = combine_effects(values, errors**2, method_re="iterated", use_t=True)
     mean, error = float(found.mean_effect_re), float(found.sd_eff_w_re_hksj)
     degrees = n - 1
@@ -63,6 +65,7 @@ def mean_effect(effects: ArrayLike, standard_errors: ArrayLike) -> Pooled:
         prediction_lower=mean - reach,
         prediction_upper=mean + reach,
         between=math.sqrt(variance),
+        standard_error=error,
         q=q,
         p_heterogeneity=float(stats.chi2.sf(q, degrees)),
     )
