@@ -202,7 +202,7 @@ def judged(first: Answers, second: Answers, sizes: NDArray[np.int64], null: floa
     p_value = np.where(n_differing == 0, min(1.0, of_none), p_value)
     means = [arm.mean(axis=(1, 2)) for arm in (first, second)]
     room = np.minimum(np.maximum(*means), 1 - np.minimum(*means))
-    is_refused = np.full(len(first), bool(groups.too_few(sizes)))
+    is_refused = np.full(len(first), bool(groups.shortage(sizes)))
     if n_trainings > 1:
         is_refused |= room < comparison.LEAST_ROOM
     if not (null and len(sizes) == n_questions):
