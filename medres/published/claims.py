@@ -88,7 +88,8 @@ CLAIMS = (
     ),
     Claim(
         "C17",
-        "Decreasing the inference resolution costs more accuracy than increasing it",
+        "A model trained at native loses more when evaluated at low than one trained at low loses "
+        "when evaluated at native",
         ("native", "native"),
         ("native", "low"),
         -1,

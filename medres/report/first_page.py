@@ -4,13 +4,19 @@ Made from the tables that the other pages wrote, so that it cannot say anything 
 makes no page of is left out.
 """
 
+from pathlib import Path
 from typing import Any
 
+import jinja2
+import nbformat
 import pandas as pd
 from matplotlib import colormaps
 
-from medres.report import figures, page
-from medres.results import by_kind, grids, paired
+from medres import runs
+from medres import study as studies
+from medres.report import current, figures, layout, page
+from medres.report.figures.style import ink_on
+from medres.results import by_kind, findings, grids, learning, paired
 from medres.results.numbers import percent, points
 from medres.study import Study
 
@@ -18,28 +24,73 @@ OVER_DATASETS = "over data sets"
 CLASSES = {name: name.replace(" ", "-") for name in paired.VERDICTS}
 
 
-def context(study: Study) -> dict[str, Any]:
-    """Return what the template of the first page shows, each part empty if there is none."""
-    has = set(study.reports)
-    parts: dict[str, Any] = {
-        "answers": [], "tokens": "", "opposite": "", "matrix": {}, "grids": [],
-    }  # fmt: skip
-    baselines = (
-        page.read_table(study.name, "baselines", keep_default_na=False)
-        if "05_alignment" in has
-        else pd.DataFrame()
+def html(study: Study) -> str:
+    """Return the first page of a study."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(layout.TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
     )
-    if "12_findings" in has:
+    finetuned = {cell.path: cell.page for cell in study.cells("finetune")}
+    folders = _folders(study)
+    for made in folders:
+        # Their seconds too, which do not count for the state of a run.
+        runs.note_read(made / "run.json")
+    page.show_table(study.name, "runs", page.runs_table(folders), caption="")
+    return environment.get_template("study.html.j2").render(
+        study=study,
+        style=layout.style(),
+        links=layout.links(study),
+        about=about(study),
+        treatment=findings.describe_treatment(studies.treatment(study)),
+        **_results(study),
+        pages=[(stem, _question(stem)) for stem in study.reports],
+        cells=[
+            {
+                "dataset": cell.dataset,
+                "model": cell.model,
+                "train_resolution": cell.train_resolution,
+                "seed": cell.seed,
+                "finetune": finetuned.get(cell.path, ""),
+                "evaluate": cell.page,
+            }
+            for cell in study.cells("evaluate")
+        ],
+        tables=[*current.tables_of(study), "runs"],
+    )
+
+
+def _results(study: Study) -> dict[str, Any]:
+    """Return what the template shows of the study's tables, each part empty if there is none."""
+    said: list[str] = []
+    warning = ""
+    if "05_alignment" in study.reports:
+        warning = learning.warning(page.read_table(study.name, "learning", keep_default_na=False))
+    shown: dict[str, Any] = {"matrix": {}, "grids": [], "tokens": ""}
+    if "12_findings" in study.reports:
         cells = page.read_table(study.name, "cells")
-        found = page.read_table(study.name, "findings", keep_default_na=False, na_values=[""])
+        found = page.read_table(study.name, "findings")
         averaged = page.read_table(study.name, "averages")
-        parts["answers"] = list(page.read_table(study.name, "recommendation")["sentence"])
-        parts["opposite"] = by_kind.sentence(page.read_table(study.name, "by_kind"))
-        parts["matrix"] = matrix(found, averaged)
-        if len(baselines):
-            parts["grids"] = grids_at_a_glance(cells, baselines)
-            parts["tokens"] = _tokens(study, cells, baselines)
-    return parts | {"about": about(study)}
+        answers = page.read_table(study.name, "recommendation")["sentence"]
+        said += [f"* {sentence}" for sentence in answers]
+        said.append(by_kind.sentence(page.read_table(study.name, "by_kind")))
+        shown["matrix"] = matrix(found, averaged)
+        if "05_alignment" in study.reports:
+            baselines = page.read_table(study.name, "baselines", keep_default_na=False)
+            shown["grids"] = grids_at_a_glance(cells, baselines)
+            shown["tokens"] = _tokens(study, cells, baselines)
+    return shown | {"verdict": layout.result_html(warning + "\n".join(filter(None, said)))}
+
+
+def _question(stem: str) -> str:
+    return layout.heading(nbformat.read(studies.notebook_path(stem), as_version=4).cells[0])
+
+
+def _folders(study: Study) -> list[Path]:
+    cells = [*study.cells("finetune"), *study.cells("evaluate")]
+    return [runs.folder_of(study.name, "questions", name) for name in study.datasets] + [
+        runs.folder_of(study.name, cell.stage, cell.path) for cell in cells
+    ]
 
 
 def about(study: Study) -> str:
@@ -98,14 +149,16 @@ def matrix(found: pd.DataFrame, averaged: pd.DataFrame) -> dict[str, Any]:
 
 
 def _matrix_cell(row: Any) -> dict[str, str]:
+    limits = "" if row.lower != row.lower else f" ({points(row.lower)} to {points(row.upper)})"
     return {
         "verdict": row.verdict,
         "class": CLASSES.get(row.verdict, "not-decided"),
-        "numbers": f"{points(row.difference)} ({points(row.lower)} to {points(row.upper)})",
+        "numbers": f"{points(row.difference)}{limits}",
     }
 
 
 def _tokens(study: Study, cells: pd.DataFrame, baselines: pd.DataFrame) -> str:
+    figures.use_theme()
     figure = figures.accuracy_by_tokens(cells, baselines)
     shown = page.show_figure(
         study.name,
@@ -151,7 +204,7 @@ def _grid_at_a_glance(cells: pd.DataFrame, baselines: pd.DataFrame) -> dict[str,
                     "text": percent(found["accuracy"]),
                     "interval": f"{percent(found['lower'])} to {percent(found['upper'])}",
                     "background": f"rgb({red},{green},{blue})",
-                    "ink": figures.ink_on(colour[:3]),
+                    "ink": ink_on(colour[:3]),
                     "is_aligned": train == evaluated,
                 }
             )

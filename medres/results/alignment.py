@@ -70,7 +70,7 @@ def odds_ratios(table: pd.DataFrame) -> pd.DataFrame:
             [arms[trained, asked] for trained in ARMS for asked in ARMS]
         )
         sizes = pd.Series(groups).value_counts()
-        too_few = of_groups.too_few(sizes)
+        too_few = of_groups.shortage(sizes)
         conditional, deviation = _conditional(correct, groups)
         for odds_of, found, spread in (
             (MARGINAL, odds.marginal(correct, groups), np.nan),
@@ -164,6 +164,6 @@ def _conditional(correct: np.ndarray, groups: list[str]) -> tuple[LogOddsRatio, 
     if n_trainings > 1:
         between = float(np.var(estimates, ddof=1)) / n_trainings
         variance += between
-        degrees = variation.satterthwaite((of_questions, degrees), (between, n_trainings - 1))
+        degrees = variation.degrees_of_sum((of_questions, degrees), (between, n_trainings - 1))
     ratio = LogOddsRatio(float(np.mean(estimates)), math.sqrt(variance), degrees)
     return ratio, float(np.mean(deviations))

@@ -17,6 +17,11 @@ from medres.statistics.pooled import Pooled
 LEAST_DATASETS = 3
 """A mean of two data sets has one degree of freedom and decides nothing."""
 TOO_FEW = f"fewer than {LEAST_DATASETS} data sets"
+CAPTION = (
+    "Mean difference over data sets, with 95 % confidence interval of the mean (Hartung and Knapp) "
+    "and prediction interval of one more data set; p-values adjusted by Holm over all rows."
+)
+NOTHING = "No comparison was made on several data sets."
 COLUMNS = (
     "claim statement verdict model n_datasets difference lower upper prediction_lower "
     "prediction_upper p_value p_adjusted between p_heterogeneity"
@@ -56,10 +61,11 @@ def over_datasets(compared: pd.DataFrame) -> pd.DataFrame:
         compared: As from `paired.comparisons`.
 
     Returns:
-        `COLUMNS`, a row per claim and model that has the claim on two or more data sets; between
-        is the standard deviation of true differences between data sets. Verdicts by p-values
-        adjusted by Holm over all rows with enough data sets, whose intervals hold together and
-        exclude the tested value exactly if the adjusted p-value is at most 0.05.
+        `COLUMNS`, a row per claim and model that has the claim on two or more data sets, without
+        limits and p-value where there are fewer than `LEAST_DATASETS`; between is the standard
+        deviation of true differences between data sets. p-values are adjusted by Holm over all
+        rows with enough data sets, whose intervals hold together and exclude the tested value
+        exactly if the adjusted p-value is at most 0.05.
     """
     rows: list[dict[str, Any]] = []
     means: list[_Mean] = []
@@ -85,11 +91,11 @@ def over_datasets(compared: pd.DataFrame) -> pd.DataFrame:
                 "model": model,
                 "n_datasets": mean.n_datasets,
                 "difference": found.mean,
-                "lower": found.lower,
-                "upper": found.upper,
+                "lower": np.nan,
+                "upper": np.nan,
                 "prediction_lower": found.prediction_lower,
                 "prediction_upper": found.prediction_upper,
-                "p_value": mean.p_value(mean.null),
+                "p_value": mean.p_value(mean.null) if mean.n_datasets >= LEAST_DATASETS else np.nan,
                 "p_adjusted": np.nan,
                 "between": found.between,
                 "p_heterogeneity": found.p_heterogeneity,

@@ -20,6 +20,11 @@ COLUMNS = (
     "is_clear p_interaction disagree"
 ).split()
 SHOWN = "statement dataset model part n_questions n_groups difference lower upper covers".split()
+CAPTION = (
+    "Paired difference for each kind of question: second arm minus first, with 95 % confidence "
+    "intervals that hold together for all kinds of a comparison."
+)
+NOTHING = "No comparison has kinds of questions that point in opposite directions."
 
 
 def differences(table: pd.DataFrame, claims: tuple[Claim, ...] = CLAIMS) -> pd.DataFrame:

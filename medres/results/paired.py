@@ -8,7 +8,6 @@ import pandas as pd
 
 from medres.published.claims import CLAIMS, FINE_TUNED, Claim
 from medres.results.grids import CELL, place
-from medres.results.numbers import points
 from medres.statistics import comparison, contrast, families, power
 from medres.statistics.comparison import Comparison
 from medres.statistics.contrast import Contrast
@@ -59,11 +58,11 @@ def comparisons(
         p-value cover), n_questions, n_groups, n_effective_groups, largest_share,
         n_differing_groups, n_seeds, accuracy_first, accuracy_second, difference, standard_error,
         lower, upper (simultaneous within the family), alone_lower, alone_upper (of this comparison
-        alone), by_training (differences of the trainings in points, as text),
-        spread_of_trainings, detectable_difference (80 % power at the family's level),
-        n_first_only, n_second_only, p_mcnemar (one training), p_value, p_adjusted, p_within
-        (equivalence within the margin), degrees_of_freedom, null (the value tested against),
-        margin, n_family. A claim whose arms the study does not have gives no row.
+        alone), differences_by_training (a tuple), spread_of_trainings, detectable_difference (80 %
+        power at the family's level), n_first_only, n_second_only, p_mcnemar (one training),
+        p_value, p_adjusted, p_within (equivalence within the margin), degrees_of_freedom, null
+        (the value tested against), margin, n_family. A claim whose arms the study does not have
+        gives no row.
 
     Raises:
         ValueError: If an arm repeats or lacks a question, arms disagree on a group, or trainings
@@ -188,7 +187,7 @@ def _numbers(
         "standard_error": compared.standard_error,
         "alone_lower": alone.lower,
         "alone_upper": alone.upper,
-        "by_training": "; ".join(points(each) for each in compared.by_training),
+        "differences_by_training": compared.by_training,
         "spread_of_trainings": compared.spread_of_trainings,
         "n_first_only": int((first > second).sum()),
         "n_second_only": int((first < second).sum()),

@@ -1,9 +1,12 @@
 """Every claim of the paper beside what a study found, or why the study cannot test it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from medres.datasets import REAL, QuestionSet
+from medres.datasets.phantoms import PHANTOMS
 from medres.published.claims import CLAIMS, Claim
 from medres.published.paper import FOLDER
 from medres.results import grids, paired
@@ -109,6 +112,28 @@ def _means(claim: str, averaged: pd.DataFrame) -> list[dict[str, Any]]:
         }
         for row in part.itertuples()
     ]
+
+
+def of_study(claimed: pd.DataFrame, question_sets: Mapping[str, QuestionSet]) -> pd.DataFrame:
+    """Return the claims that concern a study: own images get no checklist of the paper's.
+
+    Claims that cannot be tested are kept only if a data set is one of the paper's, or drawn to
+    stand in for them.
+
+    Args:
+        claimed: As from `table`.
+        question_sets: The study's data sets.
+    """
+    if any(_is_of_paper(each) for each in question_sets.values()):
+        return claimed
+    return claimed[claimed["verdict"] != UNTESTED].reset_index(drop=True)
+
+
+def _is_of_paper(question_set: QuestionSet) -> bool:
+    if not question_set.source:
+        return question_set.name in PHANTOMS
+    source = REAL[question_set.source].SOURCE
+    return bool(source.paper_n_test or source.paper_image_px)
 
 
 def _arms(row: pd.Series) -> str:

@@ -92,7 +92,7 @@ def contrast(correct: ArrayLike, weights: ArrayLike, groups: ArrayLike) -> Contr
         n_groups=len(sizes),
         n_effective_groups=of_groups.effective(sizes),
         largest_share=of_groups.largest_share(sizes),
-        too_few=of_groups.too_few(sizes),
+        too_few=of_groups.shortage(sizes),
         n_differing_groups=len(differs),
         by_training=tuple(by_training.tolist()),
     )

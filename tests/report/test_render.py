@@ -1,6 +1,7 @@
 """From notebook to page: what fails, what is refused, what the page holds."""
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -8,6 +9,7 @@ from bs4 import BeautifulSoup
 
 from medres import study
 from medres.report import render
+from tests.report.test_figures import contrast
 
 PARAMETERS = 'study: str = "smoke"  # study'
 TITLE = "# Does it end?"
@@ -138,11 +140,13 @@ def test_a_title_and_a_label_are_text_on_the_index(project, monkeypatch):
     arm = {"dataset": HOSTILE, "model": HOSTILE, "train_resolution": "low"}
     accuracy = {"accuracy": 0.5, "lower": 0.4, "upper": 0.6, "n_questions": 9}
     found = {"statement": HOSTILE, "verdict": "supported", "difference": 0.1, "p_adjusted": 0.01}
+    learnt = {"seed": 0, "n_groups": 9, "verdict": "learnt nothing", "sign": HOSTILE}
     folder = project / "reports" / "smoke" / "tables"
     folder.mkdir(parents=True)
     for name, row in (
         ("grid", arm | accuracy | {"eval_resolution": HOSTILE, "seed": 0}),
         ("baselines", arm | accuracy | {"baseline": HOSTILE}),
+        ("learning", arm | accuracy | learnt),
         ("findings", arm | accuracy | found),
     ):
         pd.DataFrame([row]).to_csv(folder / f"{name}.csv", index=False)
@@ -156,6 +160,9 @@ def test_a_title_and_a_label_are_text_on_the_index(project, monkeypatch):
     assert [th.string for th in grid.thead.find_all("th")][1:] == [HOSTILE]
     assert f"{HOSTILE} (low) 50.0 %" in page.find(class_="baseline").string
     assert HOSTILE in page.find("td", class_="statement").string
+    first = page.find(class_="verdict").p
+    assert first.text.startswith("Training at low resolution has learnt nothing from the images")
+    assert HOSTILE in first.text
     assert page.find(class_="verdict").li.text.startswith(f"{HOSTILE}: supported on ")
     assert "font-family" in page.style.string or '"Segoe UI"' in page.style.string
 
@@ -172,3 +179,17 @@ def test_index_of_a_study_without_grid_and_findings_leaves_them_out(project, mon
         assert title not in html
     for name in study.load("smoke").datasets:
         assert name in html
+
+
+def test_the_grid_at_a_glance_can_be_read_at_every_accuracy():
+    inks = set()
+    for accuracy in np.linspace(0, 1, 101):
+        row = {"dataset": "d", "model": "m", "train_resolution": "low", "eval_resolution": "low"}
+        row |= {"seed": 0, "n_questions": 9, "accuracy": accuracy, "lower": 0, "upper": 1}
+        none = pd.DataFrame(columns=["dataset", "model"])
+        shown = render._grid_at_a_glance("d", pd.DataFrame([row]), none)
+        (cell,) = shown["rows"][0]["cells"]
+        background = [int(part) / 255 for part in cell["background"][4:-1].split(",")]
+        assert contrast(cell["ink"], background) >= 4.5
+        inks.add(cell["ink"])
+    assert len(inks) == 2

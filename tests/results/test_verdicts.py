@@ -1,8 +1,10 @@
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from medres.datasets import QuestionSet
 from medres.published import paper
 from medres.published.claims import CLAIMS
 from medres.results import grids, paired, verdicts
@@ -27,7 +29,7 @@ def test_every_claim_stands_once_in_the_paper_s_order() -> None:
     numbers = [
         int(number) for claim in verdicts.statements()["claim"] for number in claim[1:].split("-C")
     ]
-    assert numbers == [1, 4, *range(5, 17)]
+    assert numbers == [1, 4, *range(5, 18)]
     table = claimed(aligned())
     assert list(table["claim"].drop_duplicates()) == list(verdicts.statements()["claim"])
 
@@ -35,7 +37,7 @@ def test_every_claim_stands_once_in_the_paper_s_order() -> None:
 def test_every_claim_that_is_compared_is_one_of_the_paper_s() -> None:
     known = set(verdicts.statements()["claim"])
     compared = {each.name.partition(",")[0] for each in CLAIMS}
-    assert compared == known - {"C10", "C15", "C16"}
+    assert compared == known - {"C10", "C15", "C16", "C17"}
 
 
 def test_the_words_state_each_number_that_the_list_of_numbers_has() -> None:
@@ -125,7 +127,7 @@ def test_a_row_links_the_pages_that_the_study_has() -> None:
 
 def test_untested_claims_are_said_with_their_reason() -> None:
     said = verdicts.untested(claimed(aligned())).splitlines()
-    assert len(said) == 12
+    assert len(said) == 13
     assert said[0] == (
         "* C5, A model trained at native loses accuracy when evaluated at low: **not testable "
         "here**; the study lacks the arm native→low."
@@ -139,3 +141,35 @@ def test_a_study_that_compares_nothing_tests_nothing(asked: str) -> None:
     assert len(table) == len(verdicts.statements())
     assert (table["verdict"] == verdicts.UNTESTED).all()
     assert set(grids.CELL) <= set(answers)
+
+
+def known_set(name: str, source: str = "") -> dict[str, QuestionSet]:
+    return {name: QuestionSet(name, pd.DataFrame({"dataset": [name]}), Path(), "", source=source)}
+
+
+def test_own_images_get_no_checklist_of_the_paper_s_claims() -> None:
+    table = verdicts.of_study(claimed(aligned()), known_set("mine"))
+    assert table["claim"].tolist() == ["C1-C4"]
+    assert table["verdict"].tolist() == ["supported"]
+    assert verdicts.untested(table) == ""
+    # Fetched, and not in the paper.
+    assert len(verdicts.of_study(claimed(aligned()), known_set("ubench", "ubench"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [("vqa-rad", "vqa-rad"), ("mine", "slake"), ("twin-wsi", "wsi"), ("phantom-radiology", "")],
+)
+def test_data_of_the_paper_and_drawings_in_its_place_keep_every_claim(
+    name: str, source: str
+) -> None:
+    table = claimed(aligned())
+    pd.testing.assert_frame_equal(verdicts.of_study(table, known_set(name, source)), table)
+    one_of_two = known_set("mine") | known_set(name, source)
+    assert len(verdicts.of_study(table, one_of_two)) == len(table)
+
+
+def test_own_images_without_any_comparison_have_no_claims() -> None:
+    answers = arm("none", "low", [0, 1])
+    table = verdicts.table(paired.comparisons(answers), answers, REPORTS)
+    assert verdicts.of_study(table, known_set("mine")).empty
