@@ -5,7 +5,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
-from statsmodels.stats.multitest import multipletests
 
 from medres.statistics.comparison import Interval
 
@@ -28,8 +27,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     """Return Holm-adjusted p-values in the order given, shape (n_tests,).
 
     Raises:
-        ValueError: If there is no p-value, or one is missing or outside [0, 1]: multipletests
-            would count a NaN as one more test.
+        ValueError: If there is no p-value, or one is missing or outside [0, 1].
     """
     values = np.asarray(p_values, dtype=float)
     if values.ndim != 1 or values.size == 0:
@@ -37,7 +35,12 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if wrong.size:
         raise ValueError(f"p_values[{wrong[0]}] is {values[wrong[0]]}; it must be in [0, 1]")
-    return np.asarray(multipletests(values, method="holm")[1])
+    # Not by statsmodels' multipletests, which collects all garbage at each call: 0.1 s and more.
+    order = np.argsort(values)
+    adjusted = np.empty(values.size)
+    scaled = values[order] * np.arange(values.size, 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
+    return adjusted
 
 
 def simultaneous(

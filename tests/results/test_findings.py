@@ -3,6 +3,7 @@ import pandas as pd
 from medres.published.claims import Claim
 from medres.results import findings, grids, paired
 from medres.results.numbers import points
+from medres.statistics import groups
 from tests.answer_tables import arm, first_right, trainings
 
 BEATS = Claim("A", "native beats low", ("low", "low"), ("native", "native"), +1, "one")
@@ -51,8 +52,8 @@ def test_a_sentence_says_why_nothing_is_decided() -> None:
     few = paired.comparisons(answers.assign(group="one"), (BEATS,))
     assert findings.sentence(few) == (
         "* native beats low: **too few groups to decide** on drawn (+80.0 points, 95 % confidence "
-        "interval – to –, adjusted p 1.000; covers questions and trainings; 1 group of test "
-        "questions; at least 6 are needed)."
+        "interval – to –, adjusted p 1.000; covers questions and trainings; "
+        f"{groups.shortage([25])})."
     )
 
 
