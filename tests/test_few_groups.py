@@ -15,7 +15,7 @@ from medres.plan import table as plan
 from medres.plan.memory import GPUS
 from medres.report import overview
 
-FEW = "too few groups to decide anything: with 4 test groups the smallest possible p-value is 0.125"
+FEW = "too few groups to decide anything: an exact test of 4 groups cannot reach p < 0.125"
 TAKES = "A difference of 10 points would take about 68 test groups of 5 questions each"
 
 
