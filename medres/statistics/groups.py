@@ -54,8 +54,8 @@ def shortage(counts: ArrayLike) -> str:
     if n_groups < LEAST_GROUPS:
         least = 2 / 2**n_groups
         return (
-            f"an exact test of {_counted(n_groups, 'group')} cannot reach p < {least:.3g}, whatever "
-            f"the answers; {LEAST_GROUPS} are the least"
+            f"an exact test of {_counted(n_groups, 'group')} cannot reach p < {least:.3g}, "
+            f"whatever the answers; {LEAST_GROUPS} are the least"
         )
     if in_effect < LEAST_EFFECTIVE:
         return (
