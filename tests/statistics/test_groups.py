@@ -20,7 +20,7 @@ def test_below_six_groups_no_paired_test_can_be_significant(n_groups: int) -> No
     least = comparison.paired_group_test(nothing, everything, labels)
     assert least > 0.05
     said = groups.too_few([4] * n_groups)
-    assert f"smallest possible p-value is {least:.3g}, whatever" in said
+    assert f"cannot reach p < {least:.3g}, whatever" in said
     assert "10 points would take about" in said
 
 
@@ -34,7 +34,9 @@ def test_six_groups_can_be_significant_and_are_not_refused() -> None:
 
 def test_one_group_that_outweighs_the_others_is_refused() -> None:
     said = groups.too_few([40] + [1] * 20)
-    assert "the largest holds 67 % of the test questions, so that 21 groups count as 2.2" in said
+    assert (
+        "the largest group holds 67 % of the test questions, so that 21 groups count as 2.2" in said
+    )
     assert groups.too_few([20] + [1] * 20) == ""  # 40^2 / 420 = 3.8
 
 
