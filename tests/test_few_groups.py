@@ -15,7 +15,7 @@ from medres.plan import table as plan
 from medres.plan.memory import GPUS
 from medres.report import overview
 
-FEW = "too few groups to decide anything: with 4 test groups the smallest possible p-value is 0.125"
+FEW = "too few groups to decide anything: an exact test of 4 groups cannot reach p < 0.125"
 TAKES = "A difference of 10 points would take about 68 test groups of 5 questions each"
 
 
@@ -69,7 +69,7 @@ def test_the_page_of_data_sets_says_it_with_numbers(project: Path) -> None:
     assert counts["n_effective_groups"] == pytest.approx(400 / 110)
     assert counts["largest_share"] == 0.35
     said = overview.decided(question_sets)
-    assert said.startswith("* **mine**: **too few groups to decide anything**: with 4 test groups")
+    assert said.startswith("* **mine**: **too few groups to decide anything**: an exact")
 
 
 def test_enough_groups_give_no_warning(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,4 +90,4 @@ def test_only_questions_that_are_evaluated_count(project: Path) -> None:
     datasets.prepare(name, "mine", study.datasets["mine"])
     assert studies.group_sizes(study) == {"mine": [1] * 5}
     (said,) = studies.too_few_groups(study)
-    assert said.startswith("data set mine has too few groups to decide anything: with 5 test")
+    assert said.startswith("data set mine has too few groups to decide anything: an exact")

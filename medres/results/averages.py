@@ -46,8 +46,8 @@ class _Mean:
 
     def p_value(self, null: float = 0.0) -> float:
         error = self.found.standard_error
-        if not error > 0:
-            return math.nan
+        if math.isnan(error):
+            return 1.0
         return float(2 * stats.t.sf(abs(self.difference - null) / error, self.n_datasets - 1))
 
 
@@ -104,7 +104,7 @@ def over_datasets(compared: pd.DataFrame) -> pd.DataFrame:
             }
         )
     result = pd.DataFrame(rows, columns=[*COLUMNS, "sign"])
-    tested = result["n_datasets"].ge(LEAST_DATASETS) & result["p_value"].notna()
+    tested = result["n_datasets"].ge(LEAST_DATASETS)
     if tested.any():
         family = [means[index] for index in result.index[tested]]
         adjusted, intervals = families.simultaneous(family, [each.null for each in family])

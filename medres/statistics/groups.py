@@ -47,14 +47,14 @@ def shortage(counts: ArrayLike) -> str:
     """Return why these test groups can decide nothing, whatever comes out; empty if they can.
 
     >>> shortage([4] * 5)
-    'with 5 groups the smallest possible p-value is 0.0625, whatever the answers; 6 are the least'
+    'an exact test of 5 groups cannot reach p < 0.0625, whatever the answers; 6 are the least'
     """
     values = _checked(counts)
     n_groups, in_effect = len(values), effective(values)
     if n_groups < LEAST_GROUPS:
         least = 2 / 2**n_groups
         return (
-            f"with {_counted(n_groups, 'group')} the smallest possible p-value is {least:.3g}, "
+            f"an exact test of {_counted(n_groups, 'group')} cannot reach p < {least:.3g}, "
             f"whatever the answers; {LEAST_GROUPS} are the least"
         )
     if in_effect < LEAST_EFFECTIVE:
