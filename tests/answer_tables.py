@@ -30,6 +30,8 @@ def arm(
             "seed": seed,
             "correct": correct,
             "parsed_answer": [None if index == 1 else "yes" for index in number],
+            "options": [["no", "yes"]] * len(correct),
+            "modality": "drawing",
             "visual_tokens": [4 if index % 2 else 6 for index in number],
         }
     )

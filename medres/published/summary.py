@@ -71,14 +71,18 @@ def summary(
     )
 
 
-def summary_of_claims(computed: pd.DataFrame, ordered: pd.DataFrame, fixed: pd.DataFrame) -> str:
+def summary_of_claims(
+    computed: pd.DataFrame, ordered: pd.DataFrame, fixed: pd.DataFrame, lost: pd.DataFrame
+) -> str:
     """Return which stated averages and orderings the tables give, as a list.
 
     Args:
         computed: As from `recomputed`.
         ordered: As from `orderings`.
         fixed: As from `without_image`.
+        lost: As from `losses`.
     """
+    ordered = ordered[~ordered["claim"].str.endswith(recomputed.ASYMMETRY)]
     other = [
         f"{row.claim} {row.verdict} ({row.stated} stated, "
         + format(row.recomputed, ".2f" if row.statistic == "ratio" else "+.2f")
@@ -107,6 +111,29 @@ def summary_of_claims(computed: pd.DataFrame, ordered: pd.DataFrame, fixed: pd.D
             f"{int(ordered['n_fine_tuned_holding'].sum())} of "
             f"{int(ordered['n_fine_tuned'].sum())} of the four fine-tuned data sets. Exceptions: "
             f"{'; '.join(exceptions)}.",
+            _asymmetry(lost),
             f"* **Below a fixed answer that never sees the image**: {'; '.join(below)}.",
         ]
     )
+
+
+def _asymmetry(lost: pd.DataFrame) -> str:
+    """Return where native training loses more at low inference than low training at native."""
+    holds = lost["asymmetry_points"] > 0
+    counts = [
+        f"{part.sum()} of {len(part)} data sets of table {table}"
+        for table, part in holds.groupby(lost["table"])
+    ]
+    never = [name for name, part in holds.groupby(lost["dataset"], sort=False) if not part.any()]
+    where = [
+        f"{row.dataset} (table {row.table}: {row.native_at_low_points:+.2f} against "
+        f"{row.low_at_native_points:+.2f})"
+        for row in lost.drop_duplicates("dataset").itertuples()
+        if row.dataset in never
+    ]
+    said = (
+        f"* **{recomputed.ASYMMETRY}, which loss is larger**: a model trained at native loses more "
+        "at low inference than one trained at low does at native inference, in "
+        f"{', '.join(counts)}"
+    )
+    return said + (f"; in no table on {', '.join(where)}." if where else ".")

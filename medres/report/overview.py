@@ -14,7 +14,8 @@ from medres.report import figures, page
 from medres.resolution import Treatment
 from medres.statistics import comparison
 
-N_RINGS = 32
+RINGS_CYCLES_PER_PX = 0.5 * 2.0 ** (np.arange(-32, 1) / 4)
+"""Edges of the rings of a spectrum, four per octave, up to the limit of the native image."""
 NEAR = (
     f"Near-duplicates differ in at most {splits.NEAR_BITS} of the {splits.HASH_SIDE**2} bits of a "
     "perceptual hash; identical images are counted separately."
@@ -155,25 +156,42 @@ def sentence(counts: pd.DataFrame, leaks: pd.DataFrame, sizes: pd.DataFrame) -> 
     return "\n".join(lines)
 
 
-def power_spectrum(image: Image.Image, *, n_bins: int) -> np.ndarray:
-    """Return the radially averaged power of an image's luminance.
+def power_spectrum(
+    image: Image.Image,
+    *,
+    edges_cycles_per_px: np.ndarray,
+    spacing_px: tuple[float, float] = (1.0, 1.0),
+) -> np.ndarray:
+    """Return the radially averaged power spectral density of an image's luminance.
+
+    Of one field of view, images of any size have the same density at the frequencies that they
+    carry, so that a shrunk image can be laid over the native one.
 
     Args:
         image: RGB image.
-        n_bins: Rings of equal width from 0 to 0.5 cycles per pixel.
+        edges_cycles_per_px: Edges of the rings in cycles per native pixel, rising, shape
+            (n_rings + 1,).
+        spacing_px: Native pixels from one pixel of the image to the next, across and down.
 
     Returns:
-        Mean squared amplitude of each ring, NaN for an empty one; shape (n_bins,).
+        Mean density of each ring, shape (n_rings,); NaN for a ring that is empty, or that
+        reaches beyond the image's own Nyquist frequency.
     """
     grey = np.asarray(image.convert("L"), dtype=np.float64)
     window = np.outer(np.hanning(grey.shape[0]), np.hanning(grey.shape[1]))
-    power = np.abs(np.fft.fft2((grey - grey.mean()) * window)) ** 2 / grey.size
-    rows, columns = np.fft.fftfreq(grey.shape[0]), np.fft.fftfreq(grey.shape[1])
-    ring = (np.hypot(rows[:, None], columns[None, :]) / 0.5 * n_bins).astype(int)
-    inside = ring < n_bins
-    total = np.bincount(ring[inside], weights=power[inside], minlength=n_bins)
-    count = np.bincount(ring[inside], minlength=n_bins)
-    mean: np.ndarray = np.divide(total, count, out=np.full(n_bins, np.nan), where=count > 0)
+    density = np.abs(np.fft.fft2((grey - grey.mean()) * window)) ** 2 / grey.size
+    density *= spacing_px[0] * spacing_px[1]
+    across = np.fft.fftfreq(grey.shape[1], spacing_px[0])
+    down = np.fft.fftfreq(grey.shape[0], spacing_px[1])
+    n_rings = len(edges_cycles_per_px) - 1
+    radius = np.hypot(down[:, None], across[None, :])
+    ring = np.searchsorted(edges_cycles_per_px, radius, side="right") - 1
+    inside = (ring >= 0) & (ring < n_rings)
+    total = np.bincount(ring[inside], weights=density[inside], minlength=n_rings)
+    count = np.bincount(ring[inside], minlength=n_rings)
+    is_carried = edges_cycles_per_px[1:] <= 0.5 / max(spacing_px) + 1e-9
+    known = is_carried & (count > 0)
+    mean: np.ndarray = np.divide(total, count, out=np.full(n_rings, np.nan), where=known)
     return mean
 
 
@@ -206,10 +224,10 @@ def treatment(model: str, meaning: Mapping[str, Any], *, token_px: int) -> tuple
 def spectra(
     question_sets: Sequence[QuestionSet], treatment: Treatment, *, n_images: int
 ) -> pd.DataFrame:
-    """Return the power spectra of the first test images, native and low enlarged to native size.
+    """Return the power spectra of the first test images, native and low.
 
-    Low is enlarged without smoothing (nearest), so that both are measured on one frequency
-    axis; power beyond low's own limit is the pattern of its enlarged pixels.
+    Low is measured on its own pixels and stops at its own limit: enlarged, its curve would go on
+    beyond that with the edges of the enlarged pixels.
 
     Args:
         question_sets: Data sets to look at.
@@ -218,36 +236,41 @@ def spectra(
 
     Returns:
         Columns dataset, resolution, image, frequency_cycles_per_px (of the native image),
-        power, and low_nyquist_cycles_per_px, the median over images.
+        power, and low_nyquist_cycles_per_px, the median over images, at which low ends.
     """
+    edges = RINGS_CYCLES_PER_PX
+    middles = np.sqrt(edges[:-1] * edges[1:])
     rows = []
     for question_set in question_sets:
         for path in question_set.split("test")["image"].unique()[:n_images]:
             stored = question_set.read(path)
-            native = resolution.plan(stored.shape[1::-1], "native", treatment)
-            low = resolution.plan(stored.shape[1::-1], "low", treatment)
-            shrunk = resolution.apply(stored, low)
-            shown = {
-                "native": resolution.apply(stored, native),
-                "low": shrunk.resize(native.given_px, Image.Resampling.NEAREST),
-            }
-            limit = 0.5 * low.given_px[0] / native.given_px[0]
-            for name, pixels in shown.items():
-                power = power_spectrum(pixels, n_bins=N_RINGS)
-                for ring, value in enumerate(power):
-                    rows.append(
-                        {
-                            "dataset": question_set.label,
-                            "resolution": name,
-                            "image": path,
-                            "frequency_cycles_per_px": 0.5 * (ring + 0.5) / N_RINGS,
-                            "power": value,
-                            "low_nyquist_cycles_per_px": limit,
-                        }
-                    )
+            native, low = (
+                resolution.plan(stored.shape[1::-1], name, treatment) for name in ("native", "low")
+            )
+            (width, height), (low_width, low_height) = native.given_px, low.given_px
+            spacing_px = width / low_width, height / low_height
+            for name, geometry, spacing in (
+                ("native", native, (1.0, 1.0)),
+                ("low", low, spacing_px),
+            ):
+                pixels = resolution.apply(stored, geometry)
+                power = power_spectrum(pixels, edges_cycles_per_px=edges, spacing_px=spacing)
+                rows += [
+                    {
+                        "dataset": question_set.label,
+                        "resolution": name,
+                        "image": path,
+                        "frequency_cycles_per_px": frequency,
+                        "power": value,
+                        "low_nyquist_cycles_per_px": 0.5 / max(spacing_px),
+                    }
+                    for frequency, value in zip(middles, power, strict=True)
+                    if not np.isnan(value)
+                ]
     table = pd.DataFrame(rows)
     nyquist = table.groupby("dataset")["low_nyquist_cycles_per_px"].transform("median")
-    return table.assign(low_nyquist_cycles_per_px=nyquist)
+    is_beyond = (table["resolution"] == "low") & (table["frequency_cycles_per_px"] > nyquist)
+    return table.assign(low_nyquist_cycles_per_px=nyquist)[~is_beyond].reset_index(drop=True)
 
 
 def pairs(

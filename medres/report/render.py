@@ -8,35 +8,24 @@ import argparse
 import errno
 import logging
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import nbformat
-import numpy as np
-import pandas as pd
 import papermill
 import yaml
-from matplotlib import colormaps
 from nbclient.exceptions import CellControlSignal
-from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillException, PapermillExecutionError
 from traitlets.config import Config
 
 from medres import files, runs
 from medres import study as studies
-from medres.report import current, page, tables
-from medres.results import findings
+from medres.report import current, first_page, layout, page
 from medres.study import Study
-
-TEMPLATES = Path(__file__).resolve().parent / "template"
-FETCHES = re.compile(r"""https?://|(?:src|href)\s*=\s*["']?//|@import""", re.IGNORECASE)
 
 
 class NotebookError(RuntimeError):
@@ -109,7 +98,7 @@ def _make_page(
     executed = runs.ROOT / "runs" / study.name / "notebooks" / f"{stem}.ipynb"
     executed.parent.mkdir(parents=True, exist_ok=True)
     with page.traced() as trace:
-        html = to_html(_execute(notebook, executed, settings), study, stem)
+        html = layout.to_html(_execute(notebook, executed, settings), study, stem, cell)
         with files.replacing(target) as part:
             part.write_text(html)
     current.mark_page(study, stem, asked, read=trace.read, made={*trace.made, target})
@@ -160,187 +149,16 @@ def _remedy(reason: str) -> str:
     return ""
 
 
-def to_html(content: NotebookNode, study: Study, stem: str) -> str:
-    """Return an executed notebook as one page that loads nothing from outside.
-
-    The cell tagged `verdict` moves up behind the title; cells tagged `remove-cell`, and the
-    outputs of those tagged `remove-output`, stay out.
-
-    Raises:
-        ValueError: If the page would fetch something.
-    """
-    cells = [cell for cell in content.cells if "remove-cell" not in _tags(cell)]
-    for cell in cells:
-        if "remove-output" in _tags(cell):
-            cell.outputs = []
-    verdicts = [cell for cell in cells if "verdict" in _tags(cell)]
-    others = [cell for cell in cells if "verdict" not in _tags(cell)]
-    content.cells = [others[0], *verdicts, *others[1:]]
-    exporter = HTMLExporter(
-        template_name=TEMPLATES.name,
-        extra_template_basedirs=[str(TEMPLATES.parent)],
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        exclude_anchor_links=True,
-        filters={"result2html": _result_html},
-    )
-    resources = {
-        "page_title": f"{_heading(others[0])} ({study.title})",
-        "page_style": (TEMPLATES / "style.css").read_text(),
-        "page_links": _links(study),
-        "page_stem": stem,
-    }
-    html, _ = exporter.from_notebook_node(content, resources=resources)
-    return _offline(html, stem)
-
-
-def _result_html(markdown: str) -> str:
-    """Return computed Markdown as HTML; a name from a table cannot bring tags of its own."""
-    return str(MarkdownWithMath(renderer=IPythonRenderer(escape=True)).render(markdown))
-
-
-def _tags(cell: NotebookNode) -> list[str]:
-    tags: list[str] = cell.metadata.get("tags", [])
-    return tags
-
-
-def _heading(cell: NotebookNode) -> str:
-    return str(cell.source.splitlines()[0].lstrip("# "))
-
-
-def _links(study: Study) -> list[tuple[str, str]]:
-    return [("index", study.title)] + [
-        (stem, stem.replace("_", " ").replace(stem[:2], f"{stem[:2]} ·", 1))
-        for stem in study.reports
-    ]
-
-
-def _offline(html: str, stem: str) -> str:
-    found = FETCHES.search(html)
-    if found:
-        around = html[max(0, found.start() - 40) : found.end() + 40]
-        raise ValueError(f"page {stem} refers outside: {around!r}; reports must open offline")
-    return html
-
-
 def render_index(study: Study) -> Path:
-    """Return the study's first page: verdicts, the grid at a glance, and links to all pages.
-
-    Made from the tables that the reports wrote, so that it cannot say anything else; what a
-    study makes no report of is left out.
-    """
+    """Make the study's first page and return it (`first_page`)."""
     asked = current.decides(study, current.INDEX, None, {})
     target = page.report_folder(study.name) / "index.html"
     with page.traced() as trace:
-        html = _index(study)
+        html = first_page.html(study)
         with files.replacing(target) as part:
-            part.write_text(_offline(html, "index"))
+            part.write_text(layout.offline(layout.with_contents(html), "index"))
     current.mark_page(study, current.INDEX, asked, read=trace.read, made={*trace.made, target})
     return target
-
-
-def _index(study: Study) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, autoescape=True
-    )
-    finetuned = {cell.path: cell.page for cell in study.cells("finetune")}
-    for made in _folders(study):
-        # Their seconds too, which do not count for the state of a run.
-        runs.note_read(made / "run.json")
-    page.show_table(study.name, "runs", page.runs_table(_folders(study)), caption="")
-    verdict = claims = ""
-    if "12_findings" in study.reports:
-        found = page.read_table(study.name, "findings")
-        verdict = _result_html(findings.summary(found))
-        columns = "statement dataset model difference lower upper p_adjusted verdict".split()
-        claims = tables.html_table(
-            found[columns],
-            caption="Difference of second and first arm; details in 12 findings.",
-            csv="findings",
-        )
-    return environment.get_template("study.html.j2").render(
-        study=study,
-        style=(TEMPLATES / "style.css").read_text(),
-        links=_links(study),
-        verdict=verdict,
-        treatment=findings.describe_treatment(studies.treatment(study)),
-        grids=_grids(study.name) if "05_alignment" in study.reports else [],
-        claims=claims,
-        pages=[
-            (stem, _heading(nbformat.read(studies.notebook_path(stem), as_version=4).cells[0]))
-            for stem in study.reports
-        ],
-        cells=[
-            {
-                "dataset": cell.dataset,
-                "model": cell.model,
-                "train_resolution": cell.train_resolution,
-                "seed": cell.seed,
-                "finetune": finetuned.get(cell.path, ""),
-                "evaluate": cell.page,
-            }
-            for cell in study.cells("evaluate")
-        ],
-        tables=[*current.tables_of(study), "runs"],
-    )
-
-
-def _folders(study: Study) -> list[Path]:
-    cells = [*study.cells("finetune"), *study.cells("evaluate")]
-    return [runs.folder_of(study.name, "questions", name) for name in study.datasets] + [
-        runs.folder_of(study.name, cell.stage, cell.path) for cell in cells
-    ]
-
-
-def _grids(study: str) -> list[dict[str, Any]]:
-    grid = page.read_table(study, "grid")
-    baselines = page.read_table(study, "baselines", keep_default_na=False)
-    return [
-        _grid_at_a_glance(str(name), part, baselines)
-        for name, part in grid.groupby(grid["dataset"] + ", " + grid["model"], sort=False)
-    ]
-
-
-def _grid_at_a_glance(name: str, grid: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, Any]:
-    columns = list(dict.fromkeys(grid["eval_resolution"]))
-    seeds = grid["seed"].nunique()
-    rows = []
-    for train in ("none", "low", "native", "mixed"):
-        cells = []
-        for evaluated in columns:
-            at = (grid["train_resolution"] == train) & (grid["eval_resolution"] == evaluated)
-            if not at.any():
-                continue
-            found = grid[at][["accuracy", "lower", "upper"]].mean()
-            colour = colormaps["viridis"](0.15 + 0.8 * found["accuracy"])
-            luminance = float(np.dot(colour[:3], (0.2126, 0.7152, 0.0722)))
-            red, green, blue = (round(255 * part) for part in colour[:3])
-            cells.append(
-                {
-                    "text": f"{100 * found['accuracy']:.1f}",
-                    "interval": f"{100 * found['lower']:.1f} to {100 * found['upper']:.1f}",
-                    "background": f"rgb({red},{green},{blue})",
-                    "ink": "#111" if luminance > 0.4 else "#fff",
-                    "is_aligned": train == evaluated,
-                }
-            )
-        if cells:
-            rows.append({"name": train, "cells": cells})
-    dataset = grid["dataset"].iloc[0]
-    model = grid["model"].iloc[0]
-    blind = baselines[(baselines["dataset"] == dataset) & baselines["model"].isin([model, ""])]
-    text = "; ".join(
-        f"{row.baseline}{f' ({row.train_resolution})' if row.train_resolution else ''} "
-        f"{100 * row.accuracy:.1f} %"
-        for row in blind.itertuples()
-    )
-    note = f", mean of {seeds} seeds" if seeds > 1 else ""
-    return {
-        "caption": f"{name}: {grid['n_questions'].iloc[0]:,} questions per cell{note}",
-        "columns": columns,
-        "rows": rows,
-        "baseline": f"Without looking: {text}.",
-    }
 
 
 def main(arguments: list[str]) -> int:

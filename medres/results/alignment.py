@@ -10,15 +10,16 @@ both are cluster-robust (sandwich) over groups: several questions on an image, a
 question in four arms, are not independent answers.
 """
 
-from typing import Any
+import math
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
-from scipy import stats
 
-from medres.results import findings
-from medres.statistics import mixed_model
+from medres.results import paired
+from medres.results.numbers import p_text
+from medres.statistics import groups as of_groups
+from medres.statistics import mixed_model, odds, pooled, variation
+from medres.statistics.odds import LogOddsRatio
 
 ARMS = ("low", "native")
 MARGINAL = "all answers"
@@ -31,10 +32,13 @@ CAPTION = (
     "groups differ. A dash: not fitted; the note says why."
 )
 COLUMNS = (
-    "dataset model odds_of n_answers n_groups log_odds_ratio standard_error odds_ratio "
-    "ratio_lower ratio_upper p_value group_deviation note"
+    "dataset model odds_of n_answers n_groups n_effective_groups n_seeds log_odds_ratio "
+    "standard_error odds_ratio ratio_lower ratio_upper p_value group_deviation note"
 ).split()
-SHOWN = ("dataset model odds_of n_answers n_groups odds_ratio ratio_lower ratio_upper note").split()
+SHOWN = (
+    "dataset model odds_of odds_ratio ratio_lower ratio_upper n_answers n_groups "
+    "n_effective_groups n_seeds note"
+).split()
 """Columns shown on a page; the CSV holds all."""
 KEY = ["train_resolution", "eval_resolution"]
 
@@ -61,70 +65,66 @@ def odds_ratios(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (dataset, model), part in _four_arms(table).groupby(["dataset", "model"], sort=False):
-        for odds_of, found in ((MARGINAL, _marginal(part)), (CONDITIONAL, _conditional(part))):
-            estimate, error, deviation, note = found
-            if not note and not error > 1e-6:  # zero up to rounding: not real certainty
-                error, note = np.nan, "no group distinguishes the arms"
-            half = stats.norm.ppf(0.975) * error
+        arms = dict(list(part.groupby(KEY, sort=False)))
+        correct, groups = paired.stacked(
+            [arms[trained, asked] for trained in ARMS for asked in ARMS]
+        )
+        sizes = pd.Series(groups).value_counts()
+        too_few = of_groups.too_few(sizes)
+        conditional, deviation = _conditional(correct, groups)
+        for odds_of, found, spread in (
+            (MARGINAL, odds.marginal(correct, groups), np.nan),
+            (CONDITIONAL, conditional, deviation),
+        ):
+            if too_few and not found.note:
+                found = odds.undefined(f"too few groups: {too_few}")
+            lower, upper = found.limits()
             rows.append(
                 {
                     "dataset": dataset,
                     "model": model,
                     "odds_of": odds_of,
                     "n_answers": len(part),
-                    "n_groups": part["group"].nunique(),
-                    "log_odds_ratio": estimate,
-                    "standard_error": error,
-                    "odds_ratio": np.exp(estimate),
-                    "ratio_lower": np.exp(estimate - half),
-                    "ratio_upper": np.exp(estimate + half),
-                    "p_value": 2 * stats.norm.sf(abs(estimate) / error),
-                    "group_deviation": deviation,
-                    "note": note,
+                    "n_groups": len(sizes),
+                    "n_effective_groups": of_groups.effective(sizes),
+                    "n_seeds": len(correct),
+                    "log_odds_ratio": found.estimate,
+                    "standard_error": found.standard_error,
+                    "odds_ratio": np.exp(found.estimate),
+                    "ratio_lower": np.exp(lower),
+                    "ratio_upper": np.exp(upper),
+                    "p_value": found.p_value,
+                    "group_deviation": spread,
+                    "note": found.note,
                 }
             )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def heterogeneity(ratios: pd.DataFrame) -> dict[str, Any]:
-    """Return Cochran's Q of the log odds ratios: does the effect differ between data sets?
-
-    Args:
-        ratios: Marginal rows of `odds_ratios` of one model; rows without an error are left out.
-
-    Returns:
-        n_datasets, q, degrees_of_freedom and p_value, NaN for fewer than two data sets.
-    """
-    known = ratios[np.isfinite(ratios["standard_error"])]
-    weights = 1 / known["standard_error"] ** 2
-    degrees = len(known) - 1
-    if degrees < 1:
-        return {"n_datasets": len(known), "q": np.nan, "degrees_of_freedom": 0, "p_value": np.nan}
-    mean = float((weights * known["log_odds_ratio"]).sum() / weights.sum())
-    q = float((weights * (known["log_odds_ratio"] - mean) ** 2).sum())
-    return {
-        "n_datasets": len(known),
-        "q": q,
-        "degrees_of_freedom": degrees,
-        "p_value": float(stats.chi2.sf(q, degrees)),
-    }
-
-
 def sentence(ratios: pd.DataFrame) -> str:
-    """Return whether the odds ratio differs between data sets, in words, one line per model."""
+    """Return whether the odds ratio differs between data sets, in words, one line per model.
+
+    The conditional ratio is compared: it does not depend on how much the groups of a data set
+    differ, as the marginal one does. Where a model has it on fewer than two data sets, the
+    marginal one is.
+    """
     if ratios.empty:
         return "The study lacks the four arms that the odds ratio needs."
     lines = []
-    marginal = ratios[ratios["odds_of"] == MARGINAL]
-    for model, rows in marginal.groupby("model", sort=False):
-        found = heterogeneity(rows)
-        if found["degrees_of_freedom"]:
-            differ = "differ" if found["p_value"] <= 0.05 else "do not differ beyond chance"
-            lines.append(
-                f"* {model}: the odds ratios of {found['n_datasets']} data sets {differ} "
-                f"(Cochran's Q {found['q']:.1f}, df = {found['degrees_of_freedom']}, p "
-                f"{numbers.p_text(found['p_value'])})."
-            )
+    for model, of_model in ratios.groupby("model", sort=False):
+        for odds_of in (CONDITIONAL, MARGINAL):
+            rows = of_model[of_model["odds_of"] == odds_of]
+            rows = rows[np.isfinite(rows["standard_error"])]
+            if len(rows) > 1:
+                break
+        if len(rows) < 2:
+            continue
+        found = pooled.mean_effect(rows["log_odds_ratio"], rows["standard_error"])
+        differ = "differ" if found.p_heterogeneity <= 0.05 else "do not differ beyond chance"
+        lines.append(
+            f"* {model}: the odds ratios of {len(rows)} data sets (for {odds_of}) {differ} "
+            f"(Cochran's Q {found.q:.1f}, df = {len(rows) - 1}, p {p_text(found.p_heterogeneity)})."
+        )
     return "\n".join(lines) or "Fewer than two data sets have an odds ratio; none are compared."
 
 
@@ -138,29 +138,31 @@ def _four_arms(table: pd.DataFrame) -> pd.DataFrame:
     return used.merge(whole, on=["dataset", "model"])
 
 
-def _marginal(part: pd.DataFrame) -> tuple[float, float, float, str]:
-    """Return the marginal log odds ratio, its cluster-robust error, NaN, and a note."""
-    if part["group"].nunique() < 2:
-        return np.nan, np.nan, np.nan, "one group"
-    if part.groupby(KEY)["correct"].mean().isin([0, 1]).any():
-        return np.nan, np.nan, np.nan, "an arm has no right or no wrong answer"
-    trained, asked = (part[name].eq("native").to_numpy(dtype=float) for name in KEY)
-    design = np.column_stack([np.ones(len(part)), trained, asked, trained * asked])
-    codes = pd.factorize(part["group"])[0]
-    model = sm.GLM(part["correct"].to_numpy(dtype=float), design, sm.families.Binomial())
-    fitted = model.fit(cov_type="cluster", cov_kwds={"groups": codes})
-    return float(fitted.params[3]), float(fitted.bse[3]), np.nan, ""
+def _conditional(correct: np.ndarray, groups: list[str]) -> tuple[LogOddsRatio, float]:
+    """Return the same from the mixed-effects model, with the standard deviation of groups.
 
-
-def _conditional(part: pd.DataFrame) -> tuple[float, float, float, str]:
-    """Return the same from the mixed-effects model, with the standard deviation of groups."""
-    arms = pd.MultiIndex.from_product([ARMS, ARMS])
-    cells = part.astype({"correct": float}).groupby(["group", *KEY])["correct"]
-    right, asked = (
-        counts.unstack(KEY, fill_value=0).reindex(columns=arms).to_numpy()
-        for counts in (cells.sum(), cells.size())
-    )
-    found = mixed_model.fit(right, asked)
-    contrast = np.array([1, -1, -1, 1])  # arms low/low, low/native, native/low, native/native
-    error = float(np.sqrt(np.maximum(contrast @ found.covariance @ contrast, 0)))
-    return float(contrast @ found.log_odds), error, found.deviation, found.note
+    One model per training; their mean covers what the questions and the trainings vary.
+    """
+    codes, _ = pd.factorize(np.asarray(groups))
+    sizes = np.bincount(codes)
+    asked = np.repeat(sizes[:, None], len(odds.SIGNS), axis=1)
+    estimates, variances, deviations = [], [], []
+    for training in correct:
+        right = np.stack([np.bincount(codes, weights=arm) for arm in training], axis=1)
+        found = mixed_model.fit(right, asked)
+        if found.note:
+            return odds.undefined(found.note), np.nan
+        estimates.append(float(odds.SIGNS @ found.log_odds))
+        variances.append(found.variance_of(odds.SIGNS))
+        deviations.append(found.deviation)
+    of_questions, n_trainings = float(np.mean(variances)), len(estimates)
+    if not of_questions > 1e-12:  # zero up to rounding: not real certainty
+        return odds.undefined("no group distinguishes the arms"), np.nan
+    degrees = max(of_groups.effective(sizes) - 1, 1.0)
+    variance = of_questions
+    if n_trainings > 1:
+        between = float(np.var(estimates, ddof=1)) / n_trainings
+        variance += between
+        degrees = variation.satterthwaite((of_questions, degrees), (between, n_trainings - 1))
+    ratio = LogOddsRatio(float(np.mean(estimates)), math.sqrt(variance), degrees)
+    return ratio, float(np.mean(deviations))

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from medres.results import paired
 from medres.results.grids import CELL, place
-from medres.results.numbers import p_text
+from medres.results.numbers import p_text, percent, points
 
 
 def describe_answers(table: pd.DataFrame) -> str:
@@ -26,7 +26,8 @@ def describe_answers(table: pd.DataFrame) -> str:
 def describe_cells(grid: pd.DataFrame) -> str:
     """Return the accuracy of each eval resolution with its interval, in words."""
     return "; ".join(
-        f"**{row.accuracy:.1%}** at {row.eval_resolution} ({row.lower:.1%} to {row.upper:.1%})"
+        f"**{percent(row.accuracy)} %** at {row.eval_resolution} ({percent(row.lower)} to "
+        f"{percent(row.upper)} %)"
         for row in grid.itertuples()
     )
 
@@ -38,7 +39,7 @@ def summary(compared: pd.DataFrame) -> str:
     for statement, rows in compared.groupby("statement", sort=False):
         found = [
             f"{verdict} on {', '.join(part['dataset'])}"
-            for verdict in ("supported", "contradicted", "not decided")
+            for verdict in paired.VERDICTS
             if len(part := rows[rows["verdict"] == verdict])
         ]
         lines.append(f"* {statement}: **{'; '.join(found)}**.")
@@ -67,10 +68,10 @@ def sentence(compared: pd.DataFrame) -> str:
     compared = compared.assign(dataset=place(compared))
     for statement, rows in compared.groupby("statement", sort=False):
         found = [
-            f"**{row.verdict}** on {row.dataset} ({100 * row.difference:+.1f} points, "
-            f"95 % confidence interval {100 * row.lower:+.1f} to {100 * row.upper:+.1f}"
-            + ("" if np.isnan(row.p_adjusted) else f", adjusted p {p_text(row.p_adjusted)}")
-            + ")"
+            f"**{row.verdict}** on {row.dataset} ({points(row.difference)} points, 95 % confidence "
+            f"interval {points(row.lower)} to {points(row.upper)}, adjusted p "
+            f"{p_text(row.p_adjusted)}; covers {row.covers}"
+            f"{f'; {row.reason}' if row.reason else ''})"
             for row in rows.itertuples()
         ]
         parts.append(f"* {statement}: {'; '.join(found)}.")

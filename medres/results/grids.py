@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from medres import datasets, runs
@@ -11,6 +12,10 @@ from medres.study import Study
 
 CELL = ["dataset", "model", "train_resolution", "eval_resolution", "seed"]
 RESOLUTION_ORDER = ("none", "low", "native", "mixed", "blank")
+SHOWN_OVER_TRAININGS = (
+    "dataset model train_resolution eval_resolution accuracy lower upper above_chance "
+    "mean_visual_tokens n_seeds n_questions n_groups"
+).split()
 FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -42,26 +47,60 @@ def grid(table: pd.DataFrame) -> pd.DataFrame:
         table: Answers as from `answers`.
 
     Returns:
-        Columns of `CELL`, n_questions, n_correct, n_unparsable, accuracy, lower, upper
-        (fractions), mean_visual_tokens and n_groups.
+        Columns of `CELL`, n_questions, n_correct, n_unparsable, accuracy, lower, upper, chance
+        (accuracy of guessing among the options), above_chance ((accuracy - chance) / (1 -
+        chance)), all fractions, mean_visual_tokens and n_groups.
     """
+    return _cells(table, CELL)
+
+
+def over_trainings(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per cell over all its trainings, as `grid` but with n_seeds for seed.
+
+    The interval covers questions and, with several trainings, trainings; counts of answers are
+    over all trainings.
+    """
+    return _cells(table, CELL[:4])
+
+
+def _cells(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     rows = []
-    for key, part in table.groupby(CELL, sort=False):
-        interval = comparison.accuracy_interval(part["correct"], part["group"])
+    for place, part in table.groupby(key, sort=False):
+        correct, groups = by_training(part)
+        interval = comparison.accuracy_interval(correct, groups)
+        chance = float(_chance(part).mean())
         rows.append(
             {
-                **dict(zip(CELL, key, strict=True)),
-                "n_questions": len(part),
-                "n_correct": int(part["correct"].sum()),
+                **dict(zip(key, place, strict=True)),
+                **({"n_seeds": len(correct)} if key != CELL else {}),
+                "n_questions": correct.shape[1],
+                "n_correct": int(correct.sum()),
                 "n_unparsable": int(part["parsed_answer"].isna().sum()),
                 "accuracy": interval.estimate,
                 "lower": interval.lower,
                 "upper": interval.upper,
+                "chance": chance,
+                "above_chance": (interval.estimate - chance) / (1 - chance)
+                if chance < 1
+                else np.nan,
                 "mean_visual_tokens": part["visual_tokens"].mean(),
                 "n_groups": part["group"].nunique(),
             }
         )
-    return pd.DataFrame(rows).sort_values(CELL, key=rank, kind="stable", ignore_index=True)
+    return pd.DataFrame(rows).sort_values(key, key=rank, kind="stable", ignore_index=True)
+
+
+def by_training(part: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
+    """Return right answers of one arm, shape (n_trainings, n_questions), and questions' groups."""
+    wide = part.pivot(index="seed", columns="question_id", values="correct")
+    groups = part.drop_duplicates("question_id").set_index("question_id")["group"]
+    return wide.to_numpy(dtype=float), groups.loc[wide.columns].tolist()
+
+
+def _chance(part: pd.DataFrame) -> pd.Series:
+    """Return the chance of guessing each question: 1 over its options, 0 if it is open."""
+    n_options = part["options"].map(len)
+    return (1 / n_options.where(n_options > 0)).fillna(0.0)
 
 
 def core(table: pd.DataFrame) -> pd.DataFrame:
@@ -92,7 +131,7 @@ def layout(grid: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=["model", "train_resolution"])
     rows = ["model", "train_resolution"]
     shown = shown.assign(column=shown["dataset"] + ", " + shown["eval_resolution"] + " (%)")
-    wide = (100 * shown.pivot_table("accuracy", rows, "column")).round(2)
+    wide = 100 * shown.pivot_table("accuracy", rows, "column")
     columns = shown.sort_values(["dataset", "eval_resolution"], key=rank, kind="stable")["column"]
     order = shown[rows].drop_duplicates().sort_values(rows, key=rank)
     wide = wide.loc[pd.MultiIndex.from_frame(order), columns.unique()]
@@ -108,16 +147,16 @@ def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
 
     Returns:
         Columns dataset, model, eval_resolution (low, each upsampled-<filter>, native),
-        n_questions, accuracy, lower, upper, share_of_native (accuracy over that at native),
-        mean_visual_tokens; then one row per eval resolution and model with the mean of the
-        shares over the data sets.
+        n_seeds, n_questions, accuracy, lower, upper, share_of_native (accuracy over that at
+        native), share_above_chance (the same of what lies above guessing), mean_visual_tokens;
+        then one row per eval resolution and model with the mean of the shares over the data sets.
 
     Raises:
         ValueError: If there is no such model, or it was not evaluated at low, native and enlarged.
     """
     names = ["low", *(f"upsampled-{name}" for name in FILTERS), "native"]
     is_used = table["train_resolution"].eq(train_resolution) & table["eval_resolution"].isin(names)
-    cells = grid(table[is_used].assign(seed=0))  # all trainings of a cell together
+    cells = over_trainings(table[is_used])
     asked = set(cells["eval_resolution"])
     if not {"low", "native"} < asked:
         raise ValueError(
@@ -125,13 +164,15 @@ def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
             "and an upsampled-<filter> to eval_resolutions in 03_evaluate.yaml"
         )
     key = ["dataset", "model"]
-    native = cells[cells["eval_resolution"] == "native"].set_index(key)["accuracy"]
-    shares = cells["accuracy"] / cells.join(native.rename("at_native"), on=key)["at_native"]
-    cells["share_of_native"] = shares
+    native = cells[cells["eval_resolution"] == "native"].set_index(key)
+    for name, share in (("accuracy", "share_of_native"), ("above_chance", "share_above_chance")):
+        at_native = cells.join(native[name].rename("at_native"), on=key)["at_native"]
+        cells[share] = cells[name] / at_native.where(at_native > 0)
     cells["rank"] = cells["eval_resolution"].map(names.index)
     means = cells.groupby(["model", "eval_resolution"], sort=False, as_index=False).agg(
         n_questions=("n_questions", "sum"),
         share_of_native=("share_of_native", "mean"),
+        share_above_chance=("share_above_chance", "mean"),
         mean_visual_tokens=("mean_visual_tokens", "mean"),
         rank=("rank", "first"),
     )
@@ -146,7 +187,10 @@ def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
         ],
         ignore_index=True,
     )
-    shown = "n_questions accuracy lower upper share_of_native mean_visual_tokens".split()
+    shown = (
+        "n_seeds n_questions accuracy lower upper share_of_native share_above_chance "
+        "mean_visual_tokens"
+    ).split()
     return every[["dataset", "model", "eval_resolution", *shown]]
 
 
@@ -167,15 +211,16 @@ def baselines(
     of_label = {each.label: each for each in question_sets.values()}
 
     def add(dataset: str, name: str, part: pd.DataFrame, *, model: str, trained: str) -> None:
-        interval = comparison.accuracy_interval(part["correct"], part["group"])
+        correct, groups = by_training(part)
+        interval = comparison.accuracy_interval(correct, groups)
         rows.append(
             {
                 "dataset": dataset,
                 "baseline": name,
                 "model": model,
                 "train_resolution": trained,
-                "n_questions": len(part),
-                "n_correct": int(part["correct"].sum()),
+                "n_questions": correct.shape[1],
+                "n_correct": int(correct.sum()),
                 "accuracy": interval.estimate,
                 "lower": interval.lower,
                 "upper": interval.upper,
@@ -190,7 +235,8 @@ def baselines(
         train = question_set.split("train")
         if not train.empty:
             correct = comparison.majority_correct(train, test)
-            add(str(dataset), "majority answer", test.assign(correct=correct), model="", trained="")
+            majority = test.assign(correct=correct, seed=0)
+            add(str(dataset), "majority answer", majority, model="", trained="")
         blank = part[part["eval_resolution"] == "blank"]
         for (model, trained), arm in blank.groupby(["model", "train_resolution"], sort=False):
             add(str(dataset), "blank image", arm, model=str(model), trained=str(trained))
@@ -205,14 +251,14 @@ def by_question(table: pd.DataFrame) -> pd.DataFrame:
         table: Answers of one checkpoint.
 
     Returns:
-        Columns question, n_questions and, per eval resolution, one of accuracies in percent.
+        Columns question; per eval resolution one of accuracies in percent; n_questions.
     """
     wide = table.pivot_table(
         index="question", columns="eval_resolution", values="correct", aggfunc="mean", sort=False
     )
     asked = table.groupby("question")["question_id"].nunique().rename("n_questions")
-    shown = (100 * wide[list(dict.fromkeys(table["eval_resolution"]))]).round(1)
-    return shown.rename_axis(columns=None).join(asked).reset_index()
+    shown = 100 * wide[list(dict.fromkeys(table["eval_resolution"]))]
+    return shown.add_suffix(" (%)").rename_axis(columns=None).join(asked).reset_index()
 
 
 def rank(column: pd.Series) -> pd.Series:

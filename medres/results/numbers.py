@@ -1,20 +1,39 @@
-"""How numbers are printed: one place, so that a page and its figures agree."""
+"""How numbers are printed, in tables, figures and sentences alike."""
 
 import math
 
-
-def percent(share: float) -> str:
-    """Return a fraction in percent, with one decimal: 0.125 is 12.5; a dash if there is none."""
-    return "–" if math.isnan(share) else f"{100 * share:.1f}"
+MISSING = "–"
+"""Printed where there is no number."""
 
 
-def points(difference: float) -> str:
-    """Return a difference of fractions in signed percentage points: -0.012 is −1.2."""
-    return "–" if math.isnan(difference) else f"{100 * difference:+.1f}".replace("-", "−")
+def percent(fraction: float) -> str:
+    """Return a fraction in percent, with one decimal and without the sign %.
+
+    >>> percent(0.8125)
+    '81.3'
+    """
+    return MISSING if math.isnan(fraction) else f"{_half_up(100 * fraction):.1f}"
+
+
+def points(fraction: float) -> str:
+    """Return a difference of fractions in percentage points, signed, with one decimal.
+
+    >>> points(0.125)
+    '+12.5'
+    """
+    if math.isnan(fraction):
+        return MISSING
+    text = f"{_half_up(100 * fraction):+.1f}"
+    return "0.0" if float(text) == 0 else text.replace("-", "−")
 
 
 def p_text(p_value: float) -> str:
     """Return a p-value as it is printed: three decimals, never zero; a dash if there is none."""
     if math.isnan(p_value):
-        return "–"
+        return MISSING
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def _half_up(value: float) -> float:
+    """Return a value that rounds away from 0 at one decimal where its binary fraction ties."""
+    return value + math.copysign(1e-9, value)

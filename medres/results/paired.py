@@ -1,15 +1,18 @@
 """The claims tested on a study's answers: paired comparisons of two arms, with verdicts."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medres.published.claims import CLAIMS, Claim
+from medres.published.claims import CLAIMS, FINE_TUNED, Claim
 from medres.results.grids import CELL, place
-from medres.results.numbers import points
-from medres.statistics import comparison, families, power
+from medres.statistics import comparison, contrast, families, power
 from medres.statistics.comparison import Comparison
+from medres.statistics.contrast import Contrast
+
+Compared = Comparison | Contrast
 
 SUPPORTED, CONTRADICTED, NOT_DECIDED = "supported", "contradicted", "not decided"
 ONLY_THESE_WEIGHTS = "not decided beyond these weights"
@@ -17,7 +20,7 @@ TOO_FEW = "too few groups to decide"
 VERDICTS = (SUPPORTED, CONTRADICTED, NOT_DECIDED, ONLY_THESE_WEIGHTS, TOO_FEW)
 
 BETWEEN_TRAININGS = "questions and trainings"
-THESE_TRAININGS = "questions, for these two trainings"
+THESE_TRAININGS = "questions, for these weights"
 THIS_TRAINING = "questions, for this training"
 UNTRAINED = "questions, for this model"
 
@@ -50,14 +53,14 @@ def comparisons(
         margin: Loss that would not matter, a fraction, for p_within.
 
     Returns:
-        Columns claim, statement, dataset, model, first, second (train→eval), family, verdict,
-        reason (of a verdict that could not be given), covers (what interval and p-value cover),
-        n_questions, n_groups, n_effective_groups, largest_share, n_differing_groups, n_seeds,
-        accuracy_first, accuracy_second, difference, lower, upper (simultaneous within the
-        family), alone_lower, alone_upper (of this comparison alone), by_training (differences of
-        the trainings in points, as text), spread_of_trainings, detectable_difference (80 % power
-        at the family's level), n_first_only, n_second_only, p_mcnemar (one training), p_value,
-        p_adjusted, p_within (equivalence within the margin), null (the value tested against),
+        Columns claim, statement, dataset, model, first, second (train→eval), compared (in words),
+        family, verdict, reason (of a verdict that could not be given), covers (what interval and
+        p-value cover), n_questions, n_groups, n_effective_groups, largest_share,
+        n_differing_groups, n_seeds, accuracy_first, accuracy_second, difference, standard_error,
+        lower, upper (simultaneous within the family), alone_lower, alone_upper (of this comparison
+        alone), differences_by_training (a tuple), spread_of_trainings, detectable_difference (80 % power at the family's level),
+        n_first_only, n_second_only, p_mcnemar (one training), p_value, p_adjusted, p_within
+        (equivalence within the margin), degrees_of_freedom, null (the value tested against),
         margin, n_family. A claim whose arms the study does not have gives no row.
 
     Raises:
@@ -65,17 +68,21 @@ def comparisons(
             of an arm answered different questions.
     """
     rows: list[dict[str, Any]] = []
-    found: list[Comparison] = []
+    found: list[Compared] = []
     arms = {key: part for key, part in table.groupby(CELL[:4], sort=False)}
     for claim in claims:
         for dataset, model in table[["dataset", "model"]].drop_duplicates().itertuples(index=False):
-            keys = [(dataset, model, *claim.first), (dataset, model, *claim.second)]
+            weighted = weights(claim)
+            keys = [(dataset, model, *arm) for arm in weighted]
             if not all(key in arms for key in keys):
                 continue
-            first, second, groups = matrices(arms[keys[0]], arms[keys[1]])
-            compared = comparison.compare(first, second, groups)
+            correct, groups = stacked([arms[key] for key in keys])
+            compared: Compared = (
+                contrast.contrast(correct, list(weighted.values()), groups)
+                if claim.others
+                else comparison.compare(correct[:, 0], correct[:, 1], groups)
+            )
             found.append(compared)
-            n_seeds = len(compared.by_training)
             place_and_claim = {
                 "claim": claim.name,
                 "statement": claim.statement,
@@ -83,14 +90,14 @@ def comparisons(
                 "model": model,
                 "first": "→".join(claim.first),
                 "second": "→".join(claim.second),
+                "compared": claim.compared or _minus(claim.first, claim.second),
                 "family": claim.family,
                 "margin": claim.margin,
                 "null": -claim.margin,
                 "sign": claim.sign,
-                "covers": _covers(claim, n_seeds),
+                "covers": _covers(claim, len(correct)),
             }
-            numbers = _numbers(compared, first, second, margin)
-            rows.append(place_and_claim | numbers | {"p_value": compared.p_value(-claim.margin)})
+            rows.append(place_and_claim | _numbers(compared, correct, claim, margin))
     result = pd.DataFrame(rows)
     if result.empty:
         return result
@@ -116,45 +123,43 @@ def comparisons(
     return result.drop(columns="sign")
 
 
-def matrices(first: pd.DataFrame, second: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return two arms as arrays of right answers, and the group of each question.
+def stacked(arms: Sequence[pd.DataFrame]) -> tuple[np.ndarray, list[str]]:
+    """Return several arms as one array of right answers, and the group of each question.
 
-    Trainings of the same seed are in the same row. Where one arm has a single training (an
-    untrained model), it is compared with each training of the other.
+    Trainings of the same seed are in the same row. An arm of a single training (an untrained
+    model) is repeated beside each training of the others.
 
     Args:
-        first: Answers of one arm, with the columns question_id, group, seed and correct.
-        second: Those of the other arm.
+        arms: Answers of each arm, with the columns question_id, group, seed and correct.
 
     Returns:
-        Two arrays of shape (n_trainings, n_questions), 1 where right, and the groups of the
-        questions, in the order of the first arm.
+        Shape (n_trainings, n_arms, n_questions), 1 where right, and the groups of the questions,
+        in the order of the first arm.
 
     Raises:
-        ValueError: If an arm repeats or lacks a question, or the arms disagree on a group.
+        ValueError: If an arm repeats or lacks a question, the arms disagree on a group, or arms of
+            several trainings share no seed.
     """
-    asked = first.drop_duplicates("question_id").set_index("question_id")["group"]
-    sides = []
-    seeds = [sorted(arm["seed"].unique()) for arm in (first, second)]
-    shared = [seed for seed in seeds[0] if seed in seeds[1]]
-    if min(map(len, seeds)) == 1:
-        used = seeds
-    elif not shared:
-        raise ValueError(f"arms share no seed: the first has {seeds[0]}, the second {seeds[1]}")
-    else:
-        used = [shared, shared]
-    for name, arm, chosen in zip(("first", "second"), (first, second), used, strict=True):
+    asked = arms[0].drop_duplicates("question_id").set_index("question_id")["group"]
+    of_arms = [set(arm["seed"]) for arm in arms]
+    several = [seeds for seeds in of_arms if len(seeds) > 1] or of_arms[:1]
+    shared = sorted(set.intersection(*several))
+    if not shared:
+        raise ValueError(f"arms share no seed: {[sorted(seeds) for seeds in several]}")
+    trainings = []
+    for seed in shared:
         rows = []
-        for seed in chosen:
-            part = arm[arm["seed"] == seed].set_index("question_id")
-            _refuse(part.index[part.index.duplicated()], f"{name} arm repeats questions")
-            _refuse(asked.index.difference(part.index), f"{name} arm lacks")
-            _refuse(part.index.difference(asked.index), "first arm lacks")
-            part = part.loc[asked.index]
+        for number, (arm, seeds) in enumerate(zip(arms, of_arms, strict=True), start=1):
+            part = arm[arm["seed"] == seed] if len(seeds) > 1 else arm
+            ids = pd.Index(part["question_id"])
+            _refuse(ids[ids.duplicated()], f"arm {number} repeats questions")
+            _refuse(asked.index.difference(ids, sort=False), f"arm {number} lacks")
+            _refuse(ids.difference(asked.index, sort=False), "arm 1 lacks")
+            part = part.set_index("question_id").loc[asked.index]
             _refuse(asked.index[part["group"] != asked], "arms disagree on the group of")
             rows.append(part["correct"].to_numpy(dtype=float))
-        sides.append(np.stack(rows))
-    return sides[0], sides[1], asked.tolist()
+        trainings.append(rows)
+    return np.array(trainings), asked.tolist()
 
 
 def _refuse(question_ids: pd.Index, complaint: str) -> None:
@@ -164,10 +169,10 @@ def _refuse(question_ids: pd.Index, complaint: str) -> None:
 
 
 def _numbers(
-    compared: Comparison, first: np.ndarray, second: np.ndarray, margin: float
+    compared: Compared, correct: np.ndarray, claim: Claim, margin: float
 ) -> dict[str, Any]:
     alone = compared.interval()
-    is_single = len(first) == len(second) == 1
+    first, second = correct[:, 0], correct[:, 1]
     return {
         "n_questions": compared.n_questions,
         "n_groups": compared.n_groups,
@@ -178,30 +183,45 @@ def _numbers(
         "accuracy_first": first.mean(),
         "accuracy_second": second.mean(),
         "difference": compared.difference,
+        "standard_error": compared.standard_error,
         "alone_lower": alone.lower,
         "alone_upper": alone.upper,
-        "by_training": "; ".join(points(each) for each in compared.by_training),
+        "differences_by_training": compared.by_training,
         "spread_of_trainings": compared.spread_of_trainings,
         "n_first_only": int((first > second).sum()),
         "n_second_only": int((first < second).sum()),
         # McNemar treats every pair as independent: given only if that can hold.
-        "p_mcnemar": comparison.mcnemar_exact(first, second) if is_single else np.nan,
+        "p_mcnemar": comparison.mcnemar_exact(first, second) if len(correct) == 1 else np.nan,
+        "p_value": compared.p_value(-claim.margin),
         "p_within": compared.p_within(margin),
         "degrees_of_freedom": compared.degrees_of_freedom,
     }
 
 
+def weights(claim: Claim) -> dict[tuple[str, str], float]:
+    """Return the arms of a claim with their weights, the first and the second one first."""
+    found = {claim.first: -1.0, claim.second: 1.0}
+    for arm, weight in claim.others:
+        found[arm] = found.get(arm, 0.0) + weight
+    return found
+
+
+def _minus(first: tuple[str, str], second: tuple[str, str]) -> str:
+    return f"{'→'.join(second)} minus {'→'.join(first)}"
+
+
 def _covers(claim: Claim, n_seeds: int) -> str:
     """Return what the interval of a claim covers, in words."""
-    trained = {arm[0] for arm in (claim.first, claim.second)}
-    if trained == {"none"}:
+    trained = {arm[0] for arm in weights(claim)} - {"none"}
+    if not trained:
         return UNTRAINED
     if n_seeds > 1:
         return BETWEEN_TRAININGS
-    return THIS_TRAINING if len(trained) == 1 else THESE_TRAININGS
+    one_training = len(trained) == 1 and claim.family != FINE_TUNED
+    return THIS_TRAINING if one_training else THESE_TRAININGS
 
 
-def _verdict(compared: Comparison, row: Any) -> tuple[str, str]:
+def _verdict(compared: Compared, row: Any) -> tuple[str, str]:
     """Return the verdict on one row, and the reason if it could not be given."""
     if compared.too_few:
         return TOO_FEW, compared.too_few
@@ -216,9 +236,8 @@ def _verdict(compared: Comparison, row: Any) -> tuple[str, str]:
 
 
 def labelled(compared: pd.DataFrame) -> pd.DataFrame:
-    """Return comparisons labelled for a forest plot, with the model named if there are several."""
-    label = [
-        f"{second} vs {first}"
-        for first, second in zip(compared["first"], compared["second"], strict=True)
-    ]
-    return compared.assign(comparison=label, dataset=place(compared))
+    """Return comparisons labelled for a forest plot by what is subtracted from what.
+
+    The model is named if there are several.
+    """
+    return compared.assign(comparison=compared["compared"], dataset=place(compared))

@@ -1,29 +1,35 @@
 """Every claim of the paper beside what a study found, or why the study cannot test it."""
 
+from typing import Any
+
 import pandas as pd
 
 from medres.published.claims import CLAIMS, Claim
 from medres.published.paper import FOLDER
-from medres.results import grids
+from medres.results import grids, paired
+from medres.results.numbers import percent, points
+from medres.results.paired import CONTRADICTED, NOT_DECIDED, SUPPORTED
 
 UNTESTED = "not testable here"
 SHOWN = (
-    "claim statement stated dataset compared difference interval p_adjusted n_questions verdict "
-    "pages"
+    "claim verdict statement stated dataset compared difference interval p_adjusted covers "
+    "n_questions pages"
 ).split()
 """Columns shown on a page; the CSV holds all."""
 MERGED = ["claim", "statement", "stated", "pages"]
 """Those of them that all rows of a claim share."""
-_MEASURED = ["difference", "lower", "upper", "p_adjusted", "n_questions"]
+_MEASURED = ["difference", "lower", "upper", "p_adjusted", "n_questions", "covers"]
+_NUMBERS = _MEASURED[:4]
+OVER_DATASETS = "questions, trainings and data sets"
 PATTERN = ("C1-C4", "C5", "C6", "C7", "C9")
 """The claims whose pattern, according to C10, holds for other models."""
 PAGES = {
     "04_native_vs_low": ("C1-C4",),
-    "05_alignment": ("C5", "C6", "C7", "C8", "C9", "C10", "C16"),
+    "05_alignment": ("C5", "C6", "C7", "C8", "C9", "C10", "C16", "C17"),
     "06_zero_shot": ("C11",),
     "07_resampling": ("C12", "C13", "C14"),
     "08_lora": ("C15",),
-    "11_published_audit": tuple("C1-C4 C5 C6 C7 C8 C9 C10 C11 C14 C16".split()),
+    "11_published_audit": tuple("C1-C4 C5 C6 C7 C8 C9 C10 C11 C14 C16 C17".split()),
 }
 """Reports that show a claim; the last holds what the paper's own numbers allow."""
 
@@ -33,20 +39,24 @@ def statements() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "statements.csv", dtype=str, keep_default_na=False)
 
 
-def table(compared: pd.DataFrame, answers: pd.DataFrame, reports: list[str]) -> pd.DataFrame:
+def table(
+    compared: pd.DataFrame, averaged: pd.DataFrame, answers: pd.DataFrame, reports: list[str]
+) -> pd.DataFrame:
     """Return each claim with the study's own comparisons of it, in the paper's order.
 
     Args:
         compared: As from `paired.comparisons`.
+        averaged: As from `averages.over_datasets`.
         answers: Those it was made of, as from `grids.answers`.
         reports: The study's reports, which the rows link.
 
     Returns:
         Columns claim, statement and stated (the paper's numbers and where they stand, text),
-        dataset (with its model if there are several), compared (second vs first arm, or why
-        there is no comparison), difference, lower, upper, interval (these two in points, as text),
-        p_adjusted, n_questions (all missing without a comparison), verdict (`UNTESTED` without
-        one) and pages (stems of reports).
+        dataset (with its model if there are several; or over how many data sets a mean is),
+        compared (what is subtracted from what, or why there is no comparison), difference, lower,
+        upper, interval (these two in points, as text), p_adjusted, n_questions, covers (all
+        missing without a comparison), verdict (`UNTESTED` without one) and pages (stems of
+        reports).
     """
     rows = []
     places = grids.place(compared) if len(compared) else pd.Series(dtype=str)
@@ -65,31 +75,53 @@ def table(compared: pd.DataFrame, answers: pd.DataFrame, reports: list[str]) -> 
                 "dataset": places[index],
                 "compared": _arms(row),
                 **{name: row[name] for name in _MEASURED},
-                "interval": f"{100 * row['lower']:+.1f} to {100 * row['upper']:+.1f}",
+                "interval": f"{points(row['lower'])} to {points(row['upper'])}",
                 "verdict": row["verdict"],
             }
             for index, row in found.iterrows()
         ]
+        rows += [shared | row for row in _means(said["claim"], averaged)]
         if found.empty:
-            verdict, reason = _without_comparison(said["claim"], compared, answers)
+            verdict, reason = _without_comparison(said["claim"], compared, averaged, answers)
             rows.append({**shared, "dataset": "", "compared": reason, "verdict": verdict})
     result = pd.DataFrame(rows, columns=list(dict.fromkeys([*SHOWN, *_MEASURED])))
-    return result.astype(dict.fromkeys(_MEASURED[:-1], float) | {"n_questions": "Int64"})
+    return result.astype(dict.fromkeys(_NUMBERS, float) | {"n_questions": "Int64"})
+
+
+def _means(claim: str, averaged: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows of a claim's mean over data sets, one per model and comparison."""
+    of_claim = averaged["claim"].str.partition(",")[0] if len(averaged) else pd.Series(dtype=str)
+    part = averaged[of_claim == claim] if len(averaged) else averaged
+    several = part["model"].nunique() > 1 if len(part) else False
+    return [
+        {
+            "dataset": f"mean of {row.n_datasets} data sets{f' ({row.model})' * several}",
+            "compared": row.statement,
+            "difference": row.difference,
+            "lower": row.lower,
+            "upper": row.upper,
+            "p_adjusted": row.p_adjusted,
+            "interval": f"{points(row.lower)} to {points(row.upper)}",
+            "covers": OVER_DATASETS,
+            "verdict": row.verdict,
+        }
+        for row in part.itertuples()
+    ]
 
 
 def _arms(row: pd.Series) -> str:
-    said = f"{row['second']} vs {row['first']}"
-    if row["claim"].startswith("C14") and row["first"] == "native→native":
-        said += f": {row['accuracy_second'] / row['accuracy_first']:.1%} of native accuracy"
+    said = str(row["compared"])
+    if row["claim"] == "C14, rest":
+        said += f": {percent(row['accuracy_second'] / row['accuracy_first'])} % of native accuracy"
     return said
 
 
 def _without_comparison(
-    claim: str, compared: pd.DataFrame, answers: pd.DataFrame
+    claim: str, compared: pd.DataFrame, averaged: pd.DataFrame, answers: pd.DataFrame
 ) -> tuple[str, str]:
     """Return the verdict on a claim without a comparison of its own, and the reason."""
     if claim == "C10":
-        return _other_models(compared)
+        return _other_models(compared, averaged)
     if claim == "C15":
         return UNTESTED, (
             "needs a second study of the same cells that trains adapters (lora_rank); "
@@ -102,18 +134,29 @@ def _without_comparison(
     return UNTESTED, _missing(tested, answers)
 
 
-def _other_models(compared: pd.DataFrame) -> tuple[str, str]:
-    """Return whether all comparisons in all models support the pattern, or one contradicts it."""
+def _other_models(compared: pd.DataFrame, averaged: pd.DataFrame) -> tuple[str, str]:
+    """Return whether every model shows the pattern on average, and on how many data sets each.
+
+    The claim is about models: one data set that differs contradicts it no more than one training
+    does. Decided by each model's means over data sets.
+    """
     part = compared[compared["claim"].isin(PATTERN)] if len(compared) else compared
     models = list(part["model"].unique()) if len(part) else []
     if len(models) < 2:
         return UNTESTED, f"needs several models; this study compares {len(models)}"
-    counts = part["verdict"].value_counts()
-    said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
-    reason = f"comparisons for {', '.join(PATTERN)} in {len(models)} models: {said}"
-    if "contradicted" in counts:
-        return "contradicted", reason
-    return ("supported" if set(counts.index) == {"supported"} else "not decided"), reason
+    counted = []
+    for model, rows in part.groupby("model", sort=False):
+        counts = rows["verdict"].value_counts()
+        said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+        counted.append(f"{model} on {rows['dataset'].nunique()} data sets: {said}")
+    reason = f"comparisons for {', '.join(PATTERN)}; {'; '.join(counted)}"
+    means = averaged[averaged["claim"].isin(PATTERN)] if len(averaged) else averaged
+    verdicts = list(means["verdict"]) if len(means) else []
+    n_expected = len(part[["claim", "model"]].drop_duplicates())
+    if CONTRADICTED in verdicts:
+        return CONTRADICTED, reason
+    is_whole = len(verdicts) == n_expected and set(verdicts) == {SUPPORTED}
+    return (SUPPORTED if is_whole else NOT_DECIDED), reason
 
 
 def _largest(compared: pd.DataFrame) -> str:
@@ -123,8 +166,8 @@ def _largest(compared: pd.DataFrame) -> str:
         losses = compared[compared["claim"] == claim] if len(compared) else compared
         if len(losses):
             at = losses["difference"].idxmin()
-            points = 100 * losses.loc[at, "difference"]
-            parts.append(f"{points:+.1f} points ({name}, {grids.place(losses)[at]})")
+            lost = points(losses.loc[at, "difference"])
+            parts.append(f"{lost} points ({name}, {grids.place(losses)[at]})")
     found = f"C5 and C6 test each loss; lowest difference here: {' and '.join(parts)}"
     return f"; {found}" if parts else ""
 
@@ -132,7 +175,7 @@ def _largest(compared: pd.DataFrame) -> str:
 def _missing(tested: list[Claim], answers: pd.DataFrame) -> str:
     """Return which arms of a claim no data set has."""
     arms = answers["train_resolution"] + "→" + answers["eval_resolution"]
-    wanted = ["→".join(arm) for claim in tested for arm in (claim.first, claim.second)]
+    wanted = ["→".join(arm) for claim in tested for arm in paired.weights(claim)]
     lacking = [arm for arm in dict.fromkeys(wanted) if arm not in set(arms)]
     if not lacking:
         return "no data set of the study has both arms"

@@ -73,10 +73,7 @@ class Comparison:
         is_single = self.n_groups == self.n_questions
         if self.too_few or n_differing >= of_groups.LEAST_GROUPS or (null and is_single):
             return self.too_few
-        return (
-            f"the arms differ in {n_differing} of {self.n_groups} groups; at least "
-            f"{of_groups.LEAST_GROUPS} must differ"
-        )
+        return of_groups.few_differ(n_differing, self.n_groups)
 
     @property
     def standard_error(self) -> float:
@@ -209,7 +206,7 @@ def _effective_number(
         return math.nan
     degrees = found.degrees_of_freedom
     least = stats.chi2.ppf(0.05, degrees) / degrees
-    return spread / max(found.variance, least * spread / n_answers)
+    return float(spread / max(found.variance, least * spread / n_answers))
 
 
 def _share_differing(first_only: float, second_only: float, difference: float) -> float:

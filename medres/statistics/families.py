@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from statsmodels.stats.multitest import multipletests
 
 from medres.statistics.comparison import Comparison, Interval
+from medres.statistics.contrast import Contrast
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
@@ -26,7 +27,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
 
 def simultaneous(
-    compared: Sequence[Comparison], nulls: Sequence[float], *, alpha: float = 0.05
+    compared: Sequence[Comparison | Contrast], nulls: Sequence[float], *, alpha: float = 0.05
 ) -> tuple[np.ndarray, list[Interval]]:
     """Return Holm-adjusted p-values of a family, and the simultaneous intervals that match them.
 

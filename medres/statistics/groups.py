@@ -50,9 +50,18 @@ def too_few(sizes: ArrayLike) -> str:
         groups = "1 group" if n_groups == 1 else f"{n_groups} groups"
         return f"{groups} of test questions; at least {LEAST_GROUPS} are needed"
     if n_effective < LEAST_EFFECTIVE_GROUPS:
+        share = 100 * largest_share(sizes)
         return (
-            f"the largest of {n_groups} groups holds {100 * largest_share(sizes):.1f} % of the "
-            f"test questions, so that they tell as much as {n_effective:.1f} equal groups; at least "
+            f"the largest of {n_groups} groups holds {share:.1f} % of the test questions: together "
+            f"they tell as much as {n_effective:.1f} equal groups, and at least "
             f"{LEAST_EFFECTIVE_GROUPS:.0f} are needed"
         )
     return ""
+
+
+def few_differ(n_differing: int, n_groups: int) -> str:
+    """Return the sentence for arms that differ in fewer groups than a verdict needs."""
+    return (
+        f"the arms differ in {n_differing} of {n_groups} groups; "
+        f"at least {LEAST_GROUPS} must differ"
+    )

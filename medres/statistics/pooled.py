@@ -46,8 +46,7 @@ def mean_effect(effects: ArrayLike, standard_errors: ArrayLike) -> Pooled:
         raise ValueError("an effect or its standard error is missing or not positive; leave it out")
     n = len(values)
     if n == 1:
-        nothing = [math.nan] * 6
-        return Pooled(float(values[0]), *nothing, q=math.nan, p_heterogeneity=math.nan)
+        return Pooled(float(values[0]), *[math.nan] * 8)
     found = combine_effects(values, errors**2, method_re="iterated", use_t=True)
     mean, error = float(found.mean_effect_re), float(found.sd_eff_w_re_hksj)
     degrees = n - 1

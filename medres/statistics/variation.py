@@ -58,7 +58,15 @@ def of_estimate(influence: Floats, estimates: Floats, sizes: Floats) -> Variatio
     if questions <= 0:
         return Variation(between, n_trainings - 1, of_trainings)
     variance = between + questions
-    spread = between**2 / (n_trainings - 1) + questions**2 / of_groups
-    most = max(of_groups, n_trainings - 1.0)  # a sum of two poor estimates is no better than one
-    degrees = np.clip(variance**2 / spread, 1.0, most)
-    return Variation(variance, float(degrees), of_trainings)
+    degrees = satterthwaite((questions, of_groups), (between, n_trainings - 1))
+    return Variation(variance, degrees, of_trainings)
+
+
+def satterthwaite(*parts: tuple[float, float]) -> float:
+    """Return the degrees of freedom of a sum of variances, each given with its own.
+
+    At most those of the best part: a sum of two poor estimates is no better than one of them.
+    """
+    total = sum(variance for variance, _ in parts)
+    spread = sum(variance**2 / degrees for variance, degrees in parts)
+    return float(np.clip(total**2 / spread, 1.0, max(degrees for _, degrees in parts)))

@@ -210,6 +210,7 @@ def test_a_stated_number_one_digit_off_is_other_than_stated(published: pd.DataFr
 
 def test_orderings_cell_by_cell(published: pd.DataFrame) -> None:
     found = recomputed.orderings(published)
+    found = found[~found["claim"].str.endswith("C17")]
     assert (found["n_fine_tuned"] == found["n_fine_tuned_holding"]).all()
     held = found[found["exceptions"] == ""]
     assert (held["n_cells"] == held["n_holding"]).all()
@@ -224,6 +225,41 @@ def test_orderings_cell_by_cell(published: pd.DataFrame) -> None:
         ("as C11", 4): "slake -0.47",
         ("C11", 5): "slake -0.46",
     }
+
+
+def test_native_training_loses_more_at_low_on_all_data_sets_but_compound(
+    published: pd.DataFrame,
+) -> None:
+    lost = recomputed.losses(published)
+    key = ["dataset", "native_at_low_points", "low_at_native_points", "asymmetry_points"]
+    assert lost.loc[lost["table"] == 2, key].to_numpy().tolist() == [
+        ["subcellular", -48.7, -27.45, 21.25],
+        ["compound", -32.8, -43.3, -10.5],
+        ["cervical", -17.62, -13.47, 4.15],
+        ["wsi", -7.04, -2.04, 5.0],
+        ["vqa-rad", -3.95, -1.35, 2.6],
+        ["path-vqa", -6.23, -1.61, 4.62],
+        ["slake", -5.49, -4.15, 1.34],
+    ]
+    # Four cells printed to 0.01 are off by 0.02 together at most: no sign hangs on printing.
+    assert lost["asymmetry_points"].abs().min() > 0.02
+    found = recomputed.orderings(published)
+    found = found[found["claim"].str.endswith("C17")]
+    assert found["claim"].tolist() == ["C17", "as C17", "as C17", "as C17"]
+    assert found["exceptions"].tolist() == [
+        "compound -10.50", "compound -11.57", "compound -9.53", "compound -11.92",
+    ]  # fmt: skip
+    counts = found[["n_cells", "n_holding", "n_fine_tuned", "n_fine_tuned_holding"]]
+    assert counts.to_numpy().tolist() == [[7, 6, 4, 3]] * 4
+
+
+def test_an_equal_loss_is_not_a_larger_one(published: pd.DataFrame) -> None:
+    equal = published.assign(percent=50.0)
+    found = recomputed.orderings(equal)
+    assert found["n_holding"].eq(0).all()
+    words = summary._asymmetry(recomputed.losses(equal))
+    assert "0 of 7 data sets of table 2, 0 of 7 data sets of table 3" in words
+    assert words.count("+0.00 against +0.00") == 7
 
 
 def test_cells_below_an_answer_that_sees_no_image(
@@ -255,13 +291,17 @@ def test_the_words_hold_the_numbers(
     ):
         assert part in text
     ordered, fixed = recomputed.orderings(published), recomputed.without_image(published, sizes)
-    text = summary.summary_of_claims(computed, ordered, fixed)
+    lost = recomputed.losses(published)
+    text = summary.summary_of_claims(computed, ordered, fixed, lost)
     for part in (
         "15 of 19",
         "4.0 stated, +0.57",
         "-1.21 over 7 data sets",
         "-0.94 over 4 data sets",
         "48.2 %",
+        "**Orderings** hold in 159 of 168 cells, and in 96 of 96 of the four fine-tuned",
+        "6 of 7 data sets of table 2, 6 of 7 data sets of table 3, 6 of 7 data sets of table 4, "
+        "6 of 7 data sets of table 5; in no table on compound (table 2: -32.80 against -43.30).",
     ):
         assert part in text
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -14,6 +14,8 @@ from matplotlib.text import Text
 
 from medres.report import figures
 from medres.report.figures import style
+from medres.report.figures.accuracy import SHADES
+from medres.results import paired
 
 TRAINS = ("none", "low", "native", "mixed")
 DATASETS = ("phantom-subcellular", "phantom-radiology", "slake")
@@ -70,11 +72,26 @@ def make_sizes(datasets=DATASETS[:2]):
     )
 
 
+def make_recovery(datasets=DATASETS[:2]):
+    names = ("low", "upsampled-bicubic", "native")
+    rows = [(d, "tiny", name) for d in datasets for name in names]
+    table = pd.DataFrame(rows, columns=["dataset", "model", "eval_resolution"])
+    table = table.assign(accuracy=[0.2, 0.5, 0.8] * len(datasets), lower=0.1, upper=0.9)
+    mean = pd.DataFrame([("mean of 2 data sets", "tiny", name) for name in names])
+    return pd.concat([table, mean.set_axis(table.columns[:3], axis=1)], ignore_index=True)
+
+
+def recovery_grid(seeds=(0,)):
+    grid = make_grid(DATASETS[:2], seeds, ("native", "low", "mixed", "upsampled-bicubic"))
+    return grid[grid["train_resolution"] == "native"].reset_index(drop=True)
+
+
 TABLES = {
     "accuracy_grid": (make_grid(), make_baselines()),
     "grid_heatmap": (make_grid(), make_baselines()),
     "aligned_accuracy": (make_grid(), make_baselines()),
     "differences": (make_comparisons(),),
+    "recovery": (make_recovery(), recovery_grid(), make_baselines()),
     "loss_curve": (make_log([3.0, 2.0, 1.0]),),
     "power_spectrum": (make_spectra(),),
     "size_and_tokens": (make_sizes(),),
@@ -84,6 +101,7 @@ NEEDED = {
     "grid_heatmap": "accuracy",
     "aligned_accuracy": "lower",
     "differences": "p_adjusted",
+    "recovery": "upper",
     "loss_curve": "learning_rate",
     "power_spectrum": "power",
     "size_and_tokens": "width_px",
@@ -236,10 +254,10 @@ def test_heatmap_outlines_the_aligned_squares_and_says_intervals():
     figure = figures.grid_heatmap(
         make_grid().assign(accuracy=0.93, lower=0.9, upper=0.95), make_baselines()
     )
-    label = "Evaluated at\n(majority answer 14%)"
+    label = "Evaluated at\n(majority answer 14.0 %)"
     panels = [ax for ax in figure.axes if ax.get_xlabel() == label]
     assert len(panels) == 2
-    assert words(figure).count("93 %\n[90, 95]") == 24
+    assert words(figure).count("93.0 %\n[90.0, 95.0]") == 24
     for ax in panels:
         corners = [p.get_xy() for p in ax.patches if isinstance(p, Rectangle)]
         assert sorted((int(x), int(y)) for x, y in corners) == [(0, 1), (1, 2), (2, 3)]
@@ -248,7 +266,50 @@ def test_heatmap_outlines_the_aligned_squares_and_says_intervals():
 def test_heatmap_says_the_range_of_seeds():
     grid = make_grid(DATASETS[:1], seeds=(0, 1)).assign(accuracy=0.5)
     grid.loc[grid["seed"] == 1, "accuracy"] = 0.6
-    assert words(figures.grid_heatmap(grid, make_baselines())).count("55 %\nseeds 50–60") == 12
+    assert (
+        words(figures.grid_heatmap(grid, make_baselines())).count("55.0 %\nseeds 50.0–60.0") == 12
+    )
+
+
+def contrast(first, second):
+    """Ratio of two colours as WCAG 2 defines it, channel by channel."""
+
+    def luminance(colour):
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    lighter, darker = sorted((luminance(to_rgb(c)) for c in (first, second)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_ink_can_be_read_on_every_colour():
+    # WCAG's own examples: the lightest grey that white text may stand on, and one too light.
+    assert contrast("white", "#767676") == pytest.approx(4.54, abs=0.005)
+    assert contrast("white", "#777777") == pytest.approx(4.48, abs=0.005)
+    for grey, expected in (("black", 0), ("white", 1), ("#808080", 0.2158605)):
+        assert style.relative_luminance(grey) == pytest.approx(expected)
+    shades = [SHADES(k) for k in range(256)]
+    for colour in [*shades, *np.random.default_rng(0).random((2000, 3))]:
+        assert contrast(style.ink_on(colour), colour[:3]) >= 4.5
+    assert {style.ink_on(colour) for colour in shades} == {"#000000", "#ffffff"}
+
+
+def test_the_squares_of_a_heatmap_are_written_in_that_ink():
+    grid = make_grid(DATASETS[:1])
+    ax = figures.grid_heatmap(grid, make_baselines()).axes[0]
+    assert len(ax.texts) == 12 + 1  # and the note of counts
+    for text in ax.texts[1:]:
+        train, asked = (
+            axis[int(place)]
+            for axis, place in (
+                (TRAINS, text.get_position()[1]),
+                (("low", "native", "mixed"), text.get_position()[0]),
+            )
+        )
+        cell = (grid["train_resolution"] == train) & (grid["eval_resolution"] == asked)
+        accuracy = grid.loc[cell, "accuracy"].item()
+        assert text.get_text().startswith(f"{100 * accuracy:.1f} %")
+        assert contrast(text.get_color(), SHADES(accuracy)[:3]) >= 4.5
 
 
 def test_heatmap_leaves_a_missing_cell_empty():
@@ -323,6 +384,126 @@ def test_differences_says_points_p_and_counts():
     assert bold == list(DATASETS[:2])
 
 
+def small_dots(ax):
+    return [line for line in ax.lines if line.get_markersize() == 3]
+
+
+def test_differences_show_each_training_below_their_interval():
+    alone = make_comparisons().assign(differences_by_training=[(-0.05,)] * 6)
+    for table in (make_comparisons(), alone):
+        figure = figures.differences(table)
+        assert small_dots(figure.axes[0]) == []
+        assert "one training" not in words(figure)
+    table = make_comparisons()
+    gains = [(-0.01 * k, -0.09, 0.02) for k in range(6)]
+    figure = figures.differences(table.assign(differences_by_training=gains))
+    (ax,) = figure.axes
+    drawn = [line.get_xdata().tolist() for line in small_dots(ax)]
+    assert drawn == [pytest.approx([-k, -9, 2]) for k in range(6)]
+    points = [line for line in ax.lines if line.get_markersize() == 5]
+    for dots, point in zip(small_dots(ax), points, strict=True):
+        assert set(dots.get_ydata()) == {point.get_ydata()[0] + 0.5}
+        assert to_hex(dots.get_color()) == to_hex(point.get_color())
+    assert len(intervals(ax)) == 6  # of the combination alone
+    assert "one training" in words(figure)
+
+
+def test_differences_say_what_is_subtracted():
+    arms = [("native→native", "native→low"), ("low→low", "native→upsampled-bicubic")]
+    compared = pd.DataFrame(arms, columns=["first", "second"]).assign(dataset="d", model="m")
+    table = make_comparisons().iloc[:2].drop(columns=["dataset", "comparison"])
+    text = words(figures.differences(paired.labelled(compared).join(table)))
+    assert "\nnative→low minus native→native\n" in text
+    assert "\nnative→upsampled-bicubic\nminus low→low\n" in text
+    assert "the arm after “minus” is subtracted" in text
+    long = compared.assign(first="native→upsampled-bicubic", second="native→upsampled-lanczos")
+    text = words(figures.differences(paired.labelled(long).join(table)))
+    assert text.count("native→upsampled-lanczos\nminus native→upsampled-bicubic") == 2
+
+
+def test_whatever_is_undecided_is_hollow():
+    names = [
+        "supported",
+        "not decided",
+        "not decided beyond these weights",
+        "too few groups to decide",
+    ]
+    table = pd.concat([make_comparisons().iloc[:1]] * 4).assign(verdict=names)
+    figure = figures.differences(table)
+    keys = figure.legends[0].get_lines()
+    assert [key.get_label() for key in keys] == names
+    assert [key.get_markerfacecolor() == "white" for key in keys] == [False, True, True, True]
+    assert len({key.get_marker() for key in keys}) == 4
+
+
+def test_recovery_draws_the_rows_of_the_table_in_order():
+    figure = figures.recovery(make_recovery(), recovery_grid(), make_baselines())
+    assert len(figure.axes) == 2
+    text = words(figure)
+    assert text.count("n = 400 questions, 200 groups") == 2
+    assert "mean of" not in text
+    assert "trained native" in text
+    assert "one training" not in text
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["low", "upsampled-bicubic", "native"]
+    for ax in figure.axes:
+        points = [line for line in ax.lines if line.get_markersize() == 5]
+        assert [line.get_xdata()[0] for line in points] == pytest.approx([20, 50, 80])
+        assert [line.get_ydata()[0] for line in points] == [0, 1, 2]
+        ends = [bar[2][0].get_segments()[0][:, 0].tolist() for bar in intervals(ax)]
+        assert ends == [pytest.approx([10, 90])] * 3
+        assert {"20.0", "50.0", "80.0"} <= {note.get_text() for note in ax.texts}
+        dashed = [x for x in ax.lines if x.get_linestyle() == "--"]
+        assert [line.get_xdata()[0] for line in dashed] == pytest.approx([14])
+
+
+def test_recovery_shows_each_training_beside_one_interval():
+    grid = recovery_grid((0, 1, 2))
+    figure = figures.recovery(make_recovery(), grid, make_baselines())
+    ax = figure.axes[0]
+    assert len(intervals(ax)) == 3
+    trained = grid[grid["dataset"] == DATASETS[0]]
+    for dots, name in zip(small_dots(ax), ("low", "upsampled-bicubic", "native"), strict=True):
+        expected = 100 * trained.loc[trained["eval_resolution"] == name, "accuracy"]
+        assert dots.get_xdata().tolist() == pytest.approx(expected.tolist())
+    assert "one training" in words(figure)
+
+
+def test_recovery_of_several_models_has_a_panel_each():
+    grid = pd.concat([recovery_grid(), recovery_grid().assign(model="large")])
+    table = pd.concat([make_recovery(), make_recovery().assign(model="large", accuracy=0.4)])
+    figure = figures.recovery(table, grid, make_baselines())
+    assert len(figure.axes) == 4
+    assert f"{DATASETS[0]}\nlarge" in words(figure)
+
+
+def test_recovery_of_several_train_resolutions_raises():
+    with pytest.raises(ValueError, match=r"\['none', 'low', 'native', 'mixed'\]; give the cells"):
+        figures.recovery(make_recovery(), make_grid(), make_baselines())
+
+
+def test_a_figure_of_several_seeds_shows_the_interval_of_each():
+    """The mean of limits is no limit: it belongs to no interval of that coverage."""
+    grid = make_grid(DATASETS[:1], (0, 1, 2))
+    grid["lower"] -= 0.01 * grid["seed"]
+    for figure in (
+        figures.accuracy_grid(grid, make_baselines().iloc[:0]),
+        figures.aligned_accuracy(grid, make_baselines().iloc[:0]),
+    ):
+        axis = int(figure.axes[0].get_xlabel() != "Accuracy (%)")
+        ends = [
+            tuple(segment[:, axis].round(6))
+            for bar in intervals(figure.axes[0])
+            for segment in bar[2][0].get_segments()
+        ]
+        own = {
+            (round(100 * a, 6), round(100 * b, 6))
+            for a, b in zip(grid["lower"], grid["upper"], strict=True)
+        }
+        assert len(ends) == len(set(ends)) == (36 if axis else 6)
+        assert set(ends) <= own
+
+
 def test_loss_is_logarithmic_only_when_it_spans():
     assert figures.loss_curve(make_log([3.0, 2.0, 1.0])).axes[0].get_yscale() == "linear"
     assert figures.loss_curve(make_log([3.0, 0.3, 0.03])).axes[0].get_yscale() == "log"
@@ -344,6 +525,25 @@ def test_image_pairs_share_the_field_of_view():
     assert text.count("20 × 16 px") == 2
     with pytest.raises(ValueError, match=r"\(2, 1, 2\)"):
         figures.image_pairs(native, low[:1], ["nucleus", "actin"])
+
+
+def test_enlarged_images_share_the_field_of_view_and_its_crop():
+    sizes = {"low": (16, 20), "upsampled-lanczos": (64, 80), "native": (64, 80)}
+    images = {name: np.zeros((*size, 3), np.uint8) for name, size in sizes.items()}
+    figure = figures.enlarged_images(images, (0.5, 0.25, 0.25, 0.25))
+    whole, crops = figure.axes[:3], figure.axes[3:]
+    assert [ax.images[0].get_extent() for ax in figure.axes] == [[0, 80, 64, 0]] * 6
+    assert [(ax.get_xlim(), ax.get_ylim()) for ax in crops] == [((40, 60), (32, 16))] * 3
+    for ax in whole:
+        assert {patch.get_bbox().bounds for patch in ax.patches} == {(40, 16, 20, 16)}
+    assert [ax.images[0].get_interpolation() for ax in crops] == ["nearest"] * 3
+    assert whole[0].images[0].get_interpolation() == "nearest"
+    text = words(figure)
+    assert text.count("80 × 64 px") == 2
+    assert text.count("20 × 16 px") == 1
+    assert "upsampled-\nlanczos" in text
+    with pytest.raises(ValueError, match="images is empty"):
+        figures.enlarged_images({}, (0, 0, 1, 1))
 
 
 def test_power_spectrum_marks_the_nyquist_limit():

@@ -44,7 +44,12 @@ MIXED = pd.DataFrame(
         "table", "model", "train_resolution", "dataset", "gap_points", "is_mean", "sd_least_points",
     ],
 )  # fmt: skip
+LOST = pd.DataFrame(
+    [(2, "m", "a", -48.7, -27.45), (2, "m", "b", -32.8, -43.3), (3, "n", "a", -1.0, -2.0)],
+    columns=["table", "model", "dataset", "native_at_low_points", "low_at_native_points"],
+)
 TABLES = {
+    "losses": LOST,
     "count_matrix": CELLS,
     "smallest_sizes": COLUMNS,
     "p_ranges": REACHED,
@@ -117,3 +122,20 @@ def test_mixed_gaps_have_a_bar_only_where_the_deviation_is_known() -> None:
     drawn = {line.get_marker(): line for line in ax.lines if line.get_marker() != "None"}
     assert drawn[style.STYLES["mixed"][1]].get_xdata().tolist() == [3.6, 3.6]
     assert "trained mixed" in words(figure)
+
+
+def test_losses_name_what_is_subtracted_and_draw_both_of_each_data_set() -> None:
+    figure = published.losses(LOST)
+    first, second = figure.axes
+    drawn = {
+        line.get_marker(): line.get_xdata().tolist()
+        for line in first.lines
+        if line.get_marker() != "None"
+    }
+    low, native = style.STYLES["low"][1], style.STYLES["native"][1]
+    assert drawn == {native: [-48.7, -32.8], low: [-27.45, -43.3]}
+    assert [label.get_text() for label in first.get_yticklabels()] == ["a", "b"]
+    text = words(figure)
+    for part in ("native→low minus native→native", "low→native minus low→low", "Table 3\nn"):
+        assert part in text
+    assert second.get_xlim() == first.get_xlim()

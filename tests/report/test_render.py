@@ -1,6 +1,7 @@
 """From notebook to page: what fails, what is refused, what the page holds."""
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -8,6 +9,7 @@ from bs4 import BeautifulSoup
 
 from medres import study
 from medres.report import render
+from tests.report.test_figures import contrast
 
 PARAMETERS = 'study: str = "smoke"  # study'
 TITLE = "# Does it end?"
@@ -172,3 +174,17 @@ def test_index_of_a_study_without_grid_and_findings_leaves_them_out(project, mon
         assert title not in html
     for name in study.load("smoke").datasets:
         assert name in html
+
+
+def test_the_grid_at_a_glance_can_be_read_at_every_accuracy():
+    inks = set()
+    for accuracy in np.linspace(0, 1, 101):
+        row = {"dataset": "d", "model": "m", "train_resolution": "low", "eval_resolution": "low"}
+        row |= {"seed": 0, "n_questions": 9, "accuracy": accuracy, "lower": 0, "upper": 1}
+        none = pd.DataFrame(columns=["dataset", "model"])
+        shown = render._grid_at_a_glance("d", pd.DataFrame([row]), none)
+        (cell,) = shown["rows"][0]["cells"]
+        background = [int(part) / 255 for part in cell["background"][4:-1].split(",")]
+        assert contrast(cell["ink"], background) >= 4.5
+        inks.add(cell["ink"])
+    assert len(inks) == 2

@@ -9,25 +9,42 @@ from medres.report.figures.accuracy import (
     aligned_accuracy,
     differences,
     grid_heatmap,
+    recovery,
 )
 from medres.report.figures.calibration import confidence_gaps, reliability
-from medres.report.figures.images import image_pairs, power_spectrum, size_and_tokens
-from medres.report.figures.published import count_matrix, mixed_gaps, p_ranges, smallest_sizes
+from medres.report.figures.images import (
+    enlarged_images,
+    image_pairs,
+    power_spectrum,
+    size_and_tokens,
+)
+from medres.report.figures.published import (
+    count_matrix,
+    losses,
+    mixed_gaps,
+    p_ranges,
+    smallest_sizes,
+)
 from medres.report.figures.style import use_theme
+from medres.report.figures.tokens import accuracy_by_tokens
 from medres.report.figures.training import loss_curve
 
 __all__ = [
+    "accuracy_by_tokens",
     "accuracy_grid",
     "aligned_accuracy",
     "confidence_gaps",
     "count_matrix",
     "differences",
+    "enlarged_images",
     "grid_heatmap",
     "image_pairs",
     "loss_curve",
+    "losses",
     "mixed_gaps",
     "p_ranges",
     "power_spectrum",
+    "recovery",
     "reliability",
     "size_and_tokens",
     "smallest_sizes",

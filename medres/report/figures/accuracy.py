@@ -5,6 +5,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -19,7 +20,9 @@ from medres.report.figures.style import (
     check_grid,
     counts_text,
     draw_points,
+    draw_trainings,
     in_order,
+    ink_on,
     legend,
     legend_keys,
     line_key,
@@ -29,9 +32,16 @@ from medres.report.figures.style import (
     split_baselines,
     styles_of,
     tick_in,
+    training_key,
     write_beside,
 )
-from medres.results.numbers import p_text
+from medres.results.grids import FILTERS
+from medres.results.numbers import p_text, percent, points
+
+SHADES = colormaps["viridis"]
+"""Colours of accuracies from 0 to 1; `style.ink_on` says in what ink to write on them."""
+WIDEST_LABEL = 36
+"""Letters of a comparison's label on one line."""
 
 
 def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
@@ -102,18 +112,18 @@ def grid_heatmap(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
     _, majority = split_baselines(baselines, grid["dataset"])
     trains, evals = in_order(grid["train_resolution"]), in_order(grid["eval_resolution"])
     height_in = 0.62 * len(trains) + 0.9
-    panel_in = 0.7 + len(evals) * tick_in(evals, 0.75)
+    panel_in = 0.7 + len(evals) * tick_in(evals, 0.9)
     figure, panels = make_panels(grid, panel_in=panel_in, height_in=height_in)
     for ax, dataset, rows in panels:
-        percent = pd.DataFrame(np.nan, index=trains, columns=evals)
-        notes = pd.DataFrame("", index=trains, columns=evals)
-        for place, cell in rows.groupby(["train_resolution", "eval_resolution"]):
-            percent.loc[place] = 100 * cell["accuracy"].mean()
-            notes.loc[place] = _square_text(cell)
-        look: Look = {"cmap": "viridis", "vmin": 0, "vmax": 100, "cbar": False, "linewidths": 1}
+        means = pd.DataFrame(np.nan, index=trains, columns=evals)
+        for (train, name), cell in rows.groupby(["train_resolution", "eval_resolution"]):
+            means.loc[train, name] = mean = cell["accuracy"].mean()
+            look: Look = {"color": ink_on(SHADES(mean)), "ha": "center", "va": "center"}
+            middle = evals.index(name) + 0.5, trains.index(train) + 0.5
+            ax.text(*middle, _square_text(cell), fontsize=8, **look)
+        look = {"cmap": SHADES, "vmin": 0, "vmax": 100, "cbar": False, "linewidths": 1}
         look["yticklabels"] = [plain(name) for name in trains]
-        notes_look = {"fontsize": 8}
-        sns.heatmap(percent, annot=notes.to_numpy(), fmt="", annot_kws=notes_look, ax=ax, **look)
+        sns.heatmap(100 * means, ax=ax, **look)
         for name in [each for each in trains if each in evals]:
             corner = (evals.index(name) + 0.03, trains.index(name) + 0.03)
             ax.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, ec="black", lw=2, zorder=5))
@@ -122,7 +132,7 @@ def grid_heatmap(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
         label = "Evaluated at"
         blind = majority.loc[majority["dataset"] == dataset, "accuracy"]
         if len(blind):
-            label += f"\n(majority answer {blind.mean():.0%})"
+            label += f"\n(majority answer {percent(blind.mean())} %)"
         ax.set(xlabel=label, ylabel="")
     figure.supylabel("Trained at", fontsize=9)
     axes = [ax for ax, _, _ in panels]
@@ -174,27 +184,33 @@ def differences(comparisons: pd.DataFrame) -> Figure:
     """Draw a forest plot of accuracy differences, grouped by dataset, marked by verdict.
 
     Args:
-        comparisons: One row per comparison; `comparison` is its label, up to 60 characters.
+        comparisons: One row per comparison; `comparison` is its label, up to 70 characters, as
+            from `paired.labelled`. `differences_by_training`, if the column exists, holds the
+            difference of each training, a tuple of fractions: small dots below the interval.
     """
     values = ["difference", "lower", "upper", "p_adjusted", "n_questions"]
     require(comparisons, "comparisons", ["dataset", "comparison", "verdict", *values])
     styles = styles_of(comparisons["verdict"], VERDICT_STYLES)
+    undecided = [name for name in styles if name not in ("supported", "contradicted")]
     depth = 0.24 * (1.7 * len(comparisons) + 1.3 * comparisons["dataset"].nunique())
     figure = Figure(figsize=(8.8, 1.1 + depth), layout="constrained")
     ax = figure.subplots()
     ax.axvline(0, color="0.2", linewidth=0.8, zorder=0)
     ticks: list[tuple[float, str]] = []
+    has_trainings = False
     top = 0.0
     for dataset, rows in comparisons.groupby("dataset", sort=False):
         ticks.append((top, plain(dataset)))
         for k, (_, row) in enumerate(rows.iterrows()):
             y = top + 1.3 + 1.7 * k
-            ticks.append((y, plain(textwrap.fill(row["comparison"], 36))))
+            ticks.append((y, plain(_on_lines(row["comparison"]))))
             ax.axhline(y, color="0.93", linewidth=0.8, zorder=0)
             point = row[["difference", "lower", "upper"]].astype(float).to_frame().T
             point = point.rename(columns={"difference": "accuracy"})
-            is_open = row["verdict"] == "not decided"
-            draw_points(ax, y, point, styles[row["verdict"]], flip=True, hollow=is_open)
+            style, is_open = styles[row["verdict"]], row["verdict"] in undecided
+            draw_points(ax, y, point, style, flip=True, hollow=is_open)
+            of_each = row.get("differences_by_training", ())
+            has_trainings |= draw_trainings(ax, y + 0.5, of_each, style[0])
             write_beside(ax, y, _difference_texts(row))
         top += 1.3 + 1.7 * len(rows)
     write_beside(ax, -1.3, ["points [95 % CI]", "adjusted p", "questions"], weight="bold")
@@ -204,24 +220,83 @@ def differences(comparisons: pd.DataFrame) -> Figure:
             tick.set_fontweight("bold")
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    ax.set(ylim=(top - 0.7, -0.6), xlabel="Difference in accuracy (percentage points)")
-    legend(figure, legend_keys(styles, linestyle="", hollow=["not decided"]))
+    ax.set(ylim=(top - 0.7, -0.6))
+    ax.set_xlabel("Difference in accuracy (percentage points)\nthe arm after “minus” is subtracted")
+    keys = legend_keys(styles, linestyle="", hollow=undecided)
+    legend(figure, [*keys, *[training_key()] * has_trainings])
+    return figure
+
+
+def recovery(recovered: pd.DataFrame, grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
+    """Draw accuracy on low, enlarged and native images, one panel per dataset and model.
+
+    Each interval is that of `recovered`. Thin lines mark low and native, a dashed one the
+    majority answer.
+
+    Args:
+        recovered: As from `grids.recovery`, one row per dataset, model and eval_resolution; rows
+            without an accuracy (means over data sets) are left out.
+        grid: As from `grids.grid`, of one train_resolution; where it has several seeds of a row,
+            each is a small dot.
+        baselines: As of `accuracy_grid`.
+    """
+    key = ["dataset", "model", "eval_resolution"]
+    require(recovered, "recovered", [*key, "accuracy", "lower", "upper"])
+    check_grid(grid, GRID)
+    trained = list(grid["train_resolution"].unique())
+    if len(trained) != 1:
+        raise ValueError(f"grid has the train resolutions {trained}; give the cells of one")
+    found = recovered.loc[recovered["accuracy"].notna(), [*key, "accuracy", "lower", "upper"]]
+    cells = grid.merge(found, on=key, suffixes=("_of_training", ""))
+    cells, baselines = by_model(cells, baselines)
+    _, majority = split_baselines(baselines, cells["dataset"])
+    order = ["low", *(f"upsampled-{name}" for name in FILTERS), "native"]
+    names = [name for name in order if name in set(cells["eval_resolution"])]
+    styles = {f"trained {name}": style for name, style in styles_of(trained, STYLES).items()}
+    (style,) = styles.values()
+    height_in = 1 + 0.36 * len(names)
+    figure, panels = make_panels(cells, panel_in=3.4, height_in=height_in, sharey=True)
+    has_trainings = False
+    for ax, dataset, rows in panels:
+        for y, name in enumerate(names):
+            of_each = rows[rows["eval_resolution"] == name]
+            mean = draw_points(ax, y, of_each.head(1), style, flip=True)
+            text: Look = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
+            ax.annotate(percent(mean / 100), (mean, y), (0, 4), **text)
+            shown = of_each["accuracy_of_training"].tolist()
+            has_trainings |= draw_trainings(ax, y + 0.25, shown, style[0])
+            if name in ("low", "native"):
+                ax.axvline(mean, color="0.85", linewidth=0.8, zorder=0)
+        for accuracy in majority.loc[majority["dataset"] == dataset, "accuracy"].unique():
+            ax.axvline(100 * accuracy, color="0.2", linestyle="--", linewidth=0.9, zorder=0)
+        ax.set_yticks(range(len(names)), names)
+        ax.tick_params(axis="y", length=0)
+        ax.set(xlim=(0, 101), ylim=(len(names) - 0.5, -0.6), xlabel="Accuracy (%)")
+    keys = [*legend_keys(styles, linestyle=""), *[training_key()] * has_trainings]
+    legend(figure, [*keys, line_key("majority answer", "--")])
     return figure
 
 
 def _square_text(cell: pd.DataFrame) -> str:
-    accuracy, lower, upper = 100 * cell["accuracy"], 100 * cell["lower"], 100 * cell["upper"]
-    text = f"{accuracy.mean():.0f} %"
+    accuracy, lower, upper = cell["accuracy"], cell["lower"], cell["upper"]
+    text = f"{percent(accuracy.mean())} %"
     if len(cell) > 1:
-        text += f"\nseeds {accuracy.min():.0f}–{accuracy.max():.0f}"
+        text += f"\nseeds {percent(accuracy.min())}–{percent(accuracy.max())}"
     elif not np.isnan(lower.iloc[0] + upper.iloc[0]):
-        text += f"\n[{lower.iloc[0]:.0f}, {upper.iloc[0]:.0f}]"
+        text += f"\n[{percent(lower.iloc[0])}, {percent(upper.iloc[0])}]"
     most = cell["n_unparsable"].max()
     return text + (f"\n{'≤ ' * (len(cell) > 1)}{most:,.0f} unparsable" if most else "")
 
 
 def _difference_texts(row: pd.Series) -> list[str]:
-    points = [100 * row[name] for name in ("difference", "lower", "upper")]
-    numbers = ["–" if np.isnan(x) else f"{x:+.1f}".replace("-", "−") for x in points]
+    shown = [points(row[name]) for name in ("difference", "lower", "upper")]
     p = p_text(row["p_adjusted"])
-    return ["{} [{}, {}]".format(*numbers), p, f"{row['n_questions']:,.0f}"]
+    return ["{} [{}, {}]".format(*shown), p, f"{row['n_questions']:,.0f}"]
+
+
+def _on_lines(label: str) -> str:
+    """Break a long label, before what is subtracted where that is enough."""
+    if len(label) <= WIDEST_LABEL:
+        return label
+    parts = label.replace(" minus ", "\nminus ").split("\n")
+    return "\n".join(textwrap.fill(part, WIDEST_LABEL) for part in parts)

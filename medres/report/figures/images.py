@@ -1,19 +1,21 @@
 """Figures of images, of their detail and of their sizes."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from medres.report.figures.style import (
     STYLES,
     Look,
+    broken,
     legend,
     line_key,
     make_panels,
@@ -61,6 +63,46 @@ def image_pairs(
     return figure
 
 
+def enlarged_images(
+    images: Mapping[str, NDArray[np.uint8]], crop: tuple[float, float, float, float]
+) -> Figure:
+    """Draw an image at several resolutions side by side, each above a magnified crop of itself.
+
+    Args:
+        images: Pixels of each resolution, shape (height, width, 3), all of one field of view;
+            at most six are legible.
+        crop: Left, top, width and height of the crop, as shares of the field of view.
+    """
+    if not images:
+        raise ValueError("images is empty; give at least one resolution")
+    height, width = max((image.shape[:2] for image in images.values()), key=np.prod)
+    field = (0, width, height, 0)
+    left, top, crop_width, crop_height = np.multiply(crop, (width, height) * 2).tolist()
+    side_in = min(2.2, 8.6 / len(images))
+    shapes = [height / width, crop_height / crop_width]
+    figsize = (side_in * len(images) + 0.3, side_in * sum(shapes) + 0.9)
+    figure = Figure(figsize=figsize, layout="constrained")
+    axes = figure.subplots(2, len(images), squeeze=False, height_ratios=shapes)
+    for (whole, part), (name, image) in zip(axes.T, images.items(), strict=True):
+        # Low keeps its pixels; "auto" smooths an image that has more than the page.
+        how = "auto" if image.shape[:2] == (height, width) else "nearest"
+        whole.imshow(image, interpolation=how, extent=field)
+        part.imshow(image, interpolation="nearest", extent=field)
+        part.set(xlim=(left, left + crop_width), ylim=(top + crop_height, top))
+        box = Rectangle((left, top), crop_width, crop_height, fill=False, ec="white", lw=1.8)
+        inner = Rectangle((left, top), crop_width, crop_height, fill=False, ec="black", lw=0.8)
+        for patch in (box, inner):
+            whole.add_patch(patch)
+        whole.set_title(broken(name), fontsize=9)
+        whole.set_xlabel(f"{image.shape[1]} × {image.shape[0]} px", fontsize=8, labelpad=3)
+        for ax in (whole, part):
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+    axes[0, 0].set_ylabel("whole image")
+    axes[1, 0].set_ylabel("the framed part")
+    return figure
+
+
 def power_spectrum(spectra: pd.DataFrame, low_nyquist_cycles_per_px: float | None = None) -> Figure:
     """Draw the power spectrum of each resolution, one panel per dataset.
 
@@ -92,8 +134,10 @@ def power_spectrum(spectra: pd.DataFrame, low_nyquist_cycles_per_px: float | Non
             sns.lineplot(arm, errorbar=("pi", 50), ax=ax, **variables, **line)
         for limit in limits[limits.index.isin(rows.index)].unique():
             ax.axvline(limit, color="0.2", linestyle=":", linewidth=1.2)
-        ax.set(xlabel="Frequency (cycles per native px)", ylabel="", yscale="log")
-        ax.set_xlim(left=0)
+        ax.set(xlabel="Frequency (cycles per native px)", ylabel="", yscale="log", xscale="log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
     figure.supylabel("Power (arbitrary units)", fontsize=9)
     legend(figure, [*keys.values(), *[line_key("Nyquist limit of low", ":")][: len(limits)]])
     return figure

@@ -167,6 +167,35 @@ def mixed_gaps(mixed: pd.DataFrame) -> Figure:
     return figure
 
 
+def losses(lost: pd.DataFrame) -> Figure:
+    """Draw both losses of misalignment on each data set, one panel per table.
+
+    Args:
+        lost: As from `recomputed.losses`, one row per table, model and dataset.
+    """
+    points = {"native": "native_at_low_points", "low": "low_at_native_points"}
+    require(lost, "lost", ["table", "model", "dataset", *points.values()])
+    datasets = list(lost["dataset"].unique())
+    groups = list(lost.groupby(["table", "model"], sort=False))
+    figure = Figure(figsize=(9, 1.3 + 0.3 * len(datasets)), layout="constrained")
+    axes = figure.subplots(1, len(groups), sharey=True, sharex=True, squeeze=False)[0]
+    for ax, ((table, model), rows) in zip(axes, groups, strict=True):
+        y = rows["dataset"].map(datasets.index)
+        ax.axvline(0, color="0.2", linewidth=0.8, zorder=0)
+        ax.hlines(y, *(rows[name] for name in points.values()), color="0.75", zorder=1)
+        for train, name in points.items():
+            colour, marker = STYLES[train]
+            ax.plot(rows[name], y, marker, color=colour, markersize=5)
+        ax.set_title(plain(f"Table {table}\n{model}"), loc="left")
+        ax.tick_params(axis="y", length=0)
+        ax.set_xlabel("Misaligned minus\naligned (points)")
+    axes[0].set_yticks(range(len(datasets)), list(map(plain, datasets)))
+    axes[0].set_ylim(len(datasets) - 0.5, -0.5)
+    labels = {"native": "native→low minus native→native", "low": "low→native minus low→low"}
+    legend(figure, [_key(labels[k], *STYLES[k], STYLES[k][0]) for k in points])
+    return figure
+
+
 def _key(label: str, colour: str, marker: str, face: str) -> Line2D:
     return Line2D(
         [], [], linestyle="", color=colour, marker=marker, markerfacecolor=face, label=label

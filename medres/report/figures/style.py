@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.typing import ColorType
 
 Style = tuple[str, str]
 Look = dict[str, Any]
@@ -27,6 +29,8 @@ VERDICT_STYLES = {
     "supported": ("#000000", "o"),
     "contradicted": ("#CC79A7", "X"),
     "not decided": ("#767676", "s"),
+    "not decided beyond these weights": ("#767676", "D"),
+    "too few groups to decide": ("#767676", "^"),
 }
 _SPARE_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _SPARE_MARKERS = ("D", "P", "^", "*", "<")
@@ -158,6 +162,15 @@ def draw_points(
     return float(percent.mean()) if len(rows) else float("nan")
 
 
+def draw_trainings(ax: Axes, y: float, fractions: Sequence[float], colour: str) -> bool:
+    """Draw a small dot for each of several trainings in a row; say whether there are several."""
+    if len(fractions) < 2:
+        return False
+    x = 100 * np.asarray(fractions, dtype=float)
+    ax.plot(x, np.full(len(x), y), "o", color=colour, alpha=0.6, mew=0, markersize=3, zorder=2)
+    return True
+
+
 def counts_text(rows: pd.DataFrame, separator: str = ", ") -> str:
     """Return how many questions a panel's points are based on; empty for other tables."""
     parts = []
@@ -205,8 +218,29 @@ def line_key(label: str, linestyle: Literal["--", ":"]) -> Line2D:
     return Line2D([], [], color="0.2", linestyle=linestyle, linewidth=1.2, label=label)
 
 
+def training_key() -> Line2D:
+    """Return a legend entry for the dots of `draw_trainings`."""
+    return Line2D([], [], ls="", marker="o", color="0.2", mew=0, markersize=3, label="one training")
+
+
 def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     """Put one legend below all panels, in as few rows as the width allows."""
     n_rows = np.ceil(1.35 * len(handles) / figure.get_size_inches()[0])
     n_columns = int(np.ceil(len(handles) / n_rows))
     figure.legend(handles=handles, loc="outside lower center", ncols=n_columns, handlelength=2.8)
+
+
+def relative_luminance(colour: ColorType) -> float:
+    """Return how light a colour is, from 0 (black) to 1 (white), as WCAG 2 defines it.
+
+    Each channel is freed of its gamma before the three are added.
+    """
+    channels = np.asarray(to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def ink_on(colour: ColorType) -> str:
+    """Return black or white, whichever contrasts more with a background; at least 4.5 to 1."""
+    # Contrast is (lighter + 0.05) / (darker + 0.05): both inks are equal where its square is 21.
+    return "#000000" if (relative_luminance(colour) + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"

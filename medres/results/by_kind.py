@@ -1,0 +1,127 @@
+"""Comparisons by kind of question: a mean can hide parts that point in opposite directions."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medres.published.claims import CLAIMS, OF_STUDY, Claim
+from medres.results import paired
+from medres.results.grids import CELL, place
+from medres.results.numbers import p_text, points
+from medres.statistics import comparison, interaction
+
+PARTS = ("question", "answer_type", "modality")
+"""Columns of the answers that divide questions into kinds, where they repeat."""
+MOST_PARTS = 20
+"""With more different texts, questions are not of a few kinds."""
+COLUMNS = (
+    "claim statement dataset model by part n_questions n_groups difference lower upper "
+    "p_interaction disagree"
+).split()
+SHOWN = "statement dataset model part n_questions n_groups difference lower upper".split()
+CAPTION = (
+    "Paired difference for each kind of question: second arm minus first, with 95 % confidence "
+    "intervals that hold together for all kinds of a comparison, over questions."
+)
+NOTHING = "No comparison has kinds of questions that point in opposite directions."
+
+
+def differences(table: pd.DataFrame, claims: tuple[Claim, ...] = CLAIMS) -> pd.DataFrame:
+    """Return the paired difference of each claim for each kind of question.
+
+    Args:
+        table: Answers as from `grids.answers`.
+        claims: What to compare; those of more than two arms or with a margin are left out.
+
+    Returns:
+        `COLUMNS`: difference with limits that hold together for all parts of a row's claim
+        (Bonferroni), p_interaction (hypothesis that all parts have the same difference), disagree
+        (whether one part's interval lies above 0 and another's below). No row where questions
+        cannot be divided, or only one part has enough groups.
+    """
+    rows: list[dict[str, Any]] = []
+    arms = {key: part for key, part in table.groupby(CELL[:4], sort=False)}
+    for dataset, model in table[["dataset", "model"]].drop_duplicates().itertuples(index=False):
+        for claim in claims:
+            keys = [(dataset, model, *claim.first), (dataset, model, *claim.second)]
+            if claim.others or claim.family in OF_STUDY or not all(key in arms for key in keys):
+                continue
+            correct, groups = paired.stacked([arms[key] for key in keys])
+            asked = arms[keys[0]].drop_duplicates("question_id")
+            for by in PARTS:
+                if by in asked and _divides(asked[by]):
+                    named = {
+                        "claim": claim.name,
+                        "statement": claim.statement,
+                        "dataset": dataset,
+                        "model": model,
+                        "by": by,
+                    }
+                    rows += [
+                        named | row
+                        for row in _of_parts(correct, np.asarray(groups), asked[by].to_numpy(str))
+                    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _divides(values: pd.Series) -> bool:
+    return bool(1 < values.nunique() <= min(MOST_PARTS, len(values) // 2))
+
+
+def _of_parts(correct: np.ndarray, groups: np.ndarray, parts: np.ndarray) -> list[dict[str, Any]]:
+    of_part = {}
+    for part in dict.fromkeys(parts.tolist()):
+        here = parts == part
+        compared = comparison.compare(correct[:, 0, here], correct[:, 1, here], groups[here])
+        if not compared.too_few:
+            of_part[part] = compared
+    if len(of_part) < 2:
+        return []
+    kept = np.isin(parts, list(of_part))
+    p_interaction = interaction.equal_differences(
+        correct[:, 0, kept], correct[:, 1, kept], groups[kept], parts[kept]
+    )
+    limits = {part: each.interval(1 - 0.05 / len(of_part)) for part, each in of_part.items()}
+    signs = {
+        (each.lower > 0) - (each.upper < 0)
+        for part, each in limits.items()
+        if not of_part[part].refusal()
+    }
+    return [
+        {
+            "part": part,
+            "n_questions": each.n_questions,
+            "n_groups": each.n_groups,
+            "difference": each.difference,
+            "lower": limits[part].lower,
+            "upper": limits[part].upper,
+            "p_interaction": p_interaction,
+            "disagree": {1, -1} <= signs,
+        }
+        for part, each in of_part.items()
+    ]
+
+
+def opposite(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the comparisons whose parts point in opposite directions."""
+    return found[found["disagree"].astype(bool)].reset_index(drop=True)
+
+
+def sentence(found: pd.DataFrame) -> str:
+    """Return where parts of the questions disagree, one line per comparison; empty if nowhere."""
+    rows = opposite(found)
+    lines = []
+    if rows.empty:
+        return ""
+    rows = rows.assign(dataset=place(rows))
+    for (statement, dataset, _), parts in rows.groupby(["statement", "dataset", "by"], sort=False):
+        clear = parts[(parts["lower"] > 0) | (parts["upper"] < 0)].sort_values("difference")
+        said = ", ".join(
+            f"{row.part} {points(row.difference)}" for row in clear.itertuples(index=False)
+        )
+        lines.append(
+            f"* {statement} ({dataset}): the mean hides opposite parts, in points: {said} "
+            f"(equal parts: p {p_text(parts['p_interaction'].iloc[0])})."
+        )
+    return "\n".join(lines)

@@ -1,0 +1,106 @@
+"""The answer to the first page's question: at which resolution, at what cost, and how sure."""
+
+from typing import Any
+
+import pandas as pd
+
+from medres.results import paired
+from medres.results.numbers import percent, points
+
+PAIRS = {
+    "trained": (("low", "low"), ("native", "native"), "C1-C4", "low suffices, aligned"),
+    "none": (("none", "low"), ("none", "native"), "C11", "low suffices, untrained"),
+}
+"""For fine-tuned and for untrained models: the arms to choose from, and the claims that decide."""
+COLUMNS = "dataset model of choice sentence".split()
+NATIVE, LOW, NEITHER = "native", "low", "not settled"
+
+
+def table(cells: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+    """Return one recommendation per data set and model, for fine-tuned models before others.
+
+    Args:
+        cells: As from `grids.over_trainings`.
+        compared: As from `paired.comparisons`.
+
+    Returns:
+        Columns dataset, model, of (`trained` or `none`), choice (`NATIVE`, `LOW` or `NEITHER`),
+        sentence.
+    """
+    rows: list[dict[str, Any]] = []
+    if compared.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    at = cells.set_index(["dataset", "model", "train_resolution", "eval_resolution"])
+    tested = compared.set_index(["dataset", "model", "claim"])
+    for dataset, model in compared[["dataset", "model"]].drop_duplicates().itertuples(index=False):
+        for of, (low, native, better, suffices) in PAIRS.items():
+            if (dataset, model, better) in tested.index:
+                row = tested.loc[(dataset, model, better)]
+                enough = tested.loc[(dataset, model, suffices)]
+                arms = at.loc[(dataset, model, *low)], at.loc[(dataset, model, *native)]
+                choice, sentence = _answer(dataset, of, arms, row, enough)
+                rows.append(
+                    {
+                        "dataset": dataset,
+                        "model": model,
+                        "of": of,
+                        "choice": choice,
+                        "sentence": sentence,
+                    }
+                )
+                break
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _answer(
+    dataset: str, of: str, arms: tuple[pd.Series, pd.Series], row: pd.Series, enough: pd.Series
+) -> tuple[str, str]:
+    low, native = arms
+    verb = "train and evaluate" if of == "trained" else "evaluate (without fine-tuning)"
+    reached = {
+        name: f"{percent(arm['accuracy'])} % ({percent(arm['lower'])} to {percent(arm['upper'])}) "
+        f"at {arm['mean_visual_tokens']:,.0f} visual tokens per image"
+        for name, arm in (("low", low), ("native", native))
+    }
+    gain = (
+        f"native minus low {points(row['difference'])} points "
+        f"({points(row['alone_lower'])} to {points(row['alone_upper'])})"
+    )
+    scope = (
+        f"On the {row['n_questions']:,} test questions of {row['n_groups']:,} groups of {dataset}"
+    )
+    numbers = f"native reaches {reached['native']}, low {reached['low']}; {gain}"
+    if row["verdict"] == paired.TOO_FEW:
+        return NEITHER, (
+            f"{scope}, **nothing can be settled**: {row['reason']}. As seen: {numbers}."
+        )
+    if row["verdict"] == paired.ONLY_THESE_WEIGHTS:
+        ahead = "ahead" if row["difference"] > 0 else "behind"
+        return NEITHER, (
+            f"{scope}, **not settled beyond these weights**: with one training each, native is "
+            f"{ahead}. As seen: {numbers}. Another training may come out differently; train more "
+            "seeds to settle it."
+        )
+    basis = "" if of == "none" else f", over {row['n_seeds']} trainings each"
+    if row["verdict"] == paired.SUPPORTED:
+        return NATIVE, f"{scope}, **{verb} at native**: {numbers}{basis}."
+    if row["verdict"] == paired.CONTRADICTED:
+        return LOW, f"{scope}, **{verb} at low**: {numbers}{basis}."
+    if enough["verdict"] == paired.SUPPORTED:
+        return LOW, (
+            f"{scope}, **{verb} at low**: it is no more than {100 * enough['margin']:.0f} point "
+            f"worse; {numbers}{basis}."
+        )
+    could = row["detectable_difference"]
+    limit = (
+        f" A true difference of {percent(could)} points or more would have been found in 4 of 5 "
+        "such studies."
+        if could == could
+        else ""
+    )
+    return NEITHER, f"{scope}, **not settled**: {numbers}{basis}.{limit}"
+
+
+def sentence(advice: pd.DataFrame) -> str:
+    """Return the recommendations as lines."""
+    return "\n".join(f"* {each}" for each in advice["sentence"])

@@ -1,0 +1,92 @@
+"""A weighted sum of several arms' accuracies, such as a difference of two differences."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from medres.statistics import groups as of_groups
+from medres.statistics import variation
+from medres.statistics.comparison import Interval
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A contrast of arms that answered the same questions, with Student's t for its certainty."""
+
+    difference: float
+    standard_error: float
+    degrees_of_freedom: float
+    n_questions: int
+    n_groups: int
+    n_effective_groups: float
+    largest_share: float
+    too_few: str
+    n_differing_groups: int
+    """Groups in which the contrast is not 0 in at least one training."""
+    by_training: tuple[float, ...]
+
+    @property
+    def spread_of_trainings(self) -> float:
+        """Standard deviation of the contrast between trainings, NaN for one."""
+        return float(np.std(self.by_training, ddof=1)) if len(self.by_training) > 1 else math.nan
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """Return the contrast with its two-sided interval; NaN limits for one group."""
+        half = float(stats.t.isf((1 - level) / 2, self.degrees_of_freedom)) * self.standard_error
+        return Interval(self.difference, self.difference - half, self.difference + half)
+
+    def p_value(self, null: float = 0.0) -> float:
+        """Return the two-sided p-value that the true contrast is `null`; 1 if it cannot be told."""
+        if not self.standard_error > 0:
+            return 1.0
+        ratio = abs(self.difference - null) / self.standard_error
+        return float(2 * stats.t.sf(ratio, self.degrees_of_freedom))
+
+    def p_within(self, margin: float) -> float:
+        """Return NaN: equivalence is defined for two arms."""
+        return math.nan
+
+    def refusal(self, null: float = 0.0) -> str:
+        """Return why no verdict may rest on it, as `comparison.Comparison.refusal`."""
+        if self.too_few or self.n_differing_groups >= of_groups.LEAST_GROUPS:
+            return self.too_few
+        return of_groups.few_differ(self.n_differing_groups, self.n_groups)
+
+
+def contrast(correct: ArrayLike, weights: ArrayLike, groups: ArrayLike) -> Contrast:
+    """Return the weighted sum of several arms' accuracies.
+
+    Args:
+        correct: Right (1) or wrong (0), shape (n_trainings, n_arms, n_questions).
+        weights: Weight of each arm, shape (n_arms,), summing to 0.
+        groups: Group each question belongs to, shape (n_questions,).
+
+    Raises:
+        ValueError: If the weights do not sum to 0.
+    """
+    scores, factors = np.asarray(correct, dtype=float), np.asarray(weights, dtype=float)
+    if abs(factors.sum()) > 1e-9:
+        raise ValueError(f"weights are {factors.tolist()}; they must sum to 0")
+    gains = np.einsum("a,sag->sg", factors, scores)
+    _, codes = np.unique(np.asarray(groups), return_inverse=True)
+    sizes = np.bincount(codes).astype(float)
+    sums = np.stack([np.bincount(codes, weights=gain) for gain in gains])
+    by_training = sums.sum(axis=1) / gains.shape[1]
+    influence = (sums - by_training[:, None] * sizes) / gains.shape[1]
+    differs = np.unique(codes[(np.abs(gains) > 1e-9).any(axis=0)])
+    found = variation.of_estimate(influence, by_training, sizes)
+    return Contrast(
+        difference=float(by_training.mean()),
+        standard_error=math.sqrt(found.variance),
+        degrees_of_freedom=found.degrees_of_freedom,
+        n_questions=gains.shape[1],
+        n_groups=len(sizes),
+        n_effective_groups=of_groups.effective(sizes),
+        largest_share=of_groups.largest_share(sizes),
+        too_few=of_groups.too_few(sizes),
+        n_differing_groups=len(differs),
+        by_training=tuple(by_training.tolist()),
+    )
