@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> int:
             print(f"{ERROR}{line}", file=sys.stderr)
         look = current.look if asked.dry_run else partial(current.plan, repair=asked.repair)
         found = look(study)
+        few = studies.too_few_groups(study) if found.stale and not found.damaged else []
     except (ValueError, OSError) as error:
         print(f"{ERROR}{' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -63,7 +64,8 @@ def main(arguments: list[str]) -> int:
     if not found.stale:
         print(f"medres: nothing to be done, study {study.name} is current: open {page}")
         return 0
-    print("\n".join(_said(found)), flush=True)
+    # Said when a data set is prepared, and again before each training on it.
+    print("\n".join([f"medres: {line}" for line in few] + _said(found)), flush=True)
     if asked.dry_run:
         print(f"medres: nothing was made; {len(found.stale)} things are not current")
         return 0

@@ -191,7 +191,8 @@ def load(name: str) -> Study:
     if comparing and set(study.train_resolutions) == {"none"}:
         raise ValueError(
             f"{path}: reports has {comparing}, which compare trainings, but train_resolutions is "
-            "only none; leave them out: 01_datasets, 06_zero_shot and 12_findings remain"
+            "only none; leave them out: 01_datasets, 06_zero_shot, 09_examples and 12_findings "
+            "remain"
         )
     for stem in study.reports:
         if stem in ("02_finetune", "03_evaluate", "index"):
@@ -243,6 +244,37 @@ def unpinned(study: Study) -> list[str]:
                 f"{' and '.join(sorted(open_in))} of params/{study.name} before it is loaded"
             )
     return lines
+
+
+def group_sizes(study: Study) -> dict[str, list[int]]:
+    """Return the test questions of each group, for each data set that is prepared.
+
+    Only questions that are evaluated count, where `limit` in 03_evaluate.yaml bounds them.
+    """
+    import pandas as pd  # takes a while, and nothing else here needs it
+
+    found = {}
+    limits = {cell.dataset: study.settings(cell)["limit"] for cell in study.cells("evaluate")}
+    for name in study.datasets:
+        folder = runs.folder_of(study.name, "questions", name)
+        try:
+            if not runs.is_whole(folder):
+                continue
+            path = runs.checked(folder, "questions.parquet")
+        except (ValueError, FileNotFoundError):  # damaged: `make study` says so
+            continue
+        table = pd.read_parquet(path, columns=["split", "group"])
+        asked = table.loc[table["split"] == "test", "group"]
+        found[name] = asked.head(limits[name] or len(asked)).value_counts().tolist()
+    return found
+
+
+def too_few_groups(study: Study) -> list[str]:
+    """Return a line for each prepared data set whose test groups are too few to decide anything."""
+    from medres.statistics import groups  # scipy takes a while
+
+    reasons = {name: groups.too_few(counts) for name, counts in group_sizes(study).items()}
+    return [f"data set {name} has {reason}" for name, reason in reasons.items() if reason]
 
 
 def given(notebook: str, names: Mapping[str, Any]) -> dict[str, Any]:
@@ -351,8 +383,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("study")
     asked = parser.parse_args(arguments)
     try:
-        # Not an error: a study can be planned, and its data prepared, without a commit.
-        for line in unpinned(load(asked.study)):
+        study = load(asked.study)
+        # Not errors: a study can be planned, and its data prepared, without a commit.
+        for line in unpinned(study) + too_few_groups(study):
             print(f"medres: {line}", file=sys.stderr)
     except (ValueError, OSError) as error:
         print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)

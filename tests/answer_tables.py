@@ -1,6 +1,7 @@
 """Answers of made-up arms, for tests of what is made of them."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,3 +36,19 @@ def arm(
             "visual_tokens": [4 if index % 2 else 6 for index in number],
         }
     )
+
+
+def trainings(
+    train_resolution: str, eval_resolution: str, *corrects: Iterable[int], **of_arm: Any
+) -> pd.DataFrame:
+    """Return answers of several trainings of one arm, seeds 0, 1, ...; `of_arm` as for `arm`."""
+    parts = [
+        arm(train_resolution, eval_resolution, correct, seed=seed, **of_arm)
+        for seed, correct in enumerate(corrects)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def first_right(n_right: int, n_questions: int) -> list[int]:
+    """Return right answers to the first questions and wrong ones to the others."""
+    return [1] * n_right + [0] * (n_questions - n_right)

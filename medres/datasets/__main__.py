@@ -13,6 +13,7 @@ from medres import study as studies
 from medres.datasets import REAL, fetch, ledger
 from medres.datasets.fetch.progress import readable
 from medres.datasets.source import Source
+from medres.statistics import groups
 
 
 def main(arguments: list[str]) -> int:
@@ -125,6 +126,8 @@ def _prepare(name: str, dataset: str) -> None:
     if dataset not in study.datasets:
         raise ValueError(f"study {name} has no data set {dataset!r}; it has {list(study.datasets)}")
     datasets.prepare(name, dataset, study.datasets[dataset])
+    said = groups.sentence(studies.group_sizes(study)[dataset])
+    print(f"medres: data set {dataset}: {said}", flush=True)
 
 
 def _fetch(asked: argparse.Namespace) -> None:

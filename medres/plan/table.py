@@ -15,6 +15,7 @@ from medres.models import offline
 from medres.plan import costs
 from medres.plan.costs import Arm
 from medres.plan.memory import Gpu
+from medres.statistics import groups
 from medres.study import Study
 
 GPU = "A100-80GB"
@@ -151,6 +152,10 @@ def report(
         *misfits(planned, gpu=gpu),
         *studies.unpinned(study),
         *(f"{dataset}: {each.origin}." for dataset, each in holds.items()),
+        *(
+            f"{dataset}: {groups.sentence(counts)}."
+            for dataset, counts in studies.group_sizes(study).items()
+        ),
         LEGEND,
     ]
     return "\n".join(lines)

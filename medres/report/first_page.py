@@ -16,7 +16,7 @@ from medres import runs
 from medres import study as studies
 from medres.report import current, figures, layout, page
 from medres.report.figures.style import ink_on
-from medres.results import by_kind, findings, grids, paired
+from medres.results import by_kind, calibration, findings, grids, learning, paired
 from medres.results.numbers import percent, points
 from medres.study import Study
 
@@ -63,6 +63,9 @@ def html(study: Study) -> str:
 def _results(study: Study) -> dict[str, Any]:
     """Return what the template shows of the study's tables, each part empty if there is none."""
     said: list[str] = []
+    warning = ""
+    if "05_alignment" in study.reports:
+        warning = learning.warning(page.read_table(study.name, "learning", keep_default_na=False))
     shown: dict[str, Any] = {"matrix": {}, "grids": [], "tokens": ""}
     if "12_findings" in study.reports:
         cells = page.read_table(study.name, "cells")
@@ -76,7 +79,10 @@ def _results(study: Study) -> dict[str, Any]:
             baselines = page.read_table(study.name, "baselines", keep_default_na=False)
             shown["grids"] = grids_at_a_glance(cells, baselines)
             shown["tokens"] = _tokens(study, cells, baselines)
-    return shown | {"verdict": layout.result_html("\n".join(filter(None, said)))}
+    if "13_calibration" in study.reports:
+        found = page.read_table(study.name, "calibration", keep_default_na=False, na_values=[""])
+        said.append(f"* {calibration.first_page_sentence(found)}")
+    return shown | {"verdict": layout.result_html(warning + "\n".join(filter(None, said)))}
 
 
 def _question(stem: str) -> str:
@@ -92,7 +98,9 @@ def _folders(study: Study) -> list[Path]:
 
 def about(study: Study) -> str:
     """Return what a study's numbers are about: which images, which weights, how many trainings."""
-    drawn, own, fetched = [], [], []
+    drawn: list[str] = []
+    own: list[str] = []
+    fetched: list[str] = []
     for name, given in study.datasets.items():
         kind = own if "table" in given else fetched if "folder" in given else drawn
         kind.append(name)
@@ -146,14 +154,16 @@ def matrix(found: pd.DataFrame, averaged: pd.DataFrame) -> dict[str, Any]:
 
 
 def _matrix_cell(row: Any) -> dict[str, str]:
+    limits = "" if row.lower != row.lower else f" ({points(row.lower)} to {points(row.upper)})"
     return {
         "verdict": row.verdict,
         "class": CLASSES.get(row.verdict, "not-decided"),
-        "numbers": f"{points(row.difference)} ({points(row.lower)} to {points(row.upper)})",
+        "numbers": f"{points(row.difference)}{limits}",
     }
 
 
 def _tokens(study: Study, cells: pd.DataFrame, baselines: pd.DataFrame) -> str:
+    figures.use_theme()
     figure = figures.accuracy_by_tokens(cells, baselines)
     shown = page.show_figure(
         study.name,

@@ -12,7 +12,7 @@ from medres import resolution
 from medres.datasets import LEAKY, REAL, QuestionSet, splits
 from medres.report import figures, page
 from medres.resolution import Treatment
-from medres.statistics import comparison
+from medres.statistics import comparison, groups
 
 RINGS_CYCLES_PER_PX = 0.5 * 2.0 ** (np.arange(-32, 1) / 4)
 """Edges of the rings of a spectrum, four per octave, up to the limit of the native image."""
@@ -70,6 +70,8 @@ def counts(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
                     "n_questions": len(part),
                     "n_images": part["image"].nunique(),
                     "n_groups": part["group"].nunique(),
+                    "n_effective_groups": groups.effective(part["group"].value_counts()),
+                    "largest_share": groups.largest_share(part["group"].value_counts()),
                     "n_question_texts": part["question"].nunique(),
                     "n_answers": part["reference"].nunique(),
                     "median_image_pixels": int(area.median()),
@@ -77,6 +79,17 @@ def counts(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def decided(question_sets: Sequence[QuestionSet]) -> str:
+    """Return which differences the test groups can detect, one line per data set."""
+    lines = []
+    for each in question_sets:
+        counts = each.split("test")["group"].value_counts()
+        few, reason, more = groups.decided(counts).partition(":")
+        said = f"**{few}**{reason}{more}" if groups.too_few(counts) else few
+        lines.append(f"* **{each.label}**: {said}.\n")
+    return "".join(lines)
 
 
 def remarks(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
@@ -146,7 +159,9 @@ def sentence(counts: pd.DataFrame, leaks: pd.DataFrame, sizes: pd.DataFrame) -> 
         near = f", {leak['n_near_duplicates']} test images are nearly identical to a train image"
         lines.append(
             f"* **{dataset}**: {test['n_questions']:,} test questions on {test['n_images']:,} "
-            f"images in {test['n_groups']:,} groups; train and test share "
+            f"images in {test['n_groups']:,} groups (effective number "
+            f"{test['n_effective_groups']:,.1f}, the largest holds {test['largest_share']:.1%} of "
+            f"the questions); train and test share "
             f"{f'**{n_equal}**' if n_equal else 'no'} images and "
             f"{f'**{n_groups}**' if n_groups else 'no'} groups"
             f"{near if leak['n_near_duplicates'] else ''}; an image costs "

@@ -21,6 +21,8 @@ def _ratio(value: float) -> str:
 
 FORMATS: dict[str, tuple[str, Form]] = {
     "accuracy": ("accuracy (%)", percent),
+    "accuracy_majority": ("majority answer (%)", percent),
+    "accuracy_blank": ("blank image (%)", percent),
     "accuracy_first": ("accuracy of first arm (%)", percent),
     "accuracy_second": ("accuracy of second arm (%)", percent),
     "accuracy_log_probability": ("most probable option (%)", percent),
@@ -86,6 +88,7 @@ HEADINGS = {
     "second": "second arm",
     "interval": "95 % confidence interval (points)",
     "family": "family of claims",
+    "sign": "reasons",
     "compared": "arms compared, or why none",
     "stated": "stated in the paper",
     "datasets": "data sets",
@@ -317,7 +320,12 @@ def _units(of: str, is_difference: bool) -> tuple[str, Form]:
 
 
 def _limit_text(value: float, form: Form) -> str:
-    return MISSING if pd.isna(value) else form(value)
+    return MISSING if pd.isna(value) else _signed(form(value))
+
+
+def _signed(text: str) -> str:
+    """Return a number with a true minus sign; that of an exponent stays as Python writes it."""
+    return "−" + text[1:] if text.startswith("-") else text
 
 
 def _limits_text(lower: float, upper: float, form: Form) -> str:
@@ -364,8 +372,7 @@ def _cell(column: str, value: object) -> tuple[str, str]:
         is_verdict = column == "verdict"
         return text, f"judgement {text.replace(' ', '-')}" if is_verdict else f"text {column}"
     if column in FORMATS:
-        return FORMATS[column][1](value), "number"
+        return _signed(FORMATS[column][1](value)), "number"
     if column.endswith("(%)"):
-        return f"{value:.1f}", "number"
-    text = _count(value) if isinstance(value, int) else f"{value:.4g}"
-    return text.replace("-", "−"), "number"
+        return _signed(f"{value:.1f}"), "number"
+    return _signed(_count(value) if isinstance(value, int) else f"{value:.4g}"), "number"

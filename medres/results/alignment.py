@@ -51,17 +51,17 @@ def odds_ratios(table: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         table: Answers with the columns dataset, model, train_resolution, eval_resolution,
-            seed, group, correct; only low and native are used.
+            seed, question_id, group, correct; only low and native are used.
 
     Returns:
         Two rows per data set and model, odds_of `all answers` (marginal) and `one group`
-        (conditional). Columns dataset, model, odds_of, n_answers, n_groups, log_odds_ratio,
-        standard_error, odds_ratio, ratio_lower, ratio_upper, p_value, group_deviation (standard
-        deviation of the random intercept, in log-odds) and note: why numbers are NaN, else empty.
-        A data set without all four arms gives no row.
+        (conditional). `COLUMNS`; n_answers counts those of all arms and trainings, group_deviation
+        is the standard deviation of the random intercept, in log-odds, and note says why numbers
+        are NaN, else it is empty. Errors cover trainings if there are several. A data set without
+        all four arms gives no row.
 
     Raises:
-        ValueError: If a verdict or a group is missing.
+        ValueError: If a verdict or a group is missing, or arms have different questions.
     """
     rows = []
     for (dataset, model), part in _four_arms(table).groupby(["dataset", "model"], sort=False):
@@ -70,7 +70,7 @@ def odds_ratios(table: pd.DataFrame) -> pd.DataFrame:
             [arms[trained, asked] for trained in ARMS for asked in ARMS]
         )
         sizes = pd.Series(groups).value_counts()
-        too_few = of_groups.too_few(sizes)
+        too_few = of_groups.shortage(sizes)
         conditional, deviation = _conditional(correct, groups)
         for odds_of, found, spread in (
             (MARGINAL, odds.marginal(correct, groups), np.nan),
@@ -106,7 +106,7 @@ def sentence(ratios: pd.DataFrame) -> str:
 
     The conditional ratio is compared: it does not depend on how much the groups of a data set
     differ, as the marginal one does. Where a model has it on fewer than two data sets, the
-    marginal one is.
+    marginal one is. With one training each, the data sets may differ by their trainings alone.
     """
     if ratios.empty:
         return "The study lacks the four arms that the odds ratio needs."
@@ -123,7 +123,8 @@ def sentence(ratios: pd.DataFrame) -> str:
         differ = "differ" if found.p_heterogeneity <= 0.05 else "do not differ beyond chance"
         lines.append(
             f"* {model}: the odds ratios of {len(rows)} data sets (for {odds_of}) {differ} "
-            f"(Cochran's Q {found.q:.1f}, df = {len(rows) - 1}, p {p_text(found.p_heterogeneity)})."
+            f"(Cochran's Q {found.q:.1f}, df = {len(rows) - 1}, p {p_text(found.p_heterogeneity)}"
+            f"{'' if (rows['n_seeds'] > 1).all() else '; for these weights'})."
         )
     return "\n".join(lines) or "Fewer than two data sets have an odds ratio; none are compared."
 
@@ -163,6 +164,6 @@ def _conditional(correct: np.ndarray, groups: list[str]) -> tuple[LogOddsRatio, 
     if n_trainings > 1:
         between = float(np.var(estimates, ddof=1)) / n_trainings
         variance += between
-        degrees = variation.satterthwaite((of_questions, degrees), (between, n_trainings - 1))
+        degrees = variation.degrees_of_sum((of_questions, degrees), (between, n_trainings - 1))
     ratio = LogOddsRatio(float(np.mean(estimates)), math.sqrt(variance), degrees)
     return ratio, float(np.mean(deviations))

@@ -16,13 +16,13 @@ PARTS = ("question", "answer_type", "modality")
 MOST_PARTS = 20
 """With more different texts, questions are not of a few kinds."""
 COLUMNS = (
-    "claim statement dataset model by part n_questions n_groups difference lower upper "
-    "p_interaction disagree"
+    "claim statement dataset model by part n_questions n_groups difference lower upper covers "
+    "is_clear p_interaction disagree"
 ).split()
-SHOWN = "statement dataset model part n_questions n_groups difference lower upper".split()
+SHOWN = "statement dataset model part n_questions n_groups difference lower upper covers".split()
 CAPTION = (
     "Paired difference for each kind of question: second arm minus first, with 95 % confidence "
-    "intervals that hold together for all kinds of a comparison, over questions."
+    "intervals that hold together for all kinds of a comparison."
 )
 NOTHING = "No comparison has kinds of questions that point in opposite directions."
 
@@ -32,20 +32,23 @@ def differences(table: pd.DataFrame, claims: tuple[Claim, ...] = CLAIMS) -> pd.D
 
     Args:
         table: Answers as from `grids.answers`.
-        claims: What to compare; those of more than two arms or with a margin are left out.
+        claims: What to compare; those of more than two arms, with a margin, or that the paper does
+            not make (`OF_STUDY`) are left out.
 
     Returns:
         `COLUMNS`: difference with limits that hold together for all parts of a row's claim
-        (Bonferroni), p_interaction (hypothesis that all parts have the same difference), disagree
-        (whether one part's interval lies above 0 and another's below). No row where questions
-        cannot be divided, or only one part has enough groups.
+        (Bonferroni), covers (what they cover), is_clear (whether they exclude 0, and a verdict may
+        rest on the part), p_interaction (hypothesis that all parts have the same difference; covers
+        questions, for these weights), disagree (whether one part is clearly above 0 and another
+        below). No row where questions cannot be divided, or only one part has enough groups.
     """
     rows: list[dict[str, Any]] = []
     arms = {key: part for key, part in table.groupby(CELL[:4], sort=False)}
     for dataset, model in table[["dataset", "model"]].drop_duplicates().itertuples(index=False):
         for claim in claims:
             keys = [(dataset, model, *claim.first), (dataset, model, *claim.second)]
-            if claim.others or claim.family in OF_STUDY or not all(key in arms for key in keys):
+            is_left_out = claim.others or claim.margin or claim.family in OF_STUDY
+            if is_left_out or not all(key in arms for key in keys):
                 continue
             correct, groups = paired.stacked([arms[key] for key in keys])
             asked = arms[keys[0]].drop_duplicates("question_id")
@@ -57,6 +60,7 @@ def differences(table: pd.DataFrame, claims: tuple[Claim, ...] = CLAIMS) -> pd.D
                         "dataset": dataset,
                         "model": model,
                         "by": by,
+                        "covers": paired.covers(claim, [arms[key] for key in keys]),
                     }
                     rows += [
                         named | row
@@ -84,9 +88,8 @@ def _of_parts(correct: np.ndarray, groups: np.ndarray, parts: np.ndarray) -> lis
     )
     limits = {part: each.interval(1 - 0.05 / len(of_part)) for part, each in of_part.items()}
     signs = {
-        (each.lower > 0) - (each.upper < 0)
+        part: 0 if of_part[part].refusal() else (each.lower > 0) - (each.upper < 0)
         for part, each in limits.items()
-        if not of_part[part].refusal()
     }
     return [
         {
@@ -96,8 +99,9 @@ def _of_parts(correct: np.ndarray, groups: np.ndarray, parts: np.ndarray) -> lis
             "difference": each.difference,
             "lower": limits[part].lower,
             "upper": limits[part].upper,
+            "is_clear": signs[part] != 0,
             "p_interaction": p_interaction,
-            "disagree": {1, -1} <= signs,
+            "disagree": {1, -1} <= set(signs.values()),
         }
         for part, each in of_part.items()
     ]
@@ -110,18 +114,18 @@ def opposite(found: pd.DataFrame) -> pd.DataFrame:
 
 def sentence(found: pd.DataFrame) -> str:
     """Return where parts of the questions disagree, one line per comparison; empty if nowhere."""
-    rows = opposite(found)
-    lines = []
-    if rows.empty:
+    if found.empty:
         return ""
-    rows = rows.assign(dataset=place(rows))
+    rows = opposite(found.assign(dataset=place(found)))
+    lines = []
     for (statement, dataset, _), parts in rows.groupby(["statement", "dataset", "by"], sort=False):
-        clear = parts[(parts["lower"] > 0) | (parts["upper"] < 0)].sort_values("difference")
+        clear = parts[parts["is_clear"].astype(bool)].sort_values("difference")
         said = ", ".join(
             f"{row.part} {points(row.difference)}" for row in clear.itertuples(index=False)
         )
         lines.append(
             f"* {statement} ({dataset}): the mean hides opposite parts, in points: {said} "
-            f"(equal parts: p {p_text(parts['p_interaction'].iloc[0])})."
+            f"(intervals cover {parts['covers'].iloc[0]}; all parts equal, for these weights: p "
+            f"{p_text(parts['p_interaction'].iloc[0])})."
         )
     return "\n".join(lines)

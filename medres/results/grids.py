@@ -148,8 +148,9 @@ def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
     Returns:
         Columns dataset, model, eval_resolution (low, each upsampled-<filter>, native),
         n_seeds, n_questions, accuracy, lower, upper, share_of_native (accuracy over that at
-        native), share_above_chance (the same of what lies above guessing), mean_visual_tokens;
-        then one row per eval resolution and model with the mean of the shares over the data sets.
+        native), share_above_chance (the same of what lies above guessing; NaN where native
+        does not lie above it), mean_visual_tokens; then one row per eval resolution and model with
+        the mean of the shares over the data sets, NaN if one of them has none.
 
     Raises:
         ValueError: If there is no such model, or it was not evaluated at low, native and enlarged.
@@ -169,10 +170,14 @@ def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
         at_native = cells.join(native[name].rename("at_native"), on=key)["at_native"]
         cells[share] = cells[name] / at_native.where(at_native > 0)
     cells["rank"] = cells["eval_resolution"].map(names.index)
+
+    def mean_of_all(shares: pd.Series) -> float:
+        return float(shares.mean(skipna=False))
+
     means = cells.groupby(["model", "eval_resolution"], sort=False, as_index=False).agg(
         n_questions=("n_questions", "sum"),
-        share_of_native=("share_of_native", "mean"),
-        share_above_chance=("share_above_chance", "mean"),
+        share_of_native=("share_of_native", mean_of_all),
+        share_above_chance=("share_above_chance", mean_of_all),
         mean_visual_tokens=("mean_visual_tokens", "mean"),
         rank=("rank", "first"),
     )

@@ -12,7 +12,7 @@ def percent(fraction: float) -> str:
     >>> percent(0.8125)
     '81.3'
     """
-    return MISSING if math.isnan(fraction) else f"{_half_up(100 * fraction):.1f}"
+    return MISSING if math.isnan(fraction) else f"{_half_up(100 * fraction):z.1f}".replace("-", "−")
 
 
 def points(fraction: float) -> str:

@@ -58,10 +58,11 @@ def comparisons(
         p-value cover), n_questions, n_groups, n_effective_groups, largest_share,
         n_differing_groups, n_seeds, accuracy_first, accuracy_second, difference, standard_error,
         lower, upper (simultaneous within the family), alone_lower, alone_upper (of this comparison
-        alone), differences_by_training (a tuple), spread_of_trainings, detectable_difference (80 % power at the family's level),
-        n_first_only, n_second_only, p_mcnemar (one training), p_value, p_adjusted, p_within
-        (equivalence within the margin), degrees_of_freedom, null (the value tested against),
-        margin, n_family. A claim whose arms the study does not have gives no row.
+        alone), differences_by_training (a tuple), spread_of_trainings, detectable_difference (80 %
+        power at the family's level), n_first_only, n_second_only, p_mcnemar (one training),
+        p_value, p_adjusted, p_within (equivalence within the margin), degrees_of_freedom, null
+        (the value tested against), margin, n_family. A claim whose arms the study does not have
+        gives no row.
 
     Raises:
         ValueError: If an arm repeats or lacks a question, arms disagree on a group, or trainings
@@ -95,7 +96,7 @@ def comparisons(
                 "margin": claim.margin,
                 "null": -claim.margin,
                 "sign": claim.sign,
-                "covers": _covers(claim, len(correct)),
+                "covers": covers(claim, [arms[key] for key in keys]),
             }
             rows.append(place_and_claim | _numbers(compared, correct, claim, margin))
     result = pd.DataFrame(rows)
@@ -126,8 +127,8 @@ def comparisons(
 def stacked(arms: Sequence[pd.DataFrame]) -> tuple[np.ndarray, list[str]]:
     """Return several arms as one array of right answers, and the group of each question.
 
-    Trainings of the same seed are in the same row. An arm of a single training (an untrained
-    model) is repeated beside each training of the others.
+    Trainings of the same seed are in the same row; seeds that not all arms have are left out. An
+    arm of a single training (an untrained model) is repeated beside each training of the others.
 
     Args:
         arms: Answers of each arm, with the columns question_id, group, seed and correct.
@@ -210,14 +211,24 @@ def _minus(first: tuple[str, str], second: tuple[str, str]) -> str:
     return f"{'→'.join(second)} minus {'→'.join(first)}"
 
 
-def _covers(claim: Claim, n_seeds: int) -> str:
-    """Return what the interval of a claim covers, in words."""
-    trained = {arm[0] for arm in weights(claim)} - {"none"}
-    if not trained:
+def covers(claim: Claim, arms: Sequence[pd.DataFrame]) -> str:
+    """Return what the interval of a claim covers, in words.
+
+    Args:
+        claim: What is compared.
+        arms: Answers of its arms, with the columns train_resolution and seed. Trainings are
+            covered only if every trained arm has several.
+    """
+    n_trainings = {
+        arm["train_resolution"].iloc[0]: arm["seed"].nunique()
+        for arm in arms
+        if arm["train_resolution"].iloc[0] != "none"
+    }
+    if not n_trainings:
         return UNTRAINED
-    if n_seeds > 1:
+    if min(n_trainings.values()) > 1:
         return BETWEEN_TRAININGS
-    one_training = len(trained) == 1 and claim.family != FINE_TUNED
+    one_training = len(n_trainings) == 1 and claim.family != FINE_TUNED
     return THIS_TRAINING if one_training else THESE_TRAININGS
 
 
@@ -228,7 +239,7 @@ def _verdict(compared: Compared, row: Any) -> tuple[str, str]:
     if reason := compared.refusal(row.null):
         return NOT_DECIDED, reason
     if row.covers == THESE_TRAININGS:
-        return ONLY_THESE_WEIGHTS, "one training each; another may come out differently"
+        return ONLY_THESE_WEIGHTS, "a single training; another may come out differently"
     if not row.p_adjusted <= 0.05:
         return NOT_DECIDED, ""
     sign = 1 if row.difference > row.null else -1

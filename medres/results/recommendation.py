@@ -64,33 +64,36 @@ def _answer(
     }
     gain = (
         f"native minus low {points(row['difference'])} points "
-        f"({points(row['alone_lower'])} to {points(row['alone_upper'])})"
+        f"({points(row['lower'])} to {points(row['upper'])})"
     )
-    scope = (
-        f"On the {row['n_questions']:,} test questions of {row['n_groups']:,} groups of {dataset}"
-    )
+    asked = f"{row['n_questions']:,} test questions of {row['n_groups']:,} groups"
     numbers = f"native reaches {reached['native']}, low {reached['low']}; {gain}"
     if row["verdict"] == paired.TOO_FEW:
         return NEITHER, (
-            f"{scope}, **nothing can be settled**: {row['reason']}. As seen: {numbers}."
+            f"**{dataset}: nothing can be settled.** {asked}: {row['reason']}. As seen: {numbers}."
         )
     if row["verdict"] == paired.ONLY_THESE_WEIGHTS:
-        ahead = "ahead" if row["difference"] > 0 else "behind"
+        gap = row["difference"]
+        ahead = "level with low" if gap == 0 else "ahead" if gap > 0 else "behind"
         return NEITHER, (
-            f"{scope}, **not settled beyond these weights**: with one training each, native is "
-            f"{ahead}. As seen: {numbers}. Another training may come out differently; train more "
-            "seeds to settle it."
+            f"**{dataset}: not settled beyond these weights.** With one training each, native is "
+            f"{ahead}; another training may come out differently, and more seeds would settle it. "
+            f"{asked}: {numbers}."
         )
-    basis = "" if of == "none" else f", over {row['n_seeds']} trainings each"
+    basis = asked if of == "none" else f"{asked}, {row['n_seeds']} trainings each"
+    is_enough = enough["verdict"] == paired.SUPPORTED
+    worse = f"{100 * enough['margin']:.0f} point"
     if row["verdict"] == paired.SUPPORTED:
-        return NATIVE, f"{scope}, **{verb} at native**: {numbers}{basis}."
+        near = f" Low is no more than {worse} worse." if is_enough else ""
+        return NATIVE, f"**{dataset}: {verb} at native.** {basis}: {numbers}.{near}"
     if row["verdict"] == paired.CONTRADICTED:
-        return LOW, f"{scope}, **{verb} at low**: {numbers}{basis}."
-    if enough["verdict"] == paired.SUPPORTED:
+        return LOW, f"**{dataset}: {verb} at low.** {basis}: {numbers}."
+    if is_enough:
         return LOW, (
-            f"{scope}, **{verb} at low**: it is no more than {100 * enough['margin']:.0f} point "
-            f"worse; {numbers}{basis}."
+            f"**{dataset}: {verb} at low.** It is no more than {worse} worse. {basis}: {numbers}."
         )
+    if row["reason"]:
+        return NEITHER, f"**{dataset}: not settled.** {basis}: {row['reason']}. As seen: {numbers}."
     could = row["detectable_difference"]
     limit = (
         f" A true difference of {percent(could)} points or more would have been found in 4 of 5 "
@@ -98,7 +101,7 @@ def _answer(
         if could == could
         else ""
     )
-    return NEITHER, f"{scope}, **not settled**: {numbers}{basis}.{limit}"
+    return NEITHER, f"**{dataset}: not settled.** {basis}: {numbers}.{limit}"
 
 
 def sentence(advice: pd.DataFrame) -> str:

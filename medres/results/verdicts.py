@@ -1,9 +1,12 @@
 """Every claim of the paper beside what a study found, or why the study cannot test it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from medres.datasets import REAL, QuestionSet
+from medres.datasets.phantoms import PHANTOMS
 from medres.published.claims import CLAIMS, Claim
 from medres.published.paper import FOLDER
 from medres.results import grids, paired
@@ -21,6 +24,7 @@ MERGED = ["claim", "statement", "stated", "pages"]
 _MEASURED = ["difference", "lower", "upper", "p_adjusted", "n_questions", "covers"]
 _NUMBERS = _MEASURED[:4]
 OVER_DATASETS = "questions, trainings and data sets"
+OVER_DATASETS_UNTRAINED = "questions and data sets"
 PATTERN = ("C1-C4", "C5", "C6", "C7", "C9")
 """The claims whose pattern, according to C10, holds for other models."""
 PAGES = {
@@ -93,6 +97,7 @@ def _means(claim: str, averaged: pd.DataFrame) -> list[dict[str, Any]]:
     of_claim = averaged["claim"].str.partition(",")[0] if len(averaged) else pd.Series(dtype=str)
     part = averaged[of_claim == claim] if len(averaged) else averaged
     several = part["model"].nunique() > 1 if len(part) else False
+    trained = {each.name for each in CLAIMS if {arm[0] for arm in paired.weights(each)} != {"none"}}
     return [
         {
             "dataset": f"mean of {row.n_datasets} data sets{f' ({row.model})' * several}",
@@ -102,11 +107,33 @@ def _means(claim: str, averaged: pd.DataFrame) -> list[dict[str, Any]]:
             "upper": row.upper,
             "p_adjusted": row.p_adjusted,
             "interval": f"{points(row.lower)} to {points(row.upper)}",
-            "covers": OVER_DATASETS,
+            "covers": OVER_DATASETS if row.claim in trained else OVER_DATASETS_UNTRAINED,
             "verdict": row.verdict,
         }
         for row in part.itertuples()
     ]
+
+
+def of_study(claimed: pd.DataFrame, question_sets: Mapping[str, QuestionSet]) -> pd.DataFrame:
+    """Return the claims that concern a study: own images get no checklist of the paper's.
+
+    Claims that cannot be tested are kept only if a data set is one of the paper's, or drawn to
+    stand in for them.
+
+    Args:
+        claimed: As from `table`.
+        question_sets: The study's data sets.
+    """
+    if any(_is_of_paper(each) for each in question_sets.values()):
+        return claimed
+    return claimed[claimed["verdict"] != UNTESTED].reset_index(drop=True)
+
+
+def _is_of_paper(question_set: QuestionSet) -> bool:
+    if not question_set.source:
+        return question_set.name in PHANTOMS
+    source = REAL[question_set.source].SOURCE
+    return bool(source.paper_n_test or source.paper_image_px)
 
 
 def _arms(row: pd.Series) -> str:
@@ -148,8 +175,12 @@ def _other_models(compared: pd.DataFrame, averaged: pd.DataFrame) -> tuple[str, 
     for model, rows in part.groupby("model", sort=False):
         counts = rows["verdict"].value_counts()
         said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
-        counted.append(f"{model} on {rows['dataset'].nunique()} data sets: {said}")
-    reason = f"comparisons for {', '.join(PATTERN)}; {'; '.join(counted)}"
+        n_datasets = rows["dataset"].nunique()
+        counted.append(f"{model} on {n_datasets} data set{'s' * (n_datasets > 1)}: {said}")
+    reason = (
+        f"comparisons for {', '.join(PATTERN)}; {'; '.join(counted)}; decided by each model's "
+        "means over data sets"
+    )
     means = averaged[averaged["claim"].isin(PATTERN)] if len(averaged) else averaged
     verdicts = list(means["verdict"]) if len(means) else []
     n_expected = len(part[["claim", "model"]].drop_duplicates())

@@ -20,6 +20,9 @@ from medres.statistics import groups as of_groups
 from medres.statistics import variation
 from medres.statistics.variation import Floats
 
+LEAST_ROOM = 0.03
+"""Nearer to 0 or 1 than this, the accuracies of trainings are too skewed for Student's t."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -53,9 +56,11 @@ class Comparison:
     largest_share: float
     """Share of the questions that the largest group holds."""
     too_few: str
-    """Why the groups can decide nothing, as `groups.too_few`; empty if they can."""
+    """Why the groups can decide nothing, as `groups.shortage`; empty if they can."""
     n_differing_groups: int
     """Groups in which the arms differ in at least one training."""
+    room: float
+    """What the farther arm's accuracy is away from 0 or 1, whichever limit is nearer to both."""
     by_training: tuple[float, ...]
     """Difference of each training."""
     n_effective: float
@@ -67,8 +72,15 @@ class Comparison:
 
         Too few groups, or arms that differ in too few of them: fewer than six can reach no
         p-value below 0.05 against 0, and against a margin they cannot tell how alike the
-        questions of a group are.
+        questions of a group are. Or several trainings that are all but perfect: their mean hangs
+        on the rare one that fails, which a few trainings need not show.
         """
+        n_trainings = len(self.by_training)
+        if not self.too_few and n_trainings > 1 and self.room < LEAST_ROOM:
+            return (
+                f"both arms are within {100 * LEAST_ROOM:.0f} points of the limit of accuracy, "
+                f"where {n_trainings} trainings do not show how much trainings vary"
+            )
         n_differing = self.n_differing_groups
         is_single = self.n_groups == self.n_questions
         if self.too_few or n_differing >= of_groups.LEAST_GROUPS or (null and is_single):
@@ -105,8 +117,9 @@ class Comparison:
         def excess(value: float, sign: int) -> float:
             return sign * (self.difference - value) - quantile * self._error_at(value)
 
+        # Just inside of the estimate: at 1 and -1 the error vanishes, which is no limit.
         lower, upper = (
-            optimize.brentq(excess, *sorted((-sign, self.difference)), args=(sign,), xtol=1e-10)
+            optimize.brentq(excess, -sign, self.difference - sign * 1e-9, args=(sign,), xtol=1e-12)
             if sign * self.difference > -1
             else self.difference
             for sign in (1, -1)
@@ -186,8 +199,9 @@ def compare(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> Compariso
         n_groups=len(sizes),
         n_effective_groups=of_groups.effective(sizes),
         largest_share=of_groups.largest_share(sizes),
-        too_few=of_groups.too_few(sizes),
+        too_few=of_groups.shortage(sizes),
         n_differing_groups=int(differs.sum()),
+        room=_room(arms[0].mean(), arms[1].mean()),
         by_training=tuple(by_training.tolist()),
         n_effective=n_effective,
         degrees_of_freedom=found.degrees_of_freedom,
@@ -209,6 +223,10 @@ def _effective_number(
     return float(spread / max(found.variance, least * spread / n_answers))
 
 
+def _room(first: float, second: float) -> float:
+    return float(min(max(first, second), 1 - min(first, second)))
+
+
 def _share_differing(first_only: float, second_only: float, difference: float) -> float:
     """Return the most likely share of pairs that differ, if the true difference is given."""
     linear = -first_only - second_only + (2 - second_only + first_only) * difference
@@ -221,9 +239,9 @@ def accuracy_interval(correct: ArrayLike, groups: ArrayLike, *, level: float = 0
     """Return the accuracy with a cluster-robust interval that stays valid near 0 and 1.
 
     A Wilson interval at the effective number of answers of Korn and Graubard (1998, Survey
-    Methodology 24, 193-201): n_eff = n / design effect x (t[n - 1] / t[df])^2 for n answers, with
-    the variance and degrees of freedom of `variation` and a design effect of at least 1. If all
-    answers are equal, n_eff is the effective number of groups. With one group the limits are NaN.
+    Methodology 24, 193-201): n_eff = n / design effect x (t[n - 1] / t[df])^2 for n answers, at
+    most n, with the variance and degrees of freedom of `variation`. If all answers are equal, n_eff
+    is the effective number of groups. With one group the limits are NaN.
 
     Args:
         correct: Right (1) or wrong (0), shape (n_trainings, n_questions), or (n_questions,).
@@ -247,7 +265,8 @@ def accuracy_interval(correct: ArrayLike, groups: ArrayLike, *, level: float = 0
         design_effect = found.variance / (accuracy * (1 - accuracy) / (scores.size - 1))
         degrees = [scores.size - 1, found.degrees_of_freedom]
         many, few = stats.t.isf((1 - level) / 2, degrees)
-        n_effective = scores.size / max(1.0, design_effect) * (many / few) ** 2
+        trust = (many / few) ** 2
+        n_effective = scores.size * trust / max(trust, design_effect)
     lower, upper = proportion_confint(
         accuracy * n_effective, n_effective, alpha=1 - level, method="wilson"
     )

@@ -18,6 +18,7 @@ class Contrast:
 
     difference: float
     standard_error: float
+    """NaN for one group, or if all questions have the same contrast: no certainty."""
     degrees_of_freedom: float
     n_questions: int
     n_groups: int
@@ -34,7 +35,7 @@ class Contrast:
         return float(np.std(self.by_training, ddof=1)) if len(self.by_training) > 1 else math.nan
 
     def interval(self, level: float = 0.95) -> Interval:
-        """Return the contrast with its two-sided interval; NaN limits for one group."""
+        """Return the contrast with its two-sided interval; NaN limits without a standard error."""
         half = float(stats.t.isf((1 - level) / 2, self.degrees_of_freedom)) * self.standard_error
         return Interval(self.difference, self.difference - half, self.difference + half)
 
@@ -78,15 +79,20 @@ def contrast(correct: ArrayLike, weights: ArrayLike, groups: ArrayLike) -> Contr
     influence = (sums - by_training[:, None] * sizes) / gains.shape[1]
     differs = np.unique(codes[(np.abs(gains) > 1e-9).any(axis=0)])
     found = variation.of_estimate(influence, by_training, sizes)
+    difference = float(by_training.mean())
+    # As for two arms: groups that happen to gain equally are no certainty.
+    least = stats.chi2.ppf(0.05, found.degrees_of_freedom) / found.degrees_of_freedom
+    floor = least * ((gains**2).mean() - difference**2) / gains.size
+    variance = float(np.maximum(found.variance, floor))
     return Contrast(
-        difference=float(by_training.mean()),
-        standard_error=math.sqrt(found.variance),
+        difference=difference,
+        standard_error=math.sqrt(variance) if variance > 1e-12 else math.nan,
         degrees_of_freedom=found.degrees_of_freedom,
         n_questions=gains.shape[1],
         n_groups=len(sizes),
         n_effective_groups=of_groups.effective(sizes),
         largest_share=of_groups.largest_share(sizes),
-        too_few=of_groups.too_few(sizes),
+        too_few=of_groups.shortage(sizes),
         n_differing_groups=len(differs),
         by_training=tuple(by_training.tolist()),
     )

@@ -1,21 +1,34 @@
 """Several comparisons tested together: adjusted p-values, and intervals that agree with them."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
-from statsmodels.stats.multitest import multipletests
 
-from medres.statistics.comparison import Comparison, Interval
-from medres.statistics.contrast import Contrast
+from medres.statistics.comparison import Interval
+
+
+class Tested(Protocol):
+    """An estimate with one test for all values: its p-values and intervals agree."""
+
+    @property
+    def difference(self) -> float:
+        """The estimate."""
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """Return the two-sided interval."""
+
+    def p_value(self, null: float = 0.0) -> float:
+        """Return the two-sided p-value that the true value is `null`."""
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
     """Return Holm-adjusted p-values in the order given, shape (n_tests,).
 
     Raises:
-        ValueError: If there is no p-value, or one is missing or outside [0, 1]: multipletests
-            would count a NaN as one more test.
+        ValueError: If there is no p-value, or one is missing or outside [0, 1]: it would count as
+            one more test.
     """
     values = np.asarray(p_values, dtype=float)
     if values.ndim != 1 or values.size == 0:
@@ -23,11 +36,16 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if wrong.size:
         raise ValueError(f"p_values[{wrong[0]}] is {values[wrong[0]]}; it must be in [0, 1]")
-    return np.asarray(multipletests(values, method="holm")[1])
+    # statsmodels has it too, but collects all garbage of the process at every call.
+    order = np.argsort(values)
+    factors = np.arange(len(values), 0, -1)
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(values[order] * factors))
+    return adjusted
 
 
 def simultaneous(
-    compared: Sequence[Comparison | Contrast], nulls: Sequence[float], *, alpha: float = 0.05
+    compared: Sequence[Tested], nulls: Sequence[float], *, alpha: float = 0.05
 ) -> tuple[np.ndarray, list[Interval]]:
     """Return Holm-adjusted p-values of a family, and the simultaneous intervals that match them.
 

@@ -18,12 +18,14 @@ class Pooled:
     upper: float
     """95 % confidence interval of the mean (Hartung and Knapp), NaN for one data set."""
     p_value: float
-    """That the mean is 0, two-sided."""
+    """That the mean is 0, two-sided; NaN, as all limits, if the effects are equal."""
     prediction_lower: float
     prediction_upper: float
     """95 % prediction interval of the effect in another such data set, NaN for fewer than three."""
     between: float
     """Standard deviation of the true effects between data sets (Paule and Mandel)."""
+    standard_error: float
+    """Of the mean; Student's t has the number of data sets minus 1 as its degrees of freedom."""
     q: float
     """Cochran's Q, chi-squared on the number of data sets minus 1 if all share one effect."""
     p_heterogeneity: float
@@ -46,9 +48,12 @@ def mean_effect(effects: ArrayLike, standard_errors: ArrayLike) -> Pooled:
         raise ValueError("an effect or its standard error is missing or not positive; leave it out")
     n = len(values)
     if n == 1:
-        return Pooled(float(values[0]), *[math.nan] * 8)
-    found = combine_effects(values, errors**2, method_re="iterated", use_t=True)
+        return Pooled(float(values[0]), *[math.nan] * 9)
+    with np.errstate(divide="ignore"):  # its i2, if all effects are equal
+        found = combine_effects(values, errors**2, method_re="iterated", use_t=True)
     mean, error = float(found.mean_effect_re), float(found.sd_eff_w_re_hksj)
+    if not error > 1e-12:  # effects that happen to be equal are no certainty
+        error = math.nan
     degrees = n - 1
     half = float(stats.t.isf(0.025, degrees)) * error
     variance = max(0.0, float(found.tau2))
@@ -63,6 +68,7 @@ def mean_effect(effects: ArrayLike, standard_errors: ArrayLike) -> Pooled:
         prediction_lower=mean - reach,
         prediction_upper=mean + reach,
         between=math.sqrt(variance),
+        standard_error=error,
         q=q,
         p_heterogeneity=float(stats.chi2.sf(q, degrees)),
     )

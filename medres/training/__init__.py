@@ -119,6 +119,7 @@ def train_here(
     layout = {"strategy": settings.strategy, "n_processes": strategies.n_processes()}
     checkpoint, earlier_s = checkpoints.last(folder / "resume", layout=layout)
     tokens, flops = samples.lengths(), samples.training_flops()
+    chance_loss = samples.chance_loss()
     steps = np.arange(0, len(samples), settings.batch_images)
     progress = Progress(
         settings.name,
@@ -126,6 +127,7 @@ def train_here(
         tokens=np.add.reduceat(tokens, steps),
         flops=np.add.reduceat(flops, steps),
         layout=layout,
+        chance_loss=chance_loss,
         launcher=launcher,
         earlier_s=earlier_s,
     )
@@ -145,6 +147,7 @@ def train_here(
         "mean_visual_tokens": samples.mean_visual_tokens(),
         "training_flops": int(flops.sum()),
         "n_tokens": int(tokens.sum()),
+        "chance_loss": chance_loss,
         "n_processes": strategies.n_processes(),
         "micro_batch_images": settings.micro_batch_images,
         "strategy": settings.strategy,

@@ -1,5 +1,6 @@
 """Progress of a training: messages, progress.json, TensorBoard, marks of whole checkpoints."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from transformers import TrainerCallback
 
 from medres import runs
 from medres.plan.memory import GPUS
+from medres.results import losses
 from medres.training import checkpoints, launch
 
 REPORT_EVERY_S = 10.0
@@ -34,6 +36,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         tokens: Tokens of each optimiser step, padding not counted, shape (n_steps,).
         flops: Floating-point operations of each optimiser step, shape (n_steps,).
         layout: What a checkpoint depends on, written into its mark.
+        chance_loss: Loss that can be reached without the image, None if it is not known.
         launcher: Of a launched training, as in `launch.is_orphan`.
         earlier_s: Seconds of training up to the checkpoint that it resumes from.
     """
@@ -46,6 +49,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         tokens: np.ndarray,
         flops: np.ndarray,
         layout: dict[str, Any],
+        chance_loss: float | None = None,
         launcher: dict[str, Any] | None = None,
         earlier_s: float = 0.0,
     ) -> None:
@@ -54,6 +58,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self.tokens = tokens
         self.flops = flops
         self.layout = layout
+        self.chance_loss = chance_loss
         self.launcher = launcher
         self.earlier_s = earlier_s
         self.made = time.monotonic()
@@ -84,6 +89,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         for name in ("loss", "learning_rate", "grad_norm"):
             if name in logs:
                 self.board.add_scalar(name, float(logs[name]), state.global_step)
+        if state.global_step == args.warmup_steps + math.ceil(state.max_steps / 3):
+            self._warn([row["loss"] for row in state.log_history if "loss" in row])
         now = time.monotonic()
         if now - self.reported < REPORT_EVERY_S:
             return
@@ -119,6 +126,14 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         """Close the TensorBoard file."""
         if self.board is not None:
             self.board.close()
+
+    def _warn(self, so_far: list[float]) -> None:
+        """Say that nothing has been learnt so far, if the loss shows it."""
+        if reason := losses.stays(so_far, self.chance_loss):
+            self._report(
+                f"has learnt nothing from the images so far: {reason}; if that stays so, try more "
+                "epochs, a higher learning_rate, a pretrained model or more images"
+            )
 
     def _report(self, message: str) -> None:
         mark = launch.SHOWN if self.launcher else ""

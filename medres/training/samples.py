@@ -13,6 +13,7 @@ from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import PixelCache
 from medres.models import LoadedModel, conversation, flops, lora
 from medres.resolution import Treatment
+from medres.results import losses
 from medres.training import micro_batches
 
 
@@ -69,6 +70,7 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
     ) -> None:
         self.model = model
         self.question_set = question_set
+        self.train = train
         self.cache = cache
         self.images: list[str] = []
         self.geometries: list[resolution.Geometry] = []
@@ -144,6 +146,14 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
         """Return the tokens of each sample in order, shape (n_samples,)."""
         each = np.array([len(tree.token_ids) for tree in self.trees], dtype=np.int64)
         return np.take(each, self.order)
+
+    def chance_loss(self) -> float | None:
+        """Return the least loss per answer token that can be reached without the image.
+
+        None if it cannot be known; see `losses.chance`.
+        """
+        n_answer_tokens = sum(len(tree.target_ids) for tree in self.trees)
+        return losses.chance(self.train, n_answer_tokens=n_answer_tokens)
 
     def mean_visual_tokens(self) -> float:
         """Return the mean number of visual tokens per training image."""

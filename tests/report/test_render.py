@@ -140,11 +140,13 @@ def test_a_title_and_a_label_are_text_on_the_index(project, monkeypatch):
     arm = {"dataset": HOSTILE, "model": HOSTILE, "train_resolution": "low"}
     accuracy = {"accuracy": 0.5, "lower": 0.4, "upper": 0.6, "n_questions": 9}
     found = {"statement": HOSTILE, "verdict": "supported", "difference": 0.1, "p_adjusted": 0.01}
+    learnt = {"seed": 0, "n_groups": 9, "verdict": "learnt nothing", "sign": HOSTILE}
     folder = project / "reports" / "smoke" / "tables"
     folder.mkdir(parents=True)
     for name, row in (
         ("grid", arm | accuracy | {"eval_resolution": HOSTILE, "seed": 0}),
         ("baselines", arm | accuracy | {"baseline": HOSTILE}),
+        ("learning", arm | accuracy | learnt),
         ("findings", arm | accuracy | found),
     ):
         pd.DataFrame([row]).to_csv(folder / f"{name}.csv", index=False)
@@ -158,6 +160,9 @@ def test_a_title_and_a_label_are_text_on_the_index(project, monkeypatch):
     assert [th.string for th in grid.thead.find_all("th")][1:] == [HOSTILE]
     assert f"{HOSTILE} (low) 50.0 %" in page.find(class_="baseline").string
     assert HOSTILE in page.find("td", class_="statement").string
+    first = page.find(class_="verdict").p
+    assert first.text.startswith("Training at low resolution has learnt nothing from the images")
+    assert HOSTILE in first.text
     assert page.find(class_="verdict").li.text.startswith(f"{HOSTILE}: supported on ")
     assert "font-family" in page.style.string or '"Segoe UI"' in page.style.string
 

@@ -1,8 +1,10 @@
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from medres.datasets import QuestionSet
 from medres.published import paper
 from medres.published.claims import CLAIMS
 from medres.results import grids, paired, verdicts
@@ -139,3 +141,35 @@ def test_a_study_that_compares_nothing_tests_nothing(asked: str) -> None:
     assert len(table) == len(verdicts.statements())
     assert (table["verdict"] == verdicts.UNTESTED).all()
     assert set(grids.CELL) <= set(answers)
+
+
+def known_set(name: str, source: str = "") -> dict[str, QuestionSet]:
+    return {name: QuestionSet(name, pd.DataFrame({"dataset": [name]}), Path(), "", source=source)}
+
+
+def test_own_images_get_no_checklist_of_the_paper_s_claims() -> None:
+    table = verdicts.of_study(claimed(aligned()), known_set("mine"))
+    assert table["claim"].tolist() == ["C1-C4"]
+    assert table["verdict"].tolist() == ["supported"]
+    assert verdicts.untested(table) == ""
+    # Fetched, and not in the paper.
+    assert len(verdicts.of_study(claimed(aligned()), known_set("ubench", "ubench"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [("vqa-rad", "vqa-rad"), ("mine", "slake"), ("twin-wsi", "wsi"), ("phantom-radiology", "")],
+)
+def test_data_of_the_paper_and_drawings_in_its_place_keep_every_claim(
+    name: str, source: str
+) -> None:
+    table = claimed(aligned())
+    pd.testing.assert_frame_equal(verdicts.of_study(table, known_set(name, source)), table)
+    one_of_two = known_set("mine") | known_set(name, source)
+    assert len(verdicts.of_study(table, one_of_two)) == len(table)
+
+
+def test_own_images_without_any_comparison_have_no_claims() -> None:
+    answers = arm("none", "low", [0, 1])
+    table = verdicts.table(paired.comparisons(answers), answers, REPORTS)
+    assert verdicts.of_study(table, known_set("mine")).empty
