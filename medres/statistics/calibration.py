@@ -237,8 +237,9 @@ def _error(curve: _Curve, noise: Floats, degrees_of_freedom: float, level: float
     for half in (estimate - lower, upper - estimate):
         of_questions = (half / quantile) ** 2
         total = of_questions + between
-        parts = [(of_questions, degrees_of_freedom), (between, curve.n_trainings - 1.0)]
-        degrees = variation.satterthwaite(*parts) if total else degrees_of_freedom
+        # Satterthwaite (1946, Biometrics Bulletin 2, 110-114).
+        spread = of_questions**2 / degrees_of_freedom + between**2 / (curve.n_trainings - 1)
+        degrees = total**2 / spread if spread else degrees_of_freedom
         sides.append(float(stats.t.isf((1 - level) / 2, degrees)) * math.sqrt(total))
     return Interval(estimate, max(0.0, estimate - sides[0]), min(1.0, estimate + sides[1]))
 
