@@ -17,7 +17,7 @@ import pandas as pd
 import statsmodels.api as sm
 from scipy import stats
 
-from medres.results import findings
+from medres.results.numbers import p_text
 from medres.statistics import mixed_model
 
 ARMS = ("low", "native")
@@ -123,7 +123,7 @@ def sentence(ratios: pd.DataFrame) -> str:
             lines.append(
                 f"* {model}: the odds ratios of {found['n_datasets']} data sets {differ} "
                 f"(Cochran's Q {found['q']:.1f}, df = {found['degrees_of_freedom']}, p "
-                f"{findings.p_text(found['p_value'])})."
+                f"{p_text(found['p_value'])})."
             )
     return "\n".join(lines) or "Fewer than two data sets have an odds ratio; none are compared."
 

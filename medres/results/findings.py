@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from medres.results.grids import CELL, place
+from medres.results.numbers import p_text
 
 
 def describe_answers(table: pd.DataFrame) -> str:
@@ -74,10 +75,3 @@ def sentence(compared: pd.DataFrame) -> str:
         ]
         parts.append(f"* {statement}: {'; '.join(found)}.")
     return "\n".join(parts)
-
-
-def p_text(p_value: float) -> str:
-    """Return a p-value as it is printed: three decimals, never zero; a dash if there is none."""
-    if np.isnan(p_value):
-        return "–"
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"

@@ -92,7 +92,7 @@ def layout(grid: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=["model", "train_resolution"])
     rows = ["model", "train_resolution"]
     shown = shown.assign(column=shown["dataset"] + ", " + shown["eval_resolution"] + " (%)")
-    wide = (100 * shown.pivot_table("accuracy", rows, "column")).round(2)
+    wide = 100 * shown.pivot_table("accuracy", rows, "column")
     columns = shown.sort_values(["dataset", "eval_resolution"], key=rank, kind="stable")["column"]
     order = shown[rows].drop_duplicates().sort_values(rows, key=rank)
     wide = wide.loc[pd.MultiIndex.from_frame(order), columns.unique()]
@@ -205,14 +205,14 @@ def by_question(table: pd.DataFrame) -> pd.DataFrame:
         table: Answers of one checkpoint.
 
     Returns:
-        Columns question, n_questions and, per eval resolution, one of accuracies in percent.
+        Columns question; per eval resolution one of accuracies in percent; n_questions.
     """
     wide = table.pivot_table(
         index="question", columns="eval_resolution", values="correct", aggfunc="mean", sort=False
     )
     asked = table.groupby("question")["question_id"].nunique().rename("n_questions")
-    shown = (100 * wide[list(dict.fromkeys(table["eval_resolution"]))]).round(1)
-    return shown.rename_axis(columns=None).join(asked).reset_index()
+    shown = 100 * wide[list(dict.fromkeys(table["eval_resolution"]))]
+    return shown.add_suffix(" (%)").rename_axis(columns=None).join(asked).reset_index()
 
 
 def rank(column: pd.Series) -> pd.Series:

@@ -1,5 +1,4 @@
 import pandas as pd
-import pytest
 
 from medres.published.claims import Claim
 from medres.results import findings, paired
@@ -22,20 +21,6 @@ def test_sentences_take_their_numbers_from_the_table() -> None:
     assert described == (
         "50 answers in 2 cells, one training seed. Unparsable answers, which count as wrong: 2."
     )
-
-
-@pytest.mark.parametrize(
-    ("p_value", "text"),
-    [
-        (0.0, "< 0.001"),
-        (0.00099, "< 0.001"),
-        (0.001, "0.001"),
-        (1.0, "1.000"),
-        (float("nan"), "–"),
-    ],
-)
-def test_a_p_value_is_never_printed_as_zero(p_value: float, text: str) -> None:
-    assert findings.p_text(p_value) == text
 
 
 def test_several_models_are_named_behind_the_data_set() -> None:

@@ -115,8 +115,8 @@ def test_baselines_are_the_majority_answer_and_the_blank_image() -> None:
 def test_accuracy_by_question_text_has_a_column_an_eval_resolution() -> None:
     table = pd.concat([arm("low", "native", [1, 0, 1]), arm("low", "low", [0, 0, 1])])
     shown = grids.by_question(table).set_index("question")
-    assert shown.loc["text 0?"].to_dict() == {"native": 100.0, "low": 50.0, "n_questions": 2}
-    assert shown.loc["text 1?"].to_dict() == {"native": 0.0, "low": 0.0, "n_questions": 1}
+    assert shown.loc["text 0?"].to_dict() == {"native (%)": 100, "low (%)": 50, "n_questions": 2}
+    assert shown.loc["text 1?"].to_dict() == {"native (%)": 0, "low (%)": 0, "n_questions": 1}
 
 
 STUDY = Study("small", "Small", ["tiny"], ["low"], [0, 1], {"drawn": {}}, {}, [])

@@ -31,7 +31,7 @@ from medres.report.figures.style import (
     tick_in,
     write_beside,
 )
-from medres.results.findings import p_text
+from medres.results.numbers import p_text
 
 
 def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
