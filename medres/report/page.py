@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import matplotlib as mpl
 import numpy as np
@@ -24,7 +25,7 @@ from PIL import Image
 
 from medres import files, marks, runs
 from medres.report import tables
-from medres.study import Study
+from medres.study import STAGES, Study
 
 TRACE = "MEDRES_WRITES"
 """Variable that names a file to which every file that a page makes is added, one per line."""
@@ -66,7 +67,7 @@ def show_table(
         table.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
     note_made(path)
     shown = table[list(columns or table)]
-    return HTML(tables.html_table(shown, caption=caption, csv=name, merged=merged))
+    return _shown(study, tables.html_table(shown, caption=caption, csv=name, merged=merged))
 
 
 def show_figure(study: str, name: str, figure: Figure, *, alt: str, caption: str) -> HTML:
@@ -95,11 +96,28 @@ def show_figure(study: str, name: str, figure: Figure, *, alt: str, caption: str
     width_px, height_px = Image.open(io.BytesIO(pictures["png"])).size
     stem = html.escape(name)
     links = ", ".join(f'<a href="figures/{stem}.{kind}">{kind.upper()}</a>' for kind in pictures)
-    return HTML(
+    return _shown(
+        study,
         f'<figure><img alt="{html.escape(alt)}" width="{width_px}" height="{height_px}" '
         f'src="data:image/png;base64,{data}">'
-        f"<figcaption>{html.escape(caption)} {links}</figcaption></figure>"
+        f"<figcaption>{html.escape(caption)} {links}</figcaption></figure>",
     )
+
+
+def beside_notebook(study: str) -> str:
+    """Return the way from where a notebook lies to the reports of its study, as links have it.
+
+    A notebook that is made into a page lies with those of its study below `runs/`; any other
+    where its kernel was started.
+    """
+    is_made = TRACE in os.environ
+    folder = runs.ROOT / "runs" / study / "notebooks" if is_made else Path.cwd()
+    return quote(os.path.relpath(report_folder(study), folder))
+
+
+def _shown(study: str, text: str) -> HTML:
+    """Return HTML whose links, to files beside the page, also lead there from the notebook."""
+    return HTML(text.replace('href="', f'href="{beside_notebook(study)}/'))
 
 
 def _picture(figure: Figure, kind: str) -> bytes:
@@ -163,14 +181,29 @@ def show_provenance(study: Study, folders: Sequence[Path]) -> HTML:
     records = [runs.read(folder) for folder in folders]
     shared = _shared([record["spec"]["parameters"] for record in records])
     versions = _shared([record["spec"]["versions"] for record in records])
-    caption = "Runs this page was made from; digests cover parameters, inputs and versions."
+    caption = (
+        "Runs this page was made from; digests cover parameters, inputs and versions. "
+        "Pages: 02 the training, 03 its evaluation."
+    )
     shown = runs_table(folders).drop(columns="seconds")
-    return HTML(
-        f'<details class="provenance" open><summary>Provenance</summary>'
+    shown["pages"] = [_pages_of(study, folder) for folder in folders]
+    return _shown(
+        study.name,
+        f'<details class="provenance" open><summary><h2>Provenance</h2></summary>'
         f"<p>Study <code>{html.escape(study.name)}</code>. Parameters that all runs share: "
         f"{_list(shared)}. Versions: {_list(versions)}.</p>"
-        f"{tables.html_table(shown, caption=caption, csv='runs')}</details>"
+        f"{tables.html_table(shown, caption=caption, csv='runs')}</details>",
     )
+
+
+def _pages_of(study: Study, folder: Path) -> str:
+    """Return the stems of the pages about a run's training and evaluation; none for questions."""
+    name, stage, *cell = folder.relative_to(runs.ROOT / "runs").parts
+    if stage not in STAGES:
+        return ""
+    made = ["02_finetune", "03_evaluate"] if cell[2] != "none" else ["03_evaluate"]
+    there = "" if name == study.name else f"../{name}/"
+    return " ".join(f"{there}{notebook}-{'-'.join(cell)}" for notebook in made)
 
 
 def _shared(each: list[dict[str, object]]) -> dict[str, object]:

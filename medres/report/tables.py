@@ -2,18 +2,13 @@
 
 import html
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
-from medres.results.findings import p_text
+from medres.results.numbers import MISSING, p_text, percent, points
 
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}"
+Form = Callable[[float], str]
 
 
 def _count(value: float) -> str:
@@ -24,14 +19,14 @@ def _ratio(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 1 else f"{value:.1f}"
 
 
-FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
-    "accuracy": ("accuracy (%)", _percent),
-    "accuracy_first": ("accuracy of first arm (%)", _percent),
-    "accuracy_second": ("accuracy of second arm (%)", _percent),
-    "accuracy_log_probability": ("most probable option (%)", _percent),
-    "accuracy_per_token": ("most probable option per token (%)", _percent),
-    "accuracy_strict": ("rule strict (%)", _percent),
-    "accuracy_paper": ("rule paper (%)", _percent),
+FORMATS: dict[str, tuple[str, Form]] = {
+    "accuracy": ("accuracy (%)", percent),
+    "accuracy_first": ("accuracy of first arm (%)", percent),
+    "accuracy_second": ("accuracy of second arm (%)", percent),
+    "accuracy_log_probability": ("most probable option (%)", percent),
+    "accuracy_per_token": ("most probable option per token (%)", percent),
+    "accuracy_strict": ("rule strict (%)", percent),
+    "accuracy_paper": ("rule paper (%)", percent),
     "n_unparsable": ("unparsable", _count),
     "n_per_token_log_probability": (
         "per token vs most probable option: verdicts that differ",
@@ -43,29 +38,25 @@ FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
     "n_order": ("rule paper: verdict depends on order of names", _count),
     "n_yes_no": ("yes/no questions", _count),
     "n_closed_flag": ("questions marked CLOSED", _count),
-    "yes_no": ("yes/no (%)", _percent),
-    "closed_flag": ("marked CLOSED (%)", _percent),
-    "open_exact": ("open, exact match (%)", _percent),
-    "open_recall": ("open, recall (%)", _percent),
-    "open_f1": ("open, F1 (%)", _percent),
-    "open_substring": ("open, substring match (%)", _percent),
-    "overall": ("all, open by exact match (%)", _percent),
-    "published": ("published (%)", _percent),
-    "over_published": ("ours minus published (points)", _points),
-    "lower": ("lower limit (%)", _percent),
-    "upper": ("upper limit (%)", _percent),
-    "difference": ("difference (points)", _points),
-    "detectable_difference": ("detectable difference, 80 % power (points)", _percent),
-    "margin": ("margin (points)", _percent),
-    "share_of_native": ("share of native accuracy (%)", _percent),
+    "yes_no": ("yes/no (%)", percent),
+    "closed_flag": ("marked CLOSED (%)", percent),
+    "open_exact": ("open, exact match (%)", percent),
+    "open_recall": ("open, recall (%)", percent),
+    "open_f1": ("open, F1 (%)", percent),
+    "open_substring": ("open, substring match (%)", percent),
+    "overall": ("all, open by exact match (%)", percent),
+    "published": ("published (%)", percent),
+    "over_published": ("ours minus published (points)", points),
+    "difference": ("difference (points)", points),
+    "detectable_difference": ("detectable difference, 80 % power (points)", percent),
+    "margin": ("margin (points)", percent),
+    "share_of_native": ("share of native accuracy (%)", percent),
     "p_value": ("p", p_text),
     "p_adjusted": ("adjusted p", p_text),
     "p_mcnemar": ("McNemar p", p_text),
     "mean_visual_tokens": ("visual tokens, mean", lambda value: f"{value:.1f}"),
     "questions_per_image": ("questions per image", lambda value: f"{value:.1f}"),
     "odds_ratio": ("odds ratio", _ratio),
-    "ratio_lower": ("lower limit", _ratio),
-    "ratio_upper": ("upper limit", _ratio),
     "seconds": ("time (s)", lambda value: f"{value:.1f}"),
     "learning_rate": ("learning rate", lambda value: f"{value:g}"),
 }
@@ -176,12 +167,37 @@ HEADINGS = {
 """Headings of columns that are printed like any other."""
 
 
-SAID_ONCE = "dataset model train_resolution seed n_questions n_groups n_seeds family".split()
+SAID_ONCE = "dataset model train_resolution seed n_questions n_groups n_seeds".split()
 """Columns that move into the caption if all rows agree."""
+GROUPED = "family"
+"""Column under whose values the rows are grouped; one that all rows share goes to the caption."""
+RATIOS = ("ratio",)
+"""Beginnings of limits that are ratios; all others are in the units of `lower` and `upper`."""
+LONGEST = 12
+"""Rows of a table that is not folded."""
+JUDGED = ' class="judgement"'
+"""Marks the heading of the verdicts, as their cells are."""
+SHOWN_FIRST = 8
+"""Rows shown of a folded table, and those that complete a block of merged cells."""
+FOLD = "<style>@media screen { .fold:not([open]) ~ .scroll .more { display: none; } }</style>"
+"""Hides rows until they are asked for; not in the page's style, so that it works in JupyterLab."""
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One column as it is shown: its heading, and text and classes of each cell."""
+
+    name: str
+    label: str
+    cells: list[tuple[str, str]]
 
 
 def html_table(table: pd.DataFrame, *, caption: str, csv: str, merged: Sequence[str] = ()) -> str:
     """Return a table as HTML, with the headings and number formats of `FORMATS`.
+
+    The verdict comes second. The two limits of an interval (`lower` and `upper`, or the same
+    after a name such as `ratio_`) are one column. Long tables show their first rows, and fold the
+    others unless they are printed.
 
     Args:
         table: Plain columns; fractions as fractions.
@@ -189,35 +205,107 @@ def html_table(table: pd.DataFrame, *, caption: str, csv: str, merged: Sequence[
         csv: Stem of the CSV that is linked.
         merged: Columns in which consecutive rows share one cell while they agree in all of them.
     """
-    is_difference = "difference" in table
     agreed = [
-        name for name in SAID_ONCE if name in table and table[name].nunique(dropna=False) == 1
+        name
+        for name in [*SAID_ONCE, GROUPED]
+        if name in table and table[name].nunique(dropna=False) == 1
     ]
     if len(table) > 1 and agreed:
         caption += f" All rows: {', '.join(f'{_label(n)} {table[n].iloc[0]}' for n in agreed)}."
         table = table.drop(columns=agreed)
-    head, body = [], []
-    for column in table:
-        label = _label(str(column))
-        if is_difference and column in ("lower", "upper"):
-            label = f"{column} limit (points)"
-        head.append(f"<th>{html.escape(label)}</th>")
-    spans = _spans(table[list(merged)]) if merged else [1] * len(table)
-    for row, span in zip(table.to_dict("records"), spans, strict=True):
-        cells = []
-        for column, value in row.items():
-            if column in merged and not span:
-                continue
-            rows = f' rowspan="{span}"' if column in merged and span > 1 else ""
-            text, kind = _cell(str(column), value, is_difference)
-            shown = _links(text) if column == "pages" else html.escape(text)
-            cells.append(f'<td class="{html.escape(kind)}"{rows}>{shown}</td>')
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    link = f'<a href="tables/{html.escape(csv)}.csv">CSV</a>'
-    return (
-        f'<div class="table"><table><caption>{html.escape(caption)} {link}</caption><thead><tr>'
-        f"{''.join(head)}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    titles = [""] * len(table)
+    if GROUPED in table:
+        table = table.sort_values(GROUPED, key=lambda names: names.factorize()[0], kind="stable")
+        titles = list(table[GROUPED].astype(str).mask(table[GROUPED].duplicated(), ""))
+    spans = _spans(table[[*merged, *{GROUPED} & set(table)]]) if merged else [1] * len(table)
+    columns = _columns(table.drop(columns=GROUPED, errors="ignore"))
+    heads = "".join(
+        f"<th{JUDGED * (each.name == 'verdict')}>{html.escape(each.label)}</th>" for each in columns
     )
+    n_shown = _n_shown(spans)
+    body = ""
+    for at, (title, span) in enumerate(zip(titles, spans, strict=True)):
+        more = " more" * (at >= n_shown)
+        if title:
+            name = f'<th colspan="{len(columns)}" scope="rowgroup">{html.escape(title)}</th>'
+            body += f'<tr class="family{more}">{name}</tr>'
+        body += f'<tr class="row{more}">{_row(columns, at, span, merged)}</tr>'
+    link = f'<a href="tables/{html.escape(csv)}.csv">CSV</a>'
+    fold = f"{FOLD}<details class='fold'><summary>show all {len(table):,} rows</summary></details>"
+    return (
+        f'<div class="table">{fold * (n_shown < len(table))}<div class="scroll"><table>'
+        f"<caption><div>{html.escape(caption)} {link}</div></caption>"
+        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div></div>"
+    )
+
+
+def _row(columns: Sequence[_Column], at: int, span: int, merged: Sequence[str]) -> str:
+    cells = ""
+    for column in columns:
+        if column.name in merged and not span:
+            continue
+        rows = f' rowspan="{span}"' if column.name in merged and span > 1 else ""
+        text, kind = column.cells[at]
+        shown = _links(text) if column.name == "pages" else _unbroken(text, column.name)
+        cells += f'<td class="{html.escape(kind)}"{rows}>{shown}</td>'
+    return cells
+
+
+def _n_shown(spans: Sequence[int]) -> int:
+    """Return how many rows of a table are shown before the others are asked for."""
+    if len(spans) <= LONGEST:
+        return len(spans)
+    return next((at for at in range(SHOWN_FIRST, len(spans)) if spans[at]), len(spans))
+
+
+def _columns(table: pd.DataFrame) -> list[_Column]:
+    """Return the columns of a table in the order in which they are shown."""
+    is_difference = "difference" in table
+    found = []
+    for column in table:
+        name, values = str(column), table[column].tolist()
+        of, _, limit = name.rpartition("_")
+        start = name.removesuffix(limit)
+        if limit not in ("lower", "upper"):
+            found.append(_Column(name, _label(name), [_cell(name, value) for value in values]))
+            continue
+        unit, form = _units(of, is_difference)
+        what = f", {of.replace('_', ' ')}" if of and of not in RATIOS else ""
+        if f"{start}lower" not in table or f"{start}upper" not in table:
+            cells = [(_limit_text(value, form), "number") for value in values]
+            found.append(_Column(name, f"{limit} limit{what}{unit}", cells))
+        elif limit == "lower":
+            pairs = zip(values, table[f"{start}upper"], strict=True)
+            cells = [(_limits_text(*pair, form), "number") for pair in pairs]
+            found.append(_Column(name, f"95 % CI{what}{unit}", cells))
+    verdicts = [each for each in found if each.name == "verdict"]
+    others = [each for each in found if each.name != "verdict"]
+    return [*others[:1], *verdicts, *others[1:]]
+
+
+def _units(of: str, is_difference: bool) -> tuple[str, Form]:
+    """Return the unit of limits in their heading, and how they are printed."""
+    if of in RATIOS:
+        return "", _ratio
+    if of in FORMATS:  # limits of another number than the table's own
+        label, form = FORMATS[of]
+        return label[label.find(" (") :] if label.endswith(")") else "", form
+    return (" (points)", points) if is_difference else (" (%)", percent)
+
+
+def _limit_text(value: float, form: Form) -> str:
+    return MISSING if pd.isna(value) else _signed(form(value))
+
+
+def _signed(text: str) -> str:
+    """Return a number with a true minus sign; that of an exponent stays as Python writes it."""
+    return "−" + text[1:] if text.startswith("-") else text
+
+
+def _limits_text(lower: float, upper: float, form: Form) -> str:
+    if pd.isna(lower) and pd.isna(upper):
+        return MISSING
+    return f"{_limit_text(lower, form)} to {_limit_text(upper, form)}"
 
 
 def _spans(keys: pd.DataFrame) -> list[int]:
@@ -230,8 +318,16 @@ def _spans(keys: pd.DataFrame) -> list[int]:
 def _links(stems: str) -> str:
     """Return links to pages, named by their numbers."""
     return " ".join(
-        f'<a href="{html.escape(stem)}.html">{html.escape(stem[:2])}</a>' for stem in stems.split()
+        f'<a href="{html.escape(stem)}.html">{html.escape(stem.rpartition("/")[2][:2])}</a>'
+        for stem in stems.split()
     )
+
+
+def _unbroken(text: str, column: str) -> str:
+    """Return a cell's text; names of data sets break between words only, not at a hyphen."""
+    if column != "dataset":
+        return html.escape(text)
+    return " ".join(f"<span>{html.escape(word)}</span>" for word in text.split())
 
 
 def _label(column: str) -> str:
@@ -241,16 +337,16 @@ def _label(column: str) -> str:
     return HEADINGS.get(column, usual.replace("_", " "))
 
 
-def _cell(column: str, value: object, is_difference: bool) -> tuple[str, str]:
-    if (isinstance(value, float) and pd.isna(value)) or value is None:
-        return "–", "number"
+def _cell(column: str, value: object) -> tuple[str, str]:
+    """Return text and classes of a cell; fractions without a format of their own as they are."""
+    if (isinstance(value, float) and pd.isna(value)) or value is None or value is pd.NA:
+        return MISSING, "number"
     if isinstance(value, bool) or not isinstance(value, int | float):
         text = str(value)
-        return text, f"text {text.replace(' ', '-')}" if column == "verdict" else f"text {column}"
-    if is_difference and column in ("lower", "upper"):
-        return _points(value), "number"
+        is_verdict = column == "verdict"
+        return text, f"judgement {text.replace(' ', '-')}" if is_verdict else f"text {column}"
     if column in FORMATS:
-        return FORMATS[column][1](value), "number"
+        return _signed(FORMATS[column][1](value)), "number"
     if column.endswith("(%)"):
-        return f"{value:.1f}", "number"
-    return (_count(value) if isinstance(value, int) else f"{value:.4g}"), "number"
+        return _signed(f"{value:.1f}"), "number"
+    return _signed(_count(value) if isinstance(value, int) else f"{value:.4g}"), "number"
