@@ -8,7 +8,6 @@ import argparse
 import errno
 import logging
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,20 +22,16 @@ import papermill
 import yaml
 from matplotlib import colormaps
 from nbclient.exceptions import CellControlSignal
-from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillException, PapermillExecutionError
 from traitlets.config import Config
 
 from medres import files, runs
 from medres import study as studies
-from medres.report import current, page, tables
+from medres.report import current, layout, page, tables
+from medres.report.layout import TEMPLATES
 from medres.results import findings
 from medres.study import Study
-
-TEMPLATES = Path(__file__).resolve().parent / "template"
-FETCHES = re.compile(r"""https?://|(?:src|href)\s*=\s*["']?//|@import""", re.IGNORECASE)
 
 
 class NotebookError(RuntimeError):
@@ -109,7 +104,7 @@ def _make_page(
     executed = runs.ROOT / "runs" / study.name / "notebooks" / f"{stem}.ipynb"
     executed.parent.mkdir(parents=True, exist_ok=True)
     with page.traced() as trace:
-        html = to_html(_execute(notebook, executed, settings), study, stem)
+        html = layout.to_html(_execute(notebook, executed, settings), study, stem, cell)
         with files.replacing(target) as part:
             part.write_text(html)
     current.mark_page(study, stem, asked, read=trace.read, made={*trace.made, target})
@@ -160,69 +155,6 @@ def _remedy(reason: str) -> str:
     return ""
 
 
-def to_html(content: NotebookNode, study: Study, stem: str) -> str:
-    """Return an executed notebook as one page that loads nothing from outside.
-
-    The cell tagged `verdict` moves up behind the title; cells tagged `remove-cell`, and the
-    outputs of those tagged `remove-output`, stay out.
-
-    Raises:
-        ValueError: If the page would fetch something.
-    """
-    cells = [cell for cell in content.cells if "remove-cell" not in _tags(cell)]
-    for cell in cells:
-        if "remove-output" in _tags(cell):
-            cell.outputs = []
-    verdicts = [cell for cell in cells if "verdict" in _tags(cell)]
-    others = [cell for cell in cells if "verdict" not in _tags(cell)]
-    content.cells = [others[0], *verdicts, *others[1:]]
-    exporter = HTMLExporter(
-        template_name=TEMPLATES.name,
-        extra_template_basedirs=[str(TEMPLATES.parent)],
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        exclude_anchor_links=True,
-        filters={"result2html": _result_html},
-    )
-    resources = {
-        "page_title": f"{_heading(others[0])} ({study.title})",
-        "page_style": (TEMPLATES / "style.css").read_text(),
-        "page_links": _links(study),
-        "page_stem": stem,
-    }
-    html, _ = exporter.from_notebook_node(content, resources=resources)
-    return _offline(html, stem)
-
-
-def _result_html(markdown: str) -> str:
-    """Return computed Markdown as HTML; a name from a table cannot bring tags of its own."""
-    return str(MarkdownWithMath(renderer=IPythonRenderer(escape=True)).render(markdown))
-
-
-def _tags(cell: NotebookNode) -> list[str]:
-    tags: list[str] = cell.metadata.get("tags", [])
-    return tags
-
-
-def _heading(cell: NotebookNode) -> str:
-    return str(cell.source.splitlines()[0].lstrip("# "))
-
-
-def _links(study: Study) -> list[tuple[str, str]]:
-    return [("index", study.title)] + [
-        (stem, stem.replace("_", " ").replace(stem[:2], f"{stem[:2]} ·", 1))
-        for stem in study.reports
-    ]
-
-
-def _offline(html: str, stem: str) -> str:
-    found = FETCHES.search(html)
-    if found:
-        around = html[max(0, found.start() - 40) : found.end() + 40]
-        raise ValueError(f"page {stem} refers outside: {around!r}; reports must open offline")
-    return html
-
-
 def render_index(study: Study) -> Path:
     """Return the study's first page: verdicts, the grid at a glance, and links to all pages.
 
@@ -234,7 +166,7 @@ def render_index(study: Study) -> Path:
     with page.traced() as trace:
         html = _index(study)
         with files.replacing(target) as part:
-            part.write_text(_offline(html, "index"))
+            part.write_text(layout.offline(layout.with_contents(html), "index"))
     current.mark_page(study, current.INDEX, asked, read=trace.read, made={*trace.made, target})
     return target
 
@@ -251,7 +183,7 @@ def _index(study: Study) -> str:
     verdict = claims = ""
     if "12_findings" in study.reports:
         found = page.read_table(study.name, "findings")
-        verdict = _result_html(findings.summary(found))
+        verdict = layout.result_html(findings.summary(found))
         columns = "statement dataset model difference lower upper p_adjusted verdict".split()
         claims = tables.html_table(
             found[columns],
@@ -260,16 +192,13 @@ def _index(study: Study) -> str:
         )
     return environment.get_template("study.html.j2").render(
         study=study,
-        style=(TEMPLATES / "style.css").read_text(),
-        links=_links(study),
+        style=layout.style(),
+        links=layout.links(study),
         verdict=verdict,
         treatment=findings.describe_treatment(studies.treatment(study)),
         grids=_grids(study.name) if "05_alignment" in study.reports else [],
         claims=claims,
-        pages=[
-            (stem, _heading(nbformat.read(studies.notebook_path(stem), as_version=4).cells[0]))
-            for stem in study.reports
-        ],
+        pages=[(stem, _question(studies.notebook_path(stem))) for stem in study.reports],
         cells=[
             {
                 "dataset": cell.dataset,
@@ -283,6 +212,10 @@ def _index(study: Study) -> str:
         ],
         tables=[*current.tables_of(study), "runs"],
     )
+
+
+def _question(notebook: Path) -> str:
+    return layout.heading(nbformat.read(notebook, as_version=4).cells[0])
 
 
 def _folders(study: Study) -> list[Path]:
