@@ -1,15 +1,24 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.api as sm
+import statsmodels.formula.api as smf
 from scipy import special
 
 from medres.statistics import odds
 
 
-def drawn(seed: int, n_trainings: int = 1, n_groups: int = 40) -> tuple[np.ndarray, np.ndarray]:
+def drawn(
+    seed: int, n_trainings: int = 1, n_groups: int = 40, *, is_even: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Answers of the four arms, (n_trainings, 4, n_questions), where alignment helps."""
     rng = np.random.default_rng(seed)
-    groups = np.repeat(np.arange(n_groups), rng.integers(2, 7, n_groups))
+    groups = np.repeat(np.arange(n_groups), 5 if is_even else rng.integers(2, 7, n_groups))
     logit = np.array([1.2, 0.1, 0.3, 1.4])[None, :, None] + rng.normal(size=n_groups)[groups]
     logit = logit + 0.2 * rng.normal(size=(n_trainings, 4, 1))
     return (rng.random((n_trainings, 4, len(groups))) < special.expit(logit)).astype(int), groups
@@ -24,7 +33,8 @@ def in_rows(correct: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.nda
 
 @pytest.mark.parametrize("seed", range(4))
 def test_one_training_is_statsmodels_logistic_model_with_clustered_errors(seed: int) -> None:
-    correct, groups = drawn(seed)
+    """On groups of equal size; for others R's clubSandwich has the correction that we have."""
+    correct, groups = drawn(seed, is_even=True)
     outcome, design, codes = in_rows(correct, groups)
     model = sm.GLM(outcome.astype(float), design, sm.families.Binomial())
     fitted = model.fit(cov_type="cluster", cov_kwds={"groups": codes})
@@ -37,23 +47,38 @@ def test_one_training_is_statsmodels_logistic_model_with_clustered_errors(seed: 
     )
 
 
-@pytest.mark.parametrize("model", [sm.GLM, sm.GEE])
+@pytest.mark.parametrize("model", [smf.glm, smf.gee])
 @pytest.mark.parametrize("kind", [bool, int, float])
-def test_truth_values_are_modelled_as_the_numbers_they_stand_for(model: type, kind: type) -> None:
-    """statsmodels models P(False) of a boolean outcome given by formula, and says nothing."""
+def test_truth_values_are_modelled_as_the_numbers_they_stand_for(
+    model: Callable[..., Any], kind: type
+) -> None:
     correct, groups = drawn(7)
     outcome, design, codes = in_rows(correct, groups)
-    found = odds.marginal(correct.astype(kind), groups)
-    options = {"groups": codes} if model is sm.GEE else {}
-    fitted = model(outcome.astype(float), design, family=sm.families.Binomial(), **options).fit()
-    assert found.estimate == pytest.approx(fitted.params[3], rel=1e-6)
-    assert found.estimate > 1  # alignment helps, as drawn
+    rows = pd.DataFrame({"y": outcome, "trained": design[:, 1], "asked": design[:, 2], "g": codes})
+    options = {"groups": "g"} if model is smf.gee else {}
+
+    def estimate(table: pd.DataFrame) -> float:
+        family = sm.families.Binomial()
+        fitted = model("y ~ trained * asked", data=table, family=family, **options).fit()
+        return float(fitted.params["trained:asked"])
+
+    found = odds.marginal(correct.astype(kind), groups).estimate
+    assert found == pytest.approx(estimate(rows.astype({"y": float})), rel=1e-6)
+    # statsmodels models P(False) of a boolean outcome given by formula, and says nothing.
+    assert found == pytest.approx(-estimate(rows.astype({"y": bool})), rel=1e-6)
     shares = correct[0].mean(axis=1)
-    by_hand = np.log(
-        (shares[0] / (1 - shares[0]) * shares[3] / (1 - shares[3]))
-        / (shares[1] / (1 - shares[1]) * shares[2] / (1 - shares[2]))
-    )
-    assert found.estimate == pytest.approx(by_hand)
+    log_odds = np.log(shares / (1 - shares))
+    assert found == pytest.approx(log_odds[0] - log_odds[1] - log_odds[2] + log_odds[3])
+    assert found > 1  # alignment helps, as drawn
+
+
+def test_no_model_by_formula_is_left_that_could_turn_a_sign() -> None:
+    """The models here take arrays of numbers; a new one by formula must be held by a test."""
+    package = Path(odds.__file__).parents[1]
+    sources = [*package.rglob("*.py"), *(package.parent / "notebooks").glob("*.ipynb")]
+    by_formula = re.compile(r"formula\.api|from_formula|\b(GLM|GEE|Logit|Probit|MixedLM)\(")
+    assert len(sources) > 50
+    assert [str(each) for each in sources if by_formula.search(each.read_text())] == []
 
 
 def test_several_trainings_are_averaged_and_their_spread_counts() -> None:
