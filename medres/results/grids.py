@@ -17,8 +17,8 @@ SHOWN_OVER_TRAININGS = (
     "mean_visual_tokens n_seeds n_questions n_groups"
 ).split()
 OVER_TRAININGS = (
-    "Accuracy with 95 % confidence interval, clustered by group; it covers trainings too where there "
-    "are several. Above chance: 0 is guessing among the options, 100 all right."
+    "Accuracy with 95 % confidence interval, clustered by group; it covers trainings too where "
+    "there are several. Above chance: 0 is guessing among the options, 100 all right."
 )
 FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 
