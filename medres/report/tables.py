@@ -86,7 +86,6 @@ HEADINGS = {
     "n_datasets": "data sets",
     "first": "first arm",
     "second": "second arm",
-    "interval": "95 % confidence interval (points)",
     "family": "family of claims",
     "sign": "reasons",
     "compared": "arms compared, or why none",

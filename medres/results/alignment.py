@@ -157,8 +157,6 @@ def _conditional(correct: np.ndarray, groups: list[str]) -> tuple[LogOddsRatio, 
         variances.append(found.variance_of(odds.SIGNS))
         deviations.append(found.deviation)
     of_questions, n_trainings = float(np.mean(variances)), len(estimates)
-    if not of_questions > 1e-12:  # zero up to rounding: not real certainty
-        return odds.undefined("no group distinguishes the arms"), np.nan
     degrees = max(of_groups.effective(sizes) - 1, 1.0)
     variance = of_questions
     if n_trainings > 1:

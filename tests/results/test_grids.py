@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -8,11 +9,11 @@ from medres.datasets import QuestionSet
 from medres.results import grids
 from medres.statistics import comparison
 from medres.study import Study
-from tests.answer_tables import arm
+from tests.answer_tables import arm, first_right, trainings
 
 GRID_COLUMNS = (
     "dataset model train_resolution eval_resolution seed n_questions n_correct n_unparsable "
-    "accuracy lower upper mean_visual_tokens n_groups"
+    "accuracy lower upper chance above_chance mean_visual_tokens n_groups"
 ).split()
 
 
@@ -40,6 +41,43 @@ def test_the_grid_counts_each_cell() -> None:
     assert last["accuracy"] == pytest.approx(5 / 6)
     expected = comparison.accuracy_interval([1, 1, 1, 0, 1, 1], [0, 0, 1, 1, 2, 2])
     assert (last["lower"], last["upper"]) == (expected.lower, expected.upper)
+    # Two options each: 5/6 is two thirds of the way from 1/2 to 1.
+    assert (last["chance"], last["above_chance"]) == (0.5, pytest.approx(2 / 3))
+
+
+def test_several_trainings_of_a_cell_are_one_row_that_covers_them() -> None:
+    rights = [first_right(n_right, 50) for n_right in (20, 30, 40)]
+    cells = grids.over_trainings(trainings("low", "low", *rights))
+    (row,) = cells.to_dict("records")
+    counts = ("n_seeds", "n_questions", "n_correct", "n_unparsable", "n_groups")
+    assert [row[name] for name in counts] == [3, 50, 90, 3, 50]
+    assert row["accuracy"] == pytest.approx(0.6)
+    expected = comparison.accuracy_interval(rights, range(50))
+    assert (row["lower"], row["upper"]) == pytest.approx((expected.lower, expected.upper))
+    # One training knows nothing of the 20 points between them.
+    alone = grids.over_trainings(arm("low", "low", rights[1])).iloc[0]
+    assert row["lower"] < alone["lower"] < alone["upper"] < row["upper"]
+    assert "seed" not in cells
+    assert set(grids.SHOWN_OVER_TRAININGS) <= set(cells)
+
+
+def test_a_table_of_the_grid_has_one_row_a_training_and_one_for_them_all() -> None:
+    table = pd.concat(
+        [trainings("low", "low", [1, 0], [0, 0]), arm("none", "low", [0, 1])], ignore_index=True
+    )
+    assert grids.grid(table)["seed"].tolist() == [0, 0, 1]
+    cells = grids.over_trainings(table)
+    assert cells[["train_resolution", "n_seeds"]].to_numpy().tolist() == [["none", 1], ["low", 2]]
+
+
+def test_chance_is_that_of_each_question_s_options() -> None:
+    of_two, of_four, opened = ["no", "yes"], list("abcd"), []
+    table = arm("low", "low", [1, 1, 1, 0]).assign(options=[of_two, of_four, of_four, opened])
+    (row,) = grids.grid(table).to_dict("records")
+    assert row["chance"] == pytest.approx((1 / 2 + 1 / 4 + 1 / 4 + 0) / 4)
+    assert row["above_chance"] == pytest.approx((0.75 - 0.25) / 0.75)
+    (single,) = grids.grid(table.assign(options=[["yes"]] * 4)).to_dict("records")
+    assert np.isnan(single["above_chance"])
 
 
 def recovered(parts: list[pd.DataFrame]) -> pd.DataFrame:
@@ -60,19 +98,46 @@ def test_recovery_is_a_share_of_native_with_its_mean_over_data_sets() -> None:
         for row in table.to_dict("records")
     }
     assert found == {
-        ("a", "low"): (20, 0.25),
-        ("a", "upsampled-lanczos"): (20, 0.5),
-        ("a", "native"): (20, 1),
-        ("b", "low"): (20, 5 / 6),
-        ("b", "upsampled-lanczos"): (20, 1),
-        ("b", "native"): (20, 1),
-        ("mean of 2 data sets", "low"): (40, pytest.approx((0.25 + 5 / 6) / 2)),
-        ("mean of 2 data sets", "upsampled-lanczos"): (40, 0.75),
-        ("mean of 2 data sets", "native"): (40, 1),
+        ("a", "low"): (10, 0.25),
+        ("a", "upsampled-lanczos"): (10, 0.5),
+        ("a", "native"): (10, 1),
+        ("b", "low"): (10, pytest.approx(5 / 6)),
+        ("b", "upsampled-lanczos"): (10, 1),
+        ("b", "native"): (10, 1),
+        ("mean of 2 data sets", "low"): (20, pytest.approx((0.25 + 5 / 6) / 2)),
+        ("mean of 2 data sets", "upsampled-lanczos"): (20, 0.75),
+        ("mean of 2 data sets", "native"): (20, 1),
     }
+    assert table["n_seeds"].dropna().tolist() == [2] * 6
     order = ["low", "upsampled-lanczos", "native"]
     assert table["eval_resolution"].tolist() == order * 3
     assert table["accuracy"].iloc[-1:].isna().all()
+
+
+def test_guessing_brings_nothing_back() -> None:
+    """Of two options: low is 59.8 % of native, and 2 % of what native knows."""
+    parts = [
+        arm("native", asked, first_right(n_right, 1000))
+        for asked, n_right in (("low", 507), ("upsampled-lanczos", 500), ("native", 848))
+    ]
+    table = recovered(parts).iloc[:3]
+    assert table["share_of_native"].tolist() == pytest.approx([507 / 848, 500 / 848, 1])
+    assert table["share_of_native"].iloc[0] == pytest.approx(0.598, abs=5e-4)
+    assert table["share_above_chance"].tolist() == pytest.approx([7 / 348, 0, 1])
+
+
+def test_a_data_set_without_a_share_leaves_no_mean_of_the_others() -> None:
+    """Native guesses on one data set: nothing is above chance there, and no mean is over both."""
+    parts = [
+        arm("native", asked, first_right(n_right, 10), dataset=dataset)
+        for dataset, rights in (("a", (6, 7, 9)), ("b", (4, 5, 5)))
+        for asked, n_right in zip(("low", "upsampled-lanczos", "native"), rights, strict=True)
+    ]
+    table = recovered(parts).set_index(["dataset", "eval_resolution"])
+    assert table.loc[("a", "low"), "share_above_chance"] == pytest.approx(1 / 4)
+    assert table.loc[["b", "mean of 2 data sets"], "share_above_chance"].isna().all()
+    mean = table.loc[("mean of 2 data sets", "low"), "share_of_native"]
+    assert mean == pytest.approx((6 / 9 + 4 / 5) / 2)
 
 
 def test_recovery_needs_an_enlarged_arm_and_says_where_to_ask_for_it() -> None:
