@@ -202,7 +202,7 @@ def judged(first: Answers, second: Answers, sizes: NDArray[np.int64], null: floa
     p_value = np.where(n_differing == 0, min(1.0, of_none), p_value)
     means = [arm.mean(axis=(1, 2)) for arm in (first, second)]
     room = np.minimum(np.maximum(*means), 1 - np.minimum(*means))
-    is_refused = np.full(len(first), bool(groups.too_few(sizes)))
+    is_refused = np.full(len(first), bool(groups.shortage(sizes)))
     if n_trainings > 1:
         is_refused |= room < comparison.LEAST_ROOM
     if not (null and len(sizes) == n_questions):
@@ -225,15 +225,15 @@ def by_group(values: Answers, sizes: NDArray[np.int64]) -> Floats:
 
 def variation(sums: Floats, sizes: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Return variance and degrees of freedom of means, as `medres.statistics.variation`."""
-    n_draws, n_trainings, n_groups = sums.shape
+    n_draws, n_trainings, _ = sums.shape
     estimates = sums.sum(axis=2) / sizes.sum()
     influence = (sums - estimates[:, :, None] * sizes) / sizes.sum()
-    scale, of_groups = n_groups / (n_groups - 1), groups.effective(sizes) - 1
-    averaged = scale * (influence.mean(axis=1) ** 2).sum(axis=1)
+    scale, of_groups = 1 / (1 - sizes / sizes.sum()), groups.effective(sizes) - 1
+    averaged = influence.mean(axis=1) ** 2 @ scale
     if n_trainings == 1:
         return averaged, np.full(n_draws, of_groups)
     between = estimates.var(axis=1, ddof=1) / n_trainings
-    single = scale * (influence**2).sum(axis=(1, 2)) / n_trainings
+    single = (influence**2 @ scale).mean(axis=1)
     questions = averaged - np.maximum(0, single - averaged) / (n_trainings - 1)
     questions = np.maximum(0, questions)
     variance = between + questions

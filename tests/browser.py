@@ -102,10 +102,10 @@ class Chromium:
 
     def click(self, selector: str) -> None:
         """Click on the middle of the first element that a CSS selector finds."""
-        name = json.dumps(selector)
-        self.value(f"document.querySelector({name}).scrollIntoView({{block: 'center'}})")
-        box = f"(b => [b.x + b.width / 2, b.y + b.height / 2])({name}.getBoundingClientRect())"
-        x, y = self.value(box.replace(f"{name}.get", f"document.querySelector({name}).get"))
+        found = f"document.querySelector({json.dumps(selector)})"
+        self.value(f"{found}.scrollIntoView({{block: 'center'}})")
+        box = self.value(f"{found}.getBoundingClientRect().toJSON()")
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         for kind in ("mousePressed", "mouseReleased"):
             spot = {"x": x, "y": y, "button": "left", "clickCount": 1}
             self.send("Input.dispatchMouseEvent", type=kind, **spot)

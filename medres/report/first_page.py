@@ -16,7 +16,7 @@ from medres import runs
 from medres import study as studies
 from medres.report import current, figures, layout, page
 from medres.report.figures.style import ink_on
-from medres.results import by_kind, findings, grids, learning, paired
+from medres.results import by_kind, calibration, findings, grids, learning, paired
 from medres.results.numbers import percent, points
 from medres.study import Study
 
@@ -79,6 +79,9 @@ def _results(study: Study) -> dict[str, Any]:
             baselines = page.read_table(study.name, "baselines", keep_default_na=False)
             shown["grids"] = grids_at_a_glance(cells, baselines)
             shown["tokens"] = _tokens(study, cells, baselines)
+    if "13_calibration" in study.reports:
+        found = page.read_table(study.name, "calibration", keep_default_na=False, na_values=[""])
+        said.append(f"* {calibration.first_page_sentence(found)}")
     return shown | {"verdict": layout.result_html(warning + "\n".join(filter(None, said)))}
 
 
@@ -95,7 +98,9 @@ def _folders(study: Study) -> list[Path]:
 
 def about(study: Study) -> str:
     """Return what a study's numbers are about: which images, which weights, how many trainings."""
-    drawn, own, fetched = [], [], []
+    drawn: list[str] = []
+    own: list[str] = []
+    fetched: list[str] = []
     for name, given in study.datasets.items():
         kind = own if "table" in given else fetched if "folder" in given else drawn
         kind.append(name)

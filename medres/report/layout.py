@@ -104,7 +104,7 @@ def links(study: Study) -> list[tuple[str, str]]:
 
 def related(study: Study, cell: Cell) -> list[tuple[str, str]]:
     """Return stem and name of the other pages about the training of a page."""
-    names = {"finetune": "the training", "evaluate": "its evaluation"}
+    names = {"finetune": "the training of this model", "evaluate": "the evaluation of this model"}
     found = [(replace(cell, stage=stage), name) for stage, name in names.items()]
     known = current.pages_of(study)
     return [(each.page, name) for each, name in found if each != cell and each.page in known]

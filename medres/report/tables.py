@@ -86,7 +86,6 @@ HEADINGS = {
     "n_datasets": "data sets",
     "first": "first arm",
     "second": "second arm",
-    "interval": "95 % confidence interval (points)",
     "family": "family of claims",
     "sign": "reasons",
     "compared": "arms compared, or why none",
@@ -320,7 +319,12 @@ def _units(of: str, is_difference: bool) -> tuple[str, Form]:
 
 
 def _limit_text(value: float, form: Form) -> str:
-    return MISSING if pd.isna(value) else form(value)
+    return MISSING if pd.isna(value) else _signed(form(value))
+
+
+def _signed(text: str) -> str:
+    """Return a number with a true minus sign; that of an exponent stays as Python writes it."""
+    return "−" + text[1:] if text.startswith("-") else text
 
 
 def _limits_text(lower: float, upper: float, form: Form) -> str:
@@ -367,8 +371,7 @@ def _cell(column: str, value: object) -> tuple[str, str]:
         is_verdict = column == "verdict"
         return text, f"judgement {text.replace(' ', '-')}" if is_verdict else f"text {column}"
     if column in FORMATS:
-        return FORMATS[column][1](value), "number"
+        return _signed(FORMATS[column][1](value)), "number"
     if column.endswith("(%)"):
-        return f"{value:.1f}", "number"
-    text = _count(value) if isinstance(value, int) else f"{value:.4g}"
-    return text.replace("-", "−"), "number"
+        return _signed(f"{value:.1f}"), "number"
+    return _signed(_count(value) if isinstance(value, int) else f"{value:.4g}"), "number"

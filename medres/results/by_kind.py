@@ -25,6 +25,8 @@ CAPTION = (
     "intervals that hold together for all kinds of a comparison."
 )
 NOTHING = "No comparison has kinds of questions that point in opposite directions."
+LOOKS: dict[str, Any] = {"columns": SHOWN, "empty": NOTHING, "caption": CAPTION}
+"""How a page shows these tables."""
 
 
 def differences(table: pd.DataFrame, claims: tuple[Claim, ...] = CLAIMS) -> pd.DataFrame:

@@ -38,16 +38,18 @@ SHOWN_TEMPERATURES = (
 def table(answers: pd.DataFrame, *, margin: float = 0.1) -> pd.DataFrame:
     """Return the calibration of every cell, and whether its error is surely above a margin.
 
-    The verdict comes from limits that hold for all rows with a verdict together (Bonferroni), so
-    that picking the worst of them is no fishing; the limits shown are those of each row alone.
+    The verdict comes from limits that hold for all cells of a kind together (Bonferroni over the
+    aligned, the misaligned, the untrained, or those shown a blank image), so that picking the
+    worst is no fishing; the limits shown are those of each row alone.
 
     Args:
         answers: As from `grids.answers`.
         margin: Calibration error up to which a stated confidence may be used, a fraction.
 
     Returns:
-        One row per arm with the mean over its trainings (seed `all` if there are several), and
-        then one per training if there are several. Columns of `CELL`, arm (train→eval), n_seeds,
+        One row per arm with the mean over its trainings (seed `all` if there are several), then
+        one per training if there are several; the worst arms first, untrained ones and blank
+        images after them. Columns of `CELL`, arm (train→eval), n_seeds,
         covers (what the limits cover), n_questions, n_left_out (without a stated confidence),
         n_groups, n_effective_groups, n_bins, confidence, accuracy, overconfidence and
         calibration_error with their _lower and _upper, binned_error and chance_error (before
@@ -58,18 +60,28 @@ def table(answers: pd.DataFrame, *, margin: float = 0.1) -> pd.DataFrame:
         ValueError: If trainings of an arm answered different questions.
     """
     arms = list(stated.arms(answers))
-    rows = []
-    for arm in arms:
+    if not arms:
+        return pd.DataFrame(columns=[*CELL, "verdict"])
+    kinds = _kinds(pd.DataFrame([arm.key for arm in arms]))
+    parts = []
+    for arm, n_judged in zip(arms, kinds.map(kinds.value_counts()), strict=True):
         several = len(arm.seeds) > 1
-        rows.append(
-            _row(arm, slice(None), ALL if several else str(arm.seeds[0]), margin, len(arms))
-        )
+        rows = [_row(arm, slice(None), ALL if several else str(arm.seeds[0]), margin, n_judged)]
         if several:
             rows += [
                 _row(arm, slice(number, number + 1), str(seed), margin, 0)
                 for number, seed in enumerate(arm.seeds)
             ]
-    return pd.DataFrame(rows, columns=None if rows else [*CELL, "verdict"])
+        parts.append(pd.DataFrame(rows))
+    parts.sort(key=_place_in_table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _place_in_table(rows: pd.DataFrame) -> tuple[int, float]:
+    """Return what sorts arms: trained, untrained, shown a blank image; the worst of each first."""
+    kind = _kinds(rows).iloc[0]
+    error = rows["calibration_error"].fillna(rows["binned_error"]).iloc[0]
+    return (kind == UNTRAINED_CELLS) + 2 * (kind == BLANK), -float(error)
 
 
 def curves(answers: pd.DataFrame) -> pd.DataFrame:
@@ -154,9 +166,10 @@ def first_page_sentence(found: pd.DataFrame) -> str:
     if judged["verdict"].eq(TOO_FEW).all():
         return "Whether the model's stated confidence can be used: too few groups to decide."
     aligned = judged[_kinds(judged).eq(ALIGNED) & judged["verdict"].ne(TOO_FEW)]
+    # Holds for all of them together as it is: the largest limit is at least that of the worst.
     limit = (
         f"trained and evaluated at one resolution, its calibration error is at most "
-        f"{percent(aligned['simultaneous_upper'].max())} points"
+        f"{percent(aligned['calibration_error_upper'].max())} points"
         if len(aligned)
         else ""
     )
@@ -286,7 +299,7 @@ def _row(arm: Arm, rows: slice, seed: str, margin: float, n_judged: int) -> dict
     if not n_judged:
         return numbers | {"verdict": "", "reason": ""}
     together = _measured(arm, rows, level=1 - 0.05 / n_judged).error
-    reason = of_groups.too_few(sizes)
+    reason = _shortage(sizes)
     verdict = TOO_FEW if reason else NOT_DECIDED
     if together.lower > margin:
         verdict = BEYOND
@@ -305,6 +318,14 @@ def _measured(arm: Arm, rows: slice, *, level: float = 0.95) -> Calibration:
     sure = np.stack([stated.confidence(each) for each in arm.log_probabilities[rows]])
     rng = np.random.default_rng(SEED)
     return calibration.measure(sure, arm.correct[rows], arm.groups, rng=rng, level=level)
+
+
+def _shortage(sizes: np.ndarray) -> str:
+    """Return why groups of these sizes allow no limits; empty if they do."""
+    if len(sizes) < of_groups.LEAST_GROUPS:
+        groups = "1 group" if len(sizes) == 1 else f"{len(sizes)} groups"
+        return f"{groups}; limits need at least {of_groups.LEAST_GROUPS}"
+    return of_groups.shortage(sizes)
 
 
 def _arrow(arm: Arm) -> str:
@@ -335,8 +356,8 @@ def _repaired(arm: Arm) -> dict[str, Any]:
         for limit in ("", "_lower", "_upper")
     ]
     row |= dict.fromkeys(names, np.nan)
-    if reason := of_groups.too_few(np.unique(judging, return_counts=True)[1]):
-        return row | {"note": f"of the half that judges, {reason}"}
+    if reason := _shortage(np.unique(judging, return_counts=True)[1]):
+        return row | {"note": f"the half that judges: {reason}"}
     fitted = [
         temperature.fit_temperature(each[is_fitted], arm.right[is_fitted])
         for each in arm.log_probabilities

@@ -16,6 +16,10 @@ SHOWN_OVER_TRAININGS = (
     "dataset model train_resolution eval_resolution accuracy lower upper above_chance "
     "mean_visual_tokens n_seeds n_questions n_groups"
 ).split()
+OVER_TRAININGS = (
+    "Accuracy with 95 % confidence interval, clustered by group; it covers trainings too where "
+    "there are several. Above chance: 0 is guessing among the options, 100 all right."
+)
 FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 

@@ -38,6 +38,8 @@ SHOWN = [
     *("n_questions", "accuracy", "accuracy_majority", "accuracy_blank", "verdict", "sign"),
 ]
 """Columns shown on a page; the CSV holds all."""
+ONE_ANSWER = "one answer"
+"""Begins the sign of constant answers."""
 OTHERS = ("majority", "blank", "shuffled")
 COLUMNS = [
     *(*TRAINING, "eval_resolution", "n_questions", "n_groups", "accuracy"),
@@ -160,12 +162,14 @@ def warning(table: pd.DataFrame) -> str:
                 f"{row.train_resolution}{f' (seed {row.seed})' if several else ''}"
                 for row in part.itertuples()
             ]
-            first = part.iloc[0]
-            example = f"; {trainings[0]}" if len(trainings) > 1 else ""
+            # The plainest of all signs, where one training shows it.
+            place = int(part["sign"].str.startswith(ONE_ANSWER).to_numpy().argmax())
+            shown = part.iloc[place]
+            example = f"; {trainings[place]}" if len(trainings) > 1 else ""
             lines.append(
                 f"**Training at {' and at '.join(trainings)} resolution {said}** ({dataset}, "
-                f"{model}{example}: {first['sign']}; {first['n_questions']} test questions in "
-                f"{first['n_groups']} groups)."
+                f"{model}{example}: {shown['sign']}; {shown['n_questions']} test questions in "
+                f"{shown['n_groups']} groups)."
             )
     if not lines:
         return ""
@@ -215,10 +219,10 @@ def _constant(given: pd.DataFrame) -> str:
         return ""
     n_same, n_asked = int(tops["n_same"].sum()), int(tops["n_asked"].sum())
     if tops["commonest"].nunique() > 1:
-        return f"one answer to each kind of question, whatever the image ({n_asked:,} questions)"
+        return f"{ONE_ANSWER} to each kind of question, whatever the image ({n_asked:,} questions)"
     answer = tops["commonest"].iloc[0]
     said = f'"{answer}"' if answer else "unparsable"
-    return f"one answer, {said}, to {n_same:,} of {n_asked:,} questions"
+    return f"{ONE_ANSWER}, {said}, to {n_same:,} of {n_asked:,} questions"
 
 
 def _shuffled(given: pd.DataFrame) -> pd.Series:
@@ -303,6 +307,7 @@ def _sign(row: Mapping[str, Any]) -> str:
     if row["verdict"] == LEARNT:
         return ""
     said = [row["constant"]] if row["constant"] else []
+    said.append(f"{row['accuracy']:.1%} right")
     for name, words in (("majority", "the majority answer"), ("blank", "a blank image")):
         difference = row[f"over_{name}"]
         lower, upper = (row[f"{limit}_over_{name}"] for limit in ("lower", "upper"))
@@ -311,7 +316,7 @@ def _sign(row: Mapping[str, Any]) -> str:
         found = "no better than" if _is_no_better(row, name) else "not shown to be better than"
         limits = "" if np.isnan(lower) else f", {100 * lower:+.1f} to {100 * upper:+.1f}"
         said.append(
-            f"{row['accuracy']:.1%} right, {found} {words} ({row[f'accuracy_{name}']:.1%}; "
-            f"{100 * difference:+.1f} points{limits})"
+            f"{found} {words} ({row[f'accuracy_{name}']:.1%}; {100 * difference:+.1f} "
+            f"points{limits})"
         )
     return "; ".join([*said, *([row["loss"]] if row["loss"] else [])])

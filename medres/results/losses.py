@@ -35,7 +35,7 @@ def stays(losses: ArrayLike, chance_loss: float | None) -> str:
     """Return why a loss shows that nothing was learnt; empty if it does not show that.
 
     The mean of the last third of the steps is compared with the first three steps, and with the
-    loss of a model that never looks at the image.
+    loss of a model that never looks at the image. A loss that still falls says nothing yet.
 
     Args:
         losses: Mean loss per answer token of each optimiser step so far, shape (n_steps,).
@@ -47,7 +47,8 @@ def stays(losses: ArrayLike, chance_loss: float | None) -> str:
     first, last = float(values[:3].mean()), float(values[-(len(values) // 3) :].mean())
     if last >= (1 - LOSS_SHARE) * first:
         return f"the loss did not fall: {first:.3f} at the start, {last:.3f} in the last third"
-    if chance_loss is not None and last >= (1 - LOSS_SHARE) * chance_loss:
+    is_above = chance_loss is not None and last >= (1 - LOSS_SHARE) * chance_loss
+    if is_above and not still_falls(values):
         return (
             f"the loss per answer token is {last:.3f} in the last third of the steps, against "
             f"{chance_loss:.3f} for knowing how often each question has each answer, "
@@ -57,10 +58,10 @@ def stays(losses: ArrayLike, chance_loss: float | None) -> str:
 
 
 def still_falls(losses: ArrayLike) -> bool:
-    """Return whether the mean loss of the last third is a tenth below that of the third before."""
+    """Return whether the median of the last third is a tenth below that of the third before."""
     values = np.asarray(losses, dtype=float)
     third = max(1, len(values) // 3)
-    return bool(values[-third:].mean() < 0.9 * values[-2 * third : -third].mean())
+    return bool(np.median(values[-third:]) < 0.9 * np.median(values[-2 * third : -third]))
 
 
 def chance(train: pd.DataFrame, *, n_answer_tokens: int) -> float | None:

@@ -15,8 +15,8 @@ from medres.results.paired import CONTRADICTED, NOT_DECIDED, SUPPORTED
 
 UNTESTED = "not testable here"
 SHOWN = (
-    "claim verdict statement stated dataset compared difference interval p_adjusted covers "
-    "n_questions pages"
+    "claim verdict statement stated dataset compared difference lower upper p_adjusted "
+    "covers n_questions pages"
 ).split()
 """Columns shown on a page; the CSV holds all."""
 MERGED = ["claim", "statement", "stated", "pages"]
@@ -58,7 +58,7 @@ def table(
         Columns claim, statement and stated (the paper's numbers and where they stand, text),
         dataset (with its model if there are several; or over how many data sets a mean is),
         compared (what is subtracted from what, or why there is no comparison), difference, lower,
-        upper, interval (these two in points, as text), p_adjusted, n_questions, covers (all
+        upper, p_adjusted, n_questions, covers (all
         missing without a comparison), verdict (`UNTESTED` without one) and pages (stems of
         reports).
     """
@@ -79,7 +79,6 @@ def table(
                 "dataset": places[index],
                 "compared": _arms(row),
                 **{name: row[name] for name in _MEASURED},
-                "interval": f"{points(row['lower'])} to {points(row['upper'])}",
                 "verdict": row["verdict"],
             }
             for index, row in found.iterrows()
@@ -106,7 +105,6 @@ def _means(claim: str, averaged: pd.DataFrame) -> list[dict[str, Any]]:
             "lower": row.lower,
             "upper": row.upper,
             "p_adjusted": row.p_adjusted,
-            "interval": f"{points(row.lower)} to {points(row.upper)}",
             "covers": OVER_DATASETS if row.claim in trained else OVER_DATASETS_UNTRAINED,
             "verdict": row.verdict,
         }

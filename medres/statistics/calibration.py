@@ -3,7 +3,7 @@
 Confidence is the largest softmax probability over a question's options. Confidences and answers
 come as one row per training and one column per question, as in `comparison`. With one training an
 interval covers the choice of questions and groups, with several also that of trainings. Groups
-that can decide nothing (`groups.too_few`) have no interval: its limits are NaN.
+that can decide nothing (`groups.shortage`) have no interval: its limits are NaN.
 """
 
 import math
@@ -104,7 +104,7 @@ def measure(
     curve = _Curve.of(sure, right, bins, codes, sizes)
     binned = float(np.abs(curve.gaps).sum())
     mean, accuracy = float(sure.mean()), float(right.mean())
-    is_known = not of_groups.too_few(sizes)
+    is_known = not of_groups.shortage(sizes)
     over = Interval(mean - accuracy, math.nan, math.nan)
     error, by_chance = Interval(math.nan, math.nan, math.nan), math.nan
     if is_known:
@@ -141,7 +141,7 @@ def reliability(
         inside = bins == number
         interval = comparison.accuracy_interval(right[inside], codes[inside], level=level)
         sizes = np.unique(codes[inside], return_counts=True)[1]
-        is_known = not of_groups.too_few(sizes)
+        is_known = not of_groups.shortage(sizes)
         rows.append(
             {
                 "n_questions": int(inside.sum()),
@@ -237,9 +237,8 @@ def _error(curve: _Curve, noise: Floats, degrees_of_freedom: float, level: float
     for half in (estimate - lower, upper - estimate):
         of_questions = (half / quantile) ** 2
         total = of_questions + between
-        # Satterthwaite (1946, Biometrics Bulletin 2, 110-114).
-        spread = of_questions**2 / degrees_of_freedom + between**2 / (curve.n_trainings - 1)
-        degrees = total**2 / spread if spread else degrees_of_freedom
+        parts = [(of_questions, degrees_of_freedom), (between, curve.n_trainings - 1.0)]
+        degrees = variation.degrees_of_sum(*parts)
         sides.append(float(stats.t.isf((1 - level) / 2, degrees)) * math.sqrt(total))
     return Interval(estimate, max(0.0, estimate - sides[0]), min(1.0, estimate + sides[1]))
 

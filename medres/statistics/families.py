@@ -27,7 +27,8 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     """Return Holm-adjusted p-values in the order given, shape (n_tests,).
 
     Raises:
-        ValueError: If there is no p-value, or one is missing or outside [0, 1].
+        ValueError: If there is no p-value, or one is missing or outside [0, 1]: it would count as
+            one more test.
     """
     values = np.asarray(p_values, dtype=float)
     if values.ndim != 1 or values.size == 0:
@@ -35,11 +36,11 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if wrong.size:
         raise ValueError(f"p_values[{wrong[0]}] is {values[wrong[0]]}; it must be in [0, 1]")
-    # Not by statsmodels' multipletests, which collects all garbage at each call: 0.1 s and more.
+    # statsmodels has it too, but collects all garbage of the process at every call.
     order = np.argsort(values)
-    adjusted = np.empty(values.size)
-    scaled = values[order] * np.arange(values.size, 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
+    factors = np.arange(len(values), 0, -1)
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(values[order] * factors))
     return adjusted
 
 

@@ -40,8 +40,7 @@ def equal_differences(
     n_contrasts = n_parts - 1
     if n_contrasts < 1 or n_held.min() < 2:
         return math.nan
-    correction = n_held / (n_held - 1)
-    scaled = influence * np.sqrt(correction)
+    scaled = influence / np.sqrt(1 - asked / counts)
     covariance = scaled.T @ scaled
     contrasts = np.hstack([-np.ones((n_contrasts, 1)), np.eye(n_contrasts)])
     of_contrasts = contrasts @ covariance @ contrasts.T
@@ -52,7 +51,7 @@ def equal_differences(
     whole = contrasts @ np.diag(np.diag(covariance)) @ contrasts.T
     shares = np.einsum("cp,gp,dp->gcd", contrasts, expected, contrasts) @ np.linalg.inv(whole)
     squares = np.einsum("gcd,gdc->g", shares, shares) + np.einsum("gcc->g", shares) ** 2
-    of_sum = squares @ np.where(asked > 0, correction, 1).max(axis=1)
+    of_sum = squares @ np.where(asked > 0, n_held / (n_held - 1), 1).max(axis=1)
     degrees = n_contrasts * (n_contrasts + 1) / of_sum
     free = degrees - n_contrasts + 1
     if free < 1:

@@ -27,12 +27,14 @@ class Variation:
 def of_estimate(influence: Floats, estimates: Floats, sizes: Floats) -> Variation:
     """Return the variance of the mean of several trainings' estimates.
 
-    With one training: linearised (sandwich) over groups, G / (G - 1) x sum of squared influences,
-    with G_eff - 1 degrees of freedom, where G_eff = (sum n)^2 / sum n^2 over groups of n
-    questions. With several: the variance of their mean between trainings, which covers trainings
-    and what one training makes of one question; plus that of the questions alone, which is the
-    variance over groups of the averaged influences without the part that the first one holds
-    already (at least 0). Degrees of freedom by `degrees_of_sum`.
+    With one training: the sum of squared influences of groups, each over 1 minus the group's share
+    of the questions, as it draws the estimate to itself (CR2 of Bell and McCaffrey 2002, Survey
+    Methodology 28, 169-181; G / (G - 1) times their sum for G equal groups); with G_eff - 1 degrees
+    of freedom, where G_eff = (sum n)^2 / sum n^2 over groups of n questions. With several: the
+    variance of their mean between trainings, which covers trainings and what one training makes of
+    one question; plus that of the questions alone, which is the variance over groups of the
+    averaged influences without the part that the first one holds already (at least 0). Degrees of
+    freedom by `degrees_of_sum`.
 
     Args:
         influence: What each group adds to the error of each training's estimate, shape
@@ -44,13 +46,12 @@ def of_estimate(influence: Floats, estimates: Floats, sizes: Floats) -> Variatio
     of_groups = max(float(sizes.sum()) ** 2 / float(sizes @ sizes) - 1, 1.0)
     if n_groups < 2:
         return Variation(np.nan, np.nan, np.nan)
-    scale = n_groups / (n_groups - 1)
-    mean_influence = influence.mean(axis=0)
-    averaged = scale * float(mean_influence @ mean_influence)
+    scale = 1 / (1 - sizes / sizes.sum())
+    averaged = float(scale @ influence.mean(axis=0) ** 2)
     if n_trainings == 1:
         return Variation(averaged, of_groups, np.nan)
     between = float(estimates.var(ddof=1)) / n_trainings
-    single = scale * float((influence**2).sum()) / n_trainings
+    single = float((influence**2 @ scale).mean())
     shared = max(0.0, (single - averaged) / (n_trainings - 1))
     questions = max(0.0, averaged - shared)
     variance = between + questions

@@ -128,9 +128,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]
             self.board.close()
 
     def _warn(self, so_far: list[float]) -> None:
-        """Say that nothing has been learnt so far, and that the loss does not fall any more."""
-        reason = losses.stays(so_far, self.chance_loss)
-        if reason and not losses.still_falls(so_far):
+        """Say that nothing has been learnt so far, if the loss shows it."""
+        if reason := losses.stays(so_far, self.chance_loss):
             self._report(
                 f"has learnt nothing from the images so far: {reason}; if that stays so, try more "
                 "epochs, a higher learning_rate, a pretrained model or more images"

@@ -3,7 +3,6 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -59,19 +58,6 @@ class Cells(HTMLParser):
             self.caption += text
 
 
-def test_a_table_is_escaped() -> None:
-    shown = Cells(tables.html_table(TABLE, caption="x < y & <b>z</b>", csv="t"))
-    assert not {"script", "b"} & set(shown.tags)
-    assert shown.rows[1][0] == TABLE["statement"][0]
-    assert "x < y & <b>z</b>" in shown.caption
-
-
-def test_a_heading_is_escaped() -> None:
-    shown = Cells(tables.html_table(pd.DataFrame({"<i>a</i>": [1, 2]}), caption="", csv="t"))
-    assert "i" not in shown.tags
-    assert shown.rows[0] == ["<i>a</i>"]
-
-
 def test_names_cannot_leave_their_attributes(project: Path) -> None:
     name, caption = """<b>&"x"$a_b$'""", '<i>&"y"'
     table = pd.DataFrame({name: ["a"], "pages": [f"01_{name.replace(' ', '')}"]})
@@ -87,53 +73,49 @@ def test_names_cannot_leave_their_attributes(project: Path) -> None:
     assert Cells(tables.html_table(table, caption="", csv="t")).rows[0][0] == name.replace("_", " ")
 
 
-def test_fractions_are_printed_as_percent_and_differences_as_points() -> None:
-    heads, first, second = Cells(tables.html_table(TABLE, caption="", csv="t")).rows
-    named = dict(zip(TABLE.columns, zip(heads, first, second, strict=True), strict=True))
-    assert named["accuracy"] == ("accuracy (%)", "98.8", "50.0")
-    assert named["difference"] == ("difference (points)", "+1.2", "-25.0")
-    assert named["lower"] == ("lower limit (points)", "-0.1", "-40.0")
-    assert named["upper"] == ("upper limit (points)", "+5.0", "–")
-    assert named["p_adjusted"] == ("adjusted p", "< 0.001", "0.250")
-    assert named["n_correct"] == ("correct", "12,345", "7")
+@pytest.fixture
+def in_notebooks(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project, with the folder of its notebooks as that of a kernel."""
+    monkeypatch.chdir(project / "notebooks")
+    return project
 
 
-def test_limits_of_an_accuracy_are_printed_as_percent() -> None:
-    table = TABLE[["accuracy", "lower"]]
-    assert Cells(tables.html_table(table, caption="", csv="t")).rows == [
-        ["accuracy (%)", "lower limit (%)"],
-        ["98.8", "-0.1"],
-        ["50.0", "-40.0"],
+def test_links_lead_from_a_notebook_to_the_reports(in_notebooks: Path) -> None:
+    table = pd.DataFrame({"pages": ["01_datasets"]})
+    shown = [
+        page.show_table("small", "t", table, caption="c").data,
+        page.show_figure("small", "f", _figure(), alt="", caption="").data,
+        page.show_provenance(STUDY, [_finish(0)]).data,
     ]
+    (in_notebooks / "reports" / "small" / "tables" / "runs.csv").touch()
+    links = re.findall(r'href="(.*?)"', "".join(shown))
+    missing = [link for link in links if not Path(link).is_file()]
+    assert [Path(link).name for link in missing] == [
+        "01_datasets.html",
+        "02_finetune-drawn-tiny-low-seed0.html",
+        "03_evaluate-drawn-tiny-low-seed0.html",
+    ]
+    assert {Path(link).parent for link in missing} == {Path("../reports/small")}
 
 
-def test_a_column_that_is_in_percent_has_one_decimal() -> None:
-    table = pd.DataFrame({"cells, low (%)": [50.0, 43.75, np.nan]})
-    shown = Cells(tables.html_table(table, caption="", csv="t"))
-    assert shown.rows == [["cells, low (%)"], ["50.0"], ["43.8"], ["–"]]
+def test_links_lead_from_an_executed_notebook_to_the_reports(in_notebooks: Path) -> None:
+    with page.traced():
+        shown = page.show_table("small", "t", TABLE, caption="c").data
+    (link,) = re.findall(r'href="(.*?)"', shown)
+    assert (in_notebooks / "runs" / "small" / "notebooks" / link).resolve() == (
+        in_notebooks / "reports" / "small" / "tables" / "t.csv"
+    )
 
 
-def test_what_all_rows_share_is_said_once() -> None:
-    table = pd.DataFrame({"dataset": ["<d>", "<d>"], "seed": [0, 1], "accuracy": [0.1, 0.2]})
-    shown = Cells(tables.html_table(table, caption="Cells.", csv="t"))
-    assert shown.rows[0] == ["seed", "accuracy (%)"]
-    assert "data set <d>" in shown.caption
-
-
-def test_a_value_that_some_rows_lack_is_not_said_of_all() -> None:
-    table = pd.DataFrame({"n_groups": [4.0, np.nan], "accuracy": [0.1, 0.2]})
-    shown = Cells(tables.html_table(table, caption="Cells.", csv="t"))
-    assert shown.rows == [["groups", "accuracy (%)"], ["4", "10.0"], ["–", "20.0"]]
-
-
-def test_the_csv_holds_the_table_as_it_is(project: Path) -> None:
+def test_the_csv_holds_the_table_as_it_is(in_notebooks: Path) -> None:
+    project = in_notebooks
     shown = page.show_table("small", "t", TABLE, caption="c", columns=["statement", "accuracy"])
     path = project / "reports" / "small" / "tables" / "t.csv"
     stored = pd.read_csv(path)
     pd.testing.assert_frame_equal(stored, TABLE, rtol=1e-5, check_dtype=False)
     assert b"\r" not in path.read_bytes()
     assert Cells(shown.data).rows[0] == ["statement", "accuracy (%)"]
-    assert 'href="tables/t.csv"' in shown.data
+    assert 'href="../reports/small/tables/t.csv"' in shown.data
     before = path.read_bytes()
     assert page.show_table("small", "t", TABLE, caption="c").data
     assert path.read_bytes() == before
@@ -149,27 +131,14 @@ def test_a_table_without_rows_is_a_sentence_and_no_csv(project: Path) -> None:
     assert page.show_table("small", "t", TABLE.iloc[:0], caption="c", empty="").data == ""
 
 
-def test_rows_that_agree_share_a_cell() -> None:
-    table = pd.DataFrame({"claim": list("aab"), "stated": list("xxx"), "n": [1, 2, 3]})
-    text = tables.html_table(table, caption="", csv="t", merged=["claim", "stated"])
-    assert Cells(text).rows[1:] == [["a", "x", "1"], ["2"], ["b", "x", "3"]]
-    assert text.count('rowspan="2"') == 2
-
-
-def test_pages_are_links() -> None:
-    table = pd.DataFrame({"pages": ["04_native_vs_low 11_published_audit", ""]})
-    text = tables.html_table(table, caption="", csv="t")
-    assert '<a href="04_native_vs_low.html">04</a> <a href="11_published_audit.html">11</a>' in text
-    assert Cells(text).rows[2] == [""]
-
-
 def _figure() -> Figure:
     figure = Figure(figsize=(2, 1))
     figure.subplots().plot([0, 1], [1, 0])
     return figure
 
 
-def test_a_figure_is_the_same_bytes_twice_and_has_alternative_text(project: Path) -> None:
+def test_a_figure_is_the_same_bytes_twice_and_has_alternative_text(in_notebooks: Path) -> None:
+    project = in_notebooks
     alt = 'accuracy of "low" & <native>'
     pages, files, drawings = [], [], []
     for _ in range(2):
@@ -183,7 +152,8 @@ def test_a_figure_is_the_same_bytes_twice_and_has_alternative_text(project: Path
     assert drawings[0] == drawings[1]
     assert not re.search(rb"dc:date|matplotlib v|Matplotlib v", drawings[0])
     assert b"</svg>" in drawings[0]
-    links = '<a href="figures/f.png">PNG</a>, <a href="figures/f.svg">SVG</a>'
+    files_of = "../reports/small/figures/f"
+    links = f'<a href="{files_of}.png">PNG</a>, <a href="{files_of}.svg">SVG</a>'
     assert f"low &lt; native {links}</figcaption>" in pages[0]
     (image,) = Cells(pages[0]).images
     assert image["alt"] == alt
@@ -226,7 +196,7 @@ def test_seconds_of_a_run_are_in_its_table_and_on_no_page(project: Path) -> None
     folders = [_finish(0)]
     assert list(page.runs_table(folders)["seconds"]) == [1.5]
     shown = page.show_provenance(STUDY, folders).data
-    assert Cells(shown).rows[0] == ["stage", "cell", "digest", "commit of the code"]
+    assert Cells(shown).rows[0] == ["stage", "cell", "digest", "commit of the code", "pages"]
     assert "1.5" not in shown
 
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -101,6 +101,7 @@ def test_what_the_model_does_afterwards_is_said_and_not_shown(tmp_path):
 SIDES = st.integers(1, 60)
 
 
+@settings(deadline=None)
 @given(st.tuples(SIDES, SIDES), st.tuples(SIDES, SIDES), st.integers(1, 60))
 def test_every_size_is_cut_to_exactly_the_same_field_of_view(given_px, full_px, crop_px):
     field = pictures.middle(full_px, crop_px)

@@ -132,7 +132,7 @@ def test_with_few_questions_it_cannot_be_told_and_nobody_is_accused() -> None:
     found = learning.signs(answers, question_set(references))
     assert found["verdict"].iloc[0] == learning.UNKNOWN
     assert (
-        "70.0% right, not shown to be better than the majority answer (50.0%"
+        "70.0% right; not shown to be better than the majority answer (50.0%"
         in (found["sign"].iloc[0])
     )
     said = learning.warning(found)
@@ -227,6 +227,20 @@ def test_a_loss_that_stays_accuses_unless_the_answers_show_otherwise() -> None:
     assert found["sign"].iloc[0].endswith("the loss did not fall")
     shown = pd.concat([answered("low", "low", mistaken(10)), blank])
     assert learning.signs(shown, known, reason)["verdict"].iloc[0] == learning.LEARNT
+
+
+def test_the_training_with_the_plainest_sign_is_the_example() -> None:
+    guessed = random_replies(4000, seed=1)
+    answers = pd.concat(
+        [
+            answered("native", "native", guessed[1], guessed[0]),
+            answered("native", "blank", random_replies(4000, seed=2)[1], guessed[0]),
+            answered("low", "low", ["no"] * 4000, guessed[0]),
+        ]
+    )
+    said = learning.warning(learning.signs(answers, question_set(guessed[0])))
+    assert said.startswith("**Training at native and at low resolution has learnt nothing")
+    assert '; low: one answer, "no", to 4,000 of 4,000 questions' in said
 
 
 def test_seeds_are_named_where_there_are_several() -> None:

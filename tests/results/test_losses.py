@@ -36,6 +36,8 @@ def test_a_loss_that_does_not_fall_at_all_is_told_without_knowing_chance() -> No
 
 def test_a_loss_above_chance_may_still_fall() -> None:
     assert losses.still_falls(curve(2.0, 1.5, 1.0))
+    assert losses.stays(curve(2.0, 1.5, 1.0), 0.35) == ""
+    assert losses.stays(curve(2.0, 1.5, 1.5), 0.35) != ""
     assert not losses.still_falls(curve(0.35, 0.36, 0.35))
 
 

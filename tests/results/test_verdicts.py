@@ -8,7 +8,6 @@ from medres.datasets import QuestionSet
 from medres.published import paper
 from medres.published.claims import CLAIMS, OF_STUDY
 from medres.results import averages, grids, paired, verdicts
-from medres.results.numbers import points
 from tests.answer_tables import arm, first_right, trainings
 
 REPORTS = ["04_native_vs_low", "12_findings"]
@@ -79,7 +78,6 @@ def test_a_claim_has_the_numbers_of_its_comparison() -> None:
         assert row[name] == compared[name].iloc[0]
     assert (row["dataset"], row["verdict"]) == ("drawn", "supported")
     assert row["covers"] == "questions and trainings"
-    assert row["interval"] == f"{points(row['lower'])} to {points(row['upper'])}"
     assert row["stated"].startswith("+5.4 (subcellular)")
     assert row["stated"].endswith("[table 2]")
 
@@ -92,7 +90,7 @@ def test_a_claim_without_its_arms_says_which_are_missing() -> None:
         table.loc["C12", "compared"]
         == "the study lacks the arms native→upsampled-bicubic and native→upsampled-lanczos"
     )
-    numbers = ["difference", "lower", "upper", "interval", "p_adjusted", "n_questions"]
+    numbers = ["difference", "lower", "upper", "p_adjusted", "n_questions"]
     assert table.loc["C5", numbers].isna().all()
 
 

@@ -69,8 +69,8 @@ def test_accuracy_interval_equals_the_naive_double_sum_on_lopsided_clusters():
     variance = 0.0
     for i, j in itertools.product(range(n), repeat=2):
         if groups[i] == groups[j]:
-            variance += (correct[i] - accuracy) * (correct[j] - accuracy) / n**2
-    variance *= 6 / 5
+            share = np.mean(groups == groups[i])
+            variance += (correct[i] - accuracy) * (correct[j] - accuracy) / n**2 / (1 - share)
     n_effective = accuracy * (1 - accuracy) / variance * n / (n - 1) * t_factor(n, groups)
     assert n_effective < n / 3
     found = accuracy_interval(correct, groups)
@@ -78,8 +78,10 @@ def test_accuracy_interval_equals_the_naive_double_sum_on_lopsided_clusters():
     assert (found.lower, found.upper) == pytest.approx(wilson(accuracy, n_effective))
 
 
-def test_accuracy_interval_agrees_with_cluster_robust_regression(arms):
-    correct, _, groups = arms
+def test_accuracy_interval_agrees_with_cluster_robust_regression_on_equal_groups():
+    correct, _, _ = clustered_arms(np.random.default_rng(1))
+    correct, groups = correct[:160], np.arange(160) // 4
+    correct = np.sort(correct.reshape(-1, 8), axis=1).ravel()  # alike within groups
     n, accuracy = len(correct), correct.mean()
     fit = sm.OLS(correct, np.ones(n)).fit(cov_type="cluster", cov_kwds={"groups": groups})
     design_effect = fit.bse[0] ** 2 / (accuracy * (1 - accuracy) / (n - 1))
@@ -190,14 +192,19 @@ def test_interval_and_p_value_agree_at_both_limits(seed, level):
     assert found.p_value(found.difference) == 1.0
 
 
-def test_standard_error_is_that_of_a_cluster_robust_regression(arms):
-    first, second, groups = arms
+def test_standard_error_is_that_of_a_cluster_robust_regression_on_equal_groups():
+    first, second, groups = trainings(np.random.default_rng(1), 1, n_groups=40)
+    first, second = first[0], second[0]
     fitted = sm.OLS(second - first, np.ones(len(first))).fit(
         cov_type="cluster", cov_kwds={"groups": groups}
     )
-    found = compare(*arms)
+    found = compare(first, second, groups)
     assert found.standard_error == pytest.approx(fitted.bse[0], rel=1e-9)
-    sizes = np.bincount(groups)
+    assert found.degrees_of_freedom == pytest.approx(39)
+
+
+def test_unequal_groups_count_as_fewer(arms):
+    found, sizes = compare(*arms), np.bincount(arms[2])
     effective = sizes.sum() ** 2 / (sizes**2).sum()
     assert effective < 35
     assert (found.n_effective_groups, found.degrees_of_freedom) == pytest.approx(
@@ -211,8 +218,9 @@ def test_standard_error_is_the_naive_double_sum_over_pairs_of_a_group(arms):
     variance = 0.0
     for i, j in itertools.product(range(len(gains)), repeat=2):
         if groups[i] == groups[j]:
-            variance += (gains[i] - gains.mean()) * (gains[j] - gains.mean())
-    expected = np.sqrt(variance * 40 / 39) / len(gains)
+            share = np.mean(groups == groups[i])
+            variance += (gains[i] - gains.mean()) * (gains[j] - gains.mean()) / (1 - share)
+    expected = np.sqrt(variance) / len(gains)
     assert compare(*arms).standard_error == pytest.approx(expected)
 
 
@@ -239,20 +247,22 @@ def test_two_trainings_on_three_groups_by_hand():
     second  a: +1  0   b: 0  0   c: -1 0 0 +1   sums 1, 0, 0   mean 1/8
 
     Influences (sum - mean x size) / 8 are, in 64ths, 10, 2, -12 and 6, -2, -4; averaged 8, 0, -8.
-    In 4096ths: averaged 3/2 x 128 = 192; of a single training 3/2 x (248 + 56) / 2 = 228, so that
-    228 - 192 = 36 are what one training makes of the questions, and 156 those of the questions
-    alone. Between trainings (3/8 - 1/8)^2 / 2 / 2 = 1/64, 64 in 4096ths. Together 220.
+    Squares count 1 / (1 - 1/4) = 4/3 for a and b, 2 for c. In 4096ths: averaged 4/3 x 64 + 2 x 64 =
+    640/3; of single trainings 4/3 x 104 + 2 x 144 = 1280/3 and 4/3 x 40 + 2 x 16 = 256/3, 256 on
+    average, so that 256 - 640/3 = 128/3 are what one training makes of the questions, and 512/3
+    those of the questions alone. Between trainings (3/8 - 1/8)^2 / 2 / 2, that is 64. Together
+    704/3.
     """
     gains = np.array([[1, 1, 0, 1, 0, 0, 0, 0], [1, 0, 0, 0, -1, 0, 0, 1]])
     found = compare(gains < 0, gains > 0, list("aabbcccc"))
     assert found.by_training == (3 / 8, 1 / 8)
     assert found.difference == 1 / 4
-    assert found.standard_error**2 == pytest.approx(220 / 4096)
+    assert found.standard_error**2 == pytest.approx(704 / 3 / 4096)
     effective = 64 / 24
     assert found.n_effective_groups == pytest.approx(effective)
     # Cochran and Cox: one degree for the trainings, G_eff - 1 for the questions.
     assert 1 / found.degrees_of_freedom == pytest.approx(
-        (64 / 220) / 1 + (156 / 220) / (effective - 1)
+        (64 / (704 / 3)) / 1 + (512 / 704) / (effective - 1)
     )
     assert found.spread_of_trainings == pytest.approx(np.sqrt(1 / 32))
 
@@ -353,7 +363,7 @@ def test_one_group_decides_nothing():
     interval = found.interval()
     assert (found.difference, found.p_value(), found.p_value(-0.5)) == (-1, 1, 1)
     assert np.isnan([interval.lower, interval.upper]).all()
-    assert found.refusal() == "1 group of test questions; at least 6 are needed"
+    assert found.refusal().startswith("with 1 group the smallest possible p-value is 1, whatever")
 
 
 # margins
@@ -401,13 +411,14 @@ def test_a_comparison_with_enough_groups_is_not_refused():
 
 def test_too_few_groups_are_refused_whatever_comes_out():
     found = compare(np.zeros(100), np.ones(100), np.arange(100) % 5)
-    assert found.refusal() == found.too_few == "5 groups of test questions; at least 6 are needed"
+    assert found.refusal() == found.too_few
+    assert found.refusal().startswith("with 5 groups the smallest possible p-value is 0.0625")
 
 
 def test_one_group_with_half_of_the_questions_is_refused():
     groups = np.r_[np.zeros(50), np.arange(50)]
     found = compare(np.zeros(100), np.ones(100), groups)
-    assert "largest of 50 groups holds 51.0 % of the test questions" in found.refusal()
+    assert "largest group holds 51 % of the test questions" in found.refusal()
     assert found.n_effective_groups == pytest.approx(100**2 / (51**2 + 49))
 
 

@@ -20,7 +20,7 @@ def test_below_six_groups_no_paired_test_can_be_significant(n_groups: int) -> No
     least = comparison.paired_group_test(nothing, everything, labels)
     assert least > 0.05
     said = groups.too_few([4] * n_groups)
-    assert f"cannot reach p < {least:.3g}, whatever" in said
+    assert f"smallest possible p-value is {least:.3g}, whatever" in said
     assert "10 points would take about" in said
 
 
@@ -34,10 +34,10 @@ def test_six_groups_can_be_significant_and_are_not_refused() -> None:
 
 def test_one_group_that_outweighs_the_others_is_refused() -> None:
     said = groups.too_few([40] + [1] * 20)
-    assert (
-        "the largest group holds 67 % of the test questions, so that 21 groups count as 2.2" in said
-    )
-    assert groups.too_few([20] + [1] * 20) == ""  # 40^2 / 420 = 3.8
+    assert "the largest group holds 67 % of the test questions" in said
+    assert "21 groups count as 2.2 of equal size" in said
+    assert "count as 3.8" in groups.too_few([20] + [1] * 20)  # half of all: 40^2 / 420
+    assert groups.too_few([10] + [1] * 20) == ""  # 30^2 / 120 = 7.5
 
 
 @pytest.mark.parametrize(("each", "difference"), [(1, 0.1), (5, 0.1), (8, 0.05), (1, 0.29)])

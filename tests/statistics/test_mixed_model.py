@@ -120,3 +120,28 @@ def test_impossible_counts_are_refused() -> None:
     for wrong in ([[3, 1], [1, 1]], [[np.nan, 1], [1, 1]], [[-1, 1], [1, 1]]):
         with pytest.raises(ValueError, match="between 0 and asked in every"):
             mixed_model.fit(wrong, [[2, 2], [2, 2]])
+
+
+def test_a_contrast_has_the_larger_of_the_two_errors() -> None:
+    """With few groups the sandwich estimate is too small, with arms that suit groups the other."""
+    contrast = np.array([1, -1, -1, 1])
+    few, suited = mixed_model.fit(*counts(3, n_groups=12)), mixed_model.fit(*counts(1, slope=2.0))
+    for found in (few, suited):
+        both = [contrast @ each @ contrast for each in (found.covariance, found.model_covariance)]
+        assert found.variance_of(contrast) == pytest.approx(max(both))
+    model, sandwich = (
+        contrast @ each @ contrast for each in (suited.model_covariance, suited.covariance)
+    )
+    assert sandwich > 1.5 * model
+
+
+def test_the_error_with_few_groups_is_not_too_small() -> None:
+    contrast = np.array([1, -1, -1, 1])
+    fits = [mixed_model.fit(*counts(seed, n_groups=12)) for seed in range(120)]
+    fits = [fit for fit in fits if not fit.note]
+    spread = np.std([contrast @ fit.log_odds for fit in fits], ddof=1)
+    errors = np.sqrt([fit.variance_of(contrast) for fit in fits])
+    sandwich = np.sqrt([max(0, contrast @ fit.covariance @ contrast) for fit in fits])
+    # Of 120 draws a spread is known to 6 % of itself.
+    assert np.sqrt(np.mean(errors**2)) > 0.88 * spread
+    assert sandwich.mean() < errors.mean()

@@ -28,5 +28,5 @@ def test_the_drawn_study_is_one_that_reports_can_be_made_of(drawn: studies.Study
     )
     assert (answers.groupby("group")["image"].nunique() == 2).any()
     assert (alignment.odds_ratios(answers)["note"] == "").all()
-    compared = paired.comparisons(answers, n_resamples=100)
+    compared = paired.comparisons(answers)
     assert len(compared) == 2 * len(claims.CLAIMS)

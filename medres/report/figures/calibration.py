@@ -8,6 +8,7 @@ from medres.report.figures.style import (
     CELL,
     LINES,
     STYLES,
+    Look,
     in_order,
     legend,
     legend_keys,
@@ -75,8 +76,8 @@ def confidence_gaps(table: pd.DataFrame) -> Figure:
 def reliability(curves: pd.DataFrame) -> Figure:
     """Draw accuracy against stated confidence, a panel per dataset and eval_resolution.
 
-    One line per training, with the interval of each bin; below them how often each confidence is
-    stated. On the diagonal the model is right as often as it says.
+    One line per training, with the interval of each bin if there is one training; below them how
+    often each confidence is stated. On the diagonal the model is right as often as it says.
 
     Args:
         curves: As from `results.calibration.curves`; `blank` is left out.
@@ -105,10 +106,12 @@ def reliability(curves: pd.DataFrame) -> Figure:
                     x, y, low, high = (
                         100 * line[["confidence", "accuracy", "lower", "upper"]].to_numpy(float)
                     ).T
-                    style = LINES.get(train, "-")
-                    ax.plot(x, y, color=colour, linestyle=style, linewidth=1, alpha=0.8)
-                    ax.plot(x, y, marker, color=colour, markersize=3)
-                    ax.vlines(x, low, high, color=colour, linewidth=0.8, alpha=0.6)
+                    dashes, is_single = LINES.get(train, "-"), arm["seed"].nunique() == 1
+                    look: Look = {"color": colour, "alpha": 0.8 if is_single else 0.5}
+                    ax.plot(x, y, linestyle=dashes, linewidth=1, **look)
+                    ax.plot(x, y, marker, markersize=3 if is_single else 2, **look)
+                    if is_single:
+                        ax.vlines(x, low, high, linewidth=0.8, **look)
                 if len(arm):
                     heights, edges = _stated(arm)
                     below.stairs(heights, edges, color=colour, linewidth=1)
