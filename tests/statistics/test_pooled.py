@@ -116,3 +116,22 @@ def test_the_mean_and_the_next_data_set_are_covered(between: float) -> None:
     assert 0.93 <= np.mean(is_held) <= 0.97
     # Its error of the spread between data sets is not in the prediction interval: below nominal.
     assert np.mean(is_predicted) >= 0.89
+
+
+def test_a_plain_mean_is_a_test_of_one_sample() -> None:
+    effects = [0.02, 0.11, 0.05, 0.07]
+    found = pooled.average(effects)
+    expected = stats.ttest_1samp(effects, 0.01)
+    assert found.p_value(0.01) == pytest.approx(expected.pvalue)
+    limits = expected.confidence_interval(0.9)
+    assert (found.interval(0.9).lower, found.interval(0.9).upper) == pytest.approx(
+        (limits.low, limits.high)
+    )
+    assert found.p_value(found.interval().lower) == pytest.approx(0.05)
+
+
+def test_equal_effects_and_a_single_one_are_no_certainty() -> None:
+    for effects in ([0.1, 0.1, 0.1], [0.1]):
+        found = pooled.average(effects)
+        assert (found.difference, found.p_value()) == (pytest.approx(0.1), 1)
+        assert np.isnan([found.interval().lower, found.prediction(0.0).upper]).all()
