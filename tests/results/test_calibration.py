@@ -124,7 +124,7 @@ def test_the_worst_trained_cell_shown_images_comes_first(
     found: pd.DataFrame, answers: pd.DataFrame
 ) -> None:
     said = calibration.sentence(found, calibration.temperatures(answers)).splitlines()
-    assert "trained at native and evaluated at low" in said[0]
+    assert said.startswith("Trained at native and evaluated at low")[0]
     assert "91.0 % sure on average and right in 25.0 %" in said[0]
     assert "must not be used" in said[0]
     assert any("within the margin: low→low, native→native" in line for line in said)
