@@ -20,7 +20,7 @@ def test_below_six_groups_no_paired_test_can_be_significant(n_groups: int) -> No
     least = comparison.paired_group_test(nothing, everything, labels)
     assert least > 0.05
     said = groups.too_few([4] * n_groups)
-    assert f"smallest possible p-value is {least:.3g}, whatever" in said
+    assert f"cannot reach p < {least:.3g}, whatever" in said
     assert "10 points would take about" in said
 
 
