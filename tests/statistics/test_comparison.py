@@ -621,3 +621,15 @@ def test_majority_refuses_empty_training_and_missing_references():
         majority_correct(questions([]), test)
     with pytest.raises(ValueError, match="test has a missing"):
         majority_correct(test, questions([("A?", None)]))
+
+
+def test_an_accuracy_of_several_trainings_near_its_limit_has_no_interval() -> None:
+    correct = np.ones((3, 400))
+    correct[:, :8] = 0  # 98 %
+    several = accuracy_interval(correct, np.arange(400))
+    assert several.estimate == pytest.approx(0.98)
+    assert np.isnan([several.lower, several.upper]).all()
+    one = accuracy_interval(correct[0], np.arange(400))
+    assert one.lower < 0.98 < one.upper
+    correct[:, :16] = 0  # 96 %
+    assert accuracy_interval(correct, np.arange(400)).lower < 0.96

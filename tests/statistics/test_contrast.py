@@ -55,3 +55,11 @@ def test_what_cannot_decide_is_refused() -> None:
     assert (found.p_value(), found.refusal()[:30]) == (1.0, "the arms differ in 0 of 25 gro")
     with pytest.raises(ValueError, match="must sum to 0"):
         contrast.contrast(correct, [1, -1, 1, 1], groups)
+
+
+def test_several_trainings_that_are_all_but_perfect_are_refused() -> None:
+    rng = np.random.default_rng(4)
+    correct = (rng.random((3, 4, 800)) < 0.985).astype(int)
+    found = contrast.contrast(correct, [1, -1, -1, 1], np.arange(800) // 8)
+    assert found.refusal().startswith("all arms are within 3 points of the limit of accuracy")
+    assert contrast.contrast(correct[:1], [1, -1, -1, 1], np.arange(800) // 8).refusal() == ""
