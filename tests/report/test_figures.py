@@ -266,9 +266,8 @@ def test_heatmap_outlines_the_aligned_squares_and_says_intervals():
 def test_heatmap_says_the_range_of_seeds():
     grid = make_grid(DATASETS[:1], seeds=(0, 1)).assign(accuracy=0.5)
     grid.loc[grid["seed"] == 1, "accuracy"] = 0.6
-    assert (
-        words(figures.grid_heatmap(grid, make_baselines())).count("55.0 %\nseeds 50.0–60.0") == 12
-    )
+    text = words(figures.grid_heatmap(grid, make_baselines()))
+    assert text.count("55.0 %\n2 seeds\n50.0–60.0") == 12
 
 
 def contrast(first, second):
@@ -409,16 +408,48 @@ def test_differences_show_each_training_below_their_interval():
 
 
 def test_differences_say_what_is_subtracted():
-    arms = [("native→native", "native→low"), ("low→low", "native→upsampled-bicubic")]
-    compared = pd.DataFrame(arms, columns=["first", "second"]).assign(dataset="d", model="m")
-    table = make_comparisons().iloc[:2].drop(columns=["dataset", "comparison"])
-    text = words(figures.differences(paired.labelled(compared).join(table)))
-    assert "\nnative→low minus native→native\n" in text
-    assert "\nnative→upsampled-bicubic\nminus low→low\n" in text
+    arms = [
+        (("native", "native"), ("native", "low")),
+        (("low", "low"), ("native", "upsampled-bicubic")),
+        (("native", "upsampled-bicubic"), ("native", "upsampled-lanczos")),
+    ]
+    compared = pd.DataFrame({"compared": [paired._minus(*pair) for pair in arms]})
+    table = make_comparisons().iloc[:3].drop(columns=["dataset", "comparison"])
+    labelled = paired.labelled(compared.assign(dataset="d", model="m")).join(table)
+    text = words(figures.differences(labelled))
+    for label in (
+        "native→low minus native→native",
+        "native→upsampled-bicubic\nminus low→low",
+        "native→upsampled-lanczos\nminus native→upsampled-bicubic",
+    ):
+        assert f"{label}\n" in text
     assert "the arm after “minus” is subtracted" in text
-    long = compared.assign(first="native→upsampled-bicubic", second="native→upsampled-lanczos")
-    text = words(figures.differences(paired.labelled(long).join(table)))
-    assert text.count("native→upsampled-lanczos\nminus native→upsampled-bicubic") == 2
+
+
+def test_a_difference_of_differences_is_broken_between_the_two():
+    label = "(native→low minus native→native) minus (low→native minus low→low)"
+    table = make_comparisons().assign(comparison=label)
+    expected = "(native→low minus native→native)\nminus (low→native minus low→low)"
+    assert words(figures.differences(table)).count(expected) == 6
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+@pytest.mark.parametrize("n_unparsable", [0, 1234])
+def test_what_is_written_in_a_square_stays_within_it(seeds, n_unparsable):
+    """The range of several seeds used to run into the squares beside it."""
+    grid = make_grid(DATASETS[:2], seeds).assign(n_unparsable=n_unparsable)
+    figure = figures.grid_heatmap(grid, make_baselines())
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    panels = [ax for ax in figure.axes if ax.get_xlabel().startswith("Evaluated")]
+    assert len(panels) == 2
+    for ax in panels:
+        for text in ax.texts[1:]:
+            x, y = (int(place) for place in text.get_position())
+            square = ax.transData.transform([(x, y), (x + 1, y + 1)])
+            inked = text.get_window_extent(renderer)
+            assert square[:, 0].min() <= inked.x0 <= inked.x1 <= square[:, 0].max()
+            assert square[:, 1].min() <= inked.y0 <= inked.y1 <= square[:, 1].max()
 
 
 def test_whatever_is_undecided_is_hollow():

@@ -112,7 +112,8 @@ def grid_heatmap(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
     _, majority = split_baselines(baselines, grid["dataset"])
     trains, evals = in_order(grid["train_resolution"]), in_order(grid["eval_resolution"])
     height_in = 0.62 * len(trains) + 0.9
-    panel_in = 0.7 + len(evals) * tick_in(evals, 0.9)
+    square_in = 1.3 if grid["n_unparsable"].max() else 0.9
+    panel_in = 0.7 + len(evals) * tick_in(evals, square_in)
     figure, panels = make_panels(grid, panel_in=panel_in, height_in=height_in)
     for ax, dataset, rows in panels:
         means = pd.DataFrame(np.nan, index=trains, columns=evals)
@@ -262,6 +263,7 @@ def recovery(recovered: pd.DataFrame, grid: pd.DataFrame, baselines: pd.DataFram
             of_each = rows[rows["eval_resolution"] == name]
             mean = draw_points(ax, y, of_each.head(1), style, flip=True)
             text: Look = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
+            text["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}
             ax.annotate(percent(mean / 100), (mean, y), (0, 4), **text)
             shown = of_each["accuracy_of_training"].tolist()
             has_trainings |= draw_trainings(ax, y + 0.25, shown, style[0])
@@ -281,7 +283,7 @@ def _square_text(cell: pd.DataFrame) -> str:
     accuracy, lower, upper = cell["accuracy"], cell["lower"], cell["upper"]
     text = f"{percent(accuracy.mean())} %"
     if len(cell) > 1:
-        text += f"\nseeds {percent(accuracy.min())}–{percent(accuracy.max())}"
+        text += f"\n{len(cell)} seeds\n{percent(accuracy.min())}–{percent(accuracy.max())}"
     elif not np.isnan(lower.iloc[0] + upper.iloc[0]):
         text += f"\n[{percent(lower.iloc[0])}, {percent(upper.iloc[0])}]"
     most = cell["n_unparsable"].max()
@@ -296,7 +298,10 @@ def _difference_texts(row: pd.Series) -> list[str]:
 
 def _on_lines(label: str) -> str:
     """Break a long label, before what is subtracted where that is enough."""
-    if len(label) <= WIDEST_LABEL:
-        return label
-    parts = label.replace(" minus ", "\nminus ").split("\n")
-    return "\n".join(textwrap.fill(part, WIDEST_LABEL) for part in parts)
+    lines: list[str] = []
+    for part in label.replace(" minus ", "\nminus ").split("\n"):
+        if lines and len(lines[-1]) + 1 + len(part) <= WIDEST_LABEL:
+            lines[-1] += f" {part}"
+        else:
+            lines += textwrap.wrap(part, WIDEST_LABEL)
+    return "\n".join(lines)
