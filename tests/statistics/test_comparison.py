@@ -363,7 +363,7 @@ def test_one_group_decides_nothing():
     interval = found.interval()
     assert (found.difference, found.p_value(), found.p_value(-0.5)) == (-1, 1, 1)
     assert np.isnan([interval.lower, interval.upper]).all()
-    assert found.refusal().startswith("with 1 group the smallest possible p-value is 1, whatever")
+    assert found.refusal().startswith("an exact test of 1 group cannot reach p < 1, whatever")
 
 
 # margins
@@ -412,7 +412,7 @@ def test_a_comparison_with_enough_groups_is_not_refused():
 def test_too_few_groups_are_refused_whatever_comes_out():
     found = compare(np.zeros(100), np.ones(100), np.arange(100) % 5)
     assert found.refusal() == found.too_few
-    assert found.refusal().startswith("with 5 groups the smallest possible p-value is 0.0625")
+    assert found.refusal().startswith("an exact test of 5 groups cannot reach p < 0.0625")
 
 
 def test_one_group_with_half_of_the_questions_is_refused():
