@@ -9,7 +9,7 @@ from medres.published.claims import CLAIMS, OF_STUDY, Claim
 from medres.results import paired
 from medres.results.grids import CELL, place
 from medres.results.numbers import p_text, points
-from medres.statistics import comparison, interaction
+from medres.statistics import comparison, contrast, interaction
 
 PARTS = ("question", "answer_type", "modality")
 """Columns of the answers that divide questions into kinds, where they repeat."""
@@ -17,7 +17,7 @@ MOST_PARTS = 20
 """With more different texts, questions are not of a few kinds."""
 COLUMNS = (
     "claim statement dataset model by part n_questions n_groups difference lower upper covers "
-    "is_clear p_interaction disagree"
+    "is_clear p_interaction disagree these_lower these_upper is_clear_here disagree_here"
 ).split()
 SHOWN = "statement dataset model part n_questions n_groups difference lower upper covers".split()
 CAPTION = (
@@ -42,7 +42,9 @@ def differences(table: pd.DataFrame, claims: tuple[Claim, ...] = CLAIMS) -> pd.D
         (Bonferroni), covers (what they cover), is_clear (whether they exclude 0, and a verdict may
         rest on the part), p_interaction (hypothesis that all parts have the same difference; covers
         questions, for these weights), disagree (whether one part is clearly above 0 and another
-        below). No row where questions cannot be divided, or only one part has enough groups.
+        below); these_lower, these_upper, is_clear_here and disagree_here are the same over
+        questions alone, for the mean of these trainings. No row where questions cannot be divided,
+        or only one part has enough groups.
     """
     rows: list[dict[str, Any]] = []
     arms = {key: part for key, part in table.groupby(CELL[:4], sort=False)}
@@ -89,10 +91,18 @@ def _of_parts(correct: np.ndarray, groups: np.ndarray, parts: np.ndarray) -> lis
         correct[:, 0, kept], correct[:, 1, kept], groups[kept], parts[kept]
     )
     limits = {part: each.interval(1 - 0.05 / len(of_part)) for part, each in of_part.items()}
-    signs = {
-        part: 0 if of_part[part].refusal() else (each.lower > 0) - (each.upper < 0)
-        for part, each in limits.items()
-    }
+    weights = correct.mean(axis=0)[None]  # the trainings' mean, as if it were one training
+    here = {}
+    for part in of_part:
+        of_these = contrast.contrast(weights[:, :, parts == part], [-1, 1], groups[parts == part])
+        here[part] = of_these.interval(1 - 0.05 / len(of_part))
+    signs, signs_here = (
+        {
+            part: 0 if of_part[part].refusal() else (each.lower > 0) - (each.upper < 0)
+            for part, each in intervals.items()
+        }
+        for intervals in (limits, here)
+    )
     return [
         {
             "part": part,
@@ -104,14 +114,22 @@ def _of_parts(correct: np.ndarray, groups: np.ndarray, parts: np.ndarray) -> lis
             "is_clear": signs[part] != 0,
             "p_interaction": p_interaction,
             "disagree": {1, -1} <= set(signs.values()),
+            "these_lower": here[part].lower,
+            "these_upper": here[part].upper,
+            "is_clear_here": signs_here[part] != 0,
+            "disagree_here": {1, -1} <= set(signs_here.values()),
         }
         for part, each in of_part.items()
     ]
 
 
 def opposite(found: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the comparisons whose parts point in opposite directions."""
-    return found[found["disagree"].astype(bool)].reset_index(drop=True)
+    """Return the rows of the comparisons whose parts point in opposite directions.
+
+    Surely, or at least for these weights.
+    """
+    chosen = found["disagree"].astype(bool) | found["disagree_here"].astype(bool)
+    return found[chosen].reset_index(drop=True)
 
 
 def sentence(found: pd.DataFrame) -> str:
@@ -121,13 +139,20 @@ def sentence(found: pd.DataFrame) -> str:
     rows = opposite(found.assign(dataset=place(found)))
     lines = []
     for (statement, dataset, _), parts in rows.groupby(["statement", "dataset", "by"], sort=False):
-        clear = parts[parts["is_clear"].astype(bool)].sort_values("difference")
+        is_sure = bool(parts["disagree"].iloc[0])
+        clear = parts[parts["is_clear" if is_sure else "is_clear_here"].astype(bool)]
         said = ", ".join(
-            f"{row.part} {points(row.difference)}" for row in clear.itertuples(index=False)
+            f"{row.part} {points(row.difference)}"
+            for row in clear.sort_values("difference").itertuples(index=False)
+        )
+        scope = (
+            f"intervals cover {parts['covers'].iloc[0]}"
+            if is_sure
+            else "for these weights: other trainings may divide otherwise"
         )
         lines.append(
             f"* {statement} ({dataset}): the mean hides opposite parts, in points: {said} "
-            f"(intervals cover {parts['covers'].iloc[0]}; all parts equal, for these weights: p "
+            f"({scope}; all parts equal, for these weights: p "
             f"{p_text(parts['p_interaction'].iloc[0])})."
         )
     return "\n".join(lines)

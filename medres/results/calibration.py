@@ -178,7 +178,8 @@ def first_page_sentence(found: pd.DataFrame) -> str:
         begin = "No cell's stated confidence is surely beyond the margin"
         return f"{begin}; {limit}." if limit else f"{begin}."
     name = place(judged)[worst.name]
-    said = f"{_gap(worst)} ({name}, {_scope(worst)})"
+    gap = _gap(worst)
+    said = f"{gap[:1].upper()}{gap[1:]} ({name}, {_scope(worst)})"
     return f"{said}; {limit}." if limit else f"{said}."
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from medres.statistics import comparison, variation
 from medres.statistics import groups as of_groups
-from medres.statistics import variation
 from medres.statistics.comparison import Interval
 
 
@@ -28,6 +28,8 @@ class Contrast:
     n_differing_groups: int
     """Groups in which the contrast is not 0 in at least one training."""
     by_training: tuple[float, ...]
+    room: float
+    """As `comparison.Comparison.room`."""
 
     @property
     def spread_of_trainings(self) -> float:
@@ -52,6 +54,9 @@ class Contrast:
 
     def refusal(self, null: float = 0.0) -> str:
         """Return why no verdict may rest on it, as `comparison.Comparison.refusal`."""
+        n_trainings = len(self.by_training)
+        if not self.too_few and n_trainings > 1 and self.room < comparison.LEAST_ROOM:
+            return comparison.near_limit(n_trainings)
         if self.too_few or self.n_differing_groups >= of_groups.LEAST_GROUPS:
             return self.too_few
         return of_groups.few_differ(self.n_differing_groups, self.n_groups)
@@ -95,4 +100,5 @@ def contrast(correct: ArrayLike, weights: ArrayLike, groups: ArrayLike) -> Contr
         too_few=of_groups.shortage(sizes),
         n_differing_groups=len(differs),
         by_training=tuple(by_training.tolist()),
+        room=comparison.room_of(scores.mean(axis=(0, 2))),
     )

@@ -182,3 +182,24 @@ def test_several_trainings_are_covered() -> None:
     parts = [part.assign(seed=seed) for part in (low, native) for seed in (0, 1, 2)]
     assert set(found(parts)["covers"]) == {"questions and trainings"}
     assert set(by_kind.SHOWN) < set(by_kind.COLUMNS)
+
+
+def test_parts_that_are_opposite_in_these_trainings_alone_say_so() -> None:
+    """Trainings that differ much: no part is sure, but in these ones two point apart."""
+    up = ([0] * 20, [1] * 20), ([0] * 20, [1] * 14 + [0] * 6), ([0] * 20, [0] * 16 + [1] * 4)
+    parts = []
+    for seed, (before, after) in enumerate(up):
+        # Questions alternate between two texts: the second one loses what the first one gains.
+        low = [value for pair in zip(before, after, strict=True) for value in pair]
+        native = [value for pair in zip(after, before, strict=True) for value in pair]
+        parts += [
+            arm("low", "low", low, seed=seed),
+            arm("native", "native", native, seed=seed),
+        ]
+    table = by_kind.differences(pd.concat(parts, ignore_index=True))
+    assert table["difference"].tolist() == pytest.approx([38 / 60, -38 / 60])
+    assert not table["disagree"].any()
+    assert table["disagree_here"].all()
+    said = by_kind.sentence(table)
+    assert "text 1? −63.3, text 0? +63.3" in said
+    assert "other trainings may divide otherwise" in said

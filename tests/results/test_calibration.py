@@ -156,7 +156,7 @@ def test_the_first_page_gives_the_worst_cell_and_a_limit_for_aligned_ones(
     found: pd.DataFrame,
 ) -> None:
     said = calibration.first_page_sentence(found)
-    assert "trained at native and evaluated at low" in said
+    assert said.startswith("Trained at native and evaluated at low")
     assert "drawn, this training" in said
     is_aligned = found["train_resolution"] == found["eval_resolution"]
     most = found.loc[is_aligned, "calibration_error_upper"].max()

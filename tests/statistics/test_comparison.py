@@ -9,6 +9,7 @@ from scipy import optimize, special, stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
+from medres.statistics import groups as of_groups
 from medres.statistics.comparison import (
     accuracy_interval,
     compare,
@@ -363,7 +364,7 @@ def test_one_group_decides_nothing():
     interval = found.interval()
     assert (found.difference, found.p_value(), found.p_value(-0.5)) == (-1, 1, 1)
     assert np.isnan([interval.lower, interval.upper]).all()
-    assert found.refusal().startswith("an exact test of 1 group cannot reach p < 1, whatever")
+    assert found.refusal() == of_groups.shortage([50]) != ""
 
 
 # margins
@@ -411,14 +412,13 @@ def test_a_comparison_with_enough_groups_is_not_refused():
 
 def test_too_few_groups_are_refused_whatever_comes_out():
     found = compare(np.zeros(100), np.ones(100), np.arange(100) % 5)
-    assert found.refusal() == found.too_few
-    assert found.refusal().startswith("an exact test of 5 groups cannot reach p < 0.0625")
+    assert found.refusal() == found.too_few == of_groups.shortage([20] * 5) != ""
 
 
 def test_one_group_with_half_of_the_questions_is_refused():
     groups = np.r_[np.zeros(50), np.arange(50)]
     found = compare(np.zeros(100), np.ones(100), groups)
-    assert "largest group holds 51 % of the test questions" in found.refusal()
+    assert found.refusal() == of_groups.shortage([51, *[1] * 49]) != ""
     assert found.n_effective_groups == pytest.approx(100**2 / (51**2 + 49))
 
 
@@ -621,3 +621,15 @@ def test_majority_refuses_empty_training_and_missing_references():
         majority_correct(questions([]), test)
     with pytest.raises(ValueError, match="test has a missing"):
         majority_correct(test, questions([("A?", None)]))
+
+
+def test_an_accuracy_of_several_trainings_near_its_limit_has_no_interval() -> None:
+    correct = np.ones((3, 400))
+    correct[:, :8] = 0  # 98 %
+    several = accuracy_interval(correct, np.arange(400))
+    assert several.estimate == pytest.approx(0.98)
+    assert np.isnan([several.lower, several.upper]).all()
+    one = accuracy_interval(correct[0], np.arange(400))
+    assert one.lower < 0.98 < one.upper
+    correct[:, :16] = 0  # 96 %
+    assert accuracy_interval(correct, np.arange(400)).lower < 0.96

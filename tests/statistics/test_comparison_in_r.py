@@ -1,6 +1,5 @@
 """The statistics beside R's own, where R is installed (Debian: r-base-core, r-cran-...)."""
 
-import functools
 import json
 import shutil
 import subprocess
@@ -18,25 +17,22 @@ pytestmark = pytest.mark.skipif(RSCRIPT is None, reason="Rscript is not installe
 
 def r(code: str, *, package: str = "stats") -> np.ndarray:
     """Return the numbers that R code evaluates to; skips the test if R lacks the package."""
-    if not _has(package):
-        pytest.skip(f"R lacks the package {package}")
-    quiet = f"suppressMessages(library({package})); found <- {{{code}}}; "
-    shown = quiet + 'cat("\\n[", paste(format(found, digits = 17), collapse = ","), "]", sep = "")'
+    lines = (
+        f'if (!requireNamespace("{package}", quietly = TRUE)) {{ cat("absent"); quit() }}',
+        f"suppressMessages(library({package}))",
+        f"found <- {{{code}}}",
+        'cat("\\n[", paste(format(found, digits = 17), collapse = ","), "]", sep = "")',
+    )
     done = subprocess.run(
         [str(RSCRIPT), "--vanilla", "/dev/stdin"],
-        input=shown,
+        input="\n".join(lines),
         capture_output=True,
         text=True,
         check=True,
     )
+    if done.stdout == "absent":
+        pytest.skip(f"R lacks the package {package}")
     return np.array(json.loads(done.stdout.splitlines()[-1].replace("NaN", "null")), dtype=float)
-
-
-@functools.cache
-def _has(package: str) -> bool:
-    asked = f'cat(requireNamespace("{package}", quietly = TRUE))'
-    done = subprocess.run([str(RSCRIPT), "--vanilla", "-e", asked], capture_output=True, text=True)
-    return done.stdout == "TRUE"
 
 
 def vector(values: np.ndarray) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from medres.statistics import comparison, contrast
+from medres.statistics import groups as of_groups
 
 
 def drawn(n_trainings: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -48,9 +49,17 @@ def test_what_cannot_decide_is_refused() -> None:
     correct, groups = drawn()
     assert contrast.contrast(correct, [1, -1, -1, 1], groups).refusal() == ""
     few = contrast.contrast(correct, [1, -1, -1, 1], groups % 5)
-    assert few.refusal().startswith("an exact test of 5 groups cannot")
+    assert few.refusal() == of_groups.shortage(np.bincount(groups % 5)) != ""
     same = np.repeat(correct[:, :1], 4, axis=1)
     found = contrast.contrast(same, [1, -1, -1, 1], groups)
     assert (found.p_value(), found.refusal()[:30]) == (1.0, "the arms differ in 0 of 25 gro")
     with pytest.raises(ValueError, match="must sum to 0"):
         contrast.contrast(correct, [1, -1, 1, 1], groups)
+
+
+def test_several_trainings_that_are_all_but_perfect_are_refused() -> None:
+    rng = np.random.default_rng(4)
+    correct = (rng.random((3, 4, 800)) < 0.985).astype(int)
+    found = contrast.contrast(correct, [1, -1, -1, 1], np.arange(800) // 8)
+    assert found.refusal().startswith("all arms are within 3 points of the limit of accuracy")
+    assert contrast.contrast(correct[:1], [1, -1, -1, 1], np.arange(800) // 8).refusal() == ""
