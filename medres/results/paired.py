@@ -26,7 +26,7 @@ UNTRAINED = "questions, for this model"
 
 SHOWN = (
     "statement verdict dataset model first second difference lower upper p_adjusted covers "
-    "n_seeds n_questions n_groups n_effective_groups largest_share detectable_difference p_within "
+    "n_questions n_groups n_effective_groups largest_share detectable_difference p_within "
     "family reason"
 ).split()
 """Columns of the comparisons that are shown on a page; the CSV holds all."""

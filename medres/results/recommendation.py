@@ -57,11 +57,7 @@ def _answer(
 ) -> tuple[str, str]:
     low, native = arms
     verb = "train and evaluate" if of == "trained" else "evaluate (without fine-tuning)"
-    reached = {
-        name: f"{percent(arm['accuracy'])} % ({percent(arm['lower'])} to {percent(arm['upper'])}) "
-        f"at {arm['mean_visual_tokens']:,.0f} visual tokens per image"
-        for name, arm in (("low", low), ("native", native))
-    }
+    reached = {name: _reached(arm) for name, arm in (("low", low), ("native", native))}
     gain = (
         f"native minus low {points(row['difference'])} points "
         f"({points(row['lower'])} to {points(row['upper'])})"
@@ -102,6 +98,14 @@ def _answer(
         else ""
     )
     return NEITHER, f"**{dataset}: not settled.** {basis}: {numbers}.{limit}"
+
+
+def _reached(arm: pd.Series) -> str:
+    limits = (
+        "" if pd.isna(arm["lower"]) else f" ({percent(arm['lower'])} to {percent(arm['upper'])})"
+    )
+    tokens = f"{arm['mean_visual_tokens']:,.0f} visual tokens per image"
+    return f"{percent(arm['accuracy'])} %{limits} at {tokens}"
 
 
 def sentence(advice: pd.DataFrame) -> str:
