@@ -409,14 +409,17 @@ def test_differences_show_each_training_below_their_interval():
 
 
 def test_differences_say_what_is_subtracted():
-    arms = [("native→native", "native→low"), ("low→low", "native→upsampled-bicubic")]
-    compared = pd.DataFrame(arms, columns=["first", "second"]).assign(dataset="d", model="m")
+    said = ["native→low minus native→native", "native→upsampled-bicubic minus low→low"]
+    compared = pd.DataFrame({"compared": said}).assign(dataset="d", model="m")
     table = make_comparisons().iloc[:2].drop(columns=["dataset", "comparison"])
     text = words(figures.differences(paired.labelled(compared).join(table)))
     assert "\nnative→low minus native→native\n" in text
     assert "\nnative→upsampled-bicubic\nminus low→low\n" in text
     assert "the arm after “minus” is subtracted" in text
-    long = compared.assign(first="native→upsampled-bicubic", second="native→upsampled-lanczos")
+    two = "(native→low minus native→native) minus (low→native minus low→low)"
+    text = words(figures.differences(paired.labelled(compared.assign(compared=two)).join(table)))
+    assert text.count("(native→low minus native→native)\nminus (low→native minus low→low)") == 2
+    long = compared.assign(compared="native→upsampled-lanczos minus native→upsampled-bicubic")
     text = words(figures.differences(paired.labelled(long).join(table)))
     assert text.count("native→upsampled-lanczos\nminus native→upsampled-bicubic") == 2
 

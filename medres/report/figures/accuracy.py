@@ -298,5 +298,6 @@ def _on_lines(label: str) -> str:
     """Break a long label, before what is subtracted where that is enough."""
     if len(label) <= WIDEST_LABEL:
         return label
-    parts = label.replace(" minus ", "\nminus ").split("\n")
+    between = " minus (" if " minus (" in label else " minus "  # two differences, or two arms
+    parts = label.replace(between, between.replace(" ", "\n", 1)).split("\n")
     return "\n".join(textwrap.fill(part, WIDEST_LABEL) for part in parts)
