@@ -125,11 +125,11 @@ def add_a_file_beside_the_images(project: Path) -> None:
 
 
 def change_a_parameter_of_05(project: Path) -> None:
-    change_params(project, "05_alignment", n_resamples=60)
+    change_params(project, "05_alignment", margin=0.03)
 
 
 def change_a_parameter_of_12(project: Path) -> None:
-    change_params(project, "12_findings", n_resamples=70)
+    change_params(project, "12_findings", margin=0.04)
 
 
 def change_how_trainings_run(project: Path) -> None:

@@ -55,7 +55,7 @@ def write(project: Path) -> None:
     asked = {"eval_resolutions": ["low", "native", "blank"], "check_questions": 1}
     write_params(project, "03_evaluate", {**pixels, **asked, "generate_closed": False})
     for stem in ("04_native_vs_low", "05_alignment", "12_findings"):
-        write_params(project, stem, {"n_resamples": 50})
+        write_params(project, stem, {"margin": 0.02})
 
 
 def write_params(project: Path, stem: str, values: dict[str, Any]) -> Path:

@@ -16,7 +16,7 @@ from medres import runs
 from medres import study as studies
 from medres.report import current, figures, layout, page
 from medres.report.figures.style import ink_on
-from medres.results import by_kind, calibration, findings, grids, learning, paired
+from medres.results import averages, by_kind, calibration, findings, grids, learning, paired
 from medres.results.numbers import percent, points
 from medres.study import Study
 
@@ -135,22 +135,28 @@ def matrix(found: pd.DataFrame, averaged: pd.DataFrame) -> dict[str, Any]:
     """Return the claims as rows and the data sets as columns, each cell with its verdict.
 
     Returns:
-        columns, and rows of a statement with cells; a cell has its verdict, the class that
-        colours it, and its difference with interval; it is None where nothing was compared.
+        columns, has_single (whether a verdict is limited to these weights), and rows of a
+        statement with cells; a cell has its verdict, the class that colours it, and its difference
+        with interval; it is None where nothing was compared.
     """
     if found.empty:
         return {}
     named = found.assign(place=grids.place(found))
     columns = list(dict.fromkeys(named["place"]))
+    is_averaged = len(averaged) > 0 and not averaged["verdict"].eq(averages.TOO_FEW).all()
     rows = []
     for (claim, statement), part in named.groupby(["claim", "statement"], sort=False):
         at = {row.place: _matrix_cell(row) for row in part.itertuples()}
         means = averaged[averaged["claim"] == claim]
         cells = [at.get(column) for column in columns]
-        if len(averaged):
+        if is_averaged:
             cells.append(_matrix_cell(next(means.itertuples())) if len(means) == 1 else None)
         rows.append({"statement": statement, "cells": cells})
-    return {"columns": [*columns, *([OVER_DATASETS] if len(averaged) else [])], "rows": rows}
+    return {
+        "columns": [*columns, *([OVER_DATASETS] * is_averaged)],
+        "rows": rows,
+        "has_single": bool(found["verdict"].eq(paired.ONLY_THESE_WEIGHTS).any()),
+    }
 
 
 def _matrix_cell(row: Any) -> dict[str, str]:

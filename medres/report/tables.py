@@ -19,6 +19,14 @@ def _ratio(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 1 else f"{value:.1f}"
 
 
+LARGEST_DETECTABLE = 0.35
+"""A study that can only find larger differences finds none that anybody expects, a fraction."""
+
+
+def _detectable(value: float) -> str:
+    return percent(value) if value <= LARGEST_DETECTABLE else f"> {percent(LARGEST_DETECTABLE)}"
+
+
 FORMATS: dict[str, tuple[str, Form]] = {
     "accuracy": ("accuracy (%)", percent),
     "accuracy_majority": ("majority answer (%)", percent),
@@ -50,7 +58,7 @@ FORMATS: dict[str, tuple[str, Form]] = {
     "published": ("published (%)", percent),
     "over_published": ("ours minus published (points)", points),
     "difference": ("difference (points)", points),
-    "detectable_difference": ("detectable difference, 80 % power (points)", percent),
+    "detectable_difference": ("detectable difference, 80 % power (points)", _detectable),
     "margin": ("margin (points)", percent),
     "share_of_native": ("share of native accuracy (%)", percent),
     "share_above_chance": ("share of native's accuracy above chance (%)", percent),
@@ -60,7 +68,7 @@ FORMATS: dict[str, tuple[str, Form]] = {
     "n_effective_groups": ("effective groups", lambda value: f"{value:.1f}"),
     "spread_of_trainings": ("spread of trainings (points)", percent),
     "between": ("spread of data sets (points)", percent),
-    "p_within": ("p of equivalence", p_text),
+    "p_within": ("p, equivalence (small: within the margin)", p_text),
     "p_heterogeneity": ("p of equal data sets", p_text),
     "p_interaction": ("p of equal parts", p_text),
     "p_value": ("p", p_text),
@@ -74,6 +82,7 @@ FORMATS: dict[str, tuple[str, Form]] = {
     "most_confidence": ("highest confidence (%)", percent),
     "overconfidence": ("overconfidence (points)", points),
     "calibration_error": ("calibration error (points)", percent),
+    "simultaneous": ("simultaneous (points)", percent),
     "error_before": ("error before (points)", percent),
     "error_after": ("error after (points)", percent),
     "seconds": ("time (s)", lambda value: f"{value:.1f}"),
@@ -100,7 +109,7 @@ HEADINGS = {
     "n_published": "questions, published",
     "odds_of": "odds ratio for",
     "arm": "train→eval",
-    "covers": "limits cover",
+    "covers": "covers",
     "n_fitted_groups": "groups that fit",
     # data sets
     "stands_for": "stands in for",
@@ -236,7 +245,8 @@ def html_table(table: pd.DataFrame, *, caption: str, csv: str, merged: Sequence[
         if name in table and table[name].nunique(dropna=False) == 1
     ]
     if len(table) > 1 and agreed:
-        caption += f" All rows: {', '.join(f'{_label(n)} {table[n].iloc[0]}' for n in agreed)}."
+        named = [f"{_label(n)} {table[n].iloc[0]}" for n in agreed if table[n].iloc[0] != ""]
+        caption += f" All rows: {', '.join(named)}." if named else ""
         table = table.drop(columns=agreed)
     titles = [""] * len(table)
     if GROUPED in table:
@@ -373,5 +383,5 @@ def _cell(column: str, value: object) -> tuple[str, str]:
     if column in FORMATS:
         return _signed(FORMATS[column][1](value)), "number"
     if column.endswith("(%)"):
-        return _signed(f"{value:.1f}"), "number"
+        return _signed(percent(value / 100)), "number"
     return _signed(_count(value) if isinstance(value, int) else f"{value:.4g}"), "number"

@@ -33,7 +33,8 @@ CAPTION = (
 )
 COLUMNS = (
     "dataset model odds_of n_answers n_groups n_effective_groups n_seeds log_odds_ratio "
-    "standard_error odds_ratio ratio_lower ratio_upper p_value group_deviation note"
+    "standard_error degrees_of_freedom odds_ratio ratio_lower ratio_upper p_value "
+    "group_deviation note"
 ).split()
 SHOWN = (
     "dataset model odds_of odds_ratio ratio_lower ratio_upper n_answers n_groups "
@@ -90,6 +91,7 @@ def odds_ratios(table: pd.DataFrame) -> pd.DataFrame:
                     "n_seeds": len(correct),
                     "log_odds_ratio": found.estimate,
                     "standard_error": found.standard_error,
+                    "degrees_of_freedom": found.degrees_of_freedom,
                     "odds_ratio": np.exp(found.estimate),
                     "ratio_lower": np.exp(lower),
                     "ratio_upper": np.exp(upper),
@@ -119,12 +121,13 @@ def sentence(ratios: pd.DataFrame) -> str:
                 break
         if len(rows) < 2:
             continue
-        found = pooled.mean_effect(rows["log_odds_ratio"], rows["standard_error"])
-        differ = "differ" if found.p_heterogeneity <= 0.05 else "do not differ beyond chance"
+        p_value = pooled.equal_effects(
+            rows["log_odds_ratio"], rows["standard_error"], rows["degrees_of_freedom"]
+        )
+        differ = "differ" if p_value <= 0.05 else "do not differ beyond chance"
         lines.append(
             f"* {model}: the odds ratios of {len(rows)} data sets (for {odds_of}) {differ} "
-            f"(Cochran's Q {found.q:.1f}, df = {len(rows) - 1}, p {p_text(found.p_heterogeneity)}"
-            f"{'' if (rows['n_seeds'] > 1).all() else '; for these weights'})."
+            f"(Welch's test, p {p_text(p_value)})."
         )
     return "\n".join(lines) or "Fewer than two data sets have an odds ratio; none are compared."
 

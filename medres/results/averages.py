@@ -100,5 +100,6 @@ def _heterogeneity(part: pd.DataFrame) -> tuple[float, float]:
     known = np.isfinite(errors) & (errors > 0)
     if known.sum() < 2:
         return np.nan, np.nan
-    found = pooled.mean_effect(part.loc[known, "difference"], errors[known])
-    return found.between, found.p_heterogeneity
+    effects, errors = part.loc[known, "difference"], errors[known]
+    between = pooled.mean_effect(effects, errors).between
+    return between, pooled.equal_effects(effects, errors, part.loc[known, "degrees_of_freedom"])

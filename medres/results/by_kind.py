@@ -24,7 +24,7 @@ CAPTION = (
     "Paired difference for each kind of question: second arm minus first, with 95 % confidence "
     "intervals that hold together for all kinds of a comparison."
 )
-NOTHING = "No comparison has kinds of questions that point in opposite directions."
+NOTHING = "No comparison is shown to have kinds of questions that point in opposite directions."
 LOOKS: dict[str, Any] = {"columns": SHOWN, "empty": NOTHING, "caption": CAPTION}
 """How a page shows these tables."""
 

@@ -25,7 +25,7 @@ BLANK = "shown a blank image"
 BEYOND, WITHIN, NOT_DECIDED = "beyond the margin", "within the margin", "not decided"
 SHOWN = (
     "arm verdict dataset model seed confidence accuracy overconfidence overconfidence_lower "
-    "overconfidence_upper calibration_error calibration_error_lower calibration_error_upper "
+    "overconfidence_upper calibration_error simultaneous_lower simultaneous_upper "
     "n_questions n_groups"
 ).split()
 """Columns of the table that are shown on a page; the CSV holds all."""
@@ -166,13 +166,14 @@ def first_page_sentence(found: pd.DataFrame) -> str:
     if judged["verdict"].eq(TOO_FEW).all():
         return "Whether the model's stated confidence can be used: too few groups to decide."
     aligned = judged[_kinds(judged).eq(ALIGNED) & judged["verdict"].ne(TOO_FEW)]
-    # Holds for all of them together as it is: the largest limit is at least that of the worst.
-    limit = (
-        f"trained and evaluated at one resolution, its calibration error is at most "
-        f"{percent(aligned['calibration_error_upper'].max())} points"
-        if len(aligned)
-        else ""
-    )
+    limit = ""
+    if len(aligned):
+        errors, n_open = aligned["calibration_error"], int(aligned["verdict"].eq(NOT_DECIDED).sum())
+        limit = (
+            f"trained and evaluated at one resolution, calibration errors are "
+            f"{percent(errors.min())} to {percent(errors.max())} points in {len(aligned)} arms "
+            f"(not decided in {n_open})"
+        )
     worst = _worst(judged)
     if worst is None:
         begin = "No cell's stated confidence is surely beyond the margin"

@@ -302,7 +302,7 @@ def describe_draw(chosen: pd.DataFrame, *, n_examples: int, draw_seed: int) -> s
     return (
         f"Of each kind up to {n_examples} questions per data set were drawn at random (seed "
         f"{draw_seed}), each question of the kind with the same probability: {n_drawn} in all. "
-        f"Apart from them, the last {len(chosen) - n_drawn} are those on which the answers of all "
-        "trainings, at low and at native, differ most: the share of pairs of answers that differ, "
-        "with ties decided by a draw. A question can be among both."
+        f"Apart from them, {len(chosen) - n_drawn} are those on which the answers of all "
+        "trainings, at low and at native, differ most within their data set: the share of pairs "
+        "of answers that differ, with ties decided by a draw. A question can be among both."
     )

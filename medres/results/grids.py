@@ -214,7 +214,7 @@ def baselines(
 
     Returns:
         Columns dataset, baseline, model and train_resolution (empty for the majority answer),
-        n_questions, n_correct, accuracy, lower, upper.
+        n_seeds, n_questions, n_correct (over all trainings), accuracy, lower, upper.
     """
     rows: list[dict[str, Any]] = []
     of_label = {each.label: each for each in question_sets.values()}
@@ -228,6 +228,7 @@ def baselines(
                 "baseline": name,
                 "model": model,
                 "train_resolution": trained,
+                "n_seeds": len(correct),
                 "n_questions": correct.shape[1],
                 "n_correct": int(correct.sum()),
                 "accuracy": interval.estimate,

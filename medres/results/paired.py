@@ -25,13 +25,13 @@ THIS_TRAINING = "questions, for this training"
 UNTRAINED = "questions, for this model"
 
 SHOWN = (
-    "statement verdict dataset model first second difference lower upper p_adjusted covers "
+    "statement verdict dataset model compared difference lower upper p_adjusted covers "
     "n_questions n_groups n_effective_groups largest_share detectable_difference p_within "
     "family reason"
 ).split()
 """Columns of the comparisons that are shown on a page; the CSV holds all."""
 SHOWN_BY_ARMS = [name for name in SHOWN if name != "statement"]
-SHOWN_BY_STATEMENT = [name for name in SHOWN if name not in ("first", "second")]
+SHOWN_BY_STATEMENT = [name for name in SHOWN if name != "compared"]
 
 
 def comparisons(

@@ -13,6 +13,8 @@ PAIRS = {
 }
 """For fine-tuned and for untrained models: the arms to choose from, and the claims that decide."""
 COLUMNS = "dataset model of choice sentence".split()
+LARGEST_EXPECTED = 0.35
+"""A study that can only find larger differences finds none that anybody expects, a fraction."""
 NATIVE, LOW, NEITHER = "native", "low", "not settled"
 
 
@@ -91,12 +93,14 @@ def _answer(
     if row["reason"]:
         return NEITHER, f"**{dataset}: not settled.** {basis}: {row['reason']}. As seen: {numbers}."
     could = row["detectable_difference"]
-    limit = (
-        f" A true difference of {percent(could)} points or more would have been found in 4 of 5 "
-        "such studies."
-        if could == could
-        else ""
-    )
+    if could <= LARGEST_EXPECTED:
+        limit = f" A true difference of {percent(could)} points is found in 4 of 5 such studies."
+    elif row["n_seeds"] > 1:
+        limit = (
+            " Its trainings differ too much for a likely difference to be found; train more seeds."
+        )
+    else:
+        limit = ""
     return NEITHER, f"**{dataset}: not settled.** {basis}: {numbers}.{limit}"
 
 

@@ -126,16 +126,16 @@ def sentence(counts: ArrayLike) -> str:
 
 
 def decided(counts: ArrayLike) -> str:
-    """Return which difference these test groups can detect, or that they can decide nothing."""
+    """Return which difference these test groups can show, or that they can decide nothing."""
     values = _checked(counts)
     if few := too_few(values):
         return few
     found = _detectable(int(values.sum()), round(effective(values)))
     if not found <= DISCORDANCE:
-        return f"even a large difference between two arms may be missed ({ASSUMED})"
+        return f"even a large difference may be missed ({ASSUMED})"
     return (
-        f"a difference between two arms of less than about {100 * found:.0f} points would probably "
-        f"be missed ({ASSUMED})"
+        f"a difference of about {100 * found:.0f} points between two resolutions of one training "
+        f"would be found ({ASSUMED}); between trainings it takes more, by how much they vary"
     )
 
 

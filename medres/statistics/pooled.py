@@ -77,6 +77,31 @@ def mean_effect(effects: ArrayLike, standard_errors: ArrayLike) -> Pooled:
     )
 
 
+def equal_effects(
+    effects: ArrayLike, standard_errors: ArrayLike, degrees_of_freedom: ArrayLike
+) -> float:
+    """Return the p-value that several data sets share one effect.
+
+    Welch's test (1951, Biometrika 38, 330-336), in place of Cochran's Q against chi-squared, which
+    takes errors of a few trainings for known.
+
+    Args:
+        effects: One effect per data set, shape (n_datasets,), two or more.
+        standard_errors: Their standard errors, all positive.
+        degrees_of_freedom: Of the standard errors.
+    """
+    values, errors, degrees = (
+        np.asarray(each, dtype=float) for each in (effects, standard_errors, degrees_of_freedom)
+    )
+    n = len(values)
+    weights = 1 / errors**2
+    mean = weights @ values / weights.sum()
+    doubt = float((1 - weights / weights.sum()) ** 2 @ (1 / degrees))
+    between = float(weights @ (values - mean) ** 2) / (n - 1)
+    statistic = between / (1 + 2 * (n - 2) / (n**2 - 1) * doubt)
+    return float(stats.f.sf(statistic, n - 1, (n**2 - 1) / (3 * doubt)))
+
+
 @dataclass(frozen=True)
 class Average:
     """Plain mean of several effects, each data set counted once, by Student's t between them.

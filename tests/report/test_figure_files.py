@@ -16,7 +16,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from medres.report import figures, page, render
+from medres.report import figures, layout, page
 from tests.report import test_figures, test_figures_published
 
 HOSTILE = '<b>&"x"$a_b$'
@@ -147,7 +147,7 @@ def test_a_png_is_as_wide_as_it_is_shown(project: Path, width_in: float, is_whol
 
 
 def test_the_width_of_a_page_is_that_of_its_style() -> None:
-    style = (render.TEMPLATES / "style.css").read_text()
+    style = (layout.TEMPLATES / "style.css").read_text()
     found = re.search(r"main \{ max-width: (\d+)px; margin: 0 auto; padding: \d+px (\d+)px", style)
     assert found is not None
     assert page.SHOWN_PX == int(found[1]) - 2 * int(found[2])

@@ -298,10 +298,8 @@ def _difference_texts(row: pd.Series) -> list[str]:
 
 def _on_lines(label: str) -> str:
     """Break a long label, before what is subtracted where that is enough."""
-    lines: list[str] = []
-    for part in label.replace(" minus ", "\nminus ").split("\n"):
-        if lines and len(lines[-1]) + 1 + len(part) <= WIDEST_LABEL:
-            lines[-1] += f" {part}"
-        else:
-            lines += textwrap.wrap(part, WIDEST_LABEL)
-    return "\n".join(lines)
+    if len(label) <= WIDEST_LABEL:
+        return label
+    between = " minus (" if " minus (" in label else " minus "  # two differences, or two arms
+    parts = label.replace(between, between.replace(" ", "\n", 1)).split("\n")
+    return "\n".join(textwrap.fill(part, WIDEST_LABEL) for part in parts)

@@ -151,7 +151,7 @@ def draw_points(
     colour, marker = style
     places = place + (np.arange(len(rows)) - (len(rows) - 1) / 2) * 0.045
     percent, lower, upper = (100 * rows[["accuracy", "lower", "upper"]].to_numpy(float)).T
-    # Drawn about its own middle: a bootstrap interval need not hold its point.
+    # Drawn about its own middle: an interval need not be symmetric about its point.
     middle, half = (lower + upper) / 2, (upper - lower) / 2
     bars, dots = (
         ((middle, places), (percent, places)) if flip else ((places, middle), (places, percent))
