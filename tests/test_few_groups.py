@@ -77,7 +77,7 @@ def test_enough_groups_give_no_warning(project: Path, capsys: pytest.CaptureFixt
     assert prepare_main(["prepare", name, "mine"]) == 0
     said = capsys.readouterr().out
     assert "too few" not in said
-    assert "of less than about 29 points would probably be missed" in said
+    assert "a difference of about 29 points between two resolutions of one training" in said
     assert studies.main(["check", name]) == 0
     assert capsys.readouterr().err == ""
     assert "too few" not in overview.decided([datasets.load(name, "mine")])

@@ -82,7 +82,7 @@ FORMATS: dict[str, tuple[str, Form]] = {
     "most_confidence": ("highest confidence (%)", percent),
     "overconfidence": ("overconfidence (points)", points),
     "calibration_error": ("calibration error (points)", percent),
-    "simultaneous": ("simultaneous (points)", percent),
+    "joint": ("joint (points)", percent),
     "error_before": ("error before (points)", percent),
     "error_after": ("error after (points)", percent),
     "seconds": ("time (s)", lambda value: f"{value:.1f}"),

@@ -125,9 +125,10 @@ def sentence(ratios: pd.DataFrame) -> str:
             rows["log_odds_ratio"], rows["standard_error"], rows["degrees_of_freedom"]
         )
         differ = "differ" if p_value <= 0.05 else "do not differ beyond chance"
+        scope = "" if rows["n_seeds"].min() > 1 else "; for these weights"
         lines.append(
             f"* {model}: the odds ratios of {len(rows)} data sets (for {odds_of}) {differ} "
-            f"(Welch's test, p {p_text(p_value)})."
+            f"(Welch's test, p {p_text(p_value)}{scope})."
         )
     return "\n".join(lines) or "Fewer than two data sets have an odds ratio; none are compared."
 

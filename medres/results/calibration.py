@@ -25,7 +25,7 @@ BLANK = "shown a blank image"
 BEYOND, WITHIN, NOT_DECIDED = "beyond the margin", "within the margin", "not decided"
 SHOWN = (
     "arm verdict dataset model seed confidence accuracy overconfidence overconfidence_lower "
-    "overconfidence_upper calibration_error simultaneous_lower simultaneous_upper "
+    "overconfidence_upper calibration_error joint_lower joint_upper "
     "n_questions n_groups"
 ).split()
 """Columns of the table that are shown on a page; the CSV holds all."""
@@ -53,7 +53,7 @@ def table(answers: pd.DataFrame, *, margin: float = 0.1) -> pd.DataFrame:
         covers (what the limits cover), n_questions, n_left_out (without a stated confidence),
         n_groups, n_effective_groups, n_bins, confidence, accuracy, overconfidence and
         calibration_error with their _lower and _upper, binned_error and chance_error (before
-        chance is taken away, and what it adds), brier_score, log_score, simultaneous_lower and
+        chance is taken away, and what it adds), brier_score, log_score, joint_lower and
         _upper (of the error), verdict (empty for a single training of several) and reason.
 
     Raises:
@@ -308,8 +308,8 @@ def _row(arm: Arm, rows: slice, seed: str, margin: float, n_judged: int) -> dict
     elif together.upper <= margin:
         verdict = WITHIN
     return numbers | {
-        "simultaneous_lower": together.lower,
-        "simultaneous_upper": together.upper,
+        "joint_lower": together.lower,
+        "joint_upper": together.upper,
         "verdict": verdict,
         "reason": reason,
     }

@@ -8,7 +8,7 @@ import yaml
 from bs4 import BeautifulSoup
 
 from medres import study
-from medres.report import render
+from medres.report import first_page, render
 from tests.report.test_figures import contrast
 
 PARAMETERS = 'study: str = "smoke"  # study'
@@ -141,14 +141,22 @@ def test_a_title_and_a_label_are_text_on_the_index(project, monkeypatch):
     arm = {"dataset": HOSTILE, "model": HOSTILE, "train_resolution": "low"}
     accuracy = {"accuracy": 0.5, "lower": 0.4, "upper": 0.6, "n_questions": 9}
     found = {"statement": HOSTILE, "verdict": "supported", "difference": 0.1, "p_adjusted": 0.01}
+    found |= {"claim": "C5"}
+    cells = {"eval_resolution": "low", "n_seeds": 1, "mean_visual_tokens": 4.0, "n_groups": 9}
+    kind = {"by": "question", "part": HOSTILE, "covers": "questions", "p_interaction": 0.01}
+    kind |= {"is_clear": True, "disagree": True, "is_clear_here": True, "disagree_here": True}
     learnt = {"seed": 0, "n_groups": 9, "verdict": "learnt nothing", "sign": HOSTILE}
     folder = project / "reports" / "smoke" / "tables"
     folder.mkdir(parents=True)
     for name, row in (
         ("grid", arm | accuracy | {"eval_resolution": HOSTILE, "seed": 0}),
-        ("baselines", arm | accuracy | {"baseline": HOSTILE}),
+        ("baselines", arm | accuracy | {"baseline": "blank image"}),
         ("learning", arm | accuracy | learnt),
         ("findings", arm | accuracy | found),
+        ("cells", arm | accuracy | cells),
+        ("recommendation", {"sentence": f"**{HOSTILE}: not settled.**"}),
+        ("averages", {"claim": "C5", "verdict": "fewer than 3 data sets"}),
+        ("by_kind", arm | found | kind),
     ):
         pd.DataFrame([row]).to_csv(folder / f"{name}.csv", index=False)
     html = render.render_index(study.load("smoke")).read_text()
@@ -158,13 +166,14 @@ def test_a_title_and_a_label_are_text_on_the_index(project, monkeypatch):
     assert page.h1.string.startswith(f"{HOSTILE}: ")
     grid = page.find("table", class_="grid")
     assert grid.caption.string.startswith(f"{HOSTILE}, {HOSTILE}: ")
-    assert [th.string for th in grid.thead.find_all("th")][1:] == [HOSTILE]
-    assert f"{HOSTILE} (low) 50.0 %" in page.find(class_="baseline").string
+    assert [th.string for th in grid.thead.find_all("th")][1:] == ["low"]
+    assert "blank image (low) 50.0 %" in page.find(class_="baseline").string
     assert HOSTILE in page.find("td", class_="statement").string
     first = page.find(class_="verdict").p
     assert first.text.startswith("Training at low resolution has learnt nothing from the images")
     assert HOSTILE in first.text
-    assert page.find(class_="verdict").li.text.startswith(f"{HOSTILE}: supported on ")
+    assert page.find(class_="verdict").li.text.startswith(f"{HOSTILE}: not settled.")
+    assert "supported" in page.find("td", class_="claim").text
     assert "font-family" in page.style.string or '"Segoe UI"' in page.style.string
 
 
@@ -186,9 +195,9 @@ def test_the_grid_at_a_glance_can_be_read_at_every_accuracy():
     inks = set()
     for accuracy in np.linspace(0, 1, 101):
         row = {"dataset": "d", "model": "m", "train_resolution": "low", "eval_resolution": "low"}
-        row |= {"seed": 0, "n_questions": 9, "accuracy": accuracy, "lower": 0, "upper": 1}
+        row |= {"n_seeds": 1, "n_questions": 9, "accuracy": accuracy, "lower": 0, "upper": 1}
         none = pd.DataFrame(columns=["dataset", "model"])
-        shown = render._grid_at_a_glance("d", pd.DataFrame([row]), none)
+        (shown,) = first_page.grids_at_a_glance(pd.DataFrame([row]), none)
         (cell,) = shown["rows"][0]["cells"]
         background = [int(part) / 255 for part in cell["background"][4:-1].split(",")]
         assert contrast(cell["ink"], background) >= 4.5

@@ -202,29 +202,30 @@ def test_data_sets_that_differ_are_told_apart_and_alike_ones_are_left_alone() ->
     other = answers([0.6, 0.6, 0.6, 0.6], dataset="other", seed=9)
     said = alignment.sentence(alignment.odds_ratios(pd.concat(alike)))
     assert said.startswith("* tiny: the odds ratios of 3 data sets (for one group) do not differ")
-    assert "df = 2" in said
     said = alignment.sentence(alignment.odds_ratios(pd.concat([*alike, other])))
     assert said.startswith("* tiny: the odds ratios of 4 data sets (for one group) differ (")
-    assert said.endswith("df = 3, p < 0.001; for these weights).")
+    assert said.endswith("(Welch's test, p < 0.001; for these weights).")
     single = alignment.odds_ratios(alike[0])
     assert alignment.sentence(single).startswith("Fewer than two data sets")
 
 
-def test_the_sentence_is_of_cochran_s_q() -> None:
-    """Weights 4 and 1, weighted mean 1.2: 4 x 0.04 + 1 x 0.64 = 0.8."""
+def test_the_sentence_is_of_welch_s_test() -> None:
+    """Two data sets: Welch's t is 1 over the root of 0.25 + 1, on 1.25^2 / (0.25^2 + 1) x 4."""
     ratios = pd.DataFrame(
         {
             "model": "tiny",
             "odds_of": alignment.MARGINAL,
             "log_odds_ratio": [1.0, 2.0, np.nan],
             "standard_error": [0.5, 1.0, np.nan],
+            "degrees_of_freedom": 4.0,
             "n_seeds": 3,
         }
     )
-    assert stats.chi2.sf(0.8, 1) == pytest.approx(0.371, abs=5e-4)
+    degrees = 1.25**2 / (0.25**2 + 1) * 4
+    assert 2 * stats.t.sf(1 / 1.25**0.5, degrees) == pytest.approx(0.406, abs=5e-4)
     assert alignment.sentence(ratios) == (
         "* tiny: the odds ratios of 2 data sets (for all answers) do not differ beyond chance "
-        "(Cochran's Q 0.8, df = 1, p 0.371)."
+        "(Welch's test, p 0.406)."
     )
 
 

@@ -22,6 +22,7 @@ def compared(
         claim=claim,
         statement=f"statement of {claim}",
         model=model,
+        degrees_of_freedom=1e9,
         alone_lower=table["difference"] - half,
         alone_upper=table["difference"] + half,
     )

@@ -65,7 +65,7 @@ def test_the_verdict_is_of_all_cells_of_a_kind_together(found: pd.DataFrame) -> 
     assert verdicts["native", "low"] == calibration.BEYOND
     assert verdicts["native", "blank"] == calibration.BEYOND
     assert verdicts["native", "native"] == calibration.WITHIN
-    upper = found["simultaneous_upper"], found["calibration_error_upper"]
+    upper = found["joint_upper"], found["calibration_error_upper"]
     is_aligned = found["train_resolution"] == found["eval_resolution"]
     assert (upper[0] > upper[1])[is_aligned].all()
     assert (upper[0] == upper[1])[~is_aligned].all()  # alone of their kinds
@@ -159,8 +159,11 @@ def test_the_first_page_gives_the_worst_cell_and_a_limit_for_aligned_ones(
     assert said.startswith("Trained at native and evaluated at low")
     assert "drawn, this training" in said
     is_aligned = found["train_resolution"] == found["eval_resolution"]
-    most = found.loc[is_aligned, "calibration_error_upper"].max()
-    assert f"at most {100 * most:.1f} points" in said
+    errors = found.loc[is_aligned, "calibration_error"]
+    expected = (
+        f"are {100 * errors.min():.1f} to {100 * errors.max():.1f} points in {len(errors)} arms"
+    )
+    assert expected in said
 
 
 def test_the_first_page_says_the_same_from_the_csv(found: pd.DataFrame) -> None:

@@ -190,7 +190,7 @@ def test_draws_are_told_with_their_counts_and_seed():
     found = found_of([ONLY_NATIVE, ONLY_NATIVE, BOTH], [0.0, 0.5, 0.5])
     said = examples.describe_draw(draw(found, 1), n_examples=1, draw_seed=7)
     assert "at random (seed 7)" in said
-    assert "1 in all. Apart from them, the last 1 are" in said
+    assert "1 in all. Apart from them, 1 are those" in said
 
 
 def counts_of(table, **where):

@@ -144,11 +144,10 @@ def test_what_is_not_settled_says_what_would_have_been_found() -> None:
     (row,) = advice.to_dict("records")
     could = paired.comparisons(answers)["detectable_difference"].iloc[0]
     assert row["choice"] == recommendation.NEITHER
-    assert 0.1 < could < 0.5
+    assert 0.1 < could < recommendation.LARGEST_EXPECTED
     assert row["sentence"] == (
         f"**drawn: not settled.** 40 test questions of 40 groups, 3 trainings each: {numbers}. A "
-        f"true difference of {percent(could)} points or more would have been found in 4 of 5 such "
-        "studies."
+        f"true difference of {percent(could)} points is found in 4 of 5 such studies."
     )
 
 
@@ -178,3 +177,14 @@ def test_a_study_without_a_pair_to_choose_from_has_no_recommendation() -> None:
         assert advice.empty
         assert list(advice.columns) == recommendation.COLUMNS
         assert recommendation.sentence(advice) == ""
+
+
+def test_trainings_that_differ_much_ask_for_more_seeds() -> None:
+    row = paired.comparisons(varied(3)).iloc[0].copy()
+    row["detectable_difference"] = 0.89
+    cell = {"accuracy": 0.5, "lower": 0.2, "upper": 0.8, "mean_visual_tokens": 4.0}
+    arms = pd.Series(cell), pd.Series(cell)
+    choice, said = recommendation._answer("drawn", "trained", arms, row, row)
+    assert choice == recommendation.NEITHER
+    assert said.endswith("differ too much for a likely difference to be found; train more seeds.")
+    assert "89" not in said

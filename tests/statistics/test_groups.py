@@ -65,7 +65,7 @@ def test_the_sentence_says_what_can_be_detected() -> None:
         "400 test questions in 200 groups (effective number 200.0, the largest holds 0.5 %): "
     )
     # 2.8 standard errors of sqrt(0.3 x 1.1 / 400) are 8.05 points.
-    assert "less than about 8 points would probably be missed" in said
+    assert "a difference of about 8 points between two resolutions of one training" in said
     assert "80 % power, if only one arm is right on 30 % of the questions" in said
     assert groups.sentence([5] * 4).startswith("20 test questions in 4 groups (effective")
 
