@@ -58,17 +58,19 @@ def grid(rng: np.random.Generator, n_draws: int, settings: list[Setting]) -> pd.
             found = judged(first, second, sizes, 0.0)
             lower, upper = accuracy_limits(second, sizes)
             is_held = (lower <= setting.accuracy) & (setting.accuracy <= upper)
-            parts.append(np.column_stack([found.is_refused, found.p_value <= 0.05, is_held]))
+            held = np.where(np.isnan(lower), np.nan, is_held)  # none near the limit of accuracy
+            parts.append(np.column_stack([found.is_refused, found.p_value <= 0.05, held]))
         if not parts:
             continue
-        is_refused, is_rejected, is_held = np.concatenate(parts).T.astype(bool)
+        is_refused, is_rejected = np.concatenate(parts).T[:2].astype(bool)
+        held = np.concatenate(parts).T[2]
         kept = ~is_refused
         rates = {
             "refused": is_refused.mean(),
             "false": (kept & is_rejected).mean(),
             "covers": 1 - is_rejected[kept].mean() if kept.mean() >= 0.1 else np.nan,
             "all_covers": 1 - is_rejected.mean(),
-            "accuracy_covers": is_held.mean(),
+            "accuracy_covers": np.nanmean(held) if np.isfinite(held).any() else np.nan,
         }
         rows.append(vars(setting) | {name: 100 * rate for name, rate in rates.items()})
     return pd.DataFrame(rows)

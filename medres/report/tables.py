@@ -239,6 +239,8 @@ def html_table(table: pd.DataFrame, *, caption: str, csv: str, merged: Sequence[
         csv: Stem of the CSV that is linked.
         merged: Columns in which consecutive rows share one cell while they agree in all of them.
     """
+    if table.empty:
+        caption += " There are none."
     agreed = [
         name
         for name in [*SAID_ONCE, GROUPED]

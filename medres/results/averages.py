@@ -18,7 +18,6 @@ CAPTION = (
     "between data sets) and prediction interval of one more data set; p-values adjusted by Holm "
     "over all rows."
 )
-NOTHING = "No comparison was made on several data sets."
 COLUMNS = (
     "claim statement verdict model n_datasets difference lower upper prediction_lower "
     "prediction_upper p_value p_adjusted between p_heterogeneity"

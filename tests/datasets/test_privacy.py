@@ -70,7 +70,7 @@ def private_study(project: Path) -> None:
     pd.DataFrame(rows).to_csv(project / "scans" / "questions.csv", index=False)
     folder = project / "params" / "private"
     folder.mkdir()
-    for name in ("01_datasets", "02_finetune", "03_evaluate", "05_alignment", "12_findings"):
+    for name in ("01_datasets", "02_finetune", "03_evaluate"):
         given = yaml.safe_load((project / "params" / "smoke" / f"{name}.yaml").read_text())
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(given))
     study = {
