@@ -207,9 +207,6 @@ def judged(first: Answers, second: Answers, sizes: NDArray[np.int64], null: floa
         is_refused |= room < comparison.LEAST_ROOM
     if not (null and len(sizes) == n_questions):
         is_refused |= n_differing < groups.LEAST_GROUPS
-    is_near_limit = np.minimum(accuracy, 1 - accuracy) < comparison.LEAST_ROOM
-    if correct.shape[1] > 1:  # several trainings
-        half = np.where(is_near_limit, np.nan, half)
     of_question = np.repeat(np.arange(len(sizes)), sizes)
     for draw in range(min(CHECKED, len(first))):
         found = comparison.compare(first[draw], second[draw], of_question)

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from medres.report import explorer, layout
+from medres.report import explorer, layout, render
 from medres.results.examples import QUESTION
 from tests.answered_drawings import drawn
 
