@@ -82,6 +82,8 @@ def _results(study: Study) -> dict[str, Any]:
     if "13_calibration" in study.reports:
         found = page.read_table(study.name, "calibration", keep_default_na=False, na_values=[""])
         said.append(f"* {calibration.first_page_sentence(found)}")
+    if said:
+        said.append(_caution(study))
     return shown | {"verdict": layout.result_html(warning + "\n".join(filter(None, said)))}
 
 
@@ -129,6 +131,18 @@ def about(study: Study) -> str:
         else "Nothing was trained"
     )
     return f"{images[:1].upper()}{images[1:]}. {weights}. {trainings}."
+
+
+def _caution(study: Study) -> str:
+    """Return what must not be read into the answers, as a line; empty if nothing."""
+    reasons = []
+    if not any("table" in given or "folder" in given for given in study.datasets.values()):
+        reasons.append("the images are drawn")
+    if all(name.startswith("tiny-") for name in study.models):
+        reasons.append("the model is a tiny one that starts from random weights")
+    if not reasons:
+        return ""
+    return f"* These answers say nothing about medicine: {' and '.join(reasons)}."
 
 
 def matrix(found: pd.DataFrame, averaged: pd.DataFrame) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from medres import resolution
 from medres.datasets import LEAKY, REAL, QuestionSet, splits
 from medres.report import figures, page
 from medres.resolution import Treatment
+from medres.results.numbers import percent
 from medres.statistics import comparison, groups
 
 RINGS_CYCLES_PER_PX = 0.5 * 2.0 ** (np.arange(-32, 1) / 4)
@@ -156,15 +157,17 @@ def sentence(counts: pd.DataFrame, leaks: pd.DataFrame, sizes: pd.DataFrame) -> 
         leak = leaks.set_index("dataset").loc[dataset]
         tokens = sizes[sizes["dataset"] == dataset].groupby("resolution")["visual_tokens"].mean()
         n_equal, n_groups = leak["n_equal_images"], leak["n_shared_groups"]
-        near = f", {leak['n_near_duplicates']} test images are nearly identical to a train image"
+        n_near = leak["n_near_duplicates"]
+        are = "image is" if n_near == 1 else "images are"
+        near = f", {n_near} test {are} nearly identical to a train image" if n_near else ""
         lines.append(
             f"* **{dataset}**: {test['n_questions']:,} test questions on {test['n_images']:,} "
             f"images in {test['n_groups']:,} groups (effective number "
-            f"{test['n_effective_groups']:,.1f}, the largest holds {test['largest_share']:.1%} of "
-            f"the questions); train and test share "
+            f"{test['n_effective_groups']:,.1f}, the largest holds "
+            f"{percent(test['largest_share'])} % of the questions); train and test share "
             f"{f'**{n_equal}**' if n_equal else 'no'} images and "
             f"{f'**{n_groups}**' if n_groups else 'no'} groups"
-            f"{near if leak['n_near_duplicates'] else ''}; an image costs "
+            f"{near}; an image costs "
             f"{tokens['native']:.1f} visual tokens at native and "
             f"{tokens['low']:.1f} at low resolution, on average."
         )
