@@ -68,12 +68,12 @@ def _results(study: Study) -> dict[str, Any]:
         warning = learning.warning(page.read_table(study.name, "learning", keep_default_na=False))
     shown: dict[str, Any] = {"matrix": {}, "grids": [], "tokens": ""}
     if "12_findings" in study.reports:
-        cells = page.read_table(study.name, "cells")
-        found = page.read_table(study.name, "findings")
-        averaged = page.read_table(study.name, "averages")
-        answers = page.read_table(study.name, "recommendation")["sentence"]
+        cells = _read(study, "cells")
+        found = _read(study, "findings")
+        averaged = _read(study, "averages")
+        answers = _read(study, "recommendation")["sentence"]
         said += [f"* {sentence}" for sentence in answers]
-        said.append(by_kind.sentence(page.read_table(study.name, "by_kind")))
+        said.append(by_kind.sentence(_read(study, "by_kind")))
         shown["matrix"] = matrix(found, averaged)
         if "05_alignment" in study.reports:
             baselines = page.read_table(study.name, "baselines", keep_default_na=False)
@@ -85,6 +85,11 @@ def _results(study: Study) -> dict[str, Any]:
     if said:
         said.append(_caution(study))
     return shown | {"verdict": layout.result_html(warning + "\n".join(filter(None, said)))}
+
+
+def _read(study: Study, name: str) -> pd.DataFrame:
+    """Return a table; a data set may be named NA."""
+    return page.read_table(study.name, name, keep_default_na=False, na_values=[""])
 
 
 def _question(stem: str) -> str:

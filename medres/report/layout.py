@@ -13,7 +13,14 @@ from medres.report import current, page
 from medres.study import Cell, Study
 
 TEMPLATES = Path(__file__).resolve().parent / "template"
-FETCHES = re.compile(r"""https?://|(?:src|href)\s*=\s*["']?//|@import""", re.IGNORECASE)
+OUTSIDE = r"""["']?\s*(?:https?:)?//"""
+FETCHES = re.compile(
+    rf"""<[^>]*\b(?:src|href|srcset|data)\s*=\s*{OUTSIDE}|url\(\s*{OUTSIDE}|@import\s""",
+    re.IGNORECASE,
+)
+"""What a page would load, or link outside; an address in a text is only a text."""
+LINKS_OUTSIDE = re.compile(rf"<a\b[^>]*\bhref={OUTSIDE}[^>]*>(.*?)</a>", re.IGNORECASE | re.DOTALL)
+IMAGES_OUTSIDE = re.compile(rf"<img\b[^>]*\bsrc={OUTSIDE}[^>]*>", re.IGNORECASE)
 HEADING = re.compile(r"<h2>(.*?)</h2>", re.DOTALL)
 TO_NOTEBOOK = re.compile(r'(href="[\w.-]+)\.ipynb(["#])')
 """Links from a notebook to another beside it: a page links its page."""
@@ -74,8 +81,9 @@ def style() -> str:
 
 
 def result_html(markdown: str) -> str:
-    """Return computed Markdown as HTML; a name from a table cannot bring tags of its own."""
-    return str(MarkdownWithMath(renderer=IPythonRenderer(escape=True)).render(markdown))
+    """Return computed Markdown as HTML; a name from a table brings no tags and no links outside."""
+    made = str(MarkdownWithMath(renderer=IPythonRenderer(escape=True)).render(markdown))
+    return LINKS_OUTSIDE.sub(r"\1", IMAGES_OUTSIDE.sub("", made))
 
 
 def heading(cell: NotebookNode) -> str:

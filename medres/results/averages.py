@@ -35,12 +35,12 @@ def over_datasets(compared: pd.DataFrame) -> pd.DataFrame:
         compared: As from `paired.comparisons`.
 
     Returns:
-        `COLUMNS`, a row per claim and model that has the claim on two or more data sets, without
-        limits and p-value where there are fewer than `LEAST_DATASETS`; between is the standard
-        deviation of true differences between data sets, p_heterogeneity the p-value that it is 0
-        (both NaN if fewer than two data sets have an error). p-values are adjusted by Holm over all
-        rows with enough data sets, whose intervals hold together and exclude the tested value
-        exactly if the adjusted p-value is at most 0.05.
+        `COLUMNS`, a row per claim and model that has the claim on two or more data sets with
+        enough groups, without limits and p-value where there are fewer than `LEAST_DATASETS`;
+        between is the standard deviation of true differences between data sets, p_heterogeneity
+        the p-value that it is 0 (both NaN if fewer than two data sets have an error). p-values are
+        adjusted by Holm over all rows with enough data sets, whose intervals hold together and
+        exclude the tested value exactly if the adjusted p-value is at most 0.05.
     """
     rows: list[dict[str, Any]] = []
     means: list[Average] = []
@@ -48,6 +48,9 @@ def over_datasets(compared: pd.DataFrame) -> pd.DataFrame:
     signs = {each.name: (each.sign, each.margin) for each in CLAIMS}
     groups = compared.groupby(["claim", "model"], sort=False) if len(compared) else ()
     for (claim, model), part in groups:
+        # What decides nothing by itself is no part of a mean that decides.
+        if "verdict" in part:
+            part = part[part["verdict"] != paired.TOO_FEW]
         if len(part) < 2 or claim not in signs:
             continue
         sign, margin = signs[claim]

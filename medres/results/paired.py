@@ -30,6 +30,13 @@ SHOWN = (
     "family reason"
 ).split()
 """Columns of the comparisons that are shown on a page; the CSV holds all."""
+COLUMNS = (
+    "claim statement dataset model first second compared family margin null covers n_questions "
+    "n_groups n_effective_groups largest_share n_differing_groups n_seeds accuracy_first "
+    "accuracy_second difference standard_error alone_lower alone_upper differences_by_training "
+    "spread_of_trainings n_first_only n_second_only p_mcnemar p_value p_within degrees_of_freedom "
+    "p_adjusted lower upper n_family detectable_difference verdict reason"
+).split()
 SHOWN_BY_ARMS = [name for name in SHOWN if name != "statement"]
 SHOWN_BY_STATEMENT = [name for name in SHOWN if name != "compared"]
 
@@ -101,7 +108,7 @@ def comparisons(
             rows.append(place_and_claim | _numbers(compared, correct, claim, margin))
     result = pd.DataFrame(rows)
     if result.empty:
-        return result
+        return pd.DataFrame(columns=COLUMNS)
     for _, family in result.groupby("family"):
         members = [found[index] for index in family.index]
         adjusted, intervals = families.simultaneous(members, family["null"].tolist())
@@ -219,16 +226,14 @@ def covers(claim: Claim, arms: Sequence[pd.DataFrame]) -> str:
         arms: Answers of its arms, with the columns train_resolution and seed. Trainings are
             covered only if every trained arm has several.
     """
-    n_trainings = {
-        arm["train_resolution"].iloc[0]: arm["seed"].nunique()
-        for arm in arms
-        if arm["train_resolution"].iloc[0] != "none"
-    }
-    if not n_trainings:
+    trained = [arm for arm in arms if arm["train_resolution"].iloc[0] != "none"]
+    if not trained:
         return UNTRAINED
-    if min(n_trainings.values()) > 1:
+    seeds = [set(arm["seed"]) for arm in trained]
+    if min(map(len, seeds)) > 1 and len(set.intersection(*seeds)) > 1:
         return BETWEEN_TRAININGS
-    one_training = len(n_trainings) == 1 and claim.family != FINE_TUNED
+    names = {arm["train_resolution"].iloc[0] for arm in trained}
+    one_training = len(names) == 1 and claim.family != FINE_TUNED
     return THIS_TRAINING if one_training else THESE_TRAININGS
 
 

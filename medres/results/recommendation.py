@@ -15,6 +15,8 @@ PAIRS = {
 COLUMNS = "dataset model of choice sentence".split()
 LARGEST_EXPECTED = 0.35
 """A study that can only find larger differences finds none that anybody expects, a fraction."""
+MANY_TRAININGS = 5
+"""With fewer, how much trainings differ is known roughly, and so is what a study can find."""
 NATIVE, LOW, NEITHER = "native", "low", "not settled"
 
 
@@ -39,8 +41,9 @@ def table(cells: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
             if (dataset, model, better) in tested.index:
                 row = tested.loc[(dataset, model, better)]
                 enough = tested.loc[(dataset, model, suffices)]
+                named = dataset if compared["model"].nunique() < 2 else f"{dataset} ({model})"
                 arms = at.loc[(dataset, model, *low)], at.loc[(dataset, model, *native)]
-                choice, sentence = _answer(dataset, of, arms, row, enough)
+                choice, sentence = _answer(named, of, arms, row, enough)
                 rows.append(
                     {
                         "dataset": dataset,
@@ -94,7 +97,10 @@ def _answer(
         return NEITHER, f"**{dataset}: not settled.** {basis}: {row['reason']}. As seen: {numbers}."
     could = row["detectable_difference"]
     if could <= LARGEST_EXPECTED:
-        limit = f" A true difference of {percent(could)} points is found in 4 of 5 such studies."
+        about = "about " if 1 < row["n_seeds"] < MANY_TRAININGS else ""
+        limit = (
+            f" A true difference of {about}{percent(could)} points is found in 4 of 5 such studies."
+        )
     elif row["n_seeds"] > 1:
         limit = (
             " Its trainings differ too much for a likely difference to be found; train more seeds."

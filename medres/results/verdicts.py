@@ -136,7 +136,7 @@ def _is_of_paper(question_set: QuestionSet) -> bool:
 
 def _arms(row: pd.Series) -> str:
     said = str(row["compared"])
-    if row["claim"] == "C14, rest":
+    if row["claim"] == "C14, rest" and row["accuracy_first"] > 0:
         said += f": {percent(row['accuracy_second'] / row['accuracy_first'])} % of native accuracy"
     return said
 

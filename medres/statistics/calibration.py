@@ -251,6 +251,8 @@ def _overconfidence(
         _variation(values, codes, sizes) for values in (sure, right, sure - right)
     )
     accuracy = comparison.accuracy_interval(right, codes, level=level)
+    if math.isnan(accuracy.lower):  # several trainings near the limit of accuracy
+        return Interval(float(sure.mean()) - accuracy.estimate, math.nan, math.nan)
     spread = math.sqrt(of_sure.variance * of_right.variance)
     covariance = (of_sure.variance + of_right.variance - of_gap.variance) / 2
     correlation = min(1.0, max(-1.0, covariance / spread)) if spread else 0.0

@@ -8,7 +8,7 @@ import yaml
 from bs4 import BeautifulSoup
 
 from medres import study
-from medres.report import first_page, render
+from medres.report import first_page, layout, render
 from tests.report.test_figures import contrast
 
 PARAMETERS = 'study: str = "smoke"  # study'
@@ -203,3 +203,28 @@ def test_the_grid_at_a_glance_can_be_read_at_every_accuracy():
         assert contrast(cell["ink"], background) >= 4.5
         inks.add(cell["ink"])
     assert len(inks) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["see https://example.org/x", "![x](//example.org/a.png)", "[x](https://example.org)"]
+)
+def test_an_address_in_a_text_loses_no_page_and_is_no_link(text):
+    html = layout.result_html(f"* {text}")
+    assert layout.offline(html, "page") == html
+    assert "<a" not in html
+    assert "<img" not in html
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<img alt="" src="https://example.org/a.png">',
+        '<link rel="stylesheet" href="//example.org/a.css">',
+        "<style>@import url(a.css);</style>",
+        "<style>p { background: url(https://example.org/a.png) }</style>",
+        "<script src=http://example.org/a.js></script>",
+    ],
+)
+def test_what_a_page_would_load_from_outside_is_refused(html):
+    with pytest.raises(ValueError, match="refers outside"):
+        layout.offline(f"<p>{html}</p>", "page")

@@ -525,3 +525,19 @@ def test_a_label_says_what_is_subtracted_from_what() -> None:
         "native→low minus native→native",
         "(native→low minus native→native) minus (low→native minus low→low)",
     ]
+
+
+def test_shared_seeds_decide_what_is_covered() -> None:
+    """One seed in common is one training each, however many an arm has."""
+    right = [1] * 30 + [0] * 10
+    parts = [arm("low", "low", right[::-1], seed=seed) for seed in (0, 1)]
+    parts += [arm("native", "native", right, seed=seed) for seed in (1, 2)]
+    (row,) = compared(parts, BEATS).to_dict("records")
+    assert (row["n_seeds"], row["covers"]) == (1, paired.THESE_TRAININGS)
+    assert row["verdict"] == paired.ONLY_THESE_WEIGHTS
+
+
+def test_nothing_to_compare_is_a_table_without_rows() -> None:
+    table = compared([arm("none", "native", [1, 0])], BEATS)
+    assert table.empty
+    assert {"verdict", "compared", "model", "statement"} <= set(table)

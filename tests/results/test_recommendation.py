@@ -147,7 +147,7 @@ def test_what_is_not_settled_says_what_would_have_been_found() -> None:
     assert 0.1 < could < recommendation.LARGEST_EXPECTED
     assert row["sentence"] == (
         f"**drawn: not settled.** 40 test questions of 40 groups, 3 trainings each: {numbers}. A "
-        f"true difference of {percent(could)} points is found in 4 of 5 such studies."
+        f"true difference of about {percent(could)} points is found in 4 of 5 such studies."
     )
 
 

@@ -262,3 +262,13 @@ def test_what_cannot_be_measured_is_named(sure, right, groups, said) -> None:
         calibration.measure(sure, right, groups, rng=rng())
     with pytest.raises(ValueError, match="level is 1"):
         calibration.measure([0.5], [1], [0], rng=rng(), level=1.0)
+
+
+def test_several_trainings_near_the_limit_have_no_limits_of_overconfidence() -> None:
+    """A limit that is not known is not a limit of 0: such answers were called miscalibrated."""
+    rng = np.random.default_rng(5)
+    confidence = np.full((3, 960), 0.985)
+    correct = (rng.random((3, 960)) < 0.985).astype(int)
+    found = calibration.measure(confidence, correct, np.arange(960) // 8, rng=rng)
+    assert np.isnan([found.overconfidence.lower, found.overconfidence.upper]).all()
+    assert found.error.lower < 0.005
