@@ -158,8 +158,7 @@ def sentence(counts: pd.DataFrame, leaks: pd.DataFrame, sizes: pd.DataFrame) -> 
         tokens = sizes[sizes["dataset"] == dataset].groupby("resolution")["visual_tokens"].mean()
         n_equal, n_groups = leak["n_equal_images"], leak["n_shared_groups"]
         n_near = leak["n_near_duplicates"]
-        are = "image is" if n_near == 1 else "images are"
-        near = f", {n_near} test {are} nearly identical to a train image" if n_near else ""
+        near = f", {n_near} test images nearly identical to a train image" if n_near else ""
         lines.append(
             f"* **{dataset}**: {test['n_questions']:,} test questions on {test['n_images']:,} "
             f"images in {test['n_groups']:,} groups (effective number "
