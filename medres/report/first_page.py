@@ -16,7 +16,16 @@ from medres import runs
 from medres import study as studies
 from medres.report import current, figures, layout, page
 from medres.report.figures.style import ink_on
-from medres.results import averages, by_kind, calibration, findings, grids, learning, paired
+from medres.results import (
+    averages,
+    by_kind,
+    calibration,
+    findings,
+    grids,
+    learning,
+    paired,
+    recommendation,
+)
 from medres.results.numbers import percent, points
 from medres.study import Study
 
@@ -71,8 +80,7 @@ def _results(study: Study) -> dict[str, Any]:
         cells = _read(study, "cells")
         found = _read(study, "findings")
         averaged = _read(study, "averages")
-        answers = _read(study, "recommendation")["sentence"]
-        said += [f"* {sentence}" for sentence in answers]
+        said.append(recommendation.sentence(_read(study, "recommendation")))
         said.append(by_kind.sentence(_read(study, "by_kind")))
         shown["matrix"] = matrix(found, averaged)
         if "05_alignment" in study.reports:
@@ -80,8 +88,7 @@ def _results(study: Study) -> dict[str, Any]:
             shown["grids"] = grids_at_a_glance(cells, baselines)
             shown["tokens"] = _tokens(study, cells, baselines)
     if "13_calibration" in study.reports:
-        found = page.read_table(study.name, "calibration", keep_default_na=False, na_values=[""])
-        said.append(f"* {calibration.first_page_sentence(found)}")
+        said.append(f"* {calibration.first_page_sentence(_read(study, 'calibration'))}")
     if said:
         said.append(_caution(study))
     return shown | {"verdict": layout.result_html(warning + "\n".join(filter(None, said)))}

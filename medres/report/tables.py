@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from medres.results.numbers import MISSING, p_text, percent, points
+from medres.results.recommendation import LARGEST_EXPECTED
 
 Form = Callable[[float], str]
 
@@ -19,12 +20,8 @@ def _ratio(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 1 else f"{value:.1f}"
 
 
-LARGEST_DETECTABLE = 0.35
-"""A study that can only find larger differences finds none that anybody expects, a fraction."""
-
-
 def _detectable(value: float) -> str:
-    return percent(value) if value <= LARGEST_DETECTABLE else f"> {percent(LARGEST_DETECTABLE)}"
+    return percent(value) if value <= LARGEST_EXPECTED else f"> {percent(LARGEST_EXPECTED)}"
 
 
 FORMATS: dict[str, tuple[str, Form]] = {

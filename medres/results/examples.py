@@ -7,6 +7,7 @@ import pandas as pd
 
 from medres import scoring
 from medres.results.grids import CELL, RESOLUTION_ORDER, place, rank
+from medres.statistics import temperature
 
 PLACE = ["dataset", "model"]
 QUESTION = [*PLACE, "question_id"]
@@ -203,9 +204,7 @@ def probabilities(log_probabilities: Sequence[float] | np.ndarray) -> np.ndarray
     values = np.asarray(log_probabilities, dtype=np.float64)
     if not values.size:
         return values
-    weights = np.exp(values - values.max())
-    shares: np.ndarray = weights / weights.sum()
-    return shares
+    return np.asarray(temperature.option_probabilities(values[None])[0])
 
 
 def confusions(table: pd.DataFrame) -> pd.DataFrame:

@@ -269,7 +269,7 @@ def _limits(gains: pd.Series, group: pd.Series) -> tuple[float, float]:
     the share of groups that a sample of this size could have missed.
     """
     counts = group.value_counts()
-    if counts.empty or groups.too_few(counts):
+    if counts.empty or groups.shortage(counts):
         return np.nan, np.nan
     if not gains.any():
         limit = float(1 - (1 - LEVEL) ** (1 / groups.effective(counts)))

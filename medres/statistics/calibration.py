@@ -248,7 +248,7 @@ def _overconfidence(
 ) -> Interval:
     """Return mean confidence minus accuracy, its limits combined from those of both."""
     of_sure, of_right, of_gap = (
-        _variation(values, codes, sizes) for values in (sure, right, sure - right)
+        variation.of_means(values, codes, sizes)[1] for values in (sure, right, sure - right)
     )
     accuracy = comparison.accuracy_interval(right, codes, level=level)
     if math.isnan(accuracy.lower):  # several trainings near the limit of accuracy
@@ -265,13 +265,6 @@ def _overconfidence(
         for side in (above, below)
     )
     return Interval(estimate, estimate - down, estimate + up)
-
-
-def _variation(values: Floats, codes: NDArray[np.intp], sizes: Floats) -> variation.Variation:
-    sums = np.stack([np.bincount(codes, weights=row) for row in values])
-    means = values.mean(axis=1)
-    influence = (sums - means[:, None] * sizes) / values.shape[1]
-    return variation.of_estimate(influence, means, sizes)
 
 
 def _checked(

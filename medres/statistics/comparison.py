@@ -33,6 +33,17 @@ class Interval:
     upper: float
 
 
+def student_interval(estimate: float, error: float, degrees: float, level: float) -> Interval:
+    """Return an estimate with Student's two-sided interval; NaN limits without an error."""
+    half = float(stats.t.isf((1 - level) / 2, degrees)) * error
+    return Interval(estimate, estimate - half, estimate + half)
+
+
+def student_p_value(gap: float, error: float, degrees: float) -> float:
+    """Return Student's two-sided p-value of an estimate that far off; 1 without an error."""
+    return float(2 * stats.t.sf(abs(gap) / error, degrees)) if error > 0 else 1.0
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Two arms that answered the same questions: the difference, and how sure it is.
@@ -176,14 +187,11 @@ def compare(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> Compariso
     codes, sizes = _checked({"first": arms[0], "second": arms[1]}, groups)
     gains = arms[1] - arms[0]
     n_questions = gains.shape[1]
-    sums = np.stack([np.bincount(codes, weights=gain) for gain in gains])
-    by_training = sums.sum(axis=1) / n_questions
-    influence = (sums - by_training[:, None] * sizes) / n_questions
+    by_training, found = variation.of_means(gains, codes, sizes)
     differs = np.zeros(len(sizes), dtype=bool)
     differs[np.unique(codes[(gains != 0).any(axis=0)])] = True
     difference = float(by_training.mean())
     first_only, second_only = float((gains < 0).mean()), float((gains > 0).mean())
-    found = variation.of_estimate(influence, by_training, sizes)
     spread = first_only + second_only - difference**2
     n_effective = _effective_number(spread, found, gains.size, len(sizes))
     if math.isnan(n_effective) and len(sizes) > 1:
@@ -264,15 +272,11 @@ def accuracy_interval(correct: ArrayLike, groups: ArrayLike, *, level: float = 0
         raise ValueError(f"level is {level}; it must be between 0 and 1")
     scores = np.atleast_2d(np.asarray(correct, dtype=float))
     codes, sizes = _checked({"correct": scores}, groups)
-    n_questions = scores.shape[1]
-    sums = np.stack([np.bincount(codes, weights=score) for score in scores])
-    by_training = sums.sum(axis=1) / n_questions
+    by_training, found = variation.of_means(scores, codes, sizes)
     accuracy = float(by_training.mean())
     is_near_limit = len(scores) > 1 and min(accuracy, 1 - accuracy) < LEAST_ROOM
     if len(sizes) < 2 or is_near_limit:
         return Interval(accuracy, math.nan, math.nan)
-    influence = (sums - by_training[:, None] * sizes) / n_questions
-    found = variation.of_estimate(influence, by_training, sizes)
     n_effective = of_groups.effective(sizes)
     if 0 < accuracy < 1:
         design_effect = found.variance / (accuracy * (1 - accuracy) / (scores.size - 1))

@@ -38,15 +38,14 @@ class Contrast:
 
     def interval(self, level: float = 0.95) -> Interval:
         """Return the contrast with its two-sided interval; NaN limits without a standard error."""
-        half = float(stats.t.isf((1 - level) / 2, self.degrees_of_freedom)) * self.standard_error
-        return Interval(self.difference, self.difference - half, self.difference + half)
+        return comparison.student_interval(
+            self.difference, self.standard_error, self.degrees_of_freedom, level
+        )
 
     def p_value(self, null: float = 0.0) -> float:
         """Return the two-sided p-value that the true contrast is `null`; 1 if it cannot be told."""
-        if not self.standard_error > 0:
-            return 1.0
-        ratio = abs(self.difference - null) / self.standard_error
-        return float(2 * stats.t.sf(ratio, self.degrees_of_freedom))
+        gap = self.difference - null
+        return comparison.student_p_value(gap, self.standard_error, self.degrees_of_freedom)
 
     def p_within(self, margin: float) -> float:
         """Return NaN: equivalence is defined for two arms."""
@@ -79,11 +78,8 @@ def contrast(correct: ArrayLike, weights: ArrayLike, groups: ArrayLike) -> Contr
     gains = np.einsum("a,sag->sg", factors, scores)
     _, codes = np.unique(np.asarray(groups), return_inverse=True)
     sizes = np.bincount(codes).astype(float)
-    sums = np.stack([np.bincount(codes, weights=gain) for gain in gains])
-    by_training = sums.sum(axis=1) / gains.shape[1]
-    influence = (sums - by_training[:, None] * sizes) / gains.shape[1]
+    by_training, found = variation.of_means(gains, codes, sizes)
     differs = np.unique(codes[(np.abs(gains) > 1e-9).any(axis=0)])
-    found = variation.of_estimate(influence, by_training, sizes)
     difference = float(by_training.mean())
     # As for two arms: groups that happen to gain equally are no certainty.
     least = stats.chi2.ppf(0.05, found.degrees_of_freedom) / found.degrees_of_freedom

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.stats.meta_analysis import combine_effects
 
+from medres.statistics import comparison
 from medres.statistics.comparison import Interval
 
 
@@ -118,15 +119,14 @@ class Average:
 
     def interval(self, level: float = 0.95) -> Interval:
         """Return the mean with its two-sided interval; NaN limits without a standard error."""
-        half = float(stats.t.isf((1 - level) / 2, self.n_datasets - 1)) * self.standard_error
-        return Interval(self.difference, self.difference - half, self.difference + half)
+        return comparison.student_interval(
+            self.difference, self.standard_error, self.n_datasets - 1, level
+        )
 
     def p_value(self, null: float = 0.0) -> float:
         """Return the two-sided p-value that the mean is `null`; 1 without a standard error."""
-        if not self.standard_error > 0:
-            return 1.0
-        ratio = abs(self.difference - null) / self.standard_error
-        return float(2 * stats.t.sf(ratio, self.n_datasets - 1))
+        gap = self.difference - null
+        return comparison.student_p_value(gap, self.standard_error, self.n_datasets - 1)
 
     def prediction(self, between: float) -> Interval:
         """Return the 95 % interval of the true effect in another such data set.

@@ -59,6 +59,20 @@ def of_estimate(influence: Floats, estimates: Floats, sizes: Floats) -> Variatio
     return Variation(variance, degrees, float(estimates.std(ddof=1)))
 
 
+def of_means(values: Floats, codes: NDArray[np.intp], sizes: Floats) -> tuple[Floats, Variation]:
+    """Return each training's mean, shape (n_trainings,), and the variation of their mean.
+
+    Args:
+        values: One per training and question, shape (n_trainings, n_questions).
+        codes: Group of each question, from 0, shape (n_questions,).
+        sizes: Questions of each group, shape (n_groups,).
+    """
+    sums = np.stack([np.bincount(codes, weights=row) for row in values])
+    means = sums.sum(axis=1) / values.shape[1]
+    influence = (sums - means[:, None] * sizes) / values.shape[1]
+    return means, of_estimate(influence, means, sizes)
+
+
 def degrees_of_sum(*parts: tuple[float, float]) -> float:
     """Return the degrees of freedom of a sum of variances, each given with its own.
 

@@ -1,7 +1,5 @@
 """The explorer: HTML for pages, a widget for live notebooks, and the same pictures in both."""
 
-import shutil
-import subprocess
 import types
 
 import nbformat
@@ -10,13 +8,9 @@ from bs4 import BeautifulSoup
 
 from medres.report import explorer, layout, render
 from medres.results.examples import QUESTION
+from tests import browser
 from tests.answered_drawings import drawn
 
-CHROMIUM = next(filter(shutil.which, ("chromium", "chromium-browser", "google-chrome")), None)
-QUIET = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-    "--disable-background-networking --disable-component-update --virtual-time-budget=5000"
-).split()
 IN_ORDER = ["low", "upsampled-nearest", "upsampled-bicubic", "native"]
 
 
@@ -82,7 +76,6 @@ def test_resolutions_run_from_low_to_native(study):
     assert explorer.resolutions(asked) == expected
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
 def test_the_slider_changes_the_picture(study, tmp_path):
     act = (
         "<script>window.addEventListener('load', () => {"
@@ -100,9 +93,9 @@ def test_the_slider_changes_the_picture(study, tmp_path):
     )
     path = tmp_path / "page.html"
     path.write_text(f'<!DOCTYPE html><meta charset="utf-8"><body>{static(study)}{act}')
-    command = [CHROMIUM, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
-    done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120)
-    title = BeautifulSoup(done.stdout, "html.parser").title.string
+    with browser.opened() as tab:
+        tab.open(path, width_px=1280)
+        title = tab.value("document.title")
     # One step at a time is seen: the first, the last, and the last of the other question.
     before, after, other = (each.split(" | ") for each in title.split(" ; "))
     first, second = ("drawn, tiny: is it 0? (q0)", "drawn, tiny: is it 1? (q1)")
