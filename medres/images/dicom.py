@@ -22,9 +22,8 @@ from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
-from pydicom.pixels.processing import apply_color_lut
 
-from medres.images import dicom_grey, pixels, slides
+from medres.images import dicom_grey, dicom_streams, dicom_tables, pixels, slides
 from medres.images.dicom_frames import decode
 from medres.images.reading import DECODER_ERRORS, Reading, UnreadableImageError
 
@@ -34,7 +33,8 @@ FIRST_GROUPS = (b"\2\0", b"\x08\0", b"\0\2", b"\0\x08")
 WHOLE_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6"
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422")
-COLOUR_OF_JPEG_2000 = ("YBR_RCT", "YBR_ICT")
+COLOUR_OF_STREAM = ("YBR_RCT", "YBR_ICT", "YBR_PARTIAL_422", "YBR_PARTIAL_420")
+SAYS_COLOURS = (*dicom_streams.LOSSY_JPEG, *uid.JPEG2000TransferSyntaxes)
 READ = [
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
     *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
@@ -128,26 +128,29 @@ def _read(
             f"{path}: DICOM deflated as a whole; save it as explicit VR little endian"
         )
     facts = dcmread(file, stop_before_pixels=True, specific_tags=READ)
-    samples, frame, n_frames = decode(path, file, facts, page)
-    _update_from_groups(facts, frame)
+    frame = decode(path, file, facts, page)
+    samples, bits = frame.samples, frame.bits
+    _update_from_groups(facts, frame.number)
     kind = str(facts.PhotometricInterpretation)
-    bits = int(facts.get("BitsStored") or 8 * samples.dtype.itemsize)
     record: dict[str, Any] = {
         "format": "DICOM",
         "stored_px": [samples.shape[1], samples.shape[0]],
         "bits": bits,
         "transfer_syntax": uid.UID(syntax).name,
+        **frame.said,
     }
-    if n_frames > 1:
-        record |= {"frame": frame, "n_frames": n_frames}
-    of_jpeg_2000 = COLOUR_OF_JPEG_2000 if syntax in uid.JPEG2000TransferSyntaxes else ()
+    if frame.n_frames > 1:
+        record |= {"frame": frame.number, "n_frames": frame.n_frames}
+    of_stream = COLOUR_OF_STREAM if syntax in SAYS_COLOURS else ()
     if kind in GREY and samples.ndim == 2:
-        grey, scaled = dicom_grey.to_grey(path, samples, facts, reading)
+        grey, scaled = dicom_grey.to_grey(path, samples, bits, facts, reading)
         shown_as = Reading(channels=reading.channels)
         rgb = pixels.colour(path, grey, shown_as)[0]
     elif kind == "PALETTE COLOR" and samples.ndim == 2:
-        rgb, scaled = pixels.colour(path, _by_palette(samples, facts), reading)
-    elif kind in (*COLOUR, *of_jpeg_2000) and samples.ndim == 3:
+        coloured, bits_of_palette = dicom_tables.by_palette(path, samples, facts)
+        rgb, scaled = pixels.colour(path, coloured, reading)
+        scaled["palette_bits"] = bits_of_palette
+    elif kind in (*COLOUR, *of_stream) and samples.ndim == 3:
         rgb, scaled = pixels.colour(path, samples, reading, bits=bits)
     else:
         raise UnreadableImageError(
@@ -165,9 +168,3 @@ def _update_from_groups(facts: Dataset, frame: int) -> None:
         for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
             for item in (group.get(name) or [])[:1]:
                 facts.update({each.tag: each for each in item if each.keyword in READ})
-
-
-def _by_palette(samples: np.ndarray, facts: Dataset) -> np.ndarray:
-    colours = apply_color_lut(samples, facts)
-    # The high byte: entries of 16 bits hold 8 bits shifted, or repeated.
-    return colours if colours.dtype == np.uint8 else (colours >> 8).astype(np.uint8)
