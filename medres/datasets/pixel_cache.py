@@ -22,7 +22,7 @@ from PIL import Image
 
 from medres import resolution, runs
 from medres.datasets import QuestionSet
-from medres.images import Reading
+from medres.images import DECODING, Reading
 from medres.resolution import Geometry
 
 HEADER = struct.Struct("<16sIII")
@@ -197,6 +197,7 @@ def key_of(image: str, image_sha256: str, reading: Reading, geometry: Geometry) 
         "image": image,
         "image_sha256": image_sha256,
         "reading": asdict(reading),
+        "decoding": DECODING,
         "original_px": geometry.original_px,
         "steps": geometry.steps,
         "resampler": resolution.resampler(),

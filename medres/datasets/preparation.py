@@ -144,8 +144,10 @@ def _changed(run: runs.Run, seen: Remembered) -> str:
 def decides(dataset: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is asked of a preparation, as its mark holds it; no file is read for it."""
     versions = {name: version(name) for name in (*runs.VERSIONS, "imagehash")}
+    decoding = {"decoding": images.DECODING} if {"folder", "table"} & set(parameters) else {}
     return {"schema": runs.SCHEMA, "parameters": {"dataset": dataset, **parameters}} | {
-        "versions": versions
+        "versions": versions,
+        **decoding,
     }
 
 
@@ -173,7 +175,7 @@ def _own(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Opene
     settings = _complete(dataset, {**own.DEFAULTS, **READING_DEFAULTS}, parameters)
     table = own.open_table(settings)
     sources = source.of_images(table.path.parent, table.images, seen)
-    inputs = {**own.inputs(table, sources), "imagehash": version("imagehash")}
+    inputs = {**own.inputs(table, sources), **_decoders()}
     return Opened(
         settings,
         inputs,
@@ -183,6 +185,11 @@ def _own(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Opene
         sources=sources,
         listed=_listed(sources),
     )
+
+
+def _decoders() -> dict[str, str]:
+    """Return what else decides the pixels and facts of files that were not drawn here."""
+    return {"imagehash": version("imagehash"), "decoding": str(images.DECODING)}
 
 
 def _listed(sources: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
@@ -214,7 +221,7 @@ def _fetched(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> O
 
     return Opened(
         settings,
-        {"files": listing, "imagehash": version("imagehash")},
+        {"files": listing, **_decoders()},
         read,
         module.SOURCE.name,
         tables={marks.name_of(path): seen.sha256(path) for path in source.tables_of(folder)},

@@ -95,7 +95,7 @@ def decode(path: Path, file: BinaryIO, facts: Dataset, page: int | None) -> Fram
     else:
         file.seek(0)
         # Of cells with unused low bits every bit is asked for.
-        whole = {"bits_stored": bits} if shift else {}
+        whole: dict[str, Any] = {"bits_stored": bits} if shift else {}
         plugin = "pydicom" if syntax.is_compressed else ""
         stream = dicom_streams.Stream(
             pixel_array(file, index=frame, decoding_plugin=plugin, **whole),

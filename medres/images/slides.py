@@ -19,7 +19,7 @@ import openslide
 import tifffile
 from openslide import OpenSlide, OpenSlideError
 
-from medres.images import pixels, slide_tiles
+from medres.images import pixels, slide_tiles, tiff_stated
 from medres.images.area_mean import area_mean
 from medres.images.reading import (
     DECODER_ERRORS,
@@ -135,7 +135,8 @@ def _read(
     mean = area_mean(blocks, level_px, size_px, n_channels)
     values = np.rint(mean, out=mean).astype(np.uint8 if bits == 8 else np.uint16)
     values = values[..., 0] if n_channels == 1 else values
-    rgb, scaled = pixels.colour(path, values, reading, bits=bits)
+    stated = None if page is None else tiff_stated.of_page(page, tiff_stated.significant_bits(tiff))
+    rgb, scaled = pixels.colour(path, values, reading, stated=stated, bits=bits)
     return rgb, {**record, "bits": bits, **scaled}
 
 
