@@ -70,8 +70,8 @@ def losses(facts: pd.DataFrame) -> list[str]:
         (is_clipped, f"have more than {MUCH_CLIPPED:.0%} of their pixels clipped{other}"),
         (
             is_spread,
-            "state no window, or their own greatest value: each is spread from its own least to its "
-            "greatest value, so that greys of two images do not compare",
+            "state no window, or their own greatest value as white: each is spread from its own "
+            "least to its greatest value, so that greys of two images do not compare",
         ),
         (
             is_flat,

@@ -48,7 +48,8 @@ class Reading:
     `percentiles:<low>:<high>` or `window:<low>:<high>`. `file` is the window that a DICOM file
     states, the frame's least to greatest value where it states none and has more than 8 bits;
     the display range that ImageJ wrote for 32-bit pixels; SignificantBits of OME or the greatest
-    sample value that a TIFF states; for all others the range of the data type. Eight unsigned bits of other formats than DICOM stay as they are under the first two."""
+    sample value that a TIFF states; for all others the range of the data type. Eight unsigned bits
+    of other formats than DICOM stay as they are under the first two."""
     channels: str = ""
     """Stored channels shown as red, green and blue, counted from 0, - for none: `2,1,0`."""
     slide_max_pixels: int = 12_000_000

@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 import tifffile
-from defusedxml import DefusedXmlException, ElementTree
+from defusedxml import DefusedXmlException, ElementTree  # type: ignore[import-untyped]
 
 from medres.images.reading import Stated
 
