@@ -24,7 +24,7 @@ class QuestionSet:
     image_folder: Path
     """What the table's image paths are relative to."""
     fingerprint: str
-    """Hash of the table and of the bytes of every image."""
+    """Hash of the table and of every image, of files that were not drawn also of their pixels."""
     image_facts: pd.DataFrame = field(default_factory=pd.DataFrame)
     """One row an image: image, width_px, height_px, sha256 of its file, pixel_sha256,
     perceptual_hash, n_grey_levels of the channel that has most and, as JSON, how it was read."""

@@ -266,13 +266,15 @@ def _make(
     table = table.assign(dataset=label).merge(
         facts[["image", "width_px", "height_px"]], on="image", how="left", validate="many_to_one"
     )
+    # Files that others made become other pixels under another reading, or by another decoding.
+    seen_by_models = facts["sha256"] + ("" if opened.is_drawn else facts["pixel_sha256"])
     for stem, content in (("questions", table), ("images", facts)):
         with files.replacing(run.folder / f"{stem}.parquet") as part:
             content.to_parquet(part, index=False)
     run.finish(
         files=["questions.parquet", "images.parquet", *(["images"] if is_here else [])],
         fingerprint=questions.fingerprint(
-            table, dict(zip(facts["image"], facts["sha256"], strict=True))
+            table, dict(zip(facts["image"], seen_by_models, strict=True))
         ),
         image_folder="." if is_here else marks.name_of(found.image_folder),
         n_questions=dict(Counter(table["split"])),

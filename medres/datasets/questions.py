@@ -125,11 +125,11 @@ def split_by_group(groups: pd.Series, *, test_share: float, rng: np.random.Gener
 
 
 def fingerprint(questions: pd.DataFrame, image_sha256: dict[str, str]) -> str:
-    """Return the hash of a question table and of the bytes of its images.
+    """Return the hash of a question table and of its images.
 
     Args:
         questions: Valid question table.
-        image_sha256: Hash of each image file, by the table's image path.
+        image_sha256: Hash of each image's file, or of file and pixels, by the table's image path.
     """
     digest = hashlib.sha256()
     for row in questions[list(COLUMNS)].to_dict("records"):

@@ -53,7 +53,7 @@ def test_jpeg_2000_that_is_cut_or_too_large_is_refused(tmp_path: Path) -> None:
             images.read(tmp_path, "cut.jp2")
     at = content.index(b"\xff\x4f\xff\x51") + 8
     (tmp_path / "huge.jp2").write_bytes(content[:at] + b"\0\0\xea\x60" * 2 + content[at + 8 :])
-    with pytest.raises(UnreadableImageError, match="60000 x 60000 px is above .*a tiled TIFF"):
+    with pytest.raises(UnreadableImageError, match=r"60000 x 60000 px is above .*a tiled TIFF"):
         images.read(tmp_path, "huge.jp2")
     five = imagecodecs.jpeg2k_encode(np.dstack([RGB, RGB[..., :2]]), level=0, codecformat="J2K")
     (tmp_path / "five.j2k").write_bytes(five)
