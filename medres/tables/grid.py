@@ -20,7 +20,7 @@ from medres.tables.columns import (
 
 Row = tuple[int, list[str]]
 """Where a record begins, and its cells."""
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE = 256
 """Rows that become columns together; more of them cost Python's garbage collection more time."""
 MOST_ABOVE = 20
 """Rows in which the heading is looked for, to name it in a message."""

@@ -19,7 +19,7 @@ from medres.tables.columns import (
     text_column,
 )
 
-RECORDS_AT_ONCE = 4096
+RECORDS_AT_ONCE = 256
 
 
 class _Object(list[tuple[str, Any]]):
