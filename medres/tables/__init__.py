@@ -62,9 +62,11 @@ def parse(
     """
     suffix = PurePath(name).suffix.lower()
     if suffix not in KINDS:
+        found = _kind_of(content)
+        by_content = "" if found == "text" else f" (by its content it is a {found})"
         raise ValueError(
-            f"{name}: {suffix or 'a name without an ending'} is not a kind of table that is read; "
-            f"save it as .xlsx or as CSV UTF-8 (read are {', '.join(KINDS)})"
+            f"{name}: {suffix or 'a name without an ending'} is not a kind of table that is read"
+            f"{by_content}; save it as .xlsx or as CSV UTF-8 (read are {', '.join(KINDS)})"
         )
     if not content.strip():
         raise ValueError(f"{name} is empty; give it a header line and one row per record")

@@ -49,16 +49,18 @@ class Tally:
     unit: str
     first: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
 
-    def add(self, what: str, where: object, count: int = 1) -> None:
-        """Count `what`, met at `where`."""
+    def add(self, what: str, where: object, count: int = 1, *, example: str = "") -> None:
+        """Count `what`, met at `where`; of examples the first is kept."""
         self.first.setdefault(what, f"{self.unit} {where}")
+        self.examples.setdefault(what, f", here {example}" if example else "")
         self.counts[what] = self.counts.get(what, 0) + count
 
     def notes(self) -> list[str]:
         """Return one sentence for each."""
         return [
-            f"{self.first[what]}: {what}"
+            f"{self.first[what]}: {what}{self.examples[what]}"
             + (f" ({self.counts[what]:,} {self.unit}s)" if self.counts[what] > 1 else "")
             for what in self.first
         ]

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+import pyarrow.compute as pc
+
 from medres.tables import grid
-from medres.tables.columns import Columns, Tally, Wanted, cut, folded
+from medres.tables.columns import QUOTES, Columns, Tally, Wanted, cut, folded
 
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 _SAID = re.compile(rb'"?sep=([,;\t|:~^#])"?[ ;,\t]*(?:\r\n?|\n|$)', re.IGNORECASE)
@@ -44,9 +46,10 @@ def read(name: str, content: bytes, wanted: Wanted) -> Columns:
     if separator != ("\t" if name.lower().endswith((".tsv", ".tab")) else ","):
         notes.append(f"values are separated by {called}" + (", as its first line says" * n_skipped))
     notes += _blanks_after(content, separator, n_skipped)
-    return Columns(
-        columns.values, columns.lines, "line", [*notes, *columns.notes, *several_lines.notes()]
-    )
+    notes += [*columns.notes, *several_lines.notes()]
+    if not content.isascii():
+        notes += _typographic_quotes(columns)
+    return Columns(columns.values, columns.lines, "line", notes)
 
 
 def _text(content: bytes) -> io.TextIOWrapper:
@@ -126,3 +129,15 @@ def _blanks_after(content: bytes, separator: str, n_skipped: int) -> list[str]:
     if f"{separator} " in heading:
         return [f"blanks after {SEPARATORS.get(separator, separator)} were dropped"]
     return []
+
+
+def _typographic_quotes(columns: Columns) -> list[str]:
+    tally = Tally("line")
+    for heading, texts in columns.values.items():
+        enclosed = pc.match_substring_regex(texts, f"(?s)^[{QUOTES}].*[{QUOTES}]$")
+        count = pc.sum(enclosed).as_py() or 0
+        if count:
+            at = pc.index(enclosed, True).as_py()
+            what = f"a value of column {heading} stands in typographic quotes, kept as text"
+            tally.add(what, columns.lines[at], count, example=cut(texts[at].as_py()))
+    return tally.notes()

@@ -7,6 +7,7 @@ from itertools import chain, islice
 import pyarrow as pa
 
 from medres.tables.columns import (
+    QUOTES,
     Columns,
     Tally,
     Wanted,
@@ -115,6 +116,8 @@ def _chunks(
             n_filled = max(number for number, cell in enumerate(cells, 1) if trimmed(cell))
             if n_filled > width or len(cells) < width:
                 remedy = too_many if n_filled > width else too_few
+                if any(cell[:1] in QUOTES for cell in map(trimmed, cells) if cell):
+                    remedy += '; of quotes only " (U+0022) encloses a value'
                 raise ValueError(
                     f"{name}, {place} {line}: {len(cells)} cells for {width} columns: "
                     f"{cells_shown(cells)}; {remedy}"

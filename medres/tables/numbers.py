@@ -13,7 +13,7 @@ def number_text(number: Any) -> str:
     >>> number_text(3.0), number_text(2.5), number_text(1e20)
     ('3', '2.5', '1e+20')
     """
-    if number == number.__floor__() and abs(number) <= LARGEST_WHOLE:
+    if float(number).is_integer() and abs(float(number)) <= LARGEST_WHOLE:
         return str(int(number))
     return str(number)
 

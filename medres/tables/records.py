@@ -64,6 +64,8 @@ def read(name: str, content: bytes, wanted: Wanted) -> Columns:
                 part = text_column(name, place, column, values, numbers)
                 texts.setdefault(column, missed).append(part)
         lines.extend(numbers)
+    if not lines:
+        raise ValueError(f"{name} is empty; give it one object per record")
     notes = check_headings(name, "", list(spelled.values()), wanted)
     found = {column: pa.chunked_array(parts) for column, parts in texts.items()} | lists
     values_of = {column: found[column] for column in spelled}

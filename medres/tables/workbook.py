@@ -184,13 +184,11 @@ def _note_number(value: float, cell: Any, tally: Tally) -> None:
     """Note where a sheet shows a number as something else than its text."""
     shown = cell.number_format
     if "%" in shown:
-        note = f"the stored number is taken, not the percentage shown (here {value}, shown x 100 %)"
-        tally.add(note, cell.coordinate)
+        example = f"{value} and not {value * 100:.15g} %"
+        tally.add("the stored number is taken as text", cell.coordinate, example=example)
     elif _PADDED.fullmatch(shown):
-        tally.add(
-            f"the stored number is taken, without the zeros shown before it (here {value})",
-            cell.coordinate,
-        )
+        note = "the stored number is taken as text, without the zeros shown before it"
+        tally.add(note, cell.coordinate, example=f"{value}")
     if abs(value) >= 10**MOST_DIGITS:
         note = f"a spreadsheet keeps only {MOST_DIGITS} digits of a number; format ids as Text"
         tally.add(note, cell.coordinate)
