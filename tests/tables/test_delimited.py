@@ -218,7 +218,7 @@ def test_options_keep_their_bars_and_lists_stay_text() -> None:
         ),
         (f'{HEAD}\n0.png,"a,b\n' + "1.png,a,b\n" * 20_000, "line 2: a double quote opens"),
         (f"{HEAD}\n0.png,a\0b,c\n", "line 2: it holds a NUL byte"),
-        ("\n\n;;\n", "q.csv is empty; give it a header line"),
+        ("\n\n;;\n", "q.csv, line 3 names none of the columns"),
     ],
 )
 def test_what_is_not_plain_is_refused_with_its_line(content: str, message: str) -> None:
