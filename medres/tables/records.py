@@ -58,11 +58,13 @@ def read(name: str, content: bytes, wanted: Wanted) -> Columns:
         for column in spelled:
             values = [each.get(column, "") for each in cells]
             if column in wanted.lists:
-                lists.setdefault(column, [""] * len(lines)).extend(values)
+                if column not in lists:
+                    lists[column] = [""] * len(lines)
+                lists[column] += values
             else:
-                missed = [pa.array([""] * len(lines), pa.large_string())]
-                part = text_column(name, place, column, values, numbers)
-                texts.setdefault(column, missed).append(part)
+                if column not in texts:
+                    texts[column] = [pa.array([""] * len(lines), pa.large_string())]
+                texts[column].append(text_column(name, place, column, values, numbers))
         lines.extend(numbers)
     if not lines:
         raise ValueError(f"{name} is empty; give it one object per record")
