@@ -52,8 +52,8 @@ def main() -> None:
     parsed = tables.parse(f"questions.{asked.kind}", content, lists=("options",))
     taken, after = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
-        f"{asked.kind}: {len(parsed.rows):,} rows, {len(content) / 1e6:.0f} MB, {taken:.1f} s of CPU; "
-        f"largest memory {before / 1e3:.0f} MB before and {after / 1e3:.0f} MB after"
+        f"{asked.kind}: {len(parsed.rows):,} rows, {len(content) / 1e6:.0f} MB, {taken:.1f} s of "
+        f"CPU; largest memory {before / 1e3:.0f} MB before and {after / 1e3:.0f} MB after"
     )
 
 

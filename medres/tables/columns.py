@@ -1,6 +1,7 @@
 """What every kind of table file has: headings, columns of texts, and notes with a place."""
 
 import difflib
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -88,6 +89,7 @@ def trimmed(text: str) -> str:
     return text.strip(BLANKS + INVISIBLE)
 
 
+@functools.lru_cache(1024)
 def folded(heading: str) -> str:
     """Return a heading as columns are named: lower case, nothing around it.
 
@@ -190,6 +192,8 @@ def as_frame(found: Columns) -> tuple[pd.DataFrame, list[str]]:
     frame: dict[str, pd.Series] = {}
     seen, unseen = Tally(found.place), Tally(found.place)
     for heading, values in found.values.items():
+        if isinstance(values, list) and not any(isinstance(cell, list) for cell in values):
+            values = pa.chunked_array([values], pa.large_string())
         if isinstance(values, list):
             cells = [
                 [trimmed(text) for text in cell] if isinstance(cell, list) else trimmed(cell)

@@ -61,6 +61,8 @@ def read(name: str, content: bytes, wanted: Wanted) -> Columns:
                 if column not in lists:
                     lists[column] = [""] * len(lines)
                 lists[column] += values
+                joined = ["".join(cell) for cell in values]
+                text_column(name, place, column, joined, numbers)  # refuses half a character
             else:
                 if column not in texts:
                     texts[column] = [pa.array([""] * len(lines), pa.large_string())]

@@ -120,6 +120,10 @@ def test_keys_are_read_without_case_and_unused_containers_are_left_out() -> None
         ('{"image": "a", "Frage": "q"}', r"lacks the columns \['question', 'answer'\]; it has"),
         (line(r'"\ud800"'), r"line 1: column 'answer' holds '\\ud800', half of a character"),
         (line("[" * 100_000), "line 1: lists within lists"),
+        (
+            line("1") + line("1", options=r'["a", "\ud800"]'),
+            "line 2: column 'options' holds .*half of",
+        ),
     ],
 )
 def test_what_is_no_text_is_refused_with_its_place(content: str, message: str) -> None:
