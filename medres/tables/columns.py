@@ -2,7 +2,7 @@
 
 import difflib
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -91,12 +91,12 @@ def trimmed(text: str) -> str:
 
 @functools.lru_cache(1024)
 def folded(heading: str) -> str:
-    """Return a heading as columns are named: lower case, nothing around it.
+    """Return a heading as columns are named: lower case, nothing around it, no blanks in it.
 
-    >>> folded(" Image\u00a0")
-    'image'
+    >>> folded(" Question ID\u00a0")
+    'question_id'
     """
-    return trimmed(heading).lower()
+    return "_".join(trimmed(heading).lower().split())
 
 
 def cut(text: str, most: int = 60) -> str:
@@ -138,7 +138,7 @@ def check_headings(name: str, where: str, headings: Sequence[str], wanted: Wante
             f"{name}{where}: the heading {cut(quoted[0])} stands in typographic quotes; in a "
             'delimited file only " (U+0022) encloses a value: replace them all'
         )
-    _check_required(name, where, [each for each in spelled if each], wanted)
+    _check_required(name, where, {new: old for new, old in spelled.items() if new}, wanted)
     changed = {old: new for new, old in spelled.items() if old != new and new}
     if not changed:
         return []
@@ -146,11 +146,11 @@ def check_headings(name: str, where: str, headings: Sequence[str], wanted: Wante
     return [f"headings are read without case and blanks around them: {pairs}"]
 
 
-def _check_required(name: str, where: str, columns: Sequence[str], wanted: Wanted) -> None:
+def _check_required(name: str, where: str, columns: Mapping[str, str], wanted: Wanted) -> None:
     missing = [each for each in wanted.required if each not in columns]
     if not missing:
         return
-    close = {each: difflib.get_close_matches(each, columns, 1, 0.75) for each in missing}
+    close = {each: difflib.get_close_matches(each, list(columns), 1, 0.75) for each in missing}
     meant = [f"{found[0]!r} for {each}" for each, found in close.items() if found]
     may = f"; it may also have {', '.join(wanted.optional)}" if wanted.optional else ""
     if meant or len(missing) < len(wanted.required):
@@ -159,9 +159,10 @@ def _check_required(name: str, where: str, columns: Sequence[str], wanted: Wante
             + (f"; did you write {', '.join(meant)}?" if meant else "; rename or add them")
             + may
         )
+    shown = cells_shown([*columns.values()])
     raise ValueError(
-        f"{name}{where} names none of the columns {missing}: {cells_shown(columns)}; if this is "
-        f"the heading, rename its columns, if it is a record, write a heading above it{may}"
+        f"{name}{where} names none of the columns {missing}: {shown}; if this is the heading, "
+        f"rename its columns, if it is a record, write a heading above it{may}"
     )
 
 

@@ -49,7 +49,8 @@ def read(
     notes = check_headings(name, f", {place} {where}", heading, wanted)
     lines = array("q")
     parts: list[list[pa.Array]] = [[] for _ in heading]
-    for chunk in _chunks(name, place, rows, len(heading), tally, too_many, too_few):
+    may_end = _least_cells(heading, wanted)
+    for chunk in _chunks(name, place, rows, len(heading), may_end, tally, too_many, too_few):
         numbers = [line for line, _ in chunk]
         cells = zip(*(cells for _, cells in chunk), strict=True)
         for part, spelled, texts in zip(parts, heading, cells, strict=True):
@@ -97,11 +98,22 @@ def _checked_from_above(
     return chain(seen, rows)
 
 
+def _least_cells(heading: Sequence[str], wanted: Wanted) -> int:
+    """Return with how many cells a row may end: spreadsheets leave out empty ones at its end."""
+    needed = [
+        number
+        for number, spelled in enumerate(heading, 1)
+        if not wanted.required or folded(spelled) in wanted.required
+    ]
+    return max(needed, default=len(heading))
+
+
 def _chunks(
     name: str,
     place: str,
     rows: Iterable[Row],
     width: int,
+    may_end: int,
     tally: Tally,
     too_many: str,
     too_few: str,
@@ -114,7 +126,7 @@ def _chunks(
             continue
         if len(cells) != width:
             n_filled = max(number for number, cell in enumerate(cells, 1) if trimmed(cell))
-            if n_filled > width or len(cells) < width:
+            if n_filled > width or len(cells) < may_end:
                 remedy = too_many if n_filled > width else too_few
                 if any(cell[:1] in QUOTES for cell in map(trimmed, cells) if cell):
                     remedy += '; of quotes only " (U+0022) encloses a value'
@@ -122,8 +134,11 @@ def _chunks(
                     f"{name}, {place} {line}: {len(cells)} cells for {width} columns: "
                     f"{cells_shown(cells)}; {remedy}"
                 )
-            tally.add("an extra empty cell at the end was dropped", line)
-            row = line, cells[:width]
+            if len(cells) < width:
+                tally.add("cells left out at the end of the row were taken as empty", line)
+            else:
+                tally.add("an extra empty cell at the end was dropped", line)
+            row = line, [*cells[:width], *[""] * (width - len(cells))]
         chunk.append(row)
         if len(chunk) == ROWS_AT_ONCE:
             yield chunk

@@ -134,7 +134,7 @@ def parse(content: str, name: str = "q.csv") -> tables.Parsed:
 def test_it_is_read_as_it_stands(
     content: str, rows: list[list[str]], lines: list[int], note: str
 ) -> None:
-    parsed = parse(content)
+    parsed = tables.parse(content)
     assert parsed.rows.to_numpy().tolist() == rows
     assert parsed.rows.index.tolist() == lines
     assert list(parsed.rows) == ["image", "question", "answer"]
@@ -186,7 +186,7 @@ def test_options_keep_their_bars_and_lists_stay_text() -> None:
             "0.png,is it?,yes\n",
             r"line 1 names none of the columns .*: '0.png' \| 'is it\?' \| 'yes'; if",
         ),
-        ("Bild;Frage;Antwort\na;b;c\n", "'bild' .* if this is the heading, rename its columns"),
+        ("Bild;Frage;Antwort\na;b;c\n", "'Bild' .* if this is the heading, rename its columns"),
         (
             f"Study X\n\n{HEAD}\na,b,c\n",
             "the heading stands in line 3, but line 1 is 'Study X'; delete",
@@ -224,3 +224,17 @@ def test_options_keep_their_bars_and_lists_stay_text() -> None:
 def test_what_is_not_plain_is_refused_with_its_line(content: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse(content)
+
+
+def test_a_row_may_end_before_its_empty_optional_cells() -> None:
+    content = b"image;question;answer;Options;Question ID\na.png;x?;yes\nb.png;y?;no;yes|no;4\n"
+    parsed = tables.parse(
+        "q.csv",
+        content,
+        lists=("options",),
+        required=("image", "question", "answer"),
+        optional=("options", "question_id"),
+    )
+    assert parsed.rows["options"].tolist() == ["", "yes|no"]
+    assert parsed.rows["question_id"].tolist() == ["", "4"]
+    assert "line 2: cells left out at the end of the row were taken as empty" in parsed.notes
