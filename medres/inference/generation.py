@@ -25,7 +25,7 @@ from medres.resolution import Geometry
 
 MAX_NEW_TOKENS = 32
 """Of a reply, end of turn included."""
-MAX_PASS_TOKENS = 4_096
+MAX_PASS_TOKENS = 2_048
 """Most tokens of an image's questions and options in one pass."""
 MAX_PAIRS = 2**27
 """Most pairs of tokens in one pass, of all its images with their roots: the mask holds them all."""
