@@ -10,7 +10,7 @@ with both. The exponent is the slope of log time over log tokens: 1 is linear.
 
 * options: one question, options of 22 tokens;
 * a large image: the same with 1,620 visual tokens, which every option attends to;
-* a real vocabulary: the same with 151,936 logits per token;
+* a real vocabulary: the same with 151,936 logits per token, and no reply;
 * questions: four options of 2 tokens each, and replies that are none of them.
 """
 
@@ -20,12 +20,12 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from benchmarks.images import draw, table
-from medres import models
 from medres.inference import asking, generation
 from medres.models import LoadedModel, conversation, tiny
 
@@ -56,8 +56,9 @@ def measure(kind: str, n: int) -> dict[str, float]:
     image = draw(size_px, seed=0)
     began = time.process_time()
     tree = conversation.encode(model, size_px, questions, questions, options, with_ends=False)
+    to_reply = range(0 if kind == "a real vocabulary" else len(questions))
     with torch.no_grad():
-        generation.score_and_reply(model, [tree], [image], [range(len(questions))])
+        generation.score_and_reply(model, [tree], [image], [to_reply])
     seconds = time.process_time() - began
     # Of Linux, where it is in kibibytes.
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -74,9 +75,7 @@ def _with_vocabulary(model: LoadedModel) -> LoadedModel:
     added = torch.randn(VOCABULARY - head.out_features, head.in_features) * head.weight.std().item()
     model.network.lm_head = torch.nn.Linear(head.in_features, VOCABULARY, bias=False)
     model.network.lm_head.weight.data = torch.cat([head.weight.data, added])
-    model.network.config.text_config.vocab_size = VOCABULARY
-    shape = models.offline.sizes_of(model.network.config).shape
-    return type(model)(**{**vars(model), "shape": shape})
+    return replace(model, shape=replace(model.shape, vocabulary=VOCABULARY))
 
 
 def main() -> None:
