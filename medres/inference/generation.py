@@ -6,8 +6,8 @@ from the keys and values of that pass, for the questions of all images at once. 
 a trained model cost almost nothing, and image and prompt prefix are encoded once.
 
 A tree with more questions and options than one pass can take is computed in several: its root
-once, then as many questions and options at a time as `MAX_PASS_TOKENS` allows, each time from a
-copy of the root's keys and values. Memory is bounded then, and time grows with the tokens.
+once, then at most `conversation.MAX_PASS_TOKENS` of the others at a time, each time from a copy of
+the root's keys and values. Memory is bounded then, and time grows with the tokens.
 """
 
 import copy
@@ -25,8 +25,6 @@ from medres.resolution import Geometry
 
 MAX_NEW_TOKENS = 32
 """Of a reply, end of turn included."""
-MAX_PASS_TOKENS = 2_048
-"""Most tokens of an image's questions and options in one pass."""
 MAX_PAIRS = 2**27
 """Most pairs of tokens in one pass, of all its images with their roots: the mask holds them all."""
 MAX_LOGITS = 2**24
@@ -100,7 +98,7 @@ def _fits(trees: Sequence[Tree]) -> bool:
     """Return whether one pass can take some trees."""
     lengths = [len(tree.token_ids) for tree in trees]
     most = max(len(tree.token_ids) - tree.n_root for tree in trees)
-    return most <= MAX_PASS_TOKENS and len(trees) * max(lengths) ** 2 <= MAX_PAIRS
+    return most <= conversation.MAX_PASS_TOKENS and len(trees) * max(lengths) ** 2 <= MAX_PAIRS
 
 
 def _in_one_pass(
@@ -153,7 +151,7 @@ def _in_passes(
         )
 
     predicted = _Predicted(model, tree)
-    for places in conversation.passes(tree, n_tokens=MAX_PASS_TOKENS):
+    for places in conversation.passes(tree, n_tokens=conversation.MAX_PASS_TOKENS):
         predicted.read(places, below(places).last_hidden_state[0])
     replies = predicted.follow(0, to_reply)
     for places, group in _grouped(tree, [reply for reply in replies if not reply.is_done]):
@@ -181,7 +179,7 @@ def _grouped(tree: Tree, replies: list[_Reply]) -> Iterator[tuple[np.ndarray, li
     for reply in replies:
         both = np.union1d(needed, tree.path(reply.place))
         # Every reply also writes its own tokens.
-        if group and len(both) + MAX_NEW_TOKENS * (len(group) + 1) > MAX_PASS_TOKENS:
+        if group and len(both) + MAX_NEW_TOKENS * (len(group) + 1) > conversation.MAX_PASS_TOKENS:
             yield needed, group
             group, both = [], tree.path(reply.place)
         group, needed = [*group, reply], both

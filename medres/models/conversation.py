@@ -21,6 +21,8 @@ from medres.models import LoadedModel
 SYSTEM_PROMPT = "You are a biomedical expert."
 IGNORED = -100
 """Label of a position without loss, as in transformers."""
+MAX_PASS_TOKENS = 2_048
+"""Most tokens of an image's questions and options in one pass of inference."""
 ROOT = -1
 """Node of the tokens that all questions of an image share."""
 

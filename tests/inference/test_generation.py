@@ -229,7 +229,7 @@ def test_unknown_numbers_raise(dtype: str) -> None:
 @pytest.fixture
 def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The tokens of each pass below a root; few are allowed."""
-    monkeypatch.setattr(generation, "MAX_PASS_TOKENS", FEW_TOKENS)
+    monkeypatch.setattr(conversation, "MAX_PASS_TOKENS", FEW_TOKENS)
     monkeypatch.setattr(generation, "MAX_NEW_TOKENS", 6)
     lengths: list[int] = []
     split = conversation.passes
@@ -276,7 +276,7 @@ def test_several_passes_answer_as_one_does(
         (scores,), (replies,) = _answers(model, [tree], [image])
         assert len(groups) > before + 1
         with monkeypatch.context() as patch:
-            patch.setattr(generation, "MAX_PASS_TOKENS", 100_000)
+            patch.setattr(conversation, "MAX_PASS_TOKENS", 100_000)
             after = len(groups)
             (expected,), (at_once,) = _answers(model, [tree], [image])
             assert len(groups) == after, "one pass is not split"
@@ -311,7 +311,7 @@ def test_a_batch_of_few_and_many_questions_answers_as_each_image_does(
     trees = [_tree(model, image, each) for image, each in zip(images, asked, strict=True)]
     scores, replies = _answers(model, trees, images)
     assert len(groups) > 4
-    monkeypatch.setattr(generation, "MAX_PASS_TOKENS", 100_000)
+    monkeypatch.setattr(conversation, "MAX_PASS_TOKENS", 100_000)
     for tree, image, score, reply in zip(trees, images, scores, replies, strict=True):
         (expected,), (alone,) = _answers(model, [tree], [image])
         np.testing.assert_allclose(score, expected, rtol=0, atol=1e-5)
