@@ -362,6 +362,17 @@ def test_a_reply_goes_on_from_the_option_where_it_left(
     assert max(passes[1 + len(groups) :]) < FEW_TOKENS + max(prompts)
 
 
+def test_replies_are_decoded_for_as_many_questions_as_a_pass_can_take(
+    taught: LoadedModel, passes: list[int], groups: list[int]
+) -> None:
+    image, asked = _noise((56, 56)), MANY["questions"]
+    tree = _tree(taught, image, asked)
+    _answers(taught, [tree], [image])
+    decoded = passes[1 + len(groups) :]
+    assert len(decoded) > 20, "most replies are no option"
+    assert max(decoded) <= FEW_TOKENS
+
+
 @pytest.mark.parametrize("n_logits", [1, 3_000])
 def test_logits_that_are_computed_in_slices_are_the_same(
     taught: LoadedModel, monkeypatch: pytest.MonkeyPatch, n_logits: int
