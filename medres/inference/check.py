@@ -4,6 +4,8 @@ Questions share nothing here: neither tree nor batch nor cached pixels, and the 
 positions and masks by itself. A difference from the stored answers beyond rounding is a bug.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -65,7 +67,7 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
     torch.set_num_threads(threads)
     stored = pd.read_parquet(run.file("answers.parquet"))
     stored = stored[stored["eval_resolution"] == stored["source_resolution"]]
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for row in stored.sample(min(n_questions, len(stored)), random_state=0).itertuples():
         size_px = (row.width_px, row.height_px)
         geometry = resolution.plan(size_px, row.eval_resolution, treatment)
