@@ -3,7 +3,8 @@
 Closed questions are scored: the answer is the option whose tokens, the end of turn included, are
 the most probable continuation. Open questions are answered by greedy decoding; closed ones also
 get a greedy reply, for scoring rules that judge words. All questions of an image share its
-features and the prompt's prefix in one pass (`generation`).
+features and the prompt's prefix; very many questions or options are computed in several passes,
+so that memory is bounded (`generation`).
 """
 
 import time

@@ -160,7 +160,8 @@ def step(
 
 def _option_rows(options: list[str], columns: list[pd.Series]) -> list[dict[str, Any]]:
     shares = [examples.probabilities(each["option_log_probabilities"]) for each in columns]
-    return [
+    shown = _shown(options, columns, np.stack(shares))
+    rows = [
         {
             "name": option,
             "is_reference": option == columns[0]["reference"],
@@ -174,8 +175,38 @@ def _option_rows(options: list[str], columns: list[pd.Series]) -> list[dict[str,
                 for share, column in zip(shares, columns, strict=True)
             ],
         }
-        for number, option in enumerate(options)
+        for number, option in ((number, options[number]) for number in shown)
     ]
+    n_others = len(options) - len(shown)
+    if not n_others:
+        return rows
+    others = [max(0.0, 1 - float(share[shown].sum())) for share in shares]
+    cells = [
+        {
+            "text": cards.percent_text(share),
+            "share": f"{100 * share:.1f}",
+            "is_answer": False,
+            "is_right": False,
+        }
+        for share in others
+    ]
+    return [*rows, {"name": f"{n_others:,} others", "is_reference": False, "cells": cells}]
+
+
+def _shown(options: list[str], columns: list[pd.Series], shares: np.ndarray) -> list[int]:
+    """Return the numbers of the options to show: all, or of very many those that matter most.
+
+    Args:
+        options: Of one question.
+        columns: Its answers.
+        shares: Probability of each option in each answer, shape (n_answers, n_options).
+    """
+    if len(options) <= examples.MATRIX_OPTIONS:
+        return list(range(len(options)))
+    named = {columns[0]["reference"], *(column["reply"] for column in columns)}
+    kept = [number for number, option in enumerate(options) if option in named]
+    probable = np.argsort(-shares.max(axis=0), kind="stable")[: examples.SHOWN_OPTIONS]
+    return sorted({*kept, *probable.tolist()})
 
 
 def _reply_row(columns: list[pd.Series]) -> dict[str, Any]:

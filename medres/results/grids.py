@@ -1,6 +1,6 @@
 """A study's answers and their accuracy: by cell, by question, and without looking at the image."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -277,3 +277,20 @@ def rank(column: pd.Series) -> pd.Series:
         ranks = {name: rank for rank, name in enumerate(RESOLUTION_ORDER)}
         return column.map(lambda name: ranks.get(name, len(ranks)))
     return pd.Series(pd.factorize(column)[0], index=column.index)
+
+
+def lists_of_options(options: Iterable[Sequence[str]]) -> list[str]:
+    """Return a name for the options of each question, the same for the same ones in any order.
+
+    Args:
+        options: Of each question; empty for an open one.
+
+    Returns:
+        Shape (n_questions,); the numbers of different lists, empty for open questions. The options
+        themselves, joined, would be long where there are thousands.
+    """
+    numbers: dict[frozenset[str], str] = {}
+    return [
+        numbers.setdefault(frozenset(each), str(len(numbers) + 1)) if len(each) else ""
+        for each in options
+    ]

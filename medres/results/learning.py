@@ -15,6 +15,7 @@ from scipy import stats
 from medres import datasets, runs
 from medres.datasets import QuestionSet
 from medres.results import losses
+from medres.results.grids import lists_of_options
 from medres.statistics import comparison, groups
 from medres.study import Study
 
@@ -184,7 +185,7 @@ def _with_text(arm: pd.DataFrame, question_set: QuestionSet) -> pd.DataFrame:
     answer = arm.set_index("question_id")["parsed_answer"].astype(object)
     texts = test[["question", "reference"]].assign(answer=answer.where(answer.notna(), ""))
     texts = texts.apply(lambda column: column.astype(str).str.strip().str.casefold())
-    return texts.assign(options=[" | ".join(sorted(options)) for options in test["options"]])
+    return texts.assign(options=lists_of_options(test["options"]))
 
 
 def _sets(given: pd.DataFrame) -> pd.Series:

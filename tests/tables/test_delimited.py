@@ -134,7 +134,7 @@ def parse(content: str, name: str = "q.csv") -> tables.Parsed:
 def test_it_is_read_as_it_stands(
     content: str, rows: list[list[str]], lines: list[int], note: str
 ) -> None:
-    parsed = tables.parse(content)
+    parsed = parse(content)
     assert parsed.rows.to_numpy().tolist() == rows
     assert parsed.rows.index.tolist() == lines
     assert list(parsed.rows) == ["image", "question", "answer"]
