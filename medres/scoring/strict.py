@@ -1,15 +1,16 @@
 """Score replies by the `strict` rule: only what the reply names, nothing guessed."""
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-_INSIDE_WORD = re.compile(r"(?<=\d)[.,](?=\d)|(?<=[^\W\d_])'(?=[^\W\d_])")  # 1.5, isn't
-_CLAUSE_ENDS = frozenset(".,;:!?()[]—–。")
+from medres.scoring.words import Clause, Words, confusable, cut, fold, key
+
+_MOST_SHOWN = 8  # options in a message
 _ASKS = frozenset(":?")
 _NEGATIONS = frozenset({"not", "no", "non", "never", "without", "neither", "nor", "cannot"})
 _AUXILIARIES = frozenset(
@@ -17,9 +18,6 @@ _AUXILIARIES = frozenset(
     "should seems appears looks".split()
 )
 _REFUSALS = frozenset("absent excluded unlikely wrong incorrect false".split())
-
-Clause = tuple[int, str]
-"""Number of the clause in the text, and the sign or word that starts it."""
 
 
 def parse_choice(reply: str, options: Sequence[str]) -> str | None:
@@ -37,29 +35,18 @@ def parse_choice(reply: str, options: Sequence[str]) -> str | None:
     together they name a longer option.
 
     Raises:
-        ValueError: If the options are one string, or one of them is blank or repeated.
+        ValueError: If the options are one string, or one of them is blank, or two of them
+            are `confusable`.
 
     >>> parse_choice("No, I see none.", ["Yes", "No"])
     'No'
     """
-    if isinstance(options, str):
-        raise ValueError(f"options is the string {options!r}; it must be a list of strings")
-    folded = [_fold(option) for option in options]
-    if "" in folded or len(set(folded)) < len(folded):
-        raise ValueError(f"options {list(options)} has a blank or repeated entry")
-    if _fold(reply) in folded:
-        return options[folded.index(_fold(reply))]
-    words, clauses = _words(reply)
-    spans = []
-    for option in options:
-        named, _ = _words(option)
-        starts = range(len(words) - len(named) + 1) if named else ()
-        spans += [(s, s + len(named), option) for s in starts if words[s : s + len(named)] == named]
-    spans = [
-        (start, end, option)
-        for start, end, option in spans
-        if not any(s <= start and end <= e and (s, e) != (start, end) for s, e, _ in spans)
-    ]
+    index = _index(_listed(options))
+    said, whole = cut(reply), index.options.get(key(reply))
+    if whole is not None and (not said.dashed or fold(whole) == fold(reply)):
+        return whole
+    words, clauses = said.words, said.clauses
+    spans = _mentions(said, index)
     covered = {place for start, end, _ in spans for place in range(start, end)}
     negated = {
         place for place, word in enumerate(words) if _is_negation(word) and place not in covered
@@ -67,10 +54,55 @@ def parse_choice(reply: str, options: Sequence[str]) -> str | None:
     chosen = {
         option
         for start, end, option in spans
-        if not any(place < start and clauses[place] == clauses[start] for place in negated)
+        if end not in said.binding
+        and not any(place < start and clauses[place] == clauses[start] for place in negated)
         and not _is_refused(words, clauses, end, negated)
     }
     return chosen.pop() if len(chosen) == 1 else None
+
+
+class Index(NamedTuple):
+    """The options of a question, to be found in a reply in one pass over its words."""
+
+    options: dict[tuple[str, ...], str]
+    """Each option by its key."""
+    lengths: dict[str, list[int]]
+    """The numbers of words of the options that begin with a word."""
+
+
+def _listed(options: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(options, str):
+        raise ValueError(f"options is the string {options!r}; it must be a list of strings")
+    return tuple(options)
+
+
+@lru_cache(maxsize=64)  # most studies have few lists of options; one may hold thousands
+def _index(options: tuple[str, ...]) -> Index:
+    pair = confusable(options)
+    if pair is not None and not key(pair[0]):
+        raise ValueError(f"one of the options is blank ({pair[0]!r}); give each a text")
+    if pair is not None:
+        raise ValueError(
+            f"the options {pair[0]!r} and {pair[1]!r} are the same to the strict rule, which "
+            f"ignores case, width, blanks and punctuation; rename or merge them"
+        )
+    by_key = {key(option): option for option in options}
+    lengths: dict[str, set[int]] = {}
+    for words in by_key:
+        lengths.setdefault(words[0], set()).add(len(words))
+    return Index(by_key, {word: sorted(found) for word, found in lengths.items()})
+
+
+def _mentions(said: Words, index: Index) -> list[tuple[int, int, str]]:
+    """Return start, end and option of each mention that is not inside a longer one."""
+    words, kept, furthest = said.words, [], 0
+    for start, word in enumerate(words):
+        for length in reversed(index.lengths.get(word, ())):
+            end = start + length
+            if furthest < end <= len(words) and words[start:end] in index.options:
+                kept.append((start, end, index.options[words[start:end]]))
+                furthest = end
+    return kept
 
 
 def _is_negation(word: str) -> bool:
@@ -101,7 +133,7 @@ def normalise_answer(text: str) -> str:
 
     A minus sign before a digit is kept.
     """
-    folded = _fold(text)
+    folded = fold(text)
     kept = [i for i, char in enumerate(folded) if unicodedata.category(char)[0] not in "PZ"]
     if not kept:
         return ""
@@ -161,40 +193,11 @@ def judge(reply: str, reference: str, options: Sequence[str]) -> tuple[str | Non
             raise ValueError(f"reference {reference!r} is empty; drop or repair the question")
         answer = normalise_answer(reply) or None
         return answer, answer == normalise_answer(reference)
-    right = [option for option in options if _fold(option) == _fold(reference)]
-    if len(right) != 1:
-        raise ValueError(f"reference {reference!r} must be one of the options {list(options)}")
-    choice = parse_choice(reply, options)
-    return choice, choice == right[0]
-
-
-# Options, references and replies repeat over the answers of a study; texts are short.
-@lru_cache(maxsize=2**14)
-def _fold(text: str) -> str:
-    if text.isascii():  # nothing to normalise, and ten times as fast
-        return " ".join(text.casefold().split())
-    visible = "".join(char for char in text if unicodedata.category(char) != "Cf")  # soft hyphen
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", visible).casefold())
-    return " ".join(folded.replace("’", "'").split())
-
-
-@lru_cache(maxsize=2**14)
-def _words(text: str) -> tuple[tuple[str, ...], tuple[Clause, ...]]:
-    """Return words and mathematical signs (HER2+, <5 mm), and the clause each belongs to."""
-    folded = _fold(text.replace("\n", " ; "))
-    inside = {match.start() for match in _INSIDE_WORD.finditer(folded)}
-    # Marks belong to their letter: "İ" casefolds to "i" and a dot, which must not split a word.
-    spaced = (
-        char if i in inside or unicodedata.category(char)[0] in "LMN" else f" {char} "
-        for i, char in enumerate(folded)
-    )
-    words: list[str] = []
-    clauses: list[Clause] = []
-    clause = (0, "")
-    for token in "".join(spaced).split():
-        if token in _CLAUSE_ENDS or token == "but":
-            clause = (clause[0] + 1, token)
-        if unicodedata.category(token[0]) == "Sm" or unicodedata.category(token[0])[0] in "LMN":
-            words.append(token)
-            clauses.append(clause)
-    return tuple(words), tuple(clauses)
+    listed = _listed(options)
+    right = _index(listed).options.get(key(reference))
+    if right is None:
+        shown = ", ".join(map(repr, listed[:_MOST_SHOWN]))
+        more = f" and {len(listed) - _MOST_SHOWN:,} more" if len(listed) > _MOST_SHOWN else ""
+        raise ValueError(f"reference {reference!r} must be one of the options {shown}{more}")
+    choice = parse_choice(reply, listed)
+    return choice, choice == right
