@@ -8,16 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from medres.scoring.words import Clause, Words, confusable, cut, fold, key
+from medres.scoring.negation import verdicts
+from medres.scoring.words import Words, confusable, cut, fold, key
 
 _MOST_SHOWN = 8  # options in a message
-_ASKS = frozenset(":?")
-_NEGATIONS = frozenset({"not", "no", "non", "never", "without", "neither", "nor", "cannot"})
-_AUXILIARIES = frozenset(
-    "is was are were be been being has have had does do did can could may might must will would "
-    "should seems appears looks".split()
-)
-_REFUSALS = frozenset("absent excluded unlikely wrong incorrect false".split())
 
 
 def parse_choice(reply: str, options: Sequence[str]) -> str | None:
@@ -45,19 +39,14 @@ def parse_choice(reply: str, options: Sequence[str]) -> str | None:
     said, whole = cut(reply), index.options.get(key(reply))
     if whole is not None and (not said.dashed or fold(whole) == fold(reply)):
         return whole
-    words, clauses = said.words, said.clauses
-    spans = _mentions(said, index)
-    covered = {place for start, end, _ in spans for place in range(start, end)}
-    negated = {
-        place for place, word in enumerate(words) if _is_negation(word) and place not in covered
-    }
-    chosen = {
-        option
-        for start, end, option in spans
-        if end not in said.binding
-        and not any(place < start and clauses[place] == clauses[start] for place in negated)
-        and not _is_refused(words, clauses, end, negated)
-    }
+    mentions = _mentions(said, index)
+    if not mentions:
+        return None
+    judged = verdicts(reply, said, [(start, end) for start, end, _ in mentions])
+    if "doubtful" in judged:
+        return None
+    pairs = zip(mentions, judged, strict=True)
+    chosen = {option for (_, _, option), verdict in pairs if verdict == "named"}
     return chosen.pop() if len(chosen) == 1 else None
 
 
@@ -103,29 +92,6 @@ def _mentions(said: Words, index: Index) -> list[tuple[int, int, str]]:
                 kept.append((start, end, index.options[words[start:end]]))
                 furthest = end
     return kept
-
-
-def _is_negation(word: str) -> bool:
-    return word in _NEGATIONS or word.endswith("n't")
-
-
-def _is_refused(
-    words: Sequence[str], clauses: Sequence[Clause], end: int, negated: set[int]
-) -> bool:
-    """Return whether what follows a mention rejects it: a verb, or a separate "no"."""
-    after = end
-    while after < len(words) and words[after] in _AUXILIARIES:
-        after += 1
-    if after == len(words):
-        return False
-    refuses = after in negated or words[after] in _REFUSALS
-    is_same, sign = clauses[after] == clauses[end - 1], clauses[after][1]
-    if after > end or words[after].endswith("n't"):
-        return refuses and is_same
-    # In "malignant not benign" the negation belongs to what follows it, in "pneumonia: not seen"
-    # and "pneumonia, no" to the mention.
-    is_alone = after + 1 == len(words) or clauses[after + 1] != clauses[after]
-    return (refuses and not is_same and sign in _ASKS) or (after in negated and is_alone)
 
 
 def normalise_answer(text: str) -> str:
