@@ -1,112 +1,38 @@
 """Decide of each option that a reply mentions whether the reply rejects it.
 
-No language model: words are looked up, and clauses give their reach. The lists hold what reports in
-English say, and the plain negations of German, French, Spanish, Italian, Portuguese and Dutch.
-Wherever the reach of a word is not plain the mention is *doubtful*, and the reply unparsable: a
-wrong rejection costs an answer, a missed one gives the opposite of what was said.
+Words are looked up in `negation_words`, and clauses give their reach. Wherever the reach of a word
+is not plain the mention is *doubtful*, and the reply unparsable: a wrong rejection costs an answer,
+a missed one gives the opposite of what was said.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Literal, NamedTuple
 
+from medres.scoring.negation_words import (
+    ABBREVIATIONS,
+    ADVERBS,
+    AUXILIARIES,
+    BOUNDS,
+    CONCORD,
+    FIRST_WORDS,
+    IDIOMS,
+    JOINS,
+    KINDS,
+    LENGTHS,
+    OR,
+    PREFIXES,
+    SEEN,
+    STATES,
+    WITH,
+)
 from medres.scoring.words import Words
 
 Verdict = Literal["named", "rejected", "doubtful"]
 Mention = tuple[int, int]
 """Places of the first word and after the last word of an option in a reply."""
-
-
-def _phrases(text: str) -> set[tuple[str, ...]]:
-    return {tuple(phrase.split("_")) for phrase in text.split()}
-
-
-# Deny what follows in their clause, and what precedes them as its verb's "not".
-_NOT = _phrases(
-    "not never cannot hardly barely scarcely nicht nie niemals pas jamais non não nao nunca niet "
-    "nooit tampoco"
-)
-# Deny what follows in their clause.
-_NO = _phrases(
-    "no without neither nor none_of nothing nobody unable_to impossible_to difficult_to hard_to "
-    "little_evidence little_to kein keine keinen keinem keiner keines keinerlei ohne weder "
-    "sans aucun aucune ni sin ningún ningun ninguna ninguno nessun nessuno nessuna senza né sem "
-    "nenhum nenhuma nem geen zonder"
-)
-# The same, but "not" before them makes a double negation.
-_LACK = _phrases(
-    "absence lack lacks lacking lacked denies denied denying exclude excludes excluding exclusion "
-    "rule_out rules_out ruling_out r_o negative_for free_of free_from clear_of devoid_of far_from "
-    "fails_to failed_to failure_to unremarkable_for against unlike inconsistent_with "
-    "incompatible_with contradicts mimics mimicking anything_but all_but frei_von ausschluss "
-    "ausschließen gegen exclure exclut exclui exclu_un ausencia descarta descartar assenza "
-    "esclude escludere ausência descarta_se excluir afwezigheid sluit_uit vrij_van"
-)
-# Deny what they are said of ("is unlikely", "absent"), or what follows if that comes first.
-_LACKING = _phrases(
-    "absent excluded unlikely improbable wrong incorrect false untrue missing ruled_out "
-    "less_likely least_likely ausgeschlossen unwahrscheinlich falsch fehlt fehlen fehlend absente "
-    "absents absentes exclu exclue exclus exclues ausente ausentes descartado descartada "
-    "improbabile assente assenti escluso esclusa excluído excluída improvável afwezig uitgesloten "
-    "onwaarschijnlijk"
-)
-# Deny only what they are said of.
-_SAID_OF = _phrases("negative resolved minus negativ negatief négatif négative negativo negativa")
-# Deny what was asked, as a clause of their own: "pneumonia: none".
-_ANSWER = _phrases("none nein")
-# What follows is neither affirmed nor denied.
-_DOUBTFUL = _phrases(
-    "whether if unless doubt doubtful except besides exception rather_than instead_of other_than "
-    "apart_from aside_from not_only not_just not_merely not_necessarily ob außer sauf hormis "
-    "excepto salvo eccetto nicht_nur non_seulement pas_seulement no_solo no_sólo non_solo não_só "
-    "niet_alleen"
-)
-_KINDS = {
-    phrase: kind
-    for kind, phrases in (
-        ("said of", _SAID_OF),
-        ("lacking", _LACKING),
-        ("lack", _LACK),
-        ("no", _NO),
-        ("not", _NOT),
-        ("answer", _ANSWER),
-        ("doubtful", _DOUBTFUL),
-    )
-    for phrase in phrases
-}
-_LENGTHS: dict[str, list[int]] = {}
-for _phrase in sorted(_KINDS, key=len, reverse=True):
-    _LENGTHS.setdefault(_phrase[0], []).append(len(_phrase))
-_FIRST_WORDS = frozenset(_LENGTHS)
-
-_CONCORD = frozenset(
-    "neither nor ni nem né aucun aucune ningún ningun ninguna ninguno nessun nessuno nessuna "
-    "nenhum nenhuma".split()
-)  # a second negation that repeats the first
-_AUXILIARIES = frozenset(
-    "is was are were be been being has have had does do did can could may might must will would "
-    "should seems appears looks ist sind war waren wird wurde wurden werden kann konnte est sont "
-    "était peut es está están fue ha sido puede è sono può são foi pode zijn kan werd".split()
-)
-_ADVERBS = frozenset("to very also now most quite more still therefore thus so longer".split())
-_SEEN = frozenset(
-    "seen visible visualised visualized identified present shown found detected detectable "
-    "demonstrated evident noted observed apparent appreciated likely possible confirmed supported "
-    "suspected suggested favoured favored indicated considered there correct right true case "
-    "answer diagnosis cause se es hay evidente".split()
-)
-_AND = frozenset("and und et y e en".split())
-_OR = frozenset("or nor oder noch ou o ni né nem of".split())
-_JOINS = _AND | _OR
-_WITH = frozenset("with mit avec con com met".split())
-_STATES = frozenset("it this there that image picture likely probably only answer just".split())
-_PREFIXES = frozenset("non pre post pseudo un sub semi quasi extra para peri".split())
-_BOUNDS = frozenset(
-    "than least most over under above below between mindestens höchstens über unter zwischen "
-    "entre".split()
-)
-_ABBREVIATIONS = frozenset("pas sem sans ni sin ob if".split())  # in capitals: PAS stain, SEM
 
 
 class _Trigger(NamedTuple):
@@ -117,9 +43,16 @@ class _Trigger(NamedTuple):
 
 class _Reply(NamedTuple):
     said: Words
-    clauses: list[int]
-    mentions: Sequence[Mention]
+    begins: list[int]
+    """Where the clause of each word begins."""
+    stops: list[int]
+    """Where the clause of each word ends."""
+    mentions: list[int]
+    """First places of the mentions, in order."""
     triggers: dict[int, _Trigger]
+    """Negations by their first place, in order."""
+    places: list[int]
+    """The keys of `triggers`."""
 
 
 def verdicts(text: str, said: Words, mentions: Sequence[Mention]) -> list[Verdict]:
@@ -132,8 +65,19 @@ def verdicts(text: str, said: Words, mentions: Sequence[Mention]) -> list[Verdic
     """
     covered = {place for start, end in mentions for place in range(start, end)}
     triggers = _find_triggers(text, said, covered)
-    reply = _Reply(said, [number for number, _ in said.clauses], mentions, triggers)
+    begins, stops = _clause_bounds(said)
+    starts = [start for start, _ in mentions]
+    reply = _Reply(said, begins, stops, starts, triggers, list(triggers))
     return [_verdict(reply, mention) for mention in mentions]
+
+
+def _clause_bounds(said: Words) -> tuple[list[int], list[int]]:
+    begins, stops = list[int](), list[int]()
+    for _, places in groupby(range(len(said.words)), key=said.clauses.__getitem__):
+        clause = list(places)
+        begins += [clause[0]] * len(clause)
+        stops += [clause[-1] + 1] * len(clause)
+    return begins, stops
 
 
 def _verdict(reply: _Reply, mention: Mention) -> Verdict:
@@ -148,21 +92,11 @@ def _verdict(reply: _Reply, mention: Mention) -> Verdict:
 def _find_triggers(text: str, said: Words, covered: set[int]) -> dict[int, _Trigger]:
     """Return the negating words and phrases outside the mentions, by their first place."""
     words, found, place = said.words, {}, 0
-    if _FIRST_WORDS.isdisjoint(words) and "n't" not in text and "n’t" not in text:
+    if FIRST_WORDS.isdisjoint(words) and "'" not in text and "’" not in text:
         return {}
     while place < len(words):
-        word, trigger = words[place], None
-        if word.endswith("n't"):
-            trigger = _Trigger(place, place + 1, "not")
-        for length in _LENGTHS.get(word, ()):
-            kind = _KINDS.get(words[place : place + length])
-            if kind is not None and place + length <= len(words):
-                trigger = _Trigger(place, place + length, kind)
-                break
-        is_prefix = word == "non" and place + 1 in said.joined
-        if trigger is None or is_prefix or _is_abbreviation(word, text):
-            place += 1
-        elif covered.isdisjoint(range(trigger.start, trigger.end)):
+        trigger = _trigger_at(text, said, place)
+        if trigger is not None and covered.isdisjoint(range(trigger.start, trigger.end)):
             found[place] = trigger
             place = trigger.end
         else:
@@ -170,8 +104,26 @@ def _find_triggers(text: str, said: Words, covered: set[int]) -> dict[int, _Trig
     return found
 
 
+def _trigger_at(text: str, said: Words, place: int) -> _Trigger | None:
+    words, word = said.words, said.words[place]
+    if word.endswith("n't"):
+        return _Trigger(place, place + 1, "not")
+    for length in LENGTHS.get(word, ()):
+        phrase = words[place : place + length]
+        if phrase not in KINDS:
+            continue
+        if phrase == ("non",) and place + 1 in said.joined:  # non-small, but Italian "non"
+            return None
+        if phrase == ("free",) and place not in said.joined:  # free fluid
+            return None
+        if _is_abbreviation(word, text):
+            return None
+        return _Trigger(place, place + len(phrase), KINDS[phrase])
+    return None
+
+
 def _is_abbreviation(word: str, text: str) -> bool:
-    if word not in _ABBREVIATIONS or text.isupper():
+    if word not in ABBREVIATIONS or text.isupper():
         return False
     written = re.findall(r"[^\W_]+", text)
     return word.upper() in written and word not in written
@@ -184,18 +136,22 @@ def _by_signs(reply: _Reply, mention: Mention) -> Verdict:
     before = words[start - 1] if start else ""
     after = words[end] if end < len(words) else ""
     if end in said.binding:
-        is_suspended = words[end + 1 : end + 2] and words[end + 1] in _JOINS  # low- and high-grade
+        is_suspended = words[end + 1 : end + 2] and words[end + 1] in JOINS  # low- and high-grade
         return "rejected" if after == "-" and not is_suspended else "doubtful"
     if start in said.dashed:
         return "doubtful"
-    if start in said.joined and before in _PREFIXES:
+    if start in said.joined and before in PREFIXES:
         return "rejected"
+    if words[start:end] == ("no",) and after in IDIOMS:
+        return "doubtful"  # no idea
+    if before == "negative" and reply.begins[start] == start - 1:
+        return "doubtful"  # "negative pneumothorax", but "HER2 negative carcinoma"
     has_digits = [_is_number(word) for word in words[start:end]]
-    if (start in said.joined and has_digits[0] and _is_number(before)) or (
-        end in said.joined and has_digits[-1] and _is_number(after)
-    ):
-        return "doubtful"  # a range
-    return "doubtful" if any(has_digits) and before in _BOUNDS else "named"
+    is_after_number = _is_number(before) and reply.begins[start] < start
+    is_before_number = _is_number(after) and end < reply.stops[end - 1]
+    if (has_digits[0] and is_after_number) or (has_digits[-1] and is_before_number):
+        return "doubtful"  # a range, a fraction or a grouped number: 2-3, 1½, 10 000
+    return "doubtful" if any(has_digits) and before in BOUNDS else "named"
 
 
 def _is_number(word: str) -> bool:
@@ -207,11 +163,13 @@ def _by_what_precedes(reply: _Reply, mention: Mention) -> Verdict:
     start = mention[0]
     earlier = [
         trigger
-        for trigger in reply.triggers.values()
+        for trigger in _triggers(reply, max(0, reply.begins[start] - 1), start)
         if trigger.end <= start
-        and reply.clauses[trigger.end - 1] == reply.clauses[start]
+        and trigger.end > reply.begins[start]
         and trigger.kind not in ("said of", "answer")
-        and not (trigger.kind == "lacking" and _has_mention(reply, 0, trigger.start))
+        and not (
+            trigger.kind == "lacking" and _has_mention(reply, reply.begins[start], trigger.start)
+        )
     ]
     if any(trigger.kind == "doubtful" for trigger in earlier):
         return "doubtful"
@@ -223,7 +181,7 @@ def _by_what_precedes(reply: _Reply, mention: Mention) -> Verdict:
 def _is_double(reply: _Reply, first: _Trigger, second: _Trigger) -> bool:
     """Return whether two negations may cancel: nothing parts them, and none repeats the other."""
     words = reply.said.words
-    if words[second.start] in _CONCORD or not _JOINS.isdisjoint(words[first.end : second.start]):
+    if words[second.start] in CONCORD or not JOINS.isdisjoint(words[first.end : second.start]):
         return False
     return not _has_mention(reply, first.end, second.start)
 
@@ -231,17 +189,17 @@ def _is_double(reply: _Reply, first: _Trigger, second: _Trigger) -> bool:
 def _by_what_follows(reply: _Reply, mention: Mention) -> Verdict:
     """Judge by the negations after a mention in its clause: those of which it is the subject."""
     end, words = mention[1], reply.said.words
-    stop = _end_of_clause(reply, end - 1)
-    for trigger in reply.triggers.values():
-        if not end <= trigger.start < stop or trigger.kind in ("answer", "doubtful"):
+    stop = reply.stops[end - 1]
+    for trigger in _triggers(reply, end, stop):
+        if trigger.kind in ("answer", "doubtful"):
             continue
         run = _start_of_run(words, end, trigger.start)
-        has_auxiliary = not _AUXILIARIES.isdisjoint(words[run : trigger.start])
+        has_auxiliary = not AUXILIARIES.isdisjoint(words[run : trigger.start])
         is_verbal = has_auxiliary or words[trigger.start].endswith(("n't", "cannot"))
-        if run > end and not _AUXILIARIES.isdisjoint(words[end:run]):
+        if run > end and not AUXILIARIES.isdisjoint(words[end:run]):
             continue  # another predicate stands between
-        if run > end and words[run - 1] in _JOINS | _WITH:
-            if words[run - 1] in _OR and trigger.end == stop:
+        if run > end and words[run - 1] in JOINS | WITH:
+            if words[run - 1] in OR and trigger.end == stop:
                 return "doubtful"  # malignant or not
             continue
         is_last = not _has_mention(reply, trigger.end, stop)
@@ -274,35 +232,41 @@ def _says_seen(reply: _Reply, trigger: _Trigger, stop: int) -> bool:
     after = _skip(reply.said.words, trigger.end, stop)
     while after < stop and reply.said.words[after] in ("the", "a", "an"):
         after += 1
-    return after < stop and reply.said.words[after] in _SEEN
+    return after < stop and reply.said.words[after] in SEEN
 
 
 def _next_cancels(reply: _Reply, trigger: _Trigger, stop: int) -> bool:
     """Return whether a second negation follows: "cannot be excluded", "is not absent"."""
     after = _skip(reply.said.words, trigger.end, stop)
-    return trigger.kind != "lacking" and after < stop and after in reply.triggers
+    second = reply.triggers.get(after) if after < stop else None
+    return trigger.kind != "lacking" and second is not None and second.kind != "doubtful"
 
 
 def _by_next_clause(reply: _Reply, mention: Mention) -> Verdict:
     """Judge by what the next clause begins with: "pneumonia: no", "pneumonia (not seen)"."""
     end, words = mention[1], reply.said.words
-    start = _end_of_clause(reply, end - 1)
+    start = reply.stops[end - 1]
     if start == len(words):
         return "named"
-    stop, sign = _end_of_clause(reply, start), reply.said.clauses[start][1]
-    first = start
-    while first < stop and first not in reply.triggers and _is_adverb(words[first]):
-        first += 1
+    stop, sign = reply.stops[start], reply.said.clauses[start][1]
     has_mention = _has_mention(reply, start, stop)
+    first = start + (words[start] == sign)  # a clause may start with "but"
+    has_auxiliary = first < stop and words[first] in AUXILIARIES and sign not in ".;"
+    while (
+        first < stop
+        and first not in reply.triggers
+        and (_is_adverb(words[first]) or (has_auxiliary and words[first] in AUXILIARIES))
+    ):
+        first += 1
     trigger = reply.triggers.get(first)
     if trigger is None or trigger.kind == "doubtful":
-        is_denied = any(start <= place < stop for place in reply.triggers)
-        return "rejected" if sign == "?" and is_denied and not has_mention else "named"
+        is_denied = sign == "?" and not has_mention and _triggers(reply, start, stop)
+        return "rejected" if is_denied else "named"
     if _next_cancels(reply, trigger, stop):
         return "doubtful"
     is_alone = trigger.end == stop
     is_part = start == end or sign in "?:,-(["
-    if (is_alone and is_part) or sign in "?:":
+    if (is_alone and is_part) or sign in "?:" or (has_auxiliary and not has_mention):
         return "rejected"
     if sign in ",-([—" and not has_mention:
         is_seen = trigger.kind in ("not", "no") and _says_seen(reply, trigger, stop)
@@ -314,21 +278,20 @@ def _by_list_before(reply: _Reply, mention: Mention) -> Verdict:
     """Judge a mention in a list by the negation before the list: "no effusion, mass or cyst"."""
     start = mention[0]
     clauses, words = reply.said.clauses, reply.said.words
-    begin = _start_of_clause(reply, start)
-    if _states(words[begin:start]) or _has_trigger(reply, begin, start):
+    begin, stop = reply.begins[start], reply.stops[start]
+    if _states(words[begin:start]) or _triggers(reply, begin, start):
         return "named"
-    stop, has_or = _end_of_clause(reply, start), False
-    is_stated = _states(words[mention[1] : stop])
+    has_or, is_stated = False, _states(words[mention[1] : stop])
     while True:  # to the end of the list
-        has_or = has_or or not _OR.isdisjoint(words[_start_of_clause(reply, stop - 1) : stop])
+        has_or = has_or or not OR.isdisjoint(words[reply.begins[stop - 1] : stop])
         if stop == len(words) or clauses[stop][1] != ",":
             break
-        if _states(words[stop : _end_of_clause(reply, stop)]):
+        if _states(words[stop : reply.stops[stop]]):
             break
-        stop = _end_of_clause(reply, stop)
+        stop = reply.stops[stop]
     while begin and clauses[begin][1] == ",":  # back to the clause that denies
-        stop, begin = begin, _start_of_clause(reply, begin - 1)
-        inside = [t for t in reply.triggers.values() if begin <= t.start < stop]
+        stop, begin = begin, reply.begins[begin - 1]
+        inside = _triggers(reply, begin, stop)
         if inside:
             if all(trigger.end == stop for trigger in inside) or (is_stated and not has_or):
                 return "named"
@@ -344,17 +307,17 @@ def _by_list_before(reply: _Reply, mention: Mention) -> Verdict:
 def _by_list_after(reply: _Reply, mention: Mention) -> Verdict:
     """Judge a mention in a list by the negation after it: "effusion, mass and cyst are absent"."""
     words, clauses = reply.said.words, reply.said.clauses
-    start, stop = _start_of_clause(reply, mention[0]), _end_of_clause(reply, mention[1] - 1)
-    while not _states(words[start:stop]) and not _has_trigger(reply, start, stop):
+    start, stop = reply.begins[mention[0]], reply.stops[mention[1] - 1]
+    while not _states(words[start:stop]) and not _triggers(reply, start, stop):
         if stop == len(words) or clauses[stop][1] != ",":
             return "named"
-        start, stop = stop, _end_of_clause(reply, stop)
-    if start <= mention[0] or _JOINS.isdisjoint(words[start:stop]):
+        start, stop = stop, reply.stops[stop]
+    if start <= mention[0] or JOINS.isdisjoint(words[start:stop]):
         return "named"
-    for trigger in reply.triggers.values():
-        if start < trigger.start < stop and not _JOINS.isdisjoint(words[start : trigger.start]):
+    for trigger in _triggers(reply, start + 1, stop):
+        if not JOINS.isdisjoint(words[start : trigger.start]):
             run = _start_of_run(words, start, trigger.start)
-            is_verbal = not _AUXILIARIES.isdisjoint(words[run : trigger.start])
+            is_verbal = not AUXILIARIES.isdisjoint(words[run : trigger.start])
             is_verbal = is_verbal or words[trigger.start].endswith(("n't", "cannot"))
             if _rejects_subject(reply, trigger, stop, is_adjacent=False, is_verbal=is_verbal):
                 return "doubtful"
@@ -362,43 +325,30 @@ def _by_list_after(reply: _Reply, mention: Mention) -> Verdict:
 
 
 def _states(words: Iterable[str]) -> bool:
-    return any(word in _AUXILIARIES or word in _STATES for word in words)
+    return any(word in AUXILIARIES or word in STATES for word in words)
 
 
 def _has_mention(reply: _Reply, start: int, stop: int) -> bool:
-    return any(start <= first < stop for first, _ in reply.mentions)
+    return bisect_left(reply.mentions, start) < bisect_left(reply.mentions, stop)
 
 
-def _has_trigger(reply: _Reply, start: int, stop: int) -> bool:
-    return any(start <= place < stop for place in reply.triggers)
-
-
-def _end_of_clause(reply: _Reply, place: int) -> int:
-    stop = place
-    while stop < len(reply.clauses) and reply.clauses[stop] == reply.clauses[place]:
-        stop += 1
-    return stop
-
-
-def _start_of_clause(reply: _Reply, place: int) -> int:
-    start = place
-    while start and reply.clauses[start - 1] == reply.clauses[place]:
-        start -= 1
-    return start
+def _triggers(reply: _Reply, start: int, stop: int) -> list[_Trigger]:
+    places = reply.places[bisect_left(reply.places, start) : bisect_left(reply.places, stop)]
+    return [reply.triggers[place] for place in places]
 
 
 def _start_of_run(words: Sequence[str], start: int, place: int) -> int:
     """Return where the auxiliaries and adverbs directly before a place begin."""
-    while place > start and (words[place - 1] in _AUXILIARIES or _is_adverb(words[place - 1])):
+    while place > start and (words[place - 1] in AUXILIARIES or _is_adverb(words[place - 1])):
         place -= 1
     return place
 
 
 def _skip(words: Sequence[str], place: int, stop: int) -> int:
-    while place < stop and (words[place] in _AUXILIARIES or _is_adverb(words[place])):
+    while place < stop and (words[place] in AUXILIARIES or _is_adverb(words[place])):
         place += 1
     return place
 
 
 def _is_adverb(word: str) -> bool:
-    return word in _ADVERBS or (word.endswith("ly") and len(word) > 3)
+    return word in ADVERBS or (word.endswith("ly") and len(word) > 3)

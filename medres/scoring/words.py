@@ -20,7 +20,7 @@ _MINUS_WORDS = frozenset("minus moins menos meno negative".split())
 
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-") | {"’": "'", "⁄": "/"})
 _SIGN_IN_BRACKETS = re.compile(r"(?<=\w) ?[(\[]([+±-])[)\]]")  # ER (+)
-_SIGN_VE = re.compile(r"(?<![+-])([+-])ve\b")  # ER +ve, ER -ve
+_SIGN_VE = re.compile(r"(?:(?<=\w) )?(?<![+-])([+-])ve\b")  # ER +ve, ER -ve
 _ELIDED = "[cdjlmnst] qu un all dall dell nell sull".split()  # d'épanchement is two words
 _NOT_ELIDED = "".join(rf"(?<!\b{word})" for word in _ELIDED)
 _TOKEN = re.compile(
