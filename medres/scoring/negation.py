@@ -8,7 +8,7 @@ a missed one gives the opposite of what was said.
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from medres.scoring.negation_words import (
@@ -49,10 +49,10 @@ class _Reply(NamedTuple):
     """Where the clause of each word ends."""
     mentions: list[int]
     """First places of the mentions, in order."""
-    triggers: dict[int, _Trigger]
-    """Negations by their first place, in order."""
+    triggers: list[_Trigger]
+    """Negations in order."""
     places: list[int]
-    """The keys of `triggers`."""
+    """Their first places."""
 
 
 def verdicts(text: str, said: Words, mentions: Sequence[Mention]) -> list[Verdict]:
@@ -65,42 +65,48 @@ def verdicts(text: str, said: Words, mentions: Sequence[Mention]) -> list[Verdic
     """
     covered = {place for start, end in mentions for place in range(start, end)}
     triggers = _find_triggers(text, said, covered)
+    by_signs = [_by_signs(said, mention) for mention in mentions]
+    if not triggers:
+        return by_signs
     begins, stops = _clause_bounds(said)
     starts = [start for start, _ in mentions]
-    reply = _Reply(said, begins, stops, starts, triggers, list(triggers))
-    return [_verdict(reply, mention) for mention in mentions]
+    reply = _Reply(said, begins, stops, starts, triggers, [trigger.start for trigger in triggers])
+    return [_verdict(reply, *pair) for pair in zip(mentions, by_signs, strict=True)]
 
 
 def _clause_bounds(said: Words) -> tuple[list[int], list[int]]:
-    begins, stops = list[int](), list[int]()
-    for _, places in groupby(range(len(said.words)), key=said.clauses.__getitem__):
-        clause = list(places)
-        begins += [clause[0]] * len(clause)
-        stops += [clause[-1] + 1] * len(clause)
+    n_words, clauses = len(said.words), said.clauses
+    begins, stops = list(range(n_words)), list(range(1, n_words + 1))
+    for place in range(1, n_words):
+        if clauses[place] == clauses[place - 1]:
+            begins[place] = begins[place - 1]
+    for place in reversed(range(n_words - 1)):
+        if clauses[place] == clauses[place + 1]:
+            stops[place] = stops[place + 1]
     return begins, stops
 
 
-def _verdict(reply: _Reply, mention: Mention) -> Verdict:
-    found = {_by_signs(reply, mention)}
-    if reply.triggers:
-        found |= {_by_what_precedes(reply, mention), _by_list_before(reply, mention)}
-        found |= {_by_what_follows(reply, mention), _by_next_clause(reply, mention)}
-        found |= {_by_list_after(reply, mention)}
+def _verdict(reply: _Reply, mention: Mention, by_signs: Verdict) -> Verdict:
+    found = {by_signs, _by_what_precedes(reply, mention), _by_list_before(reply, mention)}
+    found |= {_by_what_follows(reply, mention), _by_next_clause(reply, mention)}
+    found |= {_by_list_after(reply, mention)}
     return "doubtful" if "doubtful" in found else "rejected" if "rejected" in found else "named"
 
 
-def _find_triggers(text: str, said: Words, covered: set[int]) -> dict[int, _Trigger]:
-    """Return the negating words and phrases outside the mentions, by their first place."""
-    words, found, place = said.words, {}, 0
-    if FIRST_WORDS.isdisjoint(words) and "'" not in text and "’" not in text:
-        return {}
-    while place < len(words):
+def _find_triggers(text: str, said: Words, covered: set[int]) -> list[_Trigger]:
+    """Return the negating words and phrases outside the mentions, in order."""
+    may_contract = "'" in text or "’" in text  # isn't
+    if FIRST_WORDS.isdisjoint(said.words) and not may_contract:
+        return []
+    found: list[_Trigger] = []
+    end = 0
+    for place, word in enumerate(said.words):
+        if place < end or not (word in FIRST_WORDS or (may_contract and word.endswith("n't"))):
+            continue
         trigger = _trigger_at(text, said, place)
         if trigger is not None and covered.isdisjoint(range(trigger.start, trigger.end)):
-            found[place] = trigger
-            place = trigger.end
-        else:
-            place += 1
+            found.append(trigger)
+            end = trigger.end
     return found
 
 
@@ -129,10 +135,9 @@ def _is_abbreviation(word: str, text: str) -> bool:
     return word.upper() in written and word not in written
 
 
-def _by_signs(reply: _Reply, mention: Mention) -> Verdict:
+def _by_signs(said: Words, mention: Mention) -> Verdict:
     """Judge by the signs, hyphens and bounds that touch a mention."""
-    (start, end), said = mention, reply.said
-    words = said.words
+    (start, end), words, clauses = mention, said.words, said.clauses
     before = words[start - 1] if start else ""
     after = words[end] if end < len(words) else ""
     if end in said.binding:
@@ -144,14 +149,17 @@ def _by_signs(reply: _Reply, mention: Mention) -> Verdict:
         return "rejected"
     if words[start:end] == ("no",) and after in IDIOMS:
         return "doubtful"  # no idea
-    if before == "negative" and reply.begins[start] == start - 1:
+    is_first = start == 1 or (start > 1 and clauses[start - 2] != clauses[start])
+    if before == "negative" and is_first and clauses[start - 1] == clauses[start]:
         return "doubtful"  # "negative pneumothorax", but "HER2 negative carcinoma"
     has_digits = [_is_number(word) for word in words[start:end]]
-    is_after_number = _is_number(before) and reply.begins[start] < start
-    is_before_number = _is_number(after) and end < reply.stops[end - 1]
+    if not any(has_digits):
+        return "named"
+    is_after_number = _is_number(before) and clauses[start - 1] == clauses[start]
+    is_before_number = _is_number(after) and clauses[end] == clauses[end - 1]
     if (has_digits[0] and is_after_number) or (has_digits[-1] and is_before_number):
         return "doubtful"  # a range, a fraction or a grouped number: 2-3, 1½, 10 000
-    return "doubtful" if any(has_digits) and before in BOUNDS else "named"
+    return "doubtful" if before in BOUNDS else "named"
 
 
 def _is_number(word: str) -> bool:
@@ -161,6 +169,8 @@ def _is_number(word: str) -> bool:
 def _by_what_precedes(reply: _Reply, mention: Mention) -> Verdict:
     """Judge by the negations before a mention in its clause."""
     start = mention[0]
+    if start < reply.places[0]:
+        return "named"
     earlier = [
         trigger
         for trigger in _triggers(reply, max(0, reply.begins[start] - 1), start)
@@ -189,6 +199,8 @@ def _is_double(reply: _Reply, first: _Trigger, second: _Trigger) -> bool:
 def _by_what_follows(reply: _Reply, mention: Mention) -> Verdict:
     """Judge by the negations after a mention in its clause: those of which it is the subject."""
     end, words = mention[1], reply.said.words
+    if reply.places[-1] < end:
+        return "named"
     stop = reply.stops[end - 1]
     for trigger in _triggers(reply, end, stop):
         if trigger.kind in ("answer", "doubtful"):
@@ -238,7 +250,7 @@ def _says_seen(reply: _Reply, trigger: _Trigger, stop: int) -> bool:
 def _next_cancels(reply: _Reply, trigger: _Trigger, stop: int) -> bool:
     """Return whether a second negation follows: "cannot be excluded", "is not absent"."""
     after = _skip(reply.said.words, trigger.end, stop)
-    second = reply.triggers.get(after) if after < stop else None
+    second = _trigger(reply, after, stop)
     return trigger.kind != "lacking" and second is not None and second.kind != "doubtful"
 
 
@@ -246,7 +258,7 @@ def _by_next_clause(reply: _Reply, mention: Mention) -> Verdict:
     """Judge by what the next clause begins with: "pneumonia: no", "pneumonia (not seen)"."""
     end, words = mention[1], reply.said.words
     start = reply.stops[end - 1]
-    if start == len(words):
+    if reply.places[-1] < start:
         return "named"
     stop, sign = reply.stops[start], reply.said.clauses[start][1]
     has_mention = _has_mention(reply, start, stop)
@@ -254,11 +266,11 @@ def _by_next_clause(reply: _Reply, mention: Mention) -> Verdict:
     has_auxiliary = first < stop and words[first] in AUXILIARIES and sign not in ".;"
     while (
         first < stop
-        and first not in reply.triggers
+        and _trigger(reply, first, stop) is None
         and (_is_adverb(words[first]) or (has_auxiliary and words[first] in AUXILIARIES))
     ):
         first += 1
-    trigger = reply.triggers.get(first)
+    trigger = _trigger(reply, first, stop)
     if trigger is None or trigger.kind == "doubtful":
         is_denied = sign == "?" and not has_mention and _triggers(reply, start, stop)
         return "rejected" if is_denied else "named"
@@ -279,6 +291,8 @@ def _by_list_before(reply: _Reply, mention: Mention) -> Verdict:
     start = mention[0]
     clauses, words = reply.said.clauses, reply.said.words
     begin, stop = reply.begins[start], reply.stops[start]
+    if clauses[begin][1] != ",":
+        return "named"
     if _states(words[begin:start]) or _triggers(reply, begin, start):
         return "named"
     has_or, is_stated = False, _states(words[mention[1] : stop])
@@ -308,6 +322,8 @@ def _by_list_after(reply: _Reply, mention: Mention) -> Verdict:
     """Judge a mention in a list by the negation after it: "effusion, mass and cyst are absent"."""
     words, clauses = reply.said.words, reply.said.clauses
     start, stop = reply.begins[mention[0]], reply.stops[mention[1] - 1]
+    if stop == len(words) or clauses[stop][1] != ",":
+        return "named"
     while not _states(words[start:stop]) and not _triggers(reply, start, stop):
         if stop == len(words) or clauses[stop][1] != ",":
             return "named"
@@ -333,8 +349,13 @@ def _has_mention(reply: _Reply, start: int, stop: int) -> bool:
 
 
 def _triggers(reply: _Reply, start: int, stop: int) -> list[_Trigger]:
-    places = reply.places[bisect_left(reply.places, start) : bisect_left(reply.places, stop)]
-    return [reply.triggers[place] for place in places]
+    return reply.triggers[bisect_left(reply.places, start) : bisect_left(reply.places, stop)]
+
+
+def _trigger(reply: _Reply, place: int, stop: int) -> _Trigger | None:
+    """Return the negation that begins at a place before a stop, or None."""
+    found = _triggers(reply, place, min(place + 1, stop))
+    return found[0] if found else None
 
 
 def _start_of_run(words: Sequence[str], start: int, place: int) -> int:

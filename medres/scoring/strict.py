@@ -12,6 +12,7 @@ from medres.scoring.negation import verdicts
 from medres.scoring.words import Words, confusable, cut, fold, key
 
 _MOST_SHOWN = 8  # options in a message
+_MOST_KEPT = 2**12  # replies to one list of options
 
 
 def parse_choice(reply: str, options: Sequence[str]) -> str | None:
@@ -35,8 +36,21 @@ def parse_choice(reply: str, options: Sequence[str]) -> str | None:
     >>> parse_choice("No, I see none.", ["Yes", "No"])
     'No'
     """
-    index = _index(_listed(options))
-    said, whole = cut(reply), index.options.get(key(reply))
+    return _known_choice(reply, _index(_listed(options)))
+
+
+def _known_choice(reply: str, index: "Index") -> str | None:
+    """Return the choice, kept beside the options: most replies of a study repeat."""
+    if reply not in index.choices:
+        if len(index.choices) == _MOST_KEPT:
+            index.choices.clear()
+        index.choices[reply] = _choice(reply, index)
+    return index.choices[reply]
+
+
+def _choice(reply: str, index: "Index") -> str | None:
+    said = cut(reply)
+    whole = index.options.get(said.words or key(reply))
     if whole is not None and (not said.dashed or fold(whole) == fold(reply)):
         return whole
     mentions = _mentions(said, index)
@@ -57,6 +71,8 @@ class Index(NamedTuple):
     """Each option by its key."""
     lengths: dict[str, list[int]]
     """The numbers of words of the options that begin with a word."""
+    choices: dict[str, str | None]
+    """What was chosen for the latest replies."""
 
 
 def _listed(options: Sequence[str]) -> tuple[str, ...]:
@@ -79,7 +95,7 @@ def _index(options: tuple[str, ...]) -> Index:
     lengths: dict[str, set[int]] = {}
     for words in by_key:
         lengths.setdefault(words[0], set()).add(len(words))
-    return Index(by_key, {word: sorted(found) for word, found in lengths.items()})
+    return Index(by_key, {word: sorted(found) for word, found in lengths.items()}, {})
 
 
 def _mentions(said: Words, index: Index) -> list[tuple[int, int, str]]:
@@ -160,10 +176,11 @@ def judge(reply: str, reference: str, options: Sequence[str]) -> tuple[str | Non
         answer = normalise_answer(reply) or None
         return answer, answer == normalise_answer(reference)
     listed = _listed(options)
-    right = _index(listed).options.get(key(reference))
+    index = _index(listed)
+    right = index.options.get(key(reference))
     if right is None:
         shown = ", ".join(map(repr, listed[:_MOST_SHOWN]))
         more = f" and {len(listed) - _MOST_SHOWN:,} more" if len(listed) > _MOST_SHOWN else ""
         raise ValueError(f"reference {reference!r} must be one of the options {shown}{more}")
-    choice = parse_choice(reply, listed)
+    choice = _known_choice(reply, index)
     return choice, choice == right

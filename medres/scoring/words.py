@@ -25,7 +25,8 @@ _ELIDED = "[cdjlmnst] qu un all dall dell nell sull".split()  # d'épanchement i
 _NOT_ELIDED = "".join(rf"(?<!\b{word})" for word in _ELIDED)
 _TOKEN = re.compile(
     rf"""
-    (?P<word>
+    (?P<plain> [^\W_]+ (?=[ ]) )
+    | (?P<word>
         (?: (?<![^\W_]) (?<![)\]}}%°+±]) [+±-] (?=\.?\d) | (?<![=-]) [<>≤≥]=?[ ]?[+-]? (?=\.?\d) )?
         (?: (?<![^\W_]) (?<!\.) \. (?=\d) )?
         [^\W_]+
@@ -118,8 +119,16 @@ def cut(text: str) -> Words:
     binding, joined, dashed = set[int](), set[int](), set[int]()
     clause, end, mark = (0, ""), 0, ""  # end of the last word, and what stands after it
     for match in _TOKEN.finditer(shape):
-        start, stop, kind = match.start(), match.end(), match.lastgroup
+        kind = match.lastgroup
+        start, stop = match.span()
         token = folded[start:stop]
+        if kind == "plain":
+            if not mark and token.isalpha() and token not in CLAUSE_WORDS:  # most words
+                words.append(token)
+                clauses.append(clause)
+                end = stop
+                continue
+            kind = "word"
         if kind == "sign" and token[0] == "-":
             kind = _kind_of_dash(shape[start - 1 : start], shape[stop : stop + 1], stop - start)
         if kind in ("end", "dash", "hyphen"):
