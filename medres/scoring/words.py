@@ -21,13 +21,13 @@ _MINUS_WORDS = frozenset("minus moins menos meno negative".split())
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-") | {"’": "'", "⁄": "/"})
 _SIGN_IN_BRACKETS = re.compile(r"(?<=\w) ?[(\[]([+±-])[)\]]")  # ER (+)
 _SIGN_VE = re.compile(r"(?:(?<=\w) )?(?<![+-])([+-])ve\b")  # ER +ve, ER -ve
+_COMPARED = re.compile(r"([<>≤≥]=?) (?=[+-]?\.?\d)")  # < 5 mm
 _ELIDED = "[cdjlmnst] qu un all dall dell nell sull".split()  # d'épanchement is two words
 _NOT_ELIDED = "".join(rf"(?<!\b{word})" for word in _ELIDED)
 _TOKEN = re.compile(
     rf"""
-    (?P<plain> [^\W_]+ (?=[ ]) )
-    | (?P<word>
-        (?: (?<![^\W_]) (?<![)\]}}%°+±]) [+±-] (?=\.?\d) | (?<![=-]) [<>≤≥]=?[ ]?[+-]? (?=\.?\d) )?
+    (?P<word>
+        (?: (?<![^\W_]) (?<![)\]}}%°+±]) [+±-] (?=\.?\d) | (?<![=-]) [<>≤≥]=?[+-]? (?=\.?\d) )?
         (?: (?<![^\W_]) (?<!\.) \. (?=\d) )?
         [^\W_]+
         (?: (?: (?<=\d)[.,](?=\d) | (?<=[^\W\d_]) {_NOT_ELIDED} ' (?=[^\W\d_]) ) [^\W_]+ )*
@@ -104,6 +104,8 @@ def fold(text: str) -> str:
         folded = unicodedata.normalize("NFKC", "".join(visible)).casefold()
         folded = unicodedata.normalize("NFKC", folded).translate(_DASHES)
     folded = " ".join(folded.split())
+    if "<" in folded or ">" in folded or not folded.isascii():
+        folded = _COMPARED.sub(r"\1", folded)
     if "+" in folded or "-" in folded:
         folded = _SIGN_VE.sub(r"\1", folded.replace("+/-", "±"))
     return _SIGN_IN_BRACKETS.sub(r"\1", folded) if "(" in folded or "[" in folded else folded
@@ -118,42 +120,45 @@ def cut(text: str) -> Words:
     clauses: list[Clause] = []
     binding, joined, dashed = set[int](), set[int](), set[int]()
     clause, end, mark = (0, ""), 0, ""  # end of the last word, and what stands after it
-    for match in _TOKEN.finditer(shape):
-        kind = match.lastgroup
-        start, stop = match.span()
-        token = folded[start:stop]
-        if kind == "plain":
-            if not mark and token.isalpha() and token not in CLAUSE_WORDS:  # most words
-                words.append(token)
-                clauses.append(clause)
-                end = stop
-                continue
-            kind = "word"
-        if kind == "sign" and token[0] == "-":
-            kind = _kind_of_dash(shape[start - 1 : start], shape[stop : stop + 1], stop - start)
-        if kind in ("end", "dash", "hyphen"):
-            mark = kind
-            if kind != "hyphen":
-                clause = (clause[0] + 1, token[0])
+    place = 0
+    for chunk in folded.split(" "):
+        first, place = place, place + len(chunk) + 1
+        if chunk.isalpha():  # most words
+            if chunk in CLAUSE_WORDS:
+                clause = (clause[0] + 1, chunk)
+            words.append(chunk)
+            clauses.append(clause)
+            end, mark = place - 1, ""
             continue
-        is_next = words != [] and not shape[end:start].strip()
-        if kind == "word" and not token.isalpha():
-            token = _number(token)
-            if is_next and words[-1] in _MINUS_WORDS and token[0].isdecimal():
-                token = f"-{token}"
-                words.pop()
-                clauses.pop()
-        if kind == "sign" and is_next and _ends_a_word(shape, end, start, stop):
-            binding.add(len(words))
-        if kind == "word" and mark == "hyphen":
-            joined.add(len(words))
-        if kind == "word" and mark == "dash" and token[0].isdecimal():
-            dashed.add(len(words))
-        if token in CLAUSE_WORDS:
-            clause = (clause[0] + 1, token)
-        words.append(token)
-        clauses.append(clause)
-        end, mark = stop, ""
+        for match in _TOKEN.finditer(shape, first, place - 1):
+            kind = match.lastgroup
+            start, stop = match.span()
+            token = folded[start:stop]
+            if kind == "sign" and token[0] == "-":
+                kind = _kind_of_dash(shape[start - 1 : start], shape[stop : stop + 1], stop - start)
+            if kind in ("end", "dash", "hyphen"):
+                mark = kind
+                if kind != "hyphen":
+                    clause = (clause[0] + 1, token[0])
+                continue
+            is_next = words != [] and not shape[end:start].strip()
+            if kind == "word" and not token.isalpha():
+                token = _number(token)
+                if is_next and words[-1] in _MINUS_WORDS and token[0].isdecimal():
+                    token = f"-{token}"
+                    words.pop()
+                    clauses.pop()
+            if kind == "sign" and is_next and _ends_a_word(shape, end, start, stop):
+                binding.add(len(words))
+            if kind == "word" and mark == "hyphen":
+                joined.add(len(words))
+            if kind == "word" and mark == "dash" and token[0].isdecimal():
+                dashed.add(len(words))
+            if token in CLAUSE_WORDS:
+                clause = (clause[0] + 1, token)
+            words.append(token)
+            clauses.append(clause)
+            end, mark = stop, ""
     return Words(
         tuple(words), tuple(clauses), frozenset(binding), frozenset(joined), frozenset(dashed)
     )
@@ -186,7 +191,7 @@ def _ends_a_word(shape: str, end: int, start: int, stop: int) -> bool:
 
 
 def _number(token: str) -> str:
-    """Return a word without the blank after its sign, and with the zero before a point."""
-    token = token.replace(" ", "").replace("<=", "≤").replace(">=", "≥")
+    """Return a number with one form of its sign, and with the zero before a point."""
+    token = token.replace("<=", "≤").replace(">=", "≥")
     first = token.lstrip("+-±<>≤≥")
     return token[: len(token) - len(first)] + (f"0{first}" if first[0] == "." else first)
