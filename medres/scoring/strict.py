@@ -18,13 +18,25 @@ _MOST_KEPT = 2**12  # replies to one list of options
 def parse_choice(reply: str, options: Sequence[str]) -> str | None:
     """Return the one option that the reply names, or None.
 
-    Whole words are compared, ignoring case, width and punctuation. A mention does not count
-    inside the mention of a longer option ("T2" in "T2 flair"), nor after a negation in the same
-    clause ("not yes", "no sign of pneumonia"), nor if what follows rejects it ("pneumonia is not
-    seen", "benign is unlikely", "pneumonia: no"), unless the negation is itself an option or part
-    of one. Naming two options, or none, gives None: "Yes, there is no effusion" names both yes and
-    no, and nothing is inferred from a rejected option. Single-letter options can be confused with
-    the article "a": prefer the texts of the options.
+    Whole words are compared, ignoring case, width and punctuation; the longest option counts where
+    one is inside another ("T2" in "T2 flair").
+
+    Signs: a sign belongs to its number or marker, so a mention must have exactly the option's
+    signs. "HER2-" does not name "HER2+", nor "-2.5" or "minus 2.5" the option "2.5"; "HER2
+    positive" names neither sign, and a number inside a range ("2-3") or after a bound ("less than
+    5 mm") names nothing. What is a sign and what a hyphen is said in `words`.
+
+    Negation: a mention does not count after a negation in its clause ("no sign of pneumonia",
+    "negative for malignancy", "kein Tumor") or in the list that the negation opens ("no effusion,
+    mass or cyst"), nor if what follows rejects it ("pneumonia is not seen", "benign is unlikely",
+    "pneumonia: no"), unless the negation is itself an option or part of one.
+
+    Doubt makes the whole reply unparsable: two negations of one mention ("cannot be excluded"),
+    "whether", "if", "except", "rather than", "not only". A hedge ("probably", "possibly") changes
+    nothing: what it names is the answer. Naming two options, or none, gives None: "Yes, there is no
+    effusion" names both yes and no, a question that repeats the options names them all, and nothing
+    is inferred from a rejected option. Single-letter options can be confused with the article "a":
+    prefer the texts of the options.
 
     Words added before or after a reply never turn the option it names into another one, unless
     together they name a longer option.
@@ -50,7 +62,8 @@ def _known_choice(reply: str, index: "Index") -> str | None:
 
 def _choice(reply: str, index: "Index") -> str | None:
     said = cut(reply)
-    whole = index.options.get(said.words or key(reply))
+    is_cut_alike = said.words and "\n" not in reply  # a line break ends a clause of a reply alone
+    whole = index.options.get(said.words if is_cut_alike else key(reply))
     if whole is not None and (not said.dashed or fold(whole) == fold(reply)):
         return whole
     mentions = _mentions(said, index)
@@ -113,7 +126,7 @@ def _mentions(said: Words, index: Index) -> list[tuple[int, int, str]]:
 def normalise_answer(text: str) -> str:
     """Return the text in NFKC, casefolded, single-spaced, without punctuation at its ends.
 
-    A minus sign before a digit is kept.
+    A minus sign before a digit ("-5") or directly after a word ("HER2-") is kept.
     """
     folded = fold(text)
     kept = [i for i, char in enumerate(folded) if unicodedata.category(char)[0] not in "PZ"]
@@ -121,7 +134,9 @@ def normalise_answer(text: str) -> str:
         return ""
     start = kept[0]
     has_minus = start > 0 and folded[start - 1] == "-" and folded[start].isdigit()
-    return folded[start - has_minus : kept[-1] + 1]
+    stop = kept[-1] + 1
+    has_sign = folded[stop : stop + 1] == "-" and not folded[stop + 1 : stop + 2].isalnum()
+    return folded[start - has_minus : stop + has_sign]
 
 
 def strict_correct(reply: str, reference: str, options: Sequence[str]) -> bool:
