@@ -35,6 +35,9 @@ Mention = tuple[int, int]
 """Places of the first word and after the last word of an option in a reply."""
 
 
+_MOST = 32  # negations around a mention that are looked at; models can repeat themselves for ever
+
+
 class _Trigger(NamedTuple):
     start: int
     end: int
@@ -173,7 +176,7 @@ def _by_what_precedes(reply: _Reply, mention: Mention) -> Verdict:
         return "named"
     earlier = [
         trigger
-        for trigger in _triggers(reply, max(0, reply.begins[start] - 1), start)
+        for trigger in _triggers(reply, max(0, reply.begins[start] - 1), start)[-_MOST:]
         if trigger.end <= start
         and trigger.end > reply.begins[start]
         and trigger.kind not in ("said of", "answer")
@@ -202,7 +205,7 @@ def _by_what_follows(reply: _Reply, mention: Mention) -> Verdict:
     if reply.places[-1] < end:
         return "named"
     stop = reply.stops[end - 1]
-    for trigger in _triggers(reply, end, stop):
+    for trigger in _after(reply, end, stop):
         if trigger.kind in ("answer", "doubtful"):
             continue
         run = _start_of_run(words, end, trigger.start)
@@ -222,6 +225,14 @@ def _by_what_follows(reply: _Reply, mention: Mention) -> Verdict:
         ):
             return "doubtful" if _next_cancels(reply, trigger, stop) else "rejected"
     return "named"
+
+
+def _after(reply: _Reply, end: int, stop: int) -> list[_Trigger]:
+    """Return the negations before the next mention in the clause, and those after its last."""
+    later = reply.mentions[bisect_left(reply.mentions, end) : bisect_left(reply.mentions, stop)]
+    if not later:
+        return _triggers(reply, end, stop)[:_MOST]
+    return _triggers(reply, end, later[0])[:_MOST] + _triggers(reply, later[-1], stop)[:_MOST]
 
 
 def _rejects_subject(

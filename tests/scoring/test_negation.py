@@ -3,6 +3,7 @@
 Options are parted by "|"; an empty wanted answer means that the reply is unparsable.
 """
 
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -138,3 +139,10 @@ def test_the_replies_for_readers_have_their_options():
     for column in ("reader_1", "reader_2"):
         said = zip(table[column], table["options"], strict=True)
         assert all(answer in ("", "none", *options.split("|")) for answer, options in said)
+
+
+@pytest.mark.parametrize("unit", ["benign not ", "benign is not malignant and ", "no benign, "])
+def test_a_reply_that_repeats_itself_is_read_in_little_time(unit):
+    start = time.process_time()
+    assert parse_choice(unit * 2_000, ["benign", "malignant"]) is None
+    assert time.process_time() - start < 4  # it took 24 s
