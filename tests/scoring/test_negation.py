@@ -141,8 +141,11 @@ def test_the_replies_for_readers_have_their_options():
         assert all(answer in ("", "none", *options.split("|")) for answer, options in said)
 
 
-@pytest.mark.parametrize("unit", ["benign not ", "benign is not malignant and ", "no benign, "])
-def test_a_reply_that_repeats_itself_is_read_in_little_time(unit):
+@pytest.mark.parametrize(
+    ("unit", "wanted"),
+    [("benign not ", "benign"), ("benign is not malignant and ", None), ("no benign, ", None)],
+)
+def test_a_reply_that_repeats_itself_is_read_in_little_time(unit, wanted):
     start = time.process_time()
-    assert parse_choice(unit * 2_000, ["benign", "malignant"]) is None
+    assert parse_choice(unit * 2_000, ["benign", "malignant"]) == wanted
     assert time.process_time() - start < 4  # it took 24 s
