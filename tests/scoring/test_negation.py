@@ -138,7 +138,21 @@ def test_the_replies_for_readers_have_their_options():
     assert len(table.drop_duplicates(["reply", "options"])) == 150
     for column in ("reader_1", "reader_2"):
         said = zip(table[column], table["options"], strict=True)
-        assert all(answer in ("", "none", *options.split("|")) for answer, options in said)
+        assert all(answer in ("none", *options.split("|")) for answer, options in said)
+
+
+def test_what_the_rule_names_is_what_both_readers_read():
+    """Measured once: the replies were written before the rule, which is not fitted to them."""
+    table = pd.read_csv(FOLDER / "agreement.csv", dtype=str, keep_default_na=False)
+    assert (table["reader_1"] == table["reader_2"]).sum() == 149
+    named = [
+        parse_choice(reply, options.split("|")) or "none"
+        for reply, options in zip(table["reply"], table["options"], strict=True)
+    ]
+    table = table.assign(named=named).query("named != 'none'")
+    other = table[(table["named"] != table["reader_1"]) | (table["named"] != table["reader_2"])]
+    assert len(table) == 83
+    assert other["reply"].tolist() == ["The left lung is not affected."]
 
 
 @pytest.mark.parametrize(
