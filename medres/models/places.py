@@ -21,6 +21,7 @@ ORGANISATIONS = ("Qwen", "OpenGVLab", "llava-hf")
 """They publish the families' checkpoints: a name that begins so is meant for the Hub."""
 DEEPEST = 3
 """Levels below a folder that are searched for a model."""
+CHOICES = f"{', '.join(tiny.NAMES)}, a folder with a config.json, or a Hub id with its `revision`"
 MOST_NAMED = 5
 """Names of a folder that a message lists."""
 ALIKE = 0.7
@@ -48,10 +49,7 @@ def locate(model: str, *, revision: str = "") -> str:
         return str(folder)
     if is_hub_id(model) and (revision or not folder.parent.is_dir()):
         return model
-    raise FileNotFoundError(f"unknown model {model!r}: {what_is_there(model)}; give {_CHOICES}")
-
-
-_CHOICES = f"{', '.join(tiny.NAMES)}, a folder with a config.json, or a Hub id with its `revision`"
+    raise FileNotFoundError(f"unknown model {model!r}: {what_is_there(model)}; give {CHOICES}")
 
 
 def is_model(folder: Path) -> bool:
