@@ -66,12 +66,29 @@ def config_of(model: str, *, revision: str = "") -> PretrainedConfig:
     place = locate(model, revision=revision)
     if not Path(place).is_dir() and not revision:
         raise ValueError(places.without_revision(model))
-    return _read_config(model, place, revision)
-
-
-def _read_config(model: str, place: str, revision: str) -> PretrainedConfig:
     _refuse_other_architectures(model, place)
-    found = checkpoint.opened(place, revision=revision)
+    return _read_config(model, checkpoint.opened(place, revision=revision))
+
+
+def config_alone(model: str) -> PretrainedConfig:
+    """Return the config of a model on this machine, for which no other file of it is needed.
+
+    Args:
+        model: As in `locate`, not of the hub.
+
+    Raises:
+        ValueError: If the architecture is not one of `FAMILIES`, or the config is damaged or of a
+            kind that is not read.
+        FileNotFoundError: If there is no such model.
+    """
+    folder = Path(locate(model))
+    if (folder / places.ADAPTER_CONFIG).is_file():
+        return config_of(model)
+    _refuse_other_architectures(model, str(folder))
+    return _read_config(model, checkpoint.of_config(folder, places.shown(folder)))
+
+
+def _read_config(model: str, found: checkpoint.Checkpoint) -> PretrainedConfig:
     _refuse_other_architectures(model, str(found.folder))
     with checkpoint.one_line(found.name, "config.json"):
         config = AutoConfig.from_pretrained(

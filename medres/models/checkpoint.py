@@ -104,7 +104,8 @@ def opened(place: str, *, revision: str, with_weights: bool = False) -> Checkpoi
         if not (folder / CONFIG).is_file():
             raise FileNotFoundError(f"{name} has no {CONFIG}; take another commit")
         if not is_local and with_weights:
-            _fetched(place, revision, weights.shards_of(folder, name) or [weights.WHOLE])
+            listed = weights.listed_in(folder, name)
+            _fetched(place, revision, sorted(set(listed.values())) or [weights.WHOLE])
         found = Checkpoint(name, folder)
         _check(found, has_weights=is_local or with_weights)
         return found
@@ -116,6 +117,18 @@ def opened(place: str, *, revision: str, with_weights: bool = False) -> Checkpoi
         raise ValueError(f"{name}: its base {base} is an adapter too; merge that one first")
     under = opened(base, revision=base_revision, with_weights=with_weights)
     found = Checkpoint(name, under.folder, adapter=folder)
+    _refuse_code(found)
+    return found
+
+
+def of_config(folder: Path, name: str) -> Checkpoint:
+    """Return a folder of which no more than the config is to be read, that file checked.
+
+    Raises:
+        ValueError: If it is damaged or quantised, or names code of its own.
+    """
+    found = Checkpoint(name, folder)
+    _refuse_quantised(read_json(folder / CONFIG, name), name)
     _refuse_code(found)
     return found
 
@@ -183,11 +196,9 @@ def _first_with(folders: list[Path], names: tuple[str, ...]) -> Path:
 def _check(found: Checkpoint, *, has_weights: bool) -> None:
     """Refuse a whole checkpoint of which a part is missing, damaged, or not to be trusted."""
     name, folder = found.name, found.folder
-    config = read_json(folder / CONFIG, name)
-    _refuse_quantised(config, name)
-    if "transformers_weights" in config:
+    of_config(folder, name)
+    if "transformers_weights" in read_json(folder / CONFIG, name):
         raise ValueError(f"{name}: {CONFIG} has transformers_weights, which is not read; remove it")
-    _refuse_code(found)
     if has_weights:
         weights.check(folder, name)
     if not any((folder / each).is_file() for each in TOKENIZERS):

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
@@ -88,7 +89,7 @@ def merged(network: PreTrainedModel, folder: Path, name: str) -> PreTrainedModel
     try:
         with torch.random.fork_rng(devices=[]):
             adapted = PeftModel(network, LoraConfig(**settings, inference_mode=True))
-        report = set_peft_model_state_dict(adapted, tensors)
+        report: Any = set_peft_model_state_dict(adapted, tensors)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ValueError(
             f"{name}: the adapter does not fit its base ({' '.join(str(error).split())[:300]}); "

@@ -55,7 +55,7 @@ def config_of(model: str) -> PretrainedConfig:
         stored = dict(_read()[hub_ids()[base]])
         return AutoConfig.for_model(stored.pop("model_type"), **stored)
     if is_at_hand(model):
-        return models.config_of(model)
+        return models.config_alone(model)
     raise ValueError(
         f"the config of model {model!r} is not available offline; the package has those of "
         f"{', '.join(hub_ids())}; give one of them, "
@@ -80,11 +80,15 @@ def _base(model: str) -> str:
 def characters_per_token(model: str, texts: Sequence[str]) -> float:
     """Return the mean number of characters of texts per token of a model.
 
-    Counted with the tokenizer of a tiny model or a folder; `CHARACTERS_PER_TOKEN` for other models.
+    Counted with the tokenizer of a tiny model or of a whole folder; `CHARACTERS_PER_TOKEN` for
+    other models, and for a folder with the config alone.
     """
     if _base(model) in hub_ids() or not is_at_hand(model) or not texts:
         return CHARACTERS_PER_TOKEN
-    folder = checkpoint.opened(models.locate(model), revision="").tokenizer
+    try:
+        folder = checkpoint.opened(models.locate(model), revision="").tokenizer
+    except FileNotFoundError:
+        return CHARACTERS_PER_TOKEN
     tokenizer = AutoTokenizer.from_pretrained(
         str(folder), trust_remote_code=False, local_files_only=True
     )

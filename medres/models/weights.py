@@ -4,7 +4,6 @@ Only the beginning of each file is read: a safetensors file says there what it h
 """
 
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -43,20 +42,18 @@ def check(folder: Path, name: str) -> list[Path]:
         FileNotFoundError: If weights are missing, or are only there in another format.
         ValueError: If a file is damaged or quantised, or there are two sets of weights.
     """
-    whole, listed = folder / WHOLE, shards_of(folder, name)
-    shards = [shard for shard in listed if shard != WHOLE]
+    listed = listed_in(folder, name)
+    shards = sorted(set(listed.values()) - {WHOLE})
     present = [shard for shard in shards if (folder / shard).is_file()]
-    if whole.is_file():
-        strays = present or sorted(
-            path.name for path in folder.iterdir() if SHARD.fullmatch(path.name)
-        )
-        if strays:
+    if (folder / WHOLE).is_file():
+        strays = sorted(path.name for path in folder.iterdir() if SHARD.fullmatch(path.name))
+        if strays := present or strays:
             raise ValueError(
                 f"{name} holds two sets of weights, {WHOLE} and {strays[0]}; remove the one that "
                 "is not meant"
             )
         # An index whose files are all gone is left over from the time before they were merged.
-        found = [WHOLE]
+        found, listed = [WHOLE], {}
     elif shards:
         if absent := sorted(set(shards) - set(present)):
             raise FileNotFoundError(
@@ -66,41 +63,32 @@ def check(folder: Path, name: str) -> list[Path]:
         found = shards
     else:
         raise FileNotFoundError(f"{name} {_instead(folder)}")
-    tensors = {each: header(folder / each, f"{name}: {each}") for each in found}
-    for each in found if shards and not whole.is_file() else []:
-        if lost := sorted(key for key, shard in listed_names(folder).items() if shard == each):
-            lost = [key for key in lost if key not in tensors[each]]
-        if lost:
+    for file in found:
+        held = header(folder / file, f"{name}: {file}")
+        _refuse_quantised(held, f"{name}: {file}")
+        if lost := [key for key, place in listed.items() if place == file and key not in held]:
             raise ValueError(
-                f"{name}: {INDEX} says that {lost[0]} is in {each}, and it is not; fetch both again"
+                f"{name}: {INDEX} says that {lost[0]} is in {file}, and it is not; fetch both again"
             )
-    for each, held in tensors.items():
-        _refuse_quantised(held, f"{name}: {each}")
-    return [folder / each for each in found]
+    return [folder / file for file in found]
 
 
-def listed_names(folder: Path) -> dict[str, str]:
-    """Return the file of each tensor by the index of a checkpoint."""
-    found: dict[str, str] = json.loads((folder / INDEX).read_text())["weight_map"]
-    return found
-
-
-def shards_of(folder: Path, name: str) -> list[str]:
-    """Return the names of the files that the index of a checkpoint lists; none without index.
+def listed_in(folder: Path, name: str) -> dict[str, str]:
+    """Return the file of each tensor by the index of a checkpoint; nothing without index.
 
     Raises:
         ValueError: If the index is damaged.
     """
     if not (folder / INDEX).is_file():
-        return []
+        return {}
     try:
-        shards = sorted(set(listed_names(folder).values()))
-        is_sound = bool(shards) and all(Path(shard).name == shard for shard in shards)
+        listed: dict[str, str] = json.loads((folder / INDEX).read_text())["weight_map"]
+        is_sound = bool(listed) and all(Path(file).name == file for file in listed.values())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         is_sound = False
     if not is_sound:
         raise ValueError(f"{name}: {INDEX} is damaged; fetch it again")
-    return shards
+    return listed
 
 
 def _instead(folder: Path) -> str:
@@ -137,20 +125,18 @@ def header(path: Path, name: str) -> dict[str, Any]:
         if start == b"version ":
             raise ValueError(f"{name} is a pointer of Git LFS, not the weights; run git lfs pull")
         n_bytes = int.from_bytes(start, "little")
-        is_short = len(start) == 8 and size < 8 + n_bytes <= MOST_HEADER_BYTES
+        if len(start) < 8 or size < 8 + n_bytes <= MOST_HEADER_BYTES:
+            raise ValueError(f"{name} is cut off after {size:,} bytes; fetch it again")
         try:
-            if len(start) < 8 or n_bytes > min(MOST_HEADER_BYTES, size - 8):
-                raise ValueError
-            content: dict[str, Any] = json.loads(file.read(n_bytes))
+            content: dict[str, Any] = json.loads(file.read(min(n_bytes, MOST_HEADER_BYTES)))
             content.pop("__metadata__", None)
-            ends = [8 + n_bytes + each["data_offsets"][1] for each in content.values()]
-            sizes = [math.prod(each["shape"]) for each in content.values()]
-            is_sound = bool(sizes) and all(each["dtype"] for each in content.values())
+            end = 8 + n_bytes + max(each["data_offsets"][1] for each in content.values())
+            is_sound = all(each["dtype"] and each["shape"] is not None for each in content.values())
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-            is_sound, ends = False, [size]
-    if is_short or size == 0 or max(ends, default=size) > size:
+            is_sound, end = False, size
+    if end > size:
         raise ValueError(f"{name} is cut off after {size:,} bytes; fetch it again")
-    if not is_sound or max(ends) != size:
+    if not is_sound or end != size:
         raise ValueError(f"{name} is not a sound safetensors file; fetch it again")
     return content
 

@@ -15,10 +15,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from medres import models
+from medres import models, training
 from medres.models import adapters, offline
 from tests.models import folders
 from tests.models.folders import INTERNVL, LLAVA, QWEN, Edit, all_of, cut, gone, json_edit, written
+from tests.training.test_training import SETTINGS, prepare
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 SMALL = ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json", "config.json")
@@ -355,3 +356,54 @@ def test_the_config_of_an_adapter_is_its_base_s(pair: Pair, project: Path) -> No
     assert offline.config_of(str(adapter)).to_dict() == offline.config_of(HUB).to_dict()
     json_edit(CONFIG, base_model_name_or_path="someone/unknown")(adapter)
     assert not offline.is_at_hand(str(adapter))
+
+
+def test_a_training_begins_with_the_merged_weights_and_writes_a_whole_model(
+    pair: Pair, project: Path
+) -> None:
+    """Adapter files in such a checkpoint would be applied once more when it is evaluated."""
+    base, adapter = pair()
+    prepare(project)
+    given = SETTINGS | {"epochs": 1, "checkpoint_every_steps": 0, "model": str(adapter)}
+    # The smallest step there is: what is written is what it began with, but for rounding.
+    run = training.finetune(**given | {"learning_rate": 1e-12})
+    written_to = run.folder / "checkpoint"
+    assert not list(written_to.glob("adapter*"))
+    n_weights = sum(each.numel() for each in models.load(str(base)).network.parameters())
+    assert run.record["outcome"]["n_trained_weights"] == n_weights
+    assert run.spec["inputs"]["base_weights"] == models.fingerprint(str(adapter), revision="")
+    expected, untouched = (folders.says(models.load(str(each))) for each in (adapter, base))
+    np.testing.assert_allclose(folders.says(models.load(str(written_to))), expected, atol=1e-4)
+    assert np.abs(untouched - expected).max() > 1e-2
+    adapted = training.finetune(**given | {"lora_rank": 2, "train_resolution": "low"})
+    assert not list((adapted.folder / "checkpoint").glob("adapter*"))
+
+
+def test_a_training_from_whole_weights_with_adapter_files_is_refused_before_it_begins(
+    pair: Pair, project: Path
+) -> None:
+    base, adapter = pair()
+    prepare(project)
+    for name in (CONFIG, WEIGHTS):
+        shutil.copy(adapter / name, base)
+    with pytest.raises(ValueError, match="holds whole weights and an adapter"):
+        training.finetune(**SETTINGS | {"model": str(base)})
+    assert not list((project / "runs").rglob("finetune"))
+
+
+def test_an_adapter_of_the_hub_names_its_base_at_a_commit(
+    pair: Pair, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, adapter = pair()
+    commits = {"base": "b" * 40, "adapter": "a" * 40}
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(project / "kept"))
+    for folder in (base, adapter):
+        kept = project / "kept" / f"models--someone--{folder.name}" / "snapshots"
+        shutil.copytree(folder, kept / commits[folder.name])
+    kept_adapter = project / "kept" / "models--someone--adapter" / "snapshots" / commits["adapter"]
+    json_edit(CONFIG, base_model_name_or_path="someone/base")(kept_adapter)
+    with pytest.raises(ValueError, match="adapter of someone/base, a model of the Hub without"):
+        models.load("someone/adapter", revision=commits["adapter"])
+    json_edit(CONFIG, revision=commits["base"])(kept_adapter)
+    there = models.load("someone/adapter", revision=commits["adapter"])
+    np.testing.assert_array_equal(folders.says(there), folders.says(models.load(str(adapter))))
