@@ -161,7 +161,8 @@ def test_a_folder_with_the_config_alone_can_be_planned_with(project: Path) -> No
     folder = tiny.make(project / "runs" / "whole")
     (project / "alone").mkdir()
     (project / "alone" / "config.json").write_text((folder / "config.json").read_text())
-    assert offline.config_of("alone").to_dict() == offline.config_of("runs/whole").to_dict()
+    sizes = [offline.sizes_of(offline.config_of(each)) for each in ("alone", "runs/whole")]
+    assert sizes[0] == sizes[1]
     texts = ["Is there a nodule?"]
     assert offline.characters_per_token("alone", texts) == offline.CHARACTERS_PER_TOKEN
     assert offline.characters_per_token("runs/whole", texts) != offline.CHARACTERS_PER_TOKEN
