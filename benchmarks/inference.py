@@ -269,7 +269,9 @@ def main() -> None:
     )
     torch.set_num_threads(1)
     model = models.load(tiny.NAME)
-    theirs = Qwen2VLForConditionalGeneration.from_pretrained(models.locate(tiny.NAME)).eval()
+    theirs = Qwen2VLForConditionalGeneration.from_pretrained(
+        models.locate(tiny.NAME), trust_remote_code=False
+    ).eval()
     rows = []
     for size_px, name, n_images in ROWS[:1] if asked.quick else ROWS:
         geometry = resolution.plan(size_px, name, TREATMENT)

@@ -207,7 +207,9 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
 
 def theirs(folder: Path, place: str, flat: FlatConversations, questions_an_image: int) -> Trainer:
     """Return the padded Trainer over flat conversations."""
-    network = Qwen2VLForConditionalGeneration.from_pretrained(place, dtype=torch.float32)
+    network = Qwen2VLForConditionalGeneration.from_pretrained(
+        place, dtype=torch.float32, trust_remote_code=False
+    )
     micro = min(THEIR_MICRO_BATCH, BATCH_IMAGES * questions_an_image)
     arguments = TrainingArguments(
         output_dir=str(folder),

@@ -135,7 +135,7 @@ def check_name(what: str, name: Any, *, pattern: re.Pattern[str] = NAME) -> None
             f"'{name}'"
         )
     if not pattern.fullmatch(name) or name.endswith(".") or ".." in name:
-        slash = "; models may have / too" if pattern is MODEL else ""
+        slash = "; models may have / inside" if pattern is MODEL else ""
         raise ValueError(f"{what} {name!r} is not a name: use {ALPHABET}{slash}")
 
 
@@ -240,8 +240,9 @@ def unpinned(study: Study) -> list[str]:
         }
         if model.count("/") == 1 and not (runs.ROOT / model).exists() and open_in:
             lines.append(
-                f"model {model} is a hub id without revision: set `revision` to a commit in "
-                f"{' and '.join(sorted(open_in))} of params/{study.name} before it is loaded"
+                f"model {model} is no folder of the project: correct it, or if it is a hub id, set "
+                f"`revision` to a commit in {' and '.join(sorted(open_in))} of "
+                f"params/{study.name} before it is loaded"
             )
     return lines
 

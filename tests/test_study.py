@@ -266,7 +266,9 @@ def test_a_name_that_cannot_be_a_folder_and_a_word_is_refused(project: Path, nam
 @pytest.mark.parametrize("model", ["org/a b", "a;b", "../up", "a//b", "org/model/", "$x"])
 def test_a_model_s_name_is_checked_too(project: Path, model: str) -> None:
     _write(project, models=[model])
-    with pytest.raises(ValueError, match=r"study\.yaml: model .* is not a name.*models may have /"):
+    with pytest.raises(
+        ValueError, match=r"study\.yaml: model .* is not a name.*models may have / inside"
+    ):
         study.load("small")
 
 
@@ -274,6 +276,15 @@ def test_a_model_s_name_is_checked_too(project: Path, model: str) -> None:
 def test_hub_ids_and_folders_are_names_of_models(project: Path, model: str) -> None:
     _write(project, models=[model])
     assert study.load("small").models == [model]
+
+
+@pytest.mark.parametrize("model", ["made/adapter-x", "runs/nothing"])
+def test_a_name_of_two_words_is_said_to_be_no_folder(project: Path, model: str) -> None:
+    """A folder mistyped was called a hub id without revision, which sends one looking there."""
+    path = project / "params" / "smoke" / "study.yaml"
+    path.write_text(path.read_text().replace("tiny-qwen2-vl", model, 1))
+    (line,) = study.unpinned(study.load("smoke"))
+    assert line.startswith(f"model {model} is no folder of the project: correct it, or if it is a")
 
 
 def test_a_name_that_yaml_takes_for_a_number_is_asked_for_in_quotes(project: Path) -> None:

@@ -95,7 +95,7 @@ def evaluate(
             raise ValueError(f"{name} is {parameters[name]}; it must be at least {least}")
     if not 0 <= low_share <= 1:
         raise ValueError(f"low_share is {low_share}; it is a share between 0 and 1")
-    asking.check_dtype(dtype)
+    models.check_dtype(dtype)
     # Before a run is started, since that would move an older one aside.
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
     config = models.config_of(model, revision=revision)

@@ -26,23 +26,9 @@ def load(place: str, *, revision: str, tiling: str, dtype: str) -> LoadedModel:
     Raises:
         ValueError: If dtype is unknown, or as `models.load`.
     """
-    check_dtype(dtype)
-    model = models.load(place, revision=revision, tiling=tiling)
-    # Only the weights: with rotary frequencies in 16 bits distant positions would be wrong.
-    for weights in model.network.parameters():
-        weights.data = weights.data.to(models.DTYPES[dtype])
+    model = models.load(place, revision=revision, tiling=tiling, dtype=dtype)
     model.network.to("cuda" if torch.cuda.is_available() else "cpu")
     return model
-
-
-def check_dtype(dtype: str) -> None:
-    """Refuse an unknown precision.
-
-    Raises:
-        ValueError: With the value and what to give instead.
-    """
-    if dtype not in models.DTYPES:
-        raise ValueError(f"dtype is {dtype!r}; use {' or '.join(models.DTYPES)}")
 
 
 @torch.no_grad()

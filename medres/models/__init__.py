@@ -1,8 +1,8 @@
 """Models by name, folder or hub id; one file per family, picked by the config.
 
 `model` in a study is a tiny test model (`tiny-qwen2-vl`, `tiny-internvl` or
-`tiny-llava-onevision`, created on first use with random weights), a checkpoint folder, or a hub
-id with a commit as its `revision`. The paper's models, and their substitutes:
+`tiny-llava-onevision`, created on first use with random weights), a folder with a checkpoint or an
+adapter, or a hub id with a commit as its `revision`. The paper's models, and their substitutes:
 
 * Qwen2-VL 2B and 7B: Qwen/Qwen2-VL-2B-Instruct and Qwen/Qwen2-VL-7B-Instruct.
 * InternVL2.5 2B: OpenGVLab/InternVL2_5-2B-MPO-hf, the same architecture with further preference
@@ -22,9 +22,18 @@ import torch
 from transformers import AutoConfig, PretrainedConfig
 
 from medres import files, runs
-from medres.models import internvl, llava_onevision, qwen2_vl, tiny
+from medres.models import (
+    adapters,
+    checkpoint,
+    internvl,
+    llava_onevision,
+    places,
+    qwen2_vl,
+    tiny,
+)
 from medres.models.loaded import DTYPES as DTYPES
-from medres.models.loaded import LoadedModel, unread
+from medres.models.loaded import LoadedModel
+from medres.models.places import locate as locate
 from medres.resolution import Layout, Treatment
 
 __all__ = ["FAMILIES", "TILINGS", "LoadedModel"]
@@ -37,76 +46,105 @@ TREATMENT = ("low_max_pixels", "native_max_pixels", "resampling_filter", "tiling
 """Parameters of a study that `treatment` takes."""
 
 
-def locate(model: str) -> str:
-    """Return the folder of a model, or its hub id.
-
-    The tiny models are created on first use, in `runs/models`.
-
-    Args:
-        model: A tiny model's name, a checkpoint folder (absolute, or relative to the project),
-            or a hub id such as organisation/name.
-
-    Raises:
-        FileNotFoundError: If the name is not one of these.
-    """
-    if model in tiny.NAMES:
-        return str(tiny.make(runs.ROOT / "runs" / "models" / model, model))
-    folder = runs.ROOT / model
-    if (folder / "config.json").is_file():
-        return str(folder)
-    if model.count("/") == 1 and not folder.exists() and not model.startswith("."):
-        return model
-    raise FileNotFoundError(
-        f"unknown model {model!r}; give {', '.join(tiny.NAMES)}, a folder with a config.json, or "
-        "a hub id"
-    )
-
-
 def config_of(model: str, *, revision: str = "") -> PretrainedConfig:
     """Return a model's config, which determines its geometry without its weights.
 
-    Args:
-        model: As in `locate`.
-        revision: Commit of a hub model; required for a hub id, unused otherwise.
-
-    Raises:
-        ValueError: If the hub id has no revision, or the architecture is not one of `FAMILIES`.
-        FileNotFoundError: If the name is unknown.
-        OSError: If the config cannot be read, with what to check.
-    """
-    place = locate(model)
-    if not Path(place).is_dir() and not revision:
-        raise ValueError(f"model {model!r} is a hub id without revision; pin its commit")
-    try:
-        content, _ = PretrainedConfig.get_config_dict(place, revision=revision or None)
-    except OSError as error:
-        raise unread(place, revision, error) from error
-    # Checked first: for unknown types transformers would offer to run the code of the checkpoint.
-    if content.get("model_type") not in FAMILIES:
-        raise ValueError(
-            f"model {model!r} is a {content.get('model_type')}; known families are "
-            f"{', '.join(FAMILIES)}"
-        )
-    return AutoConfig.from_pretrained(place, revision=revision or None, trust_remote_code=False)
-
-
-def load(model: str, *, revision: str = "", tiling: str = "information") -> LoadedModel:
-    """Return a model ready for training or inference, with tokenizer and image processor.
+    All small files of the model are checked on the way, and what its weights say of themselves:
+    it costs little, and whatever `load` would refuse for them is refused here.
 
     Args:
         model: As in `locate`.
-        revision: Commit of a hub model; required for a hub id, unused otherwise.
-        tiling: One of `TILINGS`.
+        revision: Commit of a hub model, or of the hub model that an adapter was trained on;
+            unused otherwise.
 
     Raises:
         ValueError: If the hub id has no revision, the architecture is not one of `FAMILIES`, or
-            the tiling is unknown or without effect for the model.
-        FileNotFoundError: If the name is unknown.
+            a file is damaged or of a kind that is not read, with what to do.
+        FileNotFoundError: If the name is unknown, or a file is missing.
+        OSError: If the hub refuses, with what to check.
     """
+    place = locate(model, revision=revision)
+    if not Path(place).is_dir() and not revision:
+        raise ValueError(places.without_revision(model))
+    _refuse_other_architectures(model, place)
+    return _read_config(model, checkpoint.opened(place, revision=revision))
+
+
+def config_alone(model: str) -> PretrainedConfig:
+    """Return the config of a model on this machine, for which no other file of it is needed.
+
+    Args:
+        model: As in `locate`, not of the hub.
+
+    Raises:
+        ValueError: If the architecture is not one of `FAMILIES`, or the config is damaged or of a
+            kind that is not read.
+        FileNotFoundError: If there is no such model.
+    """
+    folder = Path(locate(model))
+    if (folder / places.ADAPTER_CONFIG).is_file():
+        return config_of(model)
+    _refuse_other_architectures(model, str(folder))
+    return _read_config(model, checkpoint.of_config(folder, places.shown(folder)))
+
+
+def _read_config(model: str, found: checkpoint.Checkpoint) -> PretrainedConfig:
+    _refuse_other_architectures(model, str(found.folder))
+    with checkpoint.one_line(found.name, "config.json"):
+        config = AutoConfig.from_pretrained(
+            str(found.folder), trust_remote_code=False, local_files_only=True
+        )
+    if not tiles(config):
+        qwen2_vl.check_config(config, found.name)
+    return config
+
+
+def _refuse_other_architectures(model: str, place: str) -> None:
+    # Before all else: it explains best why the files of such a folder are not as expected.
+    path = Path(place) / places.CONFIG
+    if path.is_file():
+        kind = checkpoint.read_json(path, places.shown(Path(place))).get("model_type")
+        if kind not in FAMILIES:
+            raise ValueError(
+                f"model {model!r} is a {kind}; known families are {', '.join(FAMILIES)}"
+            )
+
+
+def load(
+    model: str, *, revision: str = "", tiling: str = "information", dtype: str = "float32"
+) -> LoadedModel:
+    """Return a model ready for training or inference, with tokenizer and image processor.
+
+    An adapter is merged into its base.
+
+    Args:
+        model: As in `locate`.
+        revision: As in `config_of`.
+        tiling: One of `TILINGS`.
+        dtype: One of `DTYPES`: the weights are read in it, so that 16 bits take half the memory.
+
+    Raises:
+        ValueError: As `config_of`, or if the tiling is unknown or without effect for the model,
+            or dtype is unknown.
+        FileNotFoundError: As `config_of`.
+        OSError: As `config_of`.
+    """
+    check_dtype(dtype)
     config = config_of(model, revision=revision)
     check_tiling(config, tiling)
-    loaded: LoadedModel = _family(config).load(locate(model), revision=revision, tiling=tiling)
+    place = locate(model, revision=revision)
+    loaded: LoadedModel = _family(config).load(place, revision=revision, tiling=tiling, dtype=dtype)
     return loaded
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse an unknown precision.
+
+    Raises:
+        ValueError: With the value and what to give instead.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; use {' or '.join(DTYPES)}")
 
 
 def save(
@@ -227,9 +265,10 @@ def fingerprint(model: str, *, revision: str) -> str:
     """Return what identifies a model: a hash of its files, or a Hub id at its commit.
 
     Of a tiny model the weights count, since all else of it is in this package; of a folder of the
-    user's every file does: another tokenizer or config is another model.
+    user's every file does: another tokenizer or config is another model. Of an adapter its base
+    counts too; one of the Hub names its base at a commit.
     """
-    place = Path(locate(model))
+    place = Path(locate(model, revision=revision))
     if model in tiny.NAMES:
         tiny.check(place)
         return weights_sha256(place)
@@ -238,7 +277,11 @@ def fingerprint(model: str, *, revision: str) -> str:
     found = [path for path in files.files_below(place) if path.parent == place]
     for path in found:
         runs.note_read(path)
-    return files.json_sha256([[path.name, files.sha256(path)] for path in found])
+    own = [[path.name, files.sha256(path)] for path in found]
+    if not (place / places.ADAPTER_CONFIG).is_file():
+        return files.json_sha256(own)
+    base, commit = adapters.base_of(place, places.shown(place), revision=revision)
+    return files.json_sha256({"adapter": own, "base": fingerprint(base, revision=commit)})
 
 
 def weights_sha256(folder: Path) -> str:

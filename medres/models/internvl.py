@@ -17,7 +17,11 @@ tiles and a thumbnail, as costly as a large one. Hence two kinds of arm:
 import numpy as np
 import torch
 from PIL import Image
-from transformers import InternVLForConditionalGeneration, PretrainedConfig
+from transformers import (
+    GotOcr2ImageProcessorPil,
+    InternVLForConditionalGeneration,
+    PretrainedConfig,
+)
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
 from medres.models import loaded
@@ -34,31 +38,39 @@ MAX_TILES = 12
 """In training and evaluation of all InternVL2.5 and 3; the thumbnail comes on top."""
 
 
-def load(place: str, *, revision: str = "", tiling: str = "information") -> LoadedModel:
-    """Return InternVL from a checkpoint folder or hub id, in 32-bit, in evaluation mode.
+def load(
+    place: str, *, revision: str = "", tiling: str = "information", dtype: str = "float32"
+) -> LoadedModel:
+    """Return InternVL from a checkpoint folder or hub id, in evaluation mode.
 
     Args:
-        place: Folder with config, safetensors, tokenizer and image processor, or a hub id.
-        revision: Commit of a hub id; empty for a folder.
+        place: Folder or Hub id, as in `loaded.read`.
+        revision: As in `loaded.read`.
         tiling: information or compute, as above.
+        dtype: Precision of the weights, as in `loaded.read`.
 
     Raises:
         OSError: If a file is missing, with its name.
         ValueError: If tokenizer or image processor do not fit the config.
     """
     parts = loaded.read(
-        InternVLForConditionalGeneration, place, revision=revision, image_token=IMAGE_TOKEN
+        InternVLForConditionalGeneration,
+        place,
+        revision=revision,
+        dtype=dtype,
+        image_token=IMAGE_TOKEN,
+        image_in_template=IMAGE_TOKEN,
+        processor_class=GotOcr2ImageProcessorPil,
     )
     config = parts.network.config
     size = parts.image_processor.size
     if (size["height"], size["width"]) != tuple(config.vision_config.image_size):
         raise ValueError(
-            f"{place}: the image processor makes tiles of {size}, the config says "
+            f"{parts.name}: the image processor makes tiles of {size}, the config says "
             f"{config.vision_config.image_size} px; they belong to different models"
         )
     return parts.together(
         multiple_px=1,
-        image_in_template=IMAGE_TOKEN,
         image_in_prompt=IMAGE,
         shape=shape_of(config),
         tiling=tiling,

@@ -17,7 +17,11 @@ import math
 
 import torch
 from PIL import Image
-from transformers import LlavaOnevisionForConditionalGeneration, PretrainedConfig
+from transformers import (
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionImageProcessorPil,
+    PretrainedConfig,
+)
 from transformers.image_processing_utils import select_best_resolution
 
 from medres.models import loaded
@@ -33,32 +37,40 @@ SHRUNK_ABOVE = 1.1
 """Features are shrunk if their sides exceed the limit by more than this factor."""
 
 
-def load(place: str, *, revision: str = "", tiling: str = "information") -> LoadedModel:
-    """Return LLaVA-OneVision from a checkpoint folder or hub id, in 32-bit, in evaluation mode.
+def load(
+    place: str, *, revision: str = "", tiling: str = "information", dtype: str = "float32"
+) -> LoadedModel:
+    """Return LLaVA-OneVision from a checkpoint folder or hub id, in evaluation mode.
 
     Args:
-        place: Folder with config, safetensors, tokenizer and image processor, or a hub id.
-        revision: Commit of a hub id; empty for a folder.
+        place: Folder or Hub id, as in `loaded.read`.
+        revision: As in `loaded.read`.
         tiling: information or compute, as above.
+        dtype: Precision of the weights, as in `loaded.read`.
 
     Raises:
         OSError: If a file is missing, with its name.
         ValueError: If tokenizer or image processor do not fit the config.
     """
     parts = loaded.read(
-        LlavaOnevisionForConditionalGeneration, place, revision=revision, image_token=IMAGE_TOKEN
+        LlavaOnevisionForConditionalGeneration,
+        place,
+        revision=revision,
+        dtype=dtype,
+        image_token=IMAGE_TOKEN,
+        image_in_template=IMAGE_TOKEN,
+        processor_class=LlavaOnevisionImageProcessorPil,
     )
     config, processor = parts.network.config, parts.image_processor
     side = config.vision_config.image_size
     made = (processor.size["height"], processor.size["width"], _pinpoints(processor))
     if made != (side, side, _pinpoints(config)):
         raise ValueError(
-            f"{place}: the image processor's size or image_grid_pinpoints are not the config's; "
-            "they belong to different models"
+            f"{parts.name}: the image processor's size or image_grid_pinpoints are not the "
+            "config's; they belong to different models"
         )
     return parts.together(
         multiple_px=1,
-        image_in_template=IMAGE_TOKEN,
         image_in_prompt=IMAGE_TOKEN,
         shape=shape_of(config),
         tiling=tiling,

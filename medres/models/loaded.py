@@ -1,8 +1,6 @@
 """What the families share: a loaded model, and how its checkpoint is read and written."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,14 +12,19 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import cached_file
 
+from medres.models import checkpoint
 from medres.models.flops import ModelShape
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Precisions of weights and activations; log-probabilities are summed in 64 bits."""
 END_OF_TURN = "<|im_end|>"
 """In the chat templates of all families."""
+ATTENTION = "sdpa"
+"""PyTorch's own attention, whatever a config names: it takes the masks of our trees, and a config
+could name one to be fetched and run."""
+PROBE, PROBE_OF_SYSTEM = "Is there a nodule?", "Look closely."
+"""With these a chat template is tried before the weights are read."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,14 @@ class Parts:
     network: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     image_processor: Any
+    image_in_template: str
+    name: str
+    """Of the checkpoint, for messages."""
 
     def together(
         self,
         *,
         multiple_px: int,
-        image_in_template: str,
         image_in_prompt: str,
         shape: ModelShape,
         tiling: str = "information",
@@ -69,8 +74,7 @@ class Parts:
 
         Args:
             multiple_px: As in `LoadedModel`, like all others.
-            image_in_template: What the chat template writes for an image.
-            image_in_prompt: What replaces it in the prompt.
+            image_in_prompt: What replaces the image of the chat template in the prompt.
             shape: Sizes that decide the cost.
             tiling: How a model that tiles does it.
         """
@@ -83,7 +87,7 @@ class Parts:
             multiple_px=multiple_px,
             max_length=config.text_config.max_position_embeddings,
             image_token_id=config.image_token_id,
-            image_in_template=image_in_template,
+            image_in_template=self.image_in_template,
             image_in_prompt=image_in_prompt,
             end_of_turn=END_OF_TURN,
             shape=shape,
@@ -91,57 +95,115 @@ class Parts:
         )
 
 
-def read(network_class: Any, place: str, *, revision: str, image_token: str) -> Parts:
-    """Return network (32-bit, in evaluation mode), tokenizer and image processor.
+def read(
+    network_class: Any,
+    place: str,
+    *,
+    revision: str,
+    dtype: str,
+    image_token: str,
+    image_in_template: str,
+    processor_class: Any,
+) -> Parts:
+    """Return network (in evaluation mode), tokenizer and image processor.
+
+    The small files come first, so that weights are read only if all else fits.
 
     Args:
         network_class: Class of transformers for the architecture.
-        place: Folder with config, safetensors, tokenizer and image processor, or a hub id.
-        revision: Commit of a hub id; empty for a folder.
+        place: Folder of a checkpoint or an adapter, or a Hub id, from `places.locate`.
+        revision: Commit of a Hub id, or of the Hub model that an adapter was trained on.
+        dtype: Precision of the weights, one of `DTYPES`; they are read in it.
         image_token: Name of the config's image token in the tokenizer.
+        image_in_template: What the chat template writes for an image.
+        processor_class: Class of the architecture's image processor.
 
     Raises:
-        FileNotFoundError: If a folder's weights are pickles, or a shard is missing.
-        OSError: If a file is missing or the hub refuses, with what to check.
-        ValueError: If the files lack weights, or the tokenizer does not have the image token of
-            the config.
+        FileNotFoundError: If a file is missing, with the remedy.
+        OSError: If the Hub refuses, with what to check.
+        ValueError: If a file is damaged or of another model, or the weights are not whole.
     """
-    pinned = {"revision": revision or None}
-    if Path(place).is_dir():
-        _require_weights(Path(place))
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place, **pinned)
-        template = _processor_template(place, **pinned)
-        image_processor = AutoImageProcessor.from_pretrained(place, backend="pil", **pinned)
-        network, report = network_class.from_pretrained(
-            place, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **pinned
+    found = checkpoint.opened(place, revision=revision, with_weights=True)
+    tokenizer = _tokenizer(found, image_in_template, image_token)
+    with checkpoint.one_line(found.name, "image processor"):
+        image_processor = AutoImageProcessor.from_pretrained(
+            str(found.image_processor),
+            backend="pil",
+            trust_remote_code=False,
+            local_files_only=True,
         )
-    except OSError as error:
-        raise unread(place, revision, error) from error
+    if not isinstance(image_processor, processor_class):
+        raise ValueError(
+            f"{found.name}: its image processor is a {type(image_processor).__name__}, not a "
+            f"{processor_class.__name__}; it belongs to another model"
+        )
+    greedy = GenerationConfig(do_sample=False, pad_token_id=0)
+    with checkpoint.one_line(found.name, "config and weights"):
+        network, report = network_class.from_pretrained(
+            str(found.folder),
+            dtype=DTYPES[dtype],
+            attn_implementation=ATTENTION,
+            generation_config=greedy,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
     if report["missing_keys"]:
         raise ValueError(
-            f"{place}: the weights lack {sorted(report['missing_keys'])[:3]}, which would stay "
-            "random; fetch the checkpoint again"
+            f"{found.name}: the weights lack {sorted(report['missing_keys'])[:3]}, which would "
+            "stay random; fetch the checkpoint again"
         )
-    expected = network.config.image_token_id
-    if tokenizer.convert_tokens_to_ids(image_token) != expected:
+    if tokenizer.convert_tokens_to_ids(image_token) != network.config.image_token_id:
         raise ValueError(
-            f"{place}: the tokenizer's {image_token} is not the config's image token "
-            f"{expected}; tokenizer and config belong to different models"
+            f"{found.name}: the tokenizer's {image_token} is not the config's image token "
+            f"{network.config.image_token_id}; tokenizer and config belong to different models"
         )
+    if found.adapter:
+        from medres.models import lora  # peft takes a while, and few need it
+
+        network = lora.merged(network, found.adapter, found.name)
+    network.generation_config = greedy
+    return Parts(network.eval(), tokenizer, image_processor, image_in_template, found.name)
+
+
+def _tokenizer(
+    found: checkpoint.Checkpoint, image_in_template: str, image_token: str
+) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a checkpoint, with a chat template that places one image."""
+    name = found.name
+    with checkpoint.one_line(name, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(found.tokenizer), trust_remote_code=False, local_files_only=True
+        )
+        template = found.template()
     if template:
         tokenizer.chat_template = template
-    network.generation_config = GenerationConfig(do_sample=False, pad_token_id=0)
-    return Parts(network.eval(), tokenizer, image_processor)
-
-
-def unread(place: str, revision: str, error: OSError) -> OSError:
-    """Return a one-line error with a remedy, for a checkpoint that transformers cannot read."""
-    where = f"{place} at commit {revision}" if revision else place
-    return OSError(
-        f"{where} could not be loaded ({' '.join(str(error).split())[:300]}); check its files, "
-        "or for a hub model its id, its commit, the network and HF_TOKEN"
-    )
+    if not tokenizer.chat_template:
+        raise ValueError(
+            f"{name} has no chat template, neither as {', '.join(checkpoint.TEMPLATES)} nor in "
+            "tokenizer_config.json; copy the file from the model it was made from"
+        )
+    if tokenizer.encode(END_OF_TURN, add_special_tokens=False)[1:]:
+        raise ValueError(f"{name}: its tokenizer has no token {END_OF_TURN}; take another revision")
+    with checkpoint.one_line(name, "chat template"):
+        content = [{"type": "image"}, {"type": "text", "text": PROBE}]
+        text = tokenizer.apply_chat_template(
+            [
+                {"role": "system", "content": [{"type": "text", "text": PROBE_OF_SYSTEM}]},
+                {"role": "user", "content": content},
+            ],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+    before, _, after = text.partition(image_in_template)
+    if text.count(image_token) != 1 or PROBE not in after or PROBE_OF_SYSTEM not in before:
+        raise ValueError(
+            f"{name}: its chat template does not write the system prompt, one {image_in_template} "
+            f"and the question, in this order, but {text[:200]!r}; copy the template of the model "
+            "with images it was made from"
+        )
+    return tokenizer
 
 
 def text_shape(config: PretrainedConfig) -> dict[str, int]:
@@ -164,41 +226,3 @@ def save(
     model.network.save_pretrained(folder, state_dict=weights)
     model.tokenizer.save_pretrained(folder)
     model.image_processor.save_pretrained(folder)
-
-
-def _require_weights(folder: Path) -> None:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = set(json.loads(index.read_text())["weight_map"].values())
-        absent = sorted(name for name in shards if not (folder / name).is_file())
-        if absent:
-            raise FileNotFoundError(
-                f"{folder} lacks {len(absent)} of {len(shards)} shards of its weights, first "
-                f"{absent[0]}; fetch the checkpoint again"
-            )
-    elif not list(folder.glob("*.safetensors")):
-        pickled = sorted(
-            path.name for kind in ("bin", "pt", "pth") for path in folder.glob(f"*.{kind}")
-        )
-        found = (
-            f"only pickled weights ({pickled[0]}), which are never read"
-            if pickled
-            else "no weights"
-        )
-        raise FileNotFoundError(
-            f"{folder} holds {found}; convert them to safetensors, or take a revision that has them"
-        )
-
-
-def _processor_template(place: str, **pinned: Any) -> str:
-    # Older checkpoints have the template with images in a file of the processor, and in the
-    # tokenizer the language model's own, without images. The newer file takes precedence, and the
-    # tokenizer reads it by itself.
-    quiet = {
-        "_raise_exceptions_for_missing_entries": False,
-        "_raise_exceptions_for_connection_errors": False,
-    }
-    if cached_file(place, "chat_template.jinja", **quiet, **pinned):
-        return ""
-    path = cached_file(place, "chat_template.json", **quiet, **pinned)
-    return str(json.loads(Path(path).read_text())["chat_template"]) if path else ""

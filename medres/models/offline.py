@@ -20,8 +20,9 @@ from transformers import (
 )
 
 from medres import models, runs
-from medres.models import tiny
+from medres.models import adapters, checkpoint, places, tiny
 from medres.models.flops import ModelShape
+from medres.models.loaded import ATTENTION
 from medres.resolution import Treatment
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -50,11 +51,11 @@ def config_of(model: str) -> PretrainedConfig:
     Raises:
         ValueError: If its config is not available offline, with those that are.
     """
-    if model in hub_ids():
-        stored = dict(_read()[hub_ids()[model]])
+    if (base := _base(model)) in hub_ids():
+        stored = dict(_read()[hub_ids()[base]])
         return AutoConfig.for_model(stored.pop("model_type"), **stored)
     if is_at_hand(model):
-        return models.config_of(model)
+        return models.config_alone(model)
     raise ValueError(
         f"the config of model {model!r} is not available offline; the package has those of "
         f"{', '.join(hub_ids())}; give one of them, "
@@ -64,18 +65,33 @@ def config_of(model: str) -> PretrainedConfig:
 
 def is_at_hand(model: str) -> bool:
     """Return whether `config_of` has a model's config."""
-    is_folder = (runs.ROOT / model / "config.json").is_file()
-    return model in hub_ids() or model in tiny.NAMES or is_folder
+    base = _base(model)
+    return base in hub_ids() or base in tiny.NAMES or places.is_model(runs.ROOT / base)
+
+
+def _base(model: str) -> str:
+    """Return the model that an adapter's folder says it was trained on, or the model itself."""
+    folder = runs.ROOT / model
+    if model in tiny.NAMES or not (folder / places.ADAPTER_CONFIG).is_file():
+        return model
+    return str(adapters.settings_of(folder, model).get("base_model_name_or_path") or model)
 
 
 def characters_per_token(model: str, texts: Sequence[str]) -> float:
     """Return the mean number of characters of texts per token of a model.
 
-    Counted with the tokenizer of a tiny model or a folder; `CHARACTERS_PER_TOKEN` for other models.
+    Counted with the tokenizer of a tiny model or of a whole folder; `CHARACTERS_PER_TOKEN` for
+    other models, and for a folder with the config alone.
     """
-    if model in hub_ids() or not is_at_hand(model) or not texts:
+    if _base(model) in hub_ids() or not is_at_hand(model) or not texts:
         return CHARACTERS_PER_TOKEN
-    tokenizer = AutoTokenizer.from_pretrained(models.locate(model))
+    try:
+        folder = checkpoint.opened(models.locate(model), revision="").tokenizer
+    except FileNotFoundError:
+        return CHARACTERS_PER_TOKEN
+    tokenizer = AutoTokenizer.from_pretrained(
+        str(folder), trust_remote_code=False, local_files_only=True
+    )
     n_tokens = sum(len(tokenizer.encode(text, add_special_tokens=False)) for text in texts)
     return sum(map(len, texts)) / max(1, n_tokens)
 
@@ -116,7 +132,9 @@ def _read() -> dict[str, dict[str, Any]]:
 def sizes_of(config: PretrainedConfig) -> Sizes:
     """Return the sizes that determine the cost of a model, from a network on the meta device."""
     with torch.device("meta"):
-        network = AutoModelForImageTextToText.from_config(config)
+        network = AutoModelForImageTextToText.from_config(
+            config, attn_implementation=ATTENTION, trust_remote_code=False
+        )
     linear = [
         layer
         for layer in network.model.language_model.modules()

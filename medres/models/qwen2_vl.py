@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import PretrainedConfig, PreTrainedModel, Qwen2VLForConditionalGeneration
+from transformers import (
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessorPil,
+)
 
 from medres.models import loaded
 from medres.models.flops import ModelShape
@@ -24,29 +29,62 @@ IMAGE = f"<|vision_start|>{IMAGE_TOKEN}<|vision_end|>"
 TILES = False
 
 
-def load(place: str, *, revision: str = "", tiling: str = "information") -> LoadedModel:
-    """Return Qwen2-VL from a checkpoint folder or hub id, in 32-bit, in evaluation mode.
+def load(
+    place: str, *, revision: str = "", tiling: str = "information", dtype: str = "float32"
+) -> LoadedModel:
+    """Return Qwen2-VL from a checkpoint folder or hub id, in evaluation mode.
 
     Args:
-        place: Folder with config, safetensors, tokenizer and image processor, or a hub id.
-        revision: Commit of a hub id; empty for a folder.
+        place: Folder or Hub id, as in `loaded.read`.
+        revision: As in `loaded.read`.
         tiling: Without effect: nothing is tiled.
+        dtype: Precision of the weights, as in `loaded.read`.
 
     Raises:
         OSError: If a file is missing, with its name.
         ValueError: If the tokenizer does not know the image token of the config.
     """
     parts = loaded.read(
-        Qwen2VLForConditionalGeneration, place, revision=revision, image_token=IMAGE_TOKEN
+        Qwen2VLForConditionalGeneration,
+        place,
+        revision=revision,
+        dtype=dtype,
+        image_token=IMAGE_TOKEN,
+        image_in_template=IMAGE,
+        processor_class=Qwen2VLImageProcessorPil,
     )
     _use_linear_patch_embedding(parts.network)
-    config = parts.network.config
+    config, processor = parts.network.config, parts.image_processor
+    vision = config.vision_config
+    patches = (vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
+    made = (processor.patch_size, processor.merge_size, processor.temporal_patch_size)
+    if made != patches or not (processor.do_normalize and processor.do_rescale):
+        raise ValueError(
+            f"{parts.name}: the image processor makes patches of {made} (side, merged, frames), "
+            f"the config says {patches}, both normalised; they belong to different models"
+        )
     return parts.together(
         multiple_px=multiple_px(config),
-        image_in_template=IMAGE,
         image_in_prompt=IMAGE,
         shape=shape_of(config),
     )
+
+
+def check_config(config: PretrainedConfig, name: str) -> None:
+    """Refuse a config whose rotary sections do not fill the heads.
+
+    Raises:
+        ValueError: With the sections, the width of a head, and the remedy.
+    """
+    text = config.text_config
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    sections = (text.rope_parameters or {}).get("mrope_section")
+    if not sections or 2 * sum(sections) != head:
+        raise ValueError(
+            f"{name}: config.json gives mrope_section {sections}, which does not fill heads of "
+            f"{head}; its rope_scaling (or rope_parameters) is missing or of another model, copy "
+            "config.json from the model it was made from"
+        )
 
 
 def multiple_px(config: PretrainedConfig) -> int:

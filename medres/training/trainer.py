@@ -170,7 +170,13 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         # Trainer's own loader matches none of Qwen2-VL's names (checkpoints keep the hub's) and
         # continues from the initial weights with one warning. from_pretrained renames, and strict
         # loading fails if any tensor is missing.
-        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
+        saved = type(self.model).from_pretrained(
+            resume_from_checkpoint,
+            dtype=self.model.dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
         self.model.load_state_dict(saved.state_dict(), strict=True)
 
 

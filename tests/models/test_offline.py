@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -154,3 +155,16 @@ def test_a_config_that_is_not_at_hand_is_said_with_those_that_are() -> None:
         offline.config_of("org/model")
     assert not offline.is_at_hand("org/model")
     assert offline.is_at_hand(SEVEN_B)
+
+
+def test_a_folder_with_the_config_alone_can_be_planned_with(project: Path) -> None:
+    folder = tiny.make(project / "runs" / "whole")
+    (project / "alone").mkdir()
+    (project / "alone" / "config.json").write_text((folder / "config.json").read_text())
+    sizes = [offline.sizes_of(offline.config_of(each)) for each in ("alone", "runs/whole")]
+    assert sizes[0] == sizes[1]
+    texts = ["Is there a nodule?"]
+    assert offline.characters_per_token("alone", texts) == offline.CHARACTERS_PER_TOKEN
+    assert offline.characters_per_token("runs/whole", texts) != offline.CHARACTERS_PER_TOKEN
+    with pytest.raises(FileNotFoundError, match="alone holds no weights"):
+        models.config_of("alone")
