@@ -25,6 +25,9 @@ FLOORS = {
     "runs": 1,
     "files": 0,
     "locks": 0,
+    "csv_files": 0,
+    "names": 0,
+    "texts": -1,
 }
 MOST_LINES = 400
 MODULES = sorted(PACKAGE.rglob("*.py"))
