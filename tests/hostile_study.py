@@ -124,7 +124,7 @@ FILES = (
 LONG = "a-_b_-.c_" * 7
 """As long as the name of a data set may be, and as near to markup."""
 REPORTS = (
-    "01_datasets 04_native_vs_low 05_alignment 06_zero_shot 07_resampling 09_examples 12_findings "
+    "01_datasets 04_native_vs_low 05_alignment 06_zero_shot 09_examples 12_findings "
     "13_calibration"
 ).split()
 PERSON = "anna.mueller"
@@ -143,7 +143,7 @@ def write(project: Path, data: Path) -> None:
     few = _few_texts(data)
     every.to_csv(data / f"questions {FILES[2]}.csv", index=False)
     few.to_csv(data / "few.csv", index=False)
-    model = tiny.make(data.parent.parent / PERSON / "tiny-checkpoint")
+    model = tiny.make(data.parents[2] / PERSON / "tiny-checkpoint")
     pixels = {"low_max_pixels": 784, "native_max_pixels": 3136}
     given: dict[str, dict[str, Any]] = {
         "study": {
@@ -164,7 +164,7 @@ def write(project: Path, data: Path) -> None:
         "02_finetune": {**pixels, "epochs": 1, "batch_images": 8},
         "03_evaluate": {
             **pixels,
-            "eval_resolutions": ["low", "native", "mixed", "upsampled-bicubic", "blank"],
+            "eval_resolutions": ["low", "native", "blank"],
             "check_questions": 1,
             "generate_closed": False,
         },
@@ -177,7 +177,7 @@ def write(project: Path, data: Path) -> None:
 
 
 def _every_text(data: Path) -> pd.DataFrame:
-    """Return a table in which every text stands in every column once."""
+    """Return a table in which every text stands in every column of the test split."""
     rows = []
     for number, text in enumerate(TEXTS):
         name = FILES[number % len(FILES)]
@@ -190,11 +190,16 @@ def _every_text(data: Path) -> pd.DataFrame:
                 "answer": text,
                 "options": "",
                 "group": FILES[number % len(FILES)],
-                "split": "train" if number % len(FILES) % 2 else "test",
+                "split": "test",
                 "modality": TEXTS[number % len(FILES)],
                 "question_id": text,
             }
         )
+    for number in range(4):
+        _draw(data / f"train-{number}.png", number)
+        row = {"image": f"train-{number}.png", "group": f"train-{number}", "split": "train"}
+        row |= {"question": TEXTS[number], "answer": TEXTS[number]}
+        rows.append({**rows[number], **row, "question_id": f"train-{number}"})
     (data / "spoilt.png").write_bytes(b"no picture")
     rows.append({**rows[0], "image": "spoilt.png", "question_id": "spoilt", "group": "spoilt"})
     return pd.DataFrame(rows)
