@@ -50,7 +50,7 @@ def write(table: pd.DataFrame, path: Path, **options: Any) -> None:
     """
     shown = _changed(table, disarmed)
     # The module csv does not put a lone carriage return into quotes, and readers take it for a
-    # line end. Half a surrogate pair is no text that a file could hold.
+    # line end.
     is_returned = any(
         isinstance(each, str) and "\r" in each
         for place, kind in enumerate(shown.dtypes)
@@ -58,8 +58,7 @@ def write(table: pd.DataFrame, path: Path, **options: Any) -> None:
         for each in [shown.columns[place], *shown.iloc[:, place]]
     )
     quoting: Any = csv.QUOTE_NONNUMERIC if is_returned else csv.QUOTE_MINIMAL
-    known: dict[str, Any] = {"lineterminator": "\n", "errors": "backslashreplace"}
-    shown.to_csv(path, index=False, quoting=quoting, **known, **options)
+    shown.to_csv(path, index=False, quoting=quoting, lineterminator="\n", **options)
 
 
 def read(path: Path, **options: Any) -> pd.DataFrame:

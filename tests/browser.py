@@ -47,6 +47,7 @@ class Chromium:
         self.refused: list[str] = []
         """What the policy of the page refused since then."""
         self.loaded = False
+        self._sent: dict[str, str] = {}
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.send(f"{domain}.enable")
 
@@ -67,6 +68,10 @@ class Chromium:
         method = answer.get("method")
         if method == "Network.requestWillBeSent":
             self.requests.append(answer["params"]["request"]["url"])
+            self._sent[answer["params"]["requestId"]] = self.requests[-1]
+        elif method == "Network.loadingFailed" and answer["params"].get("blockedReason") == "csp":
+            # Told of like any other, but it never left the browser.
+            self.requests.remove(self._sent[answer["params"]["requestId"]])
         elif method == "Page.loadEventFired":
             self.loaded = True
         elif method == "Runtime.exceptionThrown":

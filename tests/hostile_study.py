@@ -196,7 +196,7 @@ def _every_text(data: Path) -> pd.DataFrame:
             }
         )
     for number in range(4):
-        _draw(data / f"train-{number}.png", number)
+        _draw(data / f"train-{number}.png", 1000 + number)
         row = {"image": f"train-{number}.png", "group": f"train-{number}", "split": "train"}
         row |= {"question": TEXTS[number], "answer": TEXTS[number]}
         rows.append({**rows[number], **row, "question_id": f"train-{number}"})
