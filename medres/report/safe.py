@@ -21,7 +21,9 @@ POLICY = "<!-- policy -->"
 CONTENTS = "<!-- contents -->"
 """Where a template wants the list of a page's sections."""
 PLACES = (POLICY, CONTENTS)
-OUTSIDE = re.compile(r"^[\s\x00-\x20]*([a-z][a-z0-9+.-]*:|[/\\]{2})", re.IGNORECASE)
+BLANKS = re.compile(r"[\x00-\x20]+")
+"""What browsers leave out of an address."""
+OUTSIDE = re.compile(r"[a-z][a-z0-9+.-]*:|[/\\]{2}", re.IGNORECASE)
 """Begins an address that is neither a place on the page nor a file beside it."""
 PICTURE = re.compile(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/=]*")
 FETCHING_STYLE = re.compile(r"url\s*\(|@import|image-set|expression\s*\(|\\|</", re.IGNORECASE)
@@ -162,7 +164,7 @@ def _is_harmless(tag: str, name: str, value: str | None) -> bool:
     if name == "src" or (tag == "image" and name == "href"):
         return bool(PICTURE.fullmatch(value))
     if name == "href":
-        return value.startswith("#") if tag == "use" else not OUTSIDE.match(value)
+        return value.startswith("#") if tag == "use" else not OUTSIDE.match(BLANKS.sub("", value))
     if name in ("fill", "stroke"):
         return not FETCHING_STYLE.search(value)
     if tag == "input" and name == "type":

@@ -75,6 +75,23 @@ def test_no_script_runs_and_no_request_leaves(reports: Path, chromium: Chromium)
             assert chromium.value(f"document.querySelectorAll('{tag}').length") == 0, path.name
 
 
+def test_the_explorer_works_under_the_policy(reports: Path, chromium: Chromium) -> None:
+    chromium.open(reports / "09_examples.html", width_px=WIDTH_PX)
+    assert chromium.value("document.querySelector('.explorer.ready .choose').hidden") is False
+    said = "document.querySelector('.explorer output').textContent"
+    first = chromium.value(said)
+    chromium.value(
+        "(slide => { slide.value = 1; slide.dispatchEvent(new Event('input')); })"
+        "(document.querySelector('.explorer input'))"
+    )
+    assert [first, chromium.value(said)] == ["low", "native"]
+    labels = "[...document.querySelectorAll('.explorer option')].map(each => each.text)"
+    asked = "[...document.querySelectorAll('.explorer .question')].map(each => each.dataset.label)"
+    assert [words(each) for each in chromium.value(labels)] == [
+        words(each) for each in chromium.value(asked)
+    ]
+
+
 def test_no_page_is_wider_than_the_window(reports: Path, chromium: Chromium) -> None:
     for path in pages(reports):
         chromium.open(path, width_px=WIDTH_PX)
