@@ -26,6 +26,9 @@ FLOORS = {
     "tables": 1,
     "files": 0,
     "locks": 0,
+    "csv_files": 0,
+    "names": 0,
+    "texts": -1,
 }
 MOST_LINES = 400
 MODULES = sorted(PACKAGE.rglob("*.py"))

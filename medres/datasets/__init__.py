@@ -92,15 +92,21 @@ def load(study: str, dataset: str) -> QuestionSet:
     record = runs.read(folder)
     outcome = record["outcome"]
     table = pd.read_parquet(runs.checked(folder, "questions.parquet"))
+    image_folder = image_folder_of(folder, outcome)
+    # Named as the table names them: the folders above may name a person.
+    excluded, notes = (
+        tuple(each.replace(f"{image_folder}/", "") for each in outcome[key])
+        for key in ("excluded", "notes")
+    )
     table["options"] = table["options"].map(lambda options: [str(each) for each in options])
     return QuestionSet(
         name=dataset,
         table=table,
-        image_folder=image_folder_of(folder, outcome),
+        image_folder=image_folder,
         fingerprint=outcome["fingerprint"],
         image_facts=pd.read_parquet(runs.checked(folder, "images.parquet")),
-        excluded=tuple(outcome["excluded"]),
-        notes=tuple(outcome["notes"]),
+        excluded=excluded,
+        notes=notes,
         source=outcome["source"],
         reading=reading_of(record["spec"]["parameters"]),
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from medres import resolution, runs
+from medres import resolution, runs, texts
 from medres.datasets import QuestionSet
 from medres.images import DECODING, Reading
 from medres.resolution import Geometry
@@ -63,9 +63,8 @@ class PixelCache:
         try:
             self._keep(path, image)
         except OSError as error:
-            print(
+            texts.say(
                 f"{self.folder}: pixel cache disabled ({error}); the run goes on without it",
-                flush=True,
             )
             self.max_bytes = 0
         return image

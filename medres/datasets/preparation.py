@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import files, images, marks, runs
+from medres import files, images, marks, runs, texts
 from medres.datasets import (
     cervical,
     compound,
@@ -103,7 +103,7 @@ def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run
         inputs=opened.inputs,
     )
     if run.is_done and (changed := _changed(run, seen)):
-        print(f"{run.folder}: made again, because {changed} changed")
+        texts.say(f"{run.folder}: made again, because {changed} changed")
         runs.set_aside(study, run.folder, f"questions-{run.digest[:12]}")
         return prepare(study, dataset, parameters)
     if not run.is_done:

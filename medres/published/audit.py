@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import tables
+from medres import csv_files, tables, texts
 from medres.published import grim, reachable
 
 REQUIRED = ("accuracy_percent", "n_questions")
@@ -276,14 +276,14 @@ def main(arguments: list[str]) -> int:
         if table["compared_with"].any():
             found["comparisons"] = comparisons(table)
         for name, part in found.items():
-            print(f"{name}\n{part.to_string(index=False, na_rep='', float_format='%.4g')}\n")
+            texts.say(f"{name}\n{part.to_string(index=False, na_rep='', float_format='%.4g')}\n")
             if asked.out:
                 asked.out.mkdir(parents=True, exist_ok=True)
-                part.to_csv(asked.out / f"{name}.csv", index=False, float_format="%.6g")
+                csv_files.write(part, asked.out / f"{name}.csv", float_format="%.6g")
     except (ValueError, OSError) as error:
-        print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)
+        texts.fail(error)
         return 1
-    print((__doc__ or "").rpartition("\n\n")[2].strip())
+    texts.say((__doc__ or "").rpartition("\n\n")[2].strip())
     return 0
 
 

@@ -16,7 +16,7 @@ from medres import datasets, resolution, runs
 from medres import study as studies
 from medres.datasets import QuestionSet
 from medres.report import examples as cards
-from medres.report import pictures
+from medres.report import pictures, safe
 from medres.results import examples, grids
 from medres.results.examples import PLACE, QUESTION
 from medres.results.grids import FILTERS
@@ -82,9 +82,8 @@ def static(
         head = parts.asked(cards.asked(question))
         said.append(f'<div class="question" data-label="{label}">{head}{"".join(steps)}</div>')
     panel = parts.panel() if said else "<p>The study has no answers at low and at native.</p>"
-    script = (cards.TEMPLATES / "explorer.js").read_text()
-    # In a scope of its own: a notebook may show it twice.
-    return cards.wrapped([panel, *said], kind="explorer") + f"<script>{{{script}}}</script>"
+    script = safe.script("explorer")
+    return cards.wrapped([panel, *said], kind="explorer") + f"<script>{script}</script>"
 
 
 def question_of(table: pd.DataFrame, dataset: str, model: str, question_id: str) -> pd.DataFrame:

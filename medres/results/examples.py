@@ -10,6 +10,7 @@ import pandas as pd
 from medres import scoring
 from medres.results.grids import CELL, RESOLUTION_ORDER, lists_of_options, place, rank
 from medres.statistics import temperature
+from medres.texts import in_markdown
 
 PLACE = ["dataset", "model"]
 QUESTION = [*PLACE, "question_id"]
@@ -300,7 +301,7 @@ def sentence(counts: pd.DataFrame, arms: Arms) -> str:
         f"{row[NEITHER]:,} at neither"
         + (f"; in {row[UNLIKE]:,} half of an arm's trainings are right" if UNLIKE in row else "")
         + "."
-        for row in counts.assign(dataset=place(counts)).to_dict("records")
+        for row in counts.assign(dataset=place(counts).map(in_markdown)).to_dict("records")
     ]
     return (
         "**Examples illustrate and prove nothing**; the tests are on the other pages. *At low* "

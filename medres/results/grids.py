@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import datasets, runs
+from medres import datasets, runs, texts
 from medres.statistics import comparison
 from medres.study import Study
 
@@ -34,9 +34,8 @@ def answers(study: Study) -> pd.DataFrame:
     for cell in study.cells("evaluate"):
         folder = runs.folder_of(study.name, "evaluate", cell.path)
         part = pd.read_parquet(runs.checked(folder, "answers.parquet"))
-        parts.append(
-            part.assign(model=cell.model, train_resolution=cell.train_resolution, seed=cell.seed)
-        )
+        arm = {"train_resolution": cell.train_resolution, "seed": cell.seed}
+        parts.append(part.assign(model=texts.named(cell.model), **arm))
     table = pd.concat(parts, ignore_index=True)
     repeated = table.duplicated([*CELL, "question_id"])
     if repeated.any():

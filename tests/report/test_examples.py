@@ -6,7 +6,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from medres.report import examples as cards
-from medres.report import layout
+from medres.report import safe
 from medres.results import examples
 from tests.answered_drawings import drawn
 
@@ -117,7 +117,7 @@ def test_nothing_from_a_table_is_taken_for_html_or_an_address(tmp_path):
     assert page.script is None
     assert HOSTILE in page.article.text
     assert page.article.small.text.endswith(HOSTILE)
-    assert layout.offline(html, "09_examples") == html
+    assert safe.checked(html, "09_examples") == html
 
 
 def test_a_study_without_examples_shows_none(tmp_path):

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from medres.report import explorer, layout, render
+from medres.report import explorer, render, safe
 from medres.results.examples import QUESTION
 from tests import browser
 from tests.answered_drawings import drawn
@@ -72,7 +72,7 @@ def test_of_very_many_options_those_that_matter_are_shown_and_the_others_summed(
 
 def test_it_asks_for_nothing_from_outside(study):
     html = static(study)
-    assert layout.offline(html, "09_examples") == html
+    assert safe.checked(html, "09_examples") == html
     assert "src=" not in html
 
 
