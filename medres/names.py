@@ -29,7 +29,7 @@ def check(what: str, name: Any, *, pattern: re.Pattern[str] = NAME) -> None:
         )
     most = MOST_CHARACTERS[pattern]
     if not pattern.fullmatch(name) or name.endswith(".") or ".." in name:
-        slash = "; models may have / too" if pattern is MODEL else ""
+        slash = "; models may have / inside" if pattern is MODEL else ""
         like = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-._").replace("..", ".")[:most]
         such = f", for example {like}" if like and pattern is NAME else ""
         raise ValueError(f"{what} {name!r:.200} is not a name: use {ALPHABET}{slash}{such}")

@@ -114,25 +114,6 @@ class Study:
         return resolve(notebook_path(stem), given, source=str(path))
 
 
-<<<<<<< HEAD
-def check_name(what: str, name: Any, *, pattern: re.Pattern[str] = NAME) -> None:
-    """Refuse a name that cannot be a folder, a file and a word of a command as it stands.
-
-    Raises:
-        ValueError: Saying where it stands and what names are made of.
-    """
-    if not isinstance(name, str):
-        raise ValueError(
-            f"{what} {name} was read as {type(name).__name__}, not as text; put it in quotes: "
-            f"'{name}'"
-        )
-    if not pattern.fullmatch(name) or name.endswith(".") or ".." in name:
-        slash = "; models may have / inside" if pattern is MODEL else ""
-        raise ValueError(f"{what} {name!r} is not a name: use {ALPHABET}{slash}")
-
-
-=======
->>>>>>> text
 def load(name: str) -> Study:
     """Return a study after checking its files against each other and the notebooks.
 
