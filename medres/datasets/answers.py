@@ -228,11 +228,11 @@ def _codes(
     pairs: _Uncut,
     words: Mapping[int, str],
     meant: Mapping[int, object],
-) -> tuple[dict[Sequence[str], list[int]], pd.Index]:
+) -> tuple[dict[tuple[str, str], list[int]], pd.Index]:
     """Return the pairs of codes that mean yes and no, and the rows of 1 and 0 that do not."""
     here = set(words.values())
     wanted = [pair for pair in (*CODES, NUMBERS) if set(pair) <= here]
-    found: dict[Sequence[str], list[int]] = {}
+    found: dict[tuple[str, str], list[int]] = {}
     left = table.index[:0]
     if not wanted:
         return found, left

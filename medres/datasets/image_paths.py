@@ -71,7 +71,7 @@ def resolve(
 
     def lines_of(which: list[str]) -> np.ndarray:
         places = [place for place, name in enumerate(written) if name in set(which)]
-        return names.index[np.isin(codes, places)].to_numpy()
+        return np.asarray(names.index[np.isin(codes, places)])
 
     where = f"{source.rpartition('/')[0] or '.'}/"
     word = rows.place(names.to_frame())
