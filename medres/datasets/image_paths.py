@@ -10,7 +10,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -43,6 +43,12 @@ class _Taken:
     renamed: list[str] = field(default_factory=list)
     """Written with the way from elsewhere, or with detours."""
     outside: list[str] = field(default_factory=list)
+    images_of: dict[str, set[str]] = field(default_factory=dict)
+    """The images, as written, that each path is a part of: of three joined ones each is."""
+
+    def images(self, paths: Iterable[str]) -> set[str]:
+        """Return the images that some paths are a part of."""
+        return {image for path in paths for image in self.images_of[path]}
 
 
 def resolve(
@@ -69,18 +75,22 @@ def resolve(
     codes, written = pd.factorize(names)
     found = [_resolved(str(name), files, taken) for name in written]
 
-    def lines_of(which: list[str]) -> np.ndarray:
-        places = [place for place, name in enumerate(written) if name in set(which)]
+    def lines_of(which: Iterable[str]) -> np.ndarray:
+        meant = taken.images(which)
+        places = [place for place, name in enumerate(written) if name in meant]
         return np.asarray(names.index[np.isin(codes, places)])
 
     where = f"{source.rpartition('/')[0] or '.'}/"
     word = rows.place(names.to_frame())
+    n_several, n_found, n_outside = (
+        len(taken.images(which)) for which in (taken.several, taken.by_name, taken.outside)
+    )
     if taken.several:
         name, candidates = next(iter(taken.several.items()))
         raise ValueError(
             f"{source} has an image that may be one of {len(candidates)} files at "
             f"{rows.named(lines_of([name]), word)}: {rows.shown(name)} may be "
-            f"{' or '.join(map(repr, candidates[:3]))}; {len(taken.several)} images like it; "
+            f"{' or '.join(map(repr, candidates[:3]))}; {n_several} images like it; "
             "write the path of the one that is meant"
         )
     if taken.by_name and settings["find_images"] != "by-name":
@@ -88,7 +98,7 @@ def resolve(
         gone = f"; {_missing(taken, where)}" if taken.missing else ""
         raise ValueError(
             f"{source} has an image that is not there at {rows.named(lines_of([name]), word)}: "
-            f"{len(taken.by_name)} of {len(written)} found in {_common(taken, where)} (e.g. "
+            f"{n_found} of {len(written)} found in {_common(taken, where)} (e.g. "
             f"{rows.shown(name)} is {rows.shown(path)}); set `find_images: by-name` in the study "
             f"file to take these{gone}"
         )
@@ -96,7 +106,7 @@ def resolve(
         raise ValueError(
             f"{source} has an image outside its folder at "
             f"{rows.named(lines_of(taken.outside[:1]), word)}: {rows.shown(taken.outside[0])}; "
-            f"{len(taken.outside)} of {len(written)} images like it, by their path or through a "
+            f"{n_outside} of {len(written)} images like it, by their path or through a "
             "link; copy them below the table's folder, or set `outside_images: allow` in the "
             "study file"
         )
@@ -109,7 +119,8 @@ def resolve(
     ):
         if which:
             said.append(
-                f"{len(which)} of {len(written)} images {what}: {rows.named(lines_of(which), word)}"
+                f"{len(taken.images(which))} of {len(written)} images {what}: "
+                f"{rows.named(lines_of(which), word)}"
             )
     if taken.by_name:
         name, path = next(iter(taken.by_name.items()))
@@ -135,11 +146,12 @@ def _resolved(name: str, files: "_Files", taken: _Taken) -> str:
     """Return an image's path, that of each of its files resolved."""
     if "|" in name and not files.has(name):
         parts = name.split("|")
-        return "|".join(each if each == "-" else _one(each, files, taken) for each in parts)
-    return _one(name, files, taken)
+        return "|".join(each if each == "-" else _one(each, name, files, taken) for each in parts)
+    return _one(name, name, files, taken)
 
 
-def _one(written: str, files: "_Files", taken: _Taken) -> str:
+def _one(written: str, image: str, files: "_Files", taken: _Taken) -> str:
+    taken.images_of.setdefault(written, set()).add(image)
     page = images.PAGE.fullmatch(written) if not files.has(written) else None
     name = page["path"] if page else written
     end = f"#page={page['page']}" if page else ""
