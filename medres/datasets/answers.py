@@ -95,7 +95,8 @@ def close(
     for place, (answer, possible) in enumerate(zip(pairs.answers, pairs.options, strict=True)):
         if place in meant:
             reference[place], listed[place] = meant[place]
-        elif possible and answer not in possible:
+        # One that cannot be seen is refused as such, with those of open questions.
+        elif possible and answer not in possible and not rows.is_blank(answer):
             found = _as_option(answer, possible)
             if found is None:
                 refused[place] = _nearest(answer, possible)
@@ -126,9 +127,9 @@ def close(
 
 
 def _pairs(source: str, table: pd.DataFrame, cells: pd.Series | None) -> _Uncut:
-    answer_codes, answers = pd.factorize(table["reference"])
+    answer_codes, answers = rows.texts(table["reference"])
     if cells is None:
-        return _Uncut(answer_codes, list(answers), [[] for _ in answers])
+        return _Uncut(answer_codes, answers, [[] for _ in answers])
     if not isinstance(cells.dtype, pd.StringDtype):
         keys = [tuple(each) if isinstance(each, list) else each for each in cells]
         cells = pd.Series(pd.Index(keys, dtype=object, tupleize_cols=False), index=cells.index)

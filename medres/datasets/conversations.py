@@ -69,14 +69,11 @@ class _Texts:
     @staticmethod
     def of(table: pd.DataFrame) -> "_Texts":
         """Return those of a table with the columns question, reference and options."""
-        question, questions = pd.factorize(table["question"])
-        reference, references = pd.factorize(table["reference"])
-        lists = pd.Index(
-            [tuple(each) for each in table["options"]], dtype=object, tupleize_cols=False
-        )
-        listed, options = pd.factorize(lists)
+        question, questions = rows.texts(table["question"])
+        reference, references = rows.texts(table["reference"])
+        listed, options = rows.lists(table["options"])
         codes = {"question": question, "reference": reference, "options": listed}
-        return _Texts(table, codes, list(questions), list(references), list(options))
+        return _Texts(table, codes, questions, references, options)
 
 
 def check(source: str, table: pd.DataFrame, facts: pd.DataFrame, asked: Asked) -> list[str]:

@@ -72,8 +72,8 @@ def resolve(
         if settings[key] not in known:
             raise ValueError(f"{key} is {settings[key]!r}; use {' or '.join(known)}")
     files, taken = _Files(folder), _Taken()
-    codes, written = pd.factorize(names)
-    found = [_resolved(str(name), files, taken) for name in written]
+    codes, written = rows.texts(names)
+    found = [_resolved(name, files, taken) for name in written]
 
     def lines_of(which: Iterable[str]) -> np.ndarray:
         meant = taken.images(which)

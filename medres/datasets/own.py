@@ -128,7 +128,7 @@ def _require_text(name: str, raw: pd.DataFrame, column: str) -> None:
         cells = [each if isinstance(each, list) else [each] for each in raw[column]]
         is_bad = np.array([any(map(_is_unstorable, each)) for each in cells], dtype=bool)
     else:
-        codes, texts = pd.factorize(raw[column])
+        codes, texts = rows.texts(raw[column])
         is_bad = np.array([_is_unstorable(each) for each in texts], dtype=bool)[codes]
     remedy = "write the text again, or save the table as UTF-8"
     rows.refuse(
@@ -178,7 +178,8 @@ def read(dataset: str, table: Table, settings: Mapping[str, Any], reading: image
     if unreadable not in ("error", "exclude"):
         raise ValueError(f"unreadable is {unreadable!r}; use error or exclude")
     bad = _unreadable(table, reading)
-    is_bad = raw["image"].isin(list(bad)).to_numpy()
+    codes, names = rows.texts(raw["image"])
+    is_bad = np.array([name in bad for name in names], dtype=bool)[codes]
     if bad and unreadable == "error":
         first = int(np.flatnonzero(is_bad)[0])
         reason = bad[raw["image"].iloc[first]]
@@ -189,7 +190,7 @@ def read(dataset: str, table: Table, settings: Mapping[str, Any], reading: image
             "them counted"
         )
     excluded = [f"{word} {line}: {bad[image]}" for line, image in raw.loc[is_bad, "image"].items()]
-    raw = raw[~is_bad]
+    raw = raw[~is_bad] if bad else raw
     given = "question_id" in raw
     group = raw["group"] if "group" in raw else raw["image"]
     result = pd.DataFrame(

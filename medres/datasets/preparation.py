@@ -291,6 +291,9 @@ def _make(
     notes = found.notes + image_facts.losses(facts)
     # Phantoms, and own data with a column of that name, come split.
     scheme = settings.get("split", "" if "split" in table else "grouped")
+    named = str(settings.get("table", dataset))
+    # Before groups are joined: an image of two would lose one of them.
+    questions.check_images(table, named)
     if scheme:
         table, said = splits.assign(
             table,
@@ -300,9 +303,8 @@ def _make(
             rng=np.random.default_rng(settings["data_seed"]),
         )
         notes += said
-    named = str(settings.get("table", dataset))
     known, table = table, questions.validate(table, source=named, may_leak=scheme == "published")
-    facts = facts[facts["image"].isin(table["image"])].reset_index(drop=True)
+    facts = facts[facts["image"].isin(table["image"].unique())].reset_index(drop=True)
     _check_models(named, known, facts, asked)
     leaks = splits.shared(table, facts)
     n_leaks = sum(n for what, (_, n) in leaks.items() if what != "question texts")

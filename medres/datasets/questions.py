@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def validate(questions: pd.DataFrame, *, source: str, may_leak: bool = False) ->
         raise ValueError(f"{source} has no questions")
     refuse = partial(rows.refuse, table=questions, source=source)
     refuse(
-        questions["question_id"].duplicated(),
+        questions["question_id"].duplicated().to_numpy(),
         what="a duplicate question id",
         remedy="give each row an id of its own, or leave the column out",
     )
@@ -64,7 +65,7 @@ def validate(questions: pd.DataFrame, *, source: str, may_leak: bool = False) ->
         blank = _of_each(questions[name], lambda text: pd.isna(text) or rows.is_blank(str(text)))
         refuse(blank, what=f"an empty {name}", remedy=f"fill it in{_REMEDIES.get(name, '')}")
     refuse(
-        ~questions["split"].isin(["train", "test"]),
+        _of_each(questions["split"], lambda split: split not in ("train", "test")),
         what="a split not train or test",
         value="split",
         remedy="write train or test, or leave the column out to have it drawn",
@@ -79,6 +80,20 @@ def validate(questions: pd.DataFrame, *, source: str, may_leak: bool = False) ->
                 f"{source} has {name} {torn[0]!r} in both splits ({len(torn)} such){first}{other}; "
                 f"a {name} belongs to one split, otherwise test questions are known from training"
             )
+    check_images(questions, source)
+    return questions[columns_of(questions)].reset_index(drop=True)
+
+
+def check_images(questions: pd.DataFrame, source: str) -> None:
+    """Refuse an image of two groups or modalities.
+
+    Args:
+        questions: Columns image, group and modality.
+        source: Where the table is from, for the error message.
+
+    Raises:
+        ValueError: With the first such image and, for a user's table, its two lines.
+    """
     for name in ("group", "modality"):
         torn, first, other = _torn(questions["image"], questions[name])
         if torn:
@@ -86,7 +101,6 @@ def validate(questions: pd.DataFrame, *, source: str, may_leak: bool = False) ->
                 f"{source} has image {torn[0]!r} in two {_PLURALS[name]} ({len(torn)} such)"
                 f"{first}{other}; give all rows of an image the same {name}"
             )
-    return questions[columns_of(questions)].reset_index(drop=True)
 
 
 _REMEDIES = {name: ", or leave the column out" for name in ("question_id", "modality", "group")}
@@ -96,23 +110,22 @@ _PLURALS = {"group": "groups", "modality": "modalities"}
 def _of_each(column: pd.Series, is_so: Callable[[Any], bool]) -> np.ndarray:
     """Return whether each row's value is so, asked once for each different value."""
     codes, values = pd.factorize(column, use_na_sentinel=False)
-    found: np.ndarray = np.array([is_so(value) for value in values], dtype=bool)[codes]
+    found: np.ndarray = np.array([is_so(value) for value in values.tolist()], dtype=bool)[codes]
     return found
 
 
 def _check_answers(questions: pd.DataFrame, source: str) -> None:
     """Refuse options and references that no reply could be judged by."""
-    lists = [tuple(options) for options in questions["options"]]
-    codes, known = pd.factorize(pd.Index(lists, dtype=object, tupleize_cols=False))
-    references, texts = pd.factorize(questions["reference"])
-    pairs = np.unique(references.astype(np.int64) * len(known) + codes)
+    codes, known = rows.lists(questions["options"])
+    references, texts = rows.texts(questions["reference"])
+    both = references.astype(np.int64) * len(known) + codes
+    pairs = np.unique(both).tolist()
     lacking = [
         pair
         for pair in pairs
         if len(known[pair % len(known)])
         and texts[pair // len(known)] not in known[pair % len(known)]
     ]
-    both = references.astype(np.int64) * len(known) + codes
     rows.refuse(
         np.isin(both, lacking),
         questions,
@@ -215,31 +228,22 @@ def fingerprint(questions: pd.DataFrame, image_sha256: dict[str, str]) -> str:
 
 
 def _json_lines(questions: pd.DataFrame, image_sha256: Mapping[str, str]) -> Iterator[str]:
-    """Yield the JSON of many rows at a time, keys sorted, each different value written once."""
-    written = {
-        name: _written(questions[name], list if name == "options" else None) for name in COLUMNS
-    }
-    hashed = questions["image"].map(image_sha256)
-    if hashed.isna().any():
-        raise KeyError(questions["image"][hashed.isna()].iloc[0])
-    written["image_sha256"] = _written(hashed, None)
-    columns = [(json.dumps(name), *written[name]) for name in sorted(written)]
+    """Yield the JSON of many rows at a time, keys sorted, as `json.dumps` writes it."""
+    lists: dict[int, str] = {}
+    names = sorted([*COLUMNS, "image_sha256"])
     for start in range(0, len(questions), ROWS_AT_ONCE):
-        cells = [
-            [f"{name}: {texts[code]}" for code in codes[start : start + ROWS_AT_ONCE]]
-            for name, codes, texts in columns
-        ]
+        part = questions.iloc[start : start + ROWS_AT_ONCE]
+        columns = {name: part[name].tolist() for name in COLUMNS}
+        columns["image_sha256"] = [image_sha256[image] for image in columns["image"]]
+        for options in columns["options"]:
+            # Rows share their lists; the table keeps each alive.
+            if id(options) not in lists:
+                lists[id(options)] = json.dumps(list(options))
+        written = {
+            name: [encode_basestring_ascii(v) if type(v) is str else json.dumps(v) for v in values]
+            for name, values in columns.items()
+            if name != "options"
+        }
+        written["options"] = [lists[id(options)] for options in columns["options"]]
+        cells = [[f'"{name}": {text}' for text in written[name]] for name in names]
         yield "".join(f"{{{', '.join(row)}}}" for row in zip(*cells, strict=True))
-
-
-def _written(column: pd.Series, kind: type | None) -> tuple[list[int], list[str]]:
-    """Return the place of each row's JSON in a list of different ones, and that list."""
-    if isinstance(column.dtype, pd.StringDtype):
-        codes, values = pd.factorize(column, use_na_sentinel=False)
-        return codes.tolist(), [json.dumps(value) for value in values]
-    places: dict[str, int] = {}
-    codes = []
-    for value in column.to_frame().to_dict("list")[column.name]:
-        text = json.dumps(kind(value) if kind else value)
-        codes.append(places.setdefault(text, len(places)))
-    return codes, list(places)

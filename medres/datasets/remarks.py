@@ -26,9 +26,9 @@ def of_table(table: pd.DataFrame, *, ids: Sequence[str]) -> list[str]:
         table: Columns of `questions.COLUMNS` but split and dataset; the user's numbers as index.
         ids: Columns that name things and that the user wrote.
     """
-    image, _ = pd.factorize(table["image"])
-    question, texts = pd.factorize(table["question"])
-    reference, given = pd.factorize(table["reference"])
+    image, _ = rows.texts(table["image"])
+    question, texts = rows.texts(table["question"])
+    reference, given = rows.texts(table["reference"])
     is_closed = table["options"].map(bool).to_numpy(dtype=bool)
     found = [
         *_rows_again(table, image, question, reference),
@@ -76,7 +76,7 @@ def _answers(
     is_closed: np.ndarray,
     question: np.ndarray,
     reference: np.ndarray,
-    given: pd.Index,
+    given: Sequence[str],
 ) -> list[str]:
     """Note decimal commas, and open questions that have only two answers in all."""
     notes, word = [], rows.place(table)
@@ -115,8 +115,8 @@ def _forms(
     is_closed: np.ndarray,
     question: np.ndarray,
     reference: np.ndarray,
-    texts: pd.Index,
-    given: pd.Index,
+    texts: Sequence[str],
+    given: Sequence[str],
 ) -> list[str]:
     """Note answers that begin with yes or no but are open, and texts that are closed and open."""
     notes, word = [], rows.place(table)
@@ -149,7 +149,7 @@ def _forms(
 
 def _look_alike(table: pd.DataFrame, column: str) -> list[str]:
     """Note names that differ only in what is not seen, in case, or in Unicode form."""
-    codes, names = pd.factorize(table[column])
+    codes, names = rows.texts(table[column])
     seen: dict[str, int] = {}
     alike: list[tuple[int, int]] = []
     for place, name in enumerate(names):

@@ -40,6 +40,8 @@ def shown(text: object) -> str:
 
 def is_blank(text: str) -> bool:
     """Return whether nothing of a text can be seen."""
+    if text[:1].isalnum():
+        return False
     return all(unicodedata.category(char)[0] in "ZC" for char in text)
 
 
@@ -66,9 +68,32 @@ def _n_common(first: str, second: str) -> int:
 
 def changed(column: pd.Series, change: Callable[[str], str]) -> pd.Series:
     """Return a column of texts, each different text changed once."""
-    codes, texts = pd.factorize(column)
-    values = pd.array([change(str(text)) for text in texts], dtype="str")
+    codes, known = texts(column)
+    made = [change(text) for text in known]
+    if made == known:
+        return column
+    values = pd.array(made, dtype="str")
     return pd.Series(values.take(codes), index=column.index, name=column.name)
+
+
+def texts(column: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Return the place of each row's text, shape (n_rows,), among the different ones, and those."""
+    codes, known = pd.factorize(column)
+    # A list: what pandas returns gives its texts out slowly.
+    return codes, known.tolist()
+
+
+def lists(column: pd.Series) -> tuple[np.ndarray, list[tuple[str, ...]]]:
+    """Return what `texts` does for a column of lists, of which many rows have the same object."""
+    of_object: dict[int, int] = {}
+    of_content: dict[tuple[str, ...], int] = {}
+    codes = np.empty(len(column), dtype=np.int64)
+    for place, each in enumerate(column):
+        if id(each) not in of_object:
+            content = tuple(map(str, each))
+            of_object[id(each)] = of_content.setdefault(content, len(of_content))
+        codes[place] = of_object[id(each)]
+    return codes, list(of_content)
 
 
 def refuse(

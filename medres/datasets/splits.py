@@ -147,6 +147,6 @@ def shared(table: pd.DataFrame, images: pd.DataFrame) -> dict[str, tuple[int, in
         "near-duplicate images": (n_images, int((is_near & ~is_same).sum())),
     }
     for what, column in (("groups", "group"), ("question texts", "question")):
-        known, asked = set(train[column]), set(test[column])
+        known, asked = (set(part[column].unique().tolist()) for part in (train, test))
         result[what] = (len(asked), len(known & asked))
     return result
