@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from medres import images, runs
-from medres.datasets.preparation import LEAKY, REAL, image_folder_of, prepare, reading_of
+from medres.datasets.conversations import asked_of
+from medres.datasets.preparation import LEAKY, REAL, image_folder_of, prepare
+from medres.datasets.settings import reading_of
 
-__all__ = ["LEAKY", "REAL", "QuestionSet", "load", "prepare"]
+__all__ = ["LEAKY", "REAL", "QuestionSet", "asked_of", "load", "prepare"]
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,8 @@ def _prepare(name: str, dataset: str) -> None:
     study = studies.load(name)
     if dataset not in study.datasets:
         raise ValueError(f"study {name} has no data set {dataset!r}; it has {list(study.datasets)}")
-    datasets.prepare(name, dataset, study.datasets[dataset])
+    asked = datasets.asked_of(study, dataset)
+    datasets.prepare(name, dataset, study.datasets[dataset], models=asked)
     said = groups.sentence(studies.group_sizes(study)[dataset])
     texts.say(f"medres: data set {dataset}: {said}")
 

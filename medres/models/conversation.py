@@ -172,6 +172,24 @@ def encode(
     )
 
 
+def prompt_lengths(model: LoadedModel, question: str) -> tuple[int, int]:
+    """Return the tokens of a prompt before the question, without the image's, and those after.
+
+    A path of `encode` is as long as both, the image and its reply.
+
+    Raises:
+        ValueError: If the chat template cannot be used.
+    """
+    prefix, prompt = _render(model, question)
+    n_before = len(_opening(model.tokenizer)) + len(_token_ids(model.tokenizer, prefix)) - 1
+    return n_before, len(_token_ids(model.tokenizer, prompt))
+
+
+def reply_length(model: LoadedModel, reply: str) -> int:
+    """Return the tokens of a reply, its end of turn included."""
+    return len(_token_ids(model.tokenizer, reply + model.end_of_turn))
+
+
 def _render(model: LoadedModel, question: str) -> tuple[str, str]:
     """Return the prompt up to the end of the image, and the rest of it."""
     text = _rendered(model.tokenizer, question)
