@@ -91,14 +91,9 @@ def open_table(settings: Mapping[str, Any]) -> Table:
     name = str(settings["table"])
     path = locate(name)
     content = path.read_bytes()
-    parsed = tables.parse(name, content, lists=("options",))
+    parsed = tables.parse(name, content, lists=("options",), required=REQUIRED, optional=OPTIONAL)
     raw, notes = parsed.rows, list(parsed.notes)
     raw = raw.set_axis(raw.index.set_names(parsed.place))
-    if absent := [each for each in REQUIRED if each not in raw]:
-        raise ValueError(
-            f"{name} lacks the columns {absent}; it has {list(raw.columns)}; it may also have "
-            f"{', '.join(OPTIONAL)}"
-        )
     if raw.empty:
         raise ValueError(f"{name} holds no row")
     unused = [str(each) for each in raw.columns if each not in REQUIRED + OPTIONAL]
