@@ -38,6 +38,8 @@ def complete(
             f"data set {dataset!r} has parameters {unknown}; it takes {sorted(defaults)}"
         )
     for name, default in defaults.items():
+        if isinstance(default, float) and type(settings[name]) is int:
+            settings[name] = float(settings[name])
         if type(settings[name]) is not type(default):
             raise ValueError(
                 f"data set {dataset!r} sets {name} to {settings[name]!r}, which is "

@@ -1,18 +1,19 @@
 """A model as its conversations need it, from config and tokenizer alone: no weights are read."""
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForImageTextToText, PreTrainedTokenizerBase
 
 from medres import models
-from medres.models import internvl, llava_onevision, qwen2_vl
-from medres.models.loaded import LoadedModel, Parts, _processor_template
+from medres.models import checkpoint, internvl, llava_onevision, loaded, qwen2_vl
+from medres.models.loaded import LoadedModel, Parts
 
 IMAGES = {
-    "qwen2_vl": (qwen2_vl.IMAGE, qwen2_vl.IMAGE),
-    "internvl": (internvl.IMAGE_TOKEN, internvl.IMAGE),
-    "llava_onevision": (llava_onevision.IMAGE_TOKEN, llava_onevision.IMAGE_TOKEN),
+    "qwen2_vl": (qwen2_vl.IMAGE_TOKEN, qwen2_vl.IMAGE, qwen2_vl.IMAGE),
+    "internvl": (internvl.IMAGE_TOKEN, internvl.IMAGE_TOKEN, internvl.IMAGE),
+    "llava_onevision": (llava_onevision.IMAGE_TOKEN,) * 3,
 }
-"""By family, what the chat template writes for an image, and what replaces it in the prompt."""
+"""By family the image token, what the chat template writes for an image, and what replaces that
+in the prompt."""
 
 
 def load(model: str, *, revision: str = "", tiling: str = "information") -> LoadedModel:
@@ -29,17 +30,14 @@ def load(model: str, *, revision: str = "", tiling: str = "information") -> Load
     """
     config = models.config_of(model, revision=revision)
     models.check_tiling(config, tiling)
-    place, pinned = models.locate(model), {"revision": revision or None}
-    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **pinned)
-    if template := _processor_template(place, **pinned):
-        tokenizer.chat_template = template
+    found = checkpoint.opened(models.locate(model), revision=revision)
+    image_token, in_template, in_prompt = IMAGES[config.model_type]
+    tokenizer = loaded.tokenizer_of(found, in_template, image_token)
     with torch.device("meta"):
         network = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
-    in_template, in_prompt = IMAGES[config.model_type]
     is_tiling = models.tiles(config)
-    return Parts(network, tokenizer, None).together(
+    return Parts(network, tokenizer, None, in_template, found.name).together(
         multiple_px=1 if is_tiling else qwen2_vl.multiple_px(config),
-        image_in_template=in_template,
         image_in_prompt=in_prompt,
         shape=models.FAMILIES[config.model_type].shape_of(config),
         tiling=tiling,
