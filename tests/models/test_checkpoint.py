@@ -379,6 +379,13 @@ def test_code_that_a_part_names_is_refused_too(inner: str, tmp_path: Path) -> No
         models.load(str(folder))
 
 
+def test_code_named_without_its_owner_is_refused_too(tmp_path: Path) -> None:
+    folder = folders.copied(QWEN, tmp_path / "edited")
+    json_edit("tokenizer_config.json", auto_map=["own.Own", None])(folder)
+    with pytest.raises(ValueError, match=r"tokenizer_config.json names code of its own \(auto_map"):
+        models.load(str(folder))
+
+
 def test_every_error_of_transformers_is_one_line_but_want_of_memory() -> None:
     with (
         pytest.raises(ValueError, match=r"^mine: its weights cannot be read \(TypeError: a b\)"),
