@@ -6,6 +6,8 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from medres import texts
+
 
 def acquired(folder: Path) -> BaseFileLock:
     """Return the lock of a folder once it is ours; while it is another's, say whose.
@@ -19,7 +21,7 @@ def acquired(folder: Path) -> BaseFileLock:
         lock.acquire(timeout=0)
     except Timeout:
         who = holder.read_text().strip() if holder.is_file() else "another process"
-        print(f"{folder}: waits for {who}, which is making it", flush=True)
+        texts.say(f"{folder}: waits for {who}, which is making it")
         lock.acquire()
     holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
     return lock

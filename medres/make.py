@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from medres import runs
+from medres import runs, texts
 from medres import study as studies
 from medres.report import current
 
@@ -41,19 +41,19 @@ def main(arguments: list[str]) -> int:
     try:
         study = studies.load(asked.study)
         for line in studies.unpinned(study):
-            print(f"{ERROR}{line}", file=sys.stderr)
+            texts.say(f"{ERROR}{line}", file=sys.stderr)
         look = current.look if asked.dry_run else partial(current.plan, repair=asked.repair)
         found = look(study)
         few = studies.too_few_groups(study) if found.stale and not found.damaged else []
     except (ValueError, OSError) as error:
-        print(f"{ERROR}{' '.join(str(error).split())}", file=sys.stderr)
+        texts.fail(error)
         return 1
     if found.adopted:
-        print(f"medres: recorded the digests of {found.adopted} runs that were made without")
+        texts.say(f"medres: recorded the digests of {found.adopted} runs that were made without")
     for path in found.damaged:
-        print(f"medres: {_shown(path)} is damaged: its bytes are not those that were written")
+        texts.say(f"medres: {_shown(path)} is damaged: its bytes are not those that were written")
     if found.damaged and not asked.repair:
-        print(
+        texts.say(
             f"{ERROR}{len(found.damaged)} files of finished runs are damaged, first "
             f"{_shown(found.damaged[0])}; `make study STUDY={study.name} REPAIR=1` puts their runs "
             f"aside, into runs/{study.name}/superseded, and makes them again",
@@ -62,31 +62,33 @@ def main(arguments: list[str]) -> int:
         return 1
     page = f"reports/{study.name}/index.html"
     if not found.stale:
-        print(f"medres: nothing to be done, study {study.name} is current: open {page}")
+        texts.say(f"medres: nothing to be done, study {study.name} is current: open {page}")
         return 0
     # Said when a data set is prepared, and again before each training on it.
-    print("\n".join([f"medres: {line}" for line in few] + _said(found)), flush=True)
+    texts.say("\n".join([f"medres: {line}" for line in few] + _said(found)))
     if asked.dry_run:
-        print(f"medres: nothing was made; {len(found.stale)} things are not current")
+        texts.say(f"medres: nothing was made; {len(found.stale)} things are not current")
         return 0
     code, reasons = _snakemake(study.name, asked.cores, options)
     if code:
         why = reasons[0] if reasons else f"Snakemake ended with {code}; its reason stands above"
         more = f" (and {len(reasons) - 1} more, above)" if len(reasons) > 1 else ""
-        print(
+        texts.say(
             f"{ERROR}stopped: {why}{more}; what is finished is kept, and the same command goes "
             "on from there",
             file=sys.stderr,
         )
         return 1
     if options:
-        print(f"medres: made what was asked for of study {study.name}")
+        texts.say(f"medres: made what was asked for of study {study.name}")
         return 0
     # What was edited meanwhile is not in what was made.
     if left := current.look(studies.load(study.name)).stale:
-        print(f"medres: made, and {len(left)} things changed meanwhile: run the same command again")
+        texts.say(
+            f"medres: made, and {len(left)} things changed meanwhile: run the same command again"
+        )
         return 0
-    print(f"medres: study {study.name} is current: open {page}")
+    texts.say(f"medres: study {study.name} is current: open {page}")
     return 0
 
 
@@ -139,7 +141,7 @@ def _snakemake(study: str, cores: str, options: list[str]) -> tuple[int, list[st
 def _pass_on(stream: IO[str], reasons: list[str]) -> None:
     """Show lines as they come; keep those in which a command of ours says why it failed."""
     for line in stream:
-        print(line, end="", file=sys.stderr, flush=True)
+        texts.say(line, end="", file=sys.stderr)
         if line.startswith(ERROR):
             reason = line.removeprefix(ERROR).strip()
             if reason not in reasons:

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from medres import files, locks
+from medres import files, locks, texts
 from medres.files import changed as changed
 from medres.files import json_sha256 as digest_of
 from medres.files import read_json as read_json
@@ -36,7 +36,7 @@ IDENTITY = frozenset(
     "weight_decay warmup_share limit n_train_images n_test_images data_seed table test_share "
     "unreadable folder source split scaling channels slide_max_pixels prompt group n_test "
     "cell_line_cap localization_cap missing check_md5 label include_dmso splits frames language "
-    "whole tiling dtype lora_rank generate_closed".split()
+    "whole tiling dtype lora_rank generate_closed find_images outside_images".split()
 )
 """Parameters that decide a result; they are in the digest."""
 RUNTIME = frozenset(
@@ -197,7 +197,7 @@ def _make_room(run: Run, study: str) -> None:
     if done.is_file():
         old = record_of(run.folder)
         if old["digest"] == run.digest:
-            print(f"{run.folder}: made again, because files of it are gone")
+            texts.say(f"{run.folder}: made again, because files of it are gone")
             done.unlink()
             return
         changes = "; ".join(changed(old["spec"], run.spec))
@@ -205,10 +205,10 @@ def _make_room(run: Run, study: str) -> None:
         # One of each digest is enough.
         shutil.rmtree(ROOT / "runs" / study / "superseded" / name, ignore_errors=True)
         aside = set_aside(study, run.folder, name)
-        print(f"{run.folder}: made again, because {changes}; the old run is kept in {aside}")
+        texts.say(f"{run.folder}: made again, because {changes}; the old run is kept in {aside}")
     elif begun.is_file() and (left := _begun(begun))["digest"] != run.digest:
         changes = "; ".join(changed(left["spec"], run.spec))
-        print(f"{run.folder}: unfinished work is dropped, because {changes}")
+        texts.say(f"{run.folder}: unfinished work is dropped, because {changes}")
         shutil.rmtree(run.folder)
 
 

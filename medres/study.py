@@ -8,7 +8,6 @@ runs, retries or queues anything: Snakemake does.
 import argparse
 import ast
 import json
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from medres import runs
+from medres import names, runs, texts
 from medres.resolution import TRAIN_RESOLUTIONS
 
 KEYS = {
@@ -35,14 +34,6 @@ TREATMENT = ("low_max_pixels", "native_max_pixels", "resampling_filter", "low_sh
 
 STAGES = ("finetune", "evaluate")
 """What is done for each cell, in this order."""
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""Names of studies, data sets and reports: they become folders, files and parts of commands."""
-MODEL = re.compile(r"/?[A-Za-z0-9._][A-Za-z0-9._-]*(/[A-Za-z0-9._][A-Za-z0-9._-]*)*")
-"""Names of models: a tiny model, a hub id, or a folder."""
-RESERVED = ("models",)
-"""Names below `runs/` that are no study's."""
-ALPHABET = "letters, digits, dot, hyphen and underscore, beginning with a letter or digit"
-
 COMPARING = ("04_native_vs_low", "05_alignment", "07_resampling", "08_lora")
 """Reports that say nothing without a training."""
 
@@ -60,7 +51,7 @@ class Cell:
     @property
     def path(self) -> str:
         """The cell's folder below its stage."""
-        model = self.model.replace("/", "--")
+        model = texts.named(self.model).replace("/", "--")
         return f"{self.dataset}/{model}/{self.train_resolution}/seed{self.seed}"
 
     @property
@@ -123,22 +114,6 @@ class Study:
         return resolve(notebook_path(stem), given, source=str(path))
 
 
-def check_name(what: str, name: Any, *, pattern: re.Pattern[str] = NAME) -> None:
-    """Refuse a name that cannot be a folder, a file and a word of a command as it stands.
-
-    Raises:
-        ValueError: Saying where it stands and what names are made of.
-    """
-    if not isinstance(name, str):
-        raise ValueError(
-            f"{what} {name} was read as {type(name).__name__}, not as text; put it in quotes: "
-            f"'{name}'"
-        )
-    if not pattern.fullmatch(name) or name.endswith(".") or ".." in name:
-        slash = "; models may have / inside" if pattern is MODEL else ""
-        raise ValueError(f"{what} {name!r} is not a name: use {ALPHABET}{slash}")
-
-
 def load(name: str) -> Study:
     """Return a study after checking its files against each other and the notebooks.
 
@@ -146,8 +121,8 @@ def load(name: str) -> Study:
         FileNotFoundError: If there is no such study.
         ValueError: Naming file, key and remedy of the first thing wrong.
     """
-    check_name("study", name)
-    if name in RESERVED:
+    names.check("study", name)
+    if name in names.RESERVED:
         raise ValueError(
             f"study {name!r} is the name of a folder that all studies share; rename it"
         )
@@ -170,11 +145,11 @@ def load(name: str) -> Study:
                 raise ValueError(
                     f"{path}: {key} gives {dataset} {value!r}, not parameters; {{}} is none"
                 )
-    for what, names in (("data set", content["datasets"]), ("report", content["reports"])):
-        for each in names:
-            check_name(f"{path}: {what}", each)
+    for what, listed in (("data set", content["datasets"]), ("report", content["reports"])):
+        for each in listed:
+            names.check(f"{path}: {what}", each)
     for each in content["models"]:
-        check_name(f"{path}: model", each, pattern=MODEL)
+        names.check(f"{path}: model", each, pattern=names.MODEL)
     for each in content["seeds"]:
         if type(each) is not int or each < 0:
             raise ValueError(f"{path}: seed {each!r} is not a whole number from 0")
@@ -204,11 +179,11 @@ def load(name: str) -> Study:
             raise ValueError(f"{file} sets study to {said!r}; leave it out: its folder says {name}")
     pages: dict[str, Cell] = {}
     for cell in [cell for stage in STAGES for cell in study.cells(stage)]:
-        other = pages.setdefault(cell.page, cell)
+        other = pages.setdefault(cell.page.casefold(), cell)  # one file on a Mac
         if other != cell:
             raise ValueError(
                 f"{path}: {other.dataset} with {other.model} and {cell.dataset} with {cell.model} "
-                f"would share the page {cell.page}; rename a data set"
+                f"would share the page {cell.page}; rename a data set, or the folder of a model"
             )
     trained = [study.settings(cell) for cell in study.cells("finetune")]
     asked = [study.settings(cell) for cell in study.cells("evaluate")]
@@ -387,9 +362,9 @@ def main(arguments: list[str]) -> int:
         study = load(asked.study)
         # Not errors: a study can be planned, and its data prepared, without a commit.
         for line in unpinned(study) + too_few_groups(study):
-            print(f"medres: {line}", file=sys.stderr)
+            texts.say(f"medres: {line}", file=sys.stderr)
     except (ValueError, OSError) as error:
-        print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)
+        texts.fail(error)
         return 1
     return 0
 

@@ -44,8 +44,11 @@ class Chromium:
         """Addresses of all requests since the last page was opened, its own first."""
         self.errors: list[str] = []
         """What scripts of the page raised since then."""
+        self.refused: list[str] = []
+        """What the policy of the page refused since then."""
         self.loaded = False
-        for domain in ("Page", "Network", "Runtime"):
+        self._sent: dict[str, str] = {}
+        for domain in ("Page", "Network", "Runtime", "Log"):
             self.send(f"{domain}.enable")
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -65,17 +68,23 @@ class Chromium:
         method = answer.get("method")
         if method == "Network.requestWillBeSent":
             self.requests.append(answer["params"]["request"]["url"])
+            self._sent[answer["params"]["requestId"]] = self.requests[-1]
+        elif method == "Network.loadingFailed" and answer["params"].get("blockedReason") == "csp":
+            # Told of like any other, but it never left the browser.
+            self.requests.remove(self._sent[answer["params"]["requestId"]])
         elif method == "Page.loadEventFired":
             self.loaded = True
         elif method == "Runtime.exceptionThrown":
             self.errors.append(str(answer["params"]["exceptionDetails"]))
+        elif method == "Log.entryAdded" and "Content Security" in answer["params"]["entry"]["text"]:
+            self.refused.append(answer["params"]["entry"]["text"])
         return answer
 
     def open(self, page: Path | str, *, width_px: int, height_px: int = 900) -> None:
         """Open a file, or an address, in a window of a size, and wait until it is loaded."""
         self.send("Emulation.setEmulatedMedia", media="screen")
         self.resize(width_px, height_px)
-        self.loaded, self.requests, self.errors = False, [], []
+        self.loaded, self.requests, self.errors, self.refused = False, [], [], []
         address = page if isinstance(page, str) else page.resolve().as_uri()
         found = self.send("Page.navigate", url=address)
         assert "errorText" not in found, f"{address}: {found['errorText']}"

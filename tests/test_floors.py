@@ -23,8 +23,12 @@ FLOORS = {
     "resolution": 1,
     "marks": 2,
     "runs": 1,
+    "tables": 1,
     "files": 0,
     "locks": 0,
+    "csv_files": 0,
+    "names": 0,
+    "texts": -1,
 }
 MOST_LINES = 400
 MODULES = sorted(PACKAGE.rglob("*.py"))

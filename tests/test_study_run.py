@@ -119,7 +119,7 @@ def finished(tmp_path_factory):
 def test_every_notebook_runs_and_the_grid_is_whole(finished):
     reports = finished / "reports" / "smoke"
     for stem in ("index", *yaml.safe_load(STUDY.read_text())["reports"]):
-        assert "http" not in (reports / f"{stem}.html").read_text()
+        assert "://" not in (reports / f"{stem}.html").read_text()
     assert len(list(reports.glob("02_finetune-*.html"))) == 3
     assert len(list(reports.glob("03_evaluate-*.html"))) == 4
     grid = pd.read_csv(reports / "tables" / "grid.csv")

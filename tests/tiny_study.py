@@ -102,7 +102,8 @@ def make(*, repair: bool = False) -> Made:
     made = Made()
     for kind, name in plan.stale:
         if kind == "questions":
-            datasets.prepare(NAME, name, study.datasets[name])
+            asked = datasets.asked_of(study, name)
+            datasets.prepare(NAME, name, study.datasets[name], models=asked)
         elif not current.is_current(study, name):
             render.make(study, name)
             made.pages.add(name)

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from medres import images, runs
-from medres.datasets.preparation import LEAKY, REAL, image_folder_of, prepare, reading_of
+from medres.datasets.conversations import asked_of
+from medres.datasets.preparation import LEAKY, REAL, image_folder_of, prepare
+from medres.datasets.settings import reading_of
 
-__all__ = ["LEAKY", "REAL", "QuestionSet", "load", "prepare"]
+__all__ = ["LEAKY", "REAL", "QuestionSet", "asked_of", "load", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class QuestionSet:
     image_folder: Path
     """What the table's image paths are relative to."""
     fingerprint: str
-    """Hash of the table and of the bytes of every image."""
+    """Hash of the table and of every image, of files that were not drawn also of their pixels."""
     image_facts: pd.DataFrame = field(default_factory=pd.DataFrame)
     """One row an image: image, width_px, height_px, sha256 of its file, pixel_sha256,
     perceptual_hash, n_grey_levels of the channel that has most and, as JSON, how it was read."""
@@ -92,15 +94,21 @@ def load(study: str, dataset: str) -> QuestionSet:
     record = runs.read(folder)
     outcome = record["outcome"]
     table = pd.read_parquet(runs.checked(folder, "questions.parquet"))
+    image_folder = image_folder_of(folder, outcome)
+    # Named as the table names them: the folders above may name a person.
+    excluded, notes = (
+        tuple(each.replace(f"{image_folder}/", "") for each in outcome[key])
+        for key in ("excluded", "notes")
+    )
     table["options"] = table["options"].map(lambda options: [str(each) for each in options])
     return QuestionSet(
         name=dataset,
         table=table,
-        image_folder=image_folder_of(folder, outcome),
+        image_folder=image_folder,
         fingerprint=outcome["fingerprint"],
         image_facts=pd.read_parquet(runs.checked(folder, "images.parquet")),
-        excluded=tuple(outcome["excluded"]),
-        notes=tuple(outcome["notes"]),
+        excluded=excluded,
+        notes=notes,
         source=outcome["source"],
         reading=reading_of(record["spec"]["parameters"]),
     )

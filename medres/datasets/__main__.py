@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from medres import datasets
+from medres import datasets, texts
 from medres import study as studies
 from medres.datasets import REAL, fetch, ledger
 from medres.datasets.fetch.progress import readable
@@ -54,18 +54,18 @@ def main(arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     try:
         if asked.command == "list":
-            print("\n".join(_row(name, module.SOURCE) for name, module in REAL.items()))
+            texts.say("\n".join(_row(name, module.SOURCE) for name, module in REAL.items()))
         elif asked.command == "describe":
-            print(_description(_module(asked.name).SOURCE))
+            texts.say(_description(_module(asked.name).SOURCE))
         elif asked.command == "prepare":
             _prepare(asked.study, asked.name)
         else:
             _fetch(asked)
     except (ValueError, OSError) as error:
-        print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)
+        texts.fail(error)
         return 1
     except KeyboardInterrupt:
-        print("\nmedres: stopped; the same command resumes from here", file=sys.stderr)
+        texts.say("\nmedres: stopped; the same command resumes from here", file=sys.stderr)
         return 130
     return 0
 
@@ -125,9 +125,10 @@ def _prepare(name: str, dataset: str) -> None:
     study = studies.load(name)
     if dataset not in study.datasets:
         raise ValueError(f"study {name} has no data set {dataset!r}; it has {list(study.datasets)}")
-    datasets.prepare(name, dataset, study.datasets[dataset])
+    asked = datasets.asked_of(study, dataset)
+    datasets.prepare(name, dataset, study.datasets[dataset], models=asked)
     said = groups.sentence(studies.group_sizes(study)[dataset])
-    print(f"medres: data set {dataset}: {said}", flush=True)
+    texts.say(f"medres: data set {dataset}: {said}")
 
 
 def _fetch(asked: argparse.Namespace) -> None:
@@ -138,10 +139,10 @@ def _fetch(asked: argparse.Namespace) -> None:
             f"--limit is {asked.limit} and --max-pixels {asked.max_pixels}; neither may be negative"
         )
     folder: Path = asked.to.expanduser().resolve()
-    print(_wrapped("licence   ", source.licence))
-    print(_wrapped("cite      ", source.citation))
+    texts.say(_wrapped("licence   ", source.licence))
+    texts.say(_wrapped("cite      ", source.citation))
     room = f"{readable(_free_bytes(folder))} free; all of it takes {readable(source.size_bytes)}"
-    print(f"to        {folder}, {room}", flush=True)
+    texts.say(f"to        {folder}, {room}")
     options: dict[str, Any] = {"max_pixels": asked.max_pixels} if asked.max_pixels else {}
     kept = fetch.fetch_set(
         module,
@@ -153,10 +154,10 @@ def _fetch(asked: argparse.Namespace) -> None:
     )
     total = sum(entry["size_bytes"] for entry in kept.files.values())
     at = f" at {kept.revision}" if kept.revision else ""
-    print(f"complete  {len(kept.files):,} files, {readable(total)}{at}")
+    texts.say(f"complete  {len(kept.files):,} files, {readable(total)}{at}")
     if kept.notes:
-        print(f"missing   {len(kept.notes)} items, listed in {folder / ledger.DONE}")
-    print(f"use       in params/STUDY/study.yaml: `{module.SOURCE.name}: {{folder: {folder}}}`")
+        texts.say(f"missing   {len(kept.notes)} items, listed in {folder / ledger.DONE}")
+    texts.say(f"use       in params/STUDY/study.yaml: `{module.SOURCE.name}: {{folder: {folder}}}`")
 
 
 def _free_bytes(folder: Path) -> int:

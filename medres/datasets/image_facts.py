@@ -17,6 +17,19 @@ MUCH_CLIPPED = 0.01
 """From how few grey levels, or how many clipped pixels, on an image's scaling is remarked."""
 
 
+N_NAMED = 3
+ODD = {
+    frozenset({"lut_bits"}): "have a look-up table whose entries fill fewer bits than it states; "
+    "white is the greatest value of the bits that they fill",
+    frozenset({"stream_colours", "stream_bits", "stream_is_signed"}): "are compressed with other "
+    "colours, bits or sign than their DICOM header states; the compressed stream was believed",
+    frozenset({"ignored"}): "state a greatest value that others exceed, or a slope of 0, which was "
+    "not used",
+    frozenset({"opacity"}): "are transparent somewhere; they were laid over white",
+}
+"""What is said of images whose record has one of some keys."""
+
+
 def gather(found: Found, reading: images.Reading) -> pd.DataFrame:
     """Read every image once and return its size, its hashes and how it was read."""
     rows = []
@@ -50,21 +63,36 @@ def losses(facts: pd.DataFrame) -> list[str]:
         any(each["share_clipped"] > MUCH_CLIPPED for each in record) for record in records
     ]
     is_spread = [any(each.get("is_spread") for each in record) for record in records]
+    is_flat = facts["n_grey_levels"] == 1
     other = "; `scaling: percentiles:0.1:99.9` or a window may suit them better"
     said = (
         (is_coarse, f"keep fewer than {FEW_LEVELS} of 256 grey levels{other}"),
         (is_clipped, f"have more than {MUCH_CLIPPED:.0%} of their pixels clipped{other}"),
         (
             is_spread,
-            "state no window: each is spread from its own least to its greatest value, so that "
-            "greys of two images do not compare",
+            "state no window, or their own greatest value as white: each is spread from its own "
+            "least to its greatest value, so that greys of two images do not compare",
+        ),
+        (
+            is_flat,
+            f"show one value alone, so that there is nothing to see: {_named(facts, is_flat)}",
+        ),
+        *(
+            ([any(keys & set(each) for each in record) for record in records], what)
+            for keys, what in ODD.items()
         ),
     )
     return [f"{sum(found)} of {len(facts)} images {what}" for found, what in said if any(found)]
 
 
+def _named(facts: pd.DataFrame, found: pd.Series) -> str:
+    """Return the first images that something was found of."""
+    names = facts.loc[found, "image"].tolist()
+    return ", ".join(names[:N_NAMED]) + (", ..." if len(names) > N_NAMED else "")
+
+
 def _scalings(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield how an image, or each of its channels, was scaled to 8 bits."""
+    """Yield how an image, or each of its channels, was read and scaled to 8 bits."""
     if "share_clipped" in record:
         yield record
     for channel in record.get("of_channels", []):

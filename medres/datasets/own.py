@@ -1,26 +1,26 @@
 """Your own images: a table of questions beside a folder of image files.
 
-The table is CSV, JSON lines or Parquet. It must have the columns `image` (path relative to
-the table; `scan.dcm#page=3` for one frame or page, `r.tif|g.tif|b.tif` for three grey files),
-`question` and `answer`; it may have `options` (a JSON list, or texts separated
-by |), `group` (patient, slide, plate; what must stay together), `split` (train or test),
-`modality` and `question_id`. Without options a question whose answer is yes or no is closed;
-any other is open. Without group every image is its own; without split whole groups are
-drawn for test, by seed, groups that hold near-duplicate images joined.
+The table must have the columns `image` (path relative to the table; `scan.dcm#page=3` for one
+frame or page, `r.tif|g.tif|b.tif` for three grey files), `question` and `answer`; it may have
+`options` (a JSON list, or texts separated by |), `group` (patient, slide, plate; what must stay
+together), `split` (train or test), `modality` and `question_id`. `answers` says which questions
+are closed, `image_paths` which files are meant. Without group every image is its own; without
+split whole groups are drawn for test, by seed, groups that hold near-duplicate images joined.
 """
 
+import difflib
 import hashlib
-import io
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from medres import images, runs
+from medres import images, runs, tables
+from medres.datasets import answers, image_paths, remarks, rows
 from medres.datasets.source import Found
 
 DEFAULTS: dict[str, Any] = {
@@ -28,23 +28,33 @@ DEFAULTS: dict[str, Any] = {
     "test_share": 0.3,
     "data_seed": 0,
     "unreadable": "error",
+    "find_images": "by-path",
+    "outside_images": "refuse",
 }
 """unreadable: `error` stops at the first bad image; `exclude` leaves its questions out and
-counts them in every report."""
+counts them in every report. find_images and outside_images: as in `image_paths`."""
 REQUIRED = ("image", "question", "answer")
 OPTIONAL = ("options", "group", "split", "modality", "question_id")
+MEANING = "2"
+"""Raised when the same table comes to mean something else: then it is prepared again."""
 
 
 def locate(table: str) -> Path:
     """Return the table's path: absolute, or relative to the project folder.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is no such file, with those of a name like it.
     """
     # Not resolved: a link may lead elsewhere tomorrow.
     path = Path(os.path.abspath(runs.ROOT / table))
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such table; set `table` in the study file")
+        beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, beside, 3, 0.7)
+        said = f" (beside it are {', '.join(sorted(near))})" if near else ""
+        raise FileNotFoundError(
+            f"{table or 'table'}: no such table; set `table` in the study file, absolute or "
+            f"relative to the project folder{said}"
+        )
     return path
 
 
@@ -53,29 +63,83 @@ class Table:
     """A table of the user's, as its bytes were when they were read once."""
 
     path: Path
+    name: str
+    """As the study file names it."""
     sha256: str
     rows: pd.DataFrame
+    """As from `tables.parse`, but that images are paths from the table's folder."""
+    notes: list[str] = field(default_factory=list)
+    """What was taken for what in reading it."""
 
     @property
     def images(self) -> list[str]:
         """The images that it names, each once."""
-        return sorted(set(self.rows["image"].astype(str)))
+        return sorted(self.rows["image"].unique())
 
 
 def open_table(settings: Mapping[str, Any]) -> Table:
     """Return the table that `settings` names.
 
+    Args:
+        settings: table, and what else of `DEFAULTS` is not as there.
+
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, or lacks a column.
+        ValueError: If it cannot be read, lacks a column, or names images that are not clear.
     """
-    path = locate(settings["table"])
+    settings = {**DEFAULTS, **settings}
+    name = str(settings["table"])
+    path = locate(name)
     content = path.read_bytes()
-    return Table(path, hashlib.sha256(content).hexdigest(), _parse(path, content))
+    parsed = tables.parse(name, content, lists=("options",), required=REQUIRED, optional=OPTIONAL)
+    raw, notes = parsed.rows, list(parsed.notes)
+    raw = raw.set_axis(raw.index.set_names(parsed.place))
+    if raw.empty:
+        raise ValueError(f"{name} holds no row")
+    unused = [str(each) for each in raw.columns if each not in REQUIRED + OPTIONAL]
+    if unused:
+        known = ", ".join(REQUIRED + OPTIONAL)
+        notes.append(f"columns that are not used: {', '.join(unused)}; known are {known}")
+    for column in raw.columns.intersection([*REQUIRED, *OPTIONAL]):
+        _require_text(name, raw, str(column))
+    stripped = {
+        each: rows.changed(raw[each], str.strip) for each in raw.columns if each != "options"
+    }
+    raw = raw.assign(**stripped)
+    empty = raw["image"] == ""
+    if empty.any():
+        row = raw.index[empty.to_numpy()][0]
+        raise ValueError(
+            f"{name} {parsed.place} {row}: no image is given; {empty.sum()} rows like it"
+        )
+    resolved, said = image_paths.resolve(name, path.parent, raw["image"], settings)
+    raw = raw.assign(image=resolved)
+    return Table(path, name, hashlib.sha256(content).hexdigest(), raw, notes + said)
+
+
+def _require_text(name: str, raw: pd.DataFrame, column: str) -> None:
+    """Refuse what no later stage can store: halves of characters, and zero bytes."""
+    if not isinstance(raw[column].dtype, pd.StringDtype):
+        cells = [each if isinstance(each, list) else [each] for each in raw[column]]
+        is_bad = np.array([any(map(_is_unstorable, each)) for each in cells], dtype=bool)
+    else:
+        codes, texts = rows.texts(raw[column])
+        is_bad = np.array([_is_unstorable(each) for each in texts], dtype=bool)[codes]
+    remedy = "write the text again, or save the table as UTF-8"
+    rows.refuse(
+        is_bad, raw, name, f"half a character or a zero byte in {column}", remedy=remedy,
+        value=column,
+    )  # fmt: skip
+
+
+def _is_unstorable(text: object) -> bool:
+    if not isinstance(text, str) or text.isascii():
+        return "\0" in str(text)
+    return any("\ud800" <= char <= "\udfff" for char in text) or "\0" in text
 
 
 def inputs(table: Table, sources: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Return the hashes of the table and of all its images together.
+    """Return the hashes of the table and of all its images together, and what the table means.
 
     Args:
         table: As from `open_table`.
@@ -85,13 +149,14 @@ def inputs(table: Table, sources: Mapping[str, Mapping[str, str]]) -> dict[str, 
     for image in table.images:
         for content in sources[image].values():
             digest.update(f"{image} {content}\n".encode())
-    return {"table": table.sha256, "images": digest.hexdigest()}
+    return {"table": table.sha256, "images": digest.hexdigest(), "meaning": MEANING}
 
 
 def read(dataset: str, table: Table, settings: Mapping[str, Any], reading: images.Reading) -> Found:
-    """Return the question table of own data, its image folder, and what was left out.
+    """Return the question table of own data, its image folder, what was left out and what noted.
 
-    It has no column `split` where the user's table has none: the caller draws it.
+    Its index holds the line numbers of the user's table. It has no column `split` where the
+    user's table has none: the caller draws it.
 
     Every image is opened, so that a bad file is known before anything is trained.
 
@@ -102,107 +167,58 @@ def read(dataset: str, table: Table, settings: Mapping[str, Any], reading: image
         reading: How the image files become pixels.
 
     Raises:
-        ValueError: Naming file and row of the first problem and the number like it.
+        ValueError: Naming file and line of the first problem and the number like it.
     """
-    path, raw, unreadable = table.path, table.rows, settings["unreadable"]
+    raw, unreadable, word = table.rows, settings["unreadable"], rows.place(table.rows)
     if unreadable not in ("error", "exclude"):
         raise ValueError(f"unreadable is {unreadable!r}; use error or exclude")
-    bad = _unreadable(path, raw, reading)
+    bad = _unreadable(table, reading)
+    codes, names = rows.texts(raw["image"])
+    is_bad = np.array([name in bad for name in names], dtype=bool)[codes]
     if bad and unreadable == "error":
-        row, reason = next(iter(bad.items()))
+        first = int(np.flatnonzero(is_bad)[0])
+        reason = bad[raw["image"].iloc[first]]
+        gone = image_paths.missing(table.name, bad, len(table.images))
         raise ValueError(
-            f"{path} row {row}: {reason}; {len(bad)} rows have an unreadable image; mend them, or "
-            "set `unreadable: exclude` to leave them out and have them counted"
+            f"{table.name} {word} {raw.index[first]}: {reason}; {gone}{is_bad.sum()} rows have an "
+            "unreadable image; mend them, or set `unreadable: exclude` to leave them out and have "
+            "them counted"
         )
-    raw = raw.drop(index=list(bad))
+    excluded = [f"{word} {line}: {bad[image]}" for line, image in raw.loc[is_bad, "image"].items()]
+    raw = raw[~is_bad] if bad else raw
+    given = "question_id" in raw
     group = raw["group"] if "group" in raw else raw["image"]
     result = pd.DataFrame(
         {
-            "question_id": raw["question_id"].astype(str)
-            if "question_id" in raw
-            else [f"{dataset}-{row:06d}" for row in raw.index],
-            "dataset": dataset,
-            "image": raw["image"].astype(str),
-            "question": raw["question"].astype(str).str.strip(),
-            "reference": raw["answer"].astype(str).str.strip(),
-            "modality": raw["modality"].astype(str) if "modality" in raw else "image",
-            "group": group.astype(str),
-        }
+            "question_id": raw["question_id"]
+            if given
+            else pd.array([f"{dataset}-{line:06d}" for line in raw.index], dtype="str"),
+            "dataset": pd.Series(dataset, index=raw.index, dtype="str"),
+            "image": raw["image"],
+            "question": raw["question"],
+            "reference": raw["answer"],
+            "modality": raw["modality"]
+            if "modality" in raw
+            else pd.Series("image", index=raw.index, dtype="str"),
+            "group": group,
+        },
+        index=raw.index,
     )
-    result["options"] = _options(path, raw, result["reference"])
-    closed = result["options"].map(len) > 0
-    result.loc[closed, "reference"] = [
-        _as_option(reference, options)
-        for reference, options in result.loc[closed, ["reference", "options"]].itertuples(
-            index=False
-        )
-    ]
+    cells = raw["options"] if "options" in raw else None
+    result, said = answers.close(table.name, result, cells)
     if "split" in raw:
-        result["split"] = raw["split"].astype(str).str.strip()
-    return Found(result, path.parent, [f"row {row}: {reason}" for row, reason in bad.items()])
+        result["split"] = rows.changed(raw["split"], str.casefold)
+    ids = [each for each in ("group", "modality") if each in raw] + ["question_id"] * given
+    notes = table.notes + said + remarks.of_table(result, ids=["image", *ids])
+    return Found(result, table.path.parent, excluded, notes)
 
 
-def _parse(path: Path, content: bytes) -> pd.DataFrame:
-    readers: dict[str, Any] = {
-        ".csv": lambda: pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False),
-        ".jsonl": lambda: pd.read_json(io.BytesIO(content), lines=True, dtype=False),
-        ".parquet": lambda: pd.read_parquet(io.BytesIO(content)),
-    }
-    if path.suffix not in readers:
-        raise ValueError(f"{path}: unknown kind of table; use {', '.join(readers)}")
-    try:
-        raw: pd.DataFrame = readers[path.suffix]()
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
-    missing = [name for name in REQUIRED if name not in raw]
-    if missing:
-        raise ValueError(
-            f"{path} lacks the columns {missing}; it has {list(raw.columns)}; it may also have "
-            f"{', '.join(OPTIONAL)}"
-        )
-    if raw.empty:
-        raise ValueError(f"{path} holds no row")
-    # Rows are numbered as a text editor numbers them: the heading of a CSV is line 1.
-    raw.index = pd.RangeIndex(len(raw)) + (2 if path.suffix == ".csv" else 1)
-    empty = raw["image"].isna() | (raw["image"].astype(str).str.strip() == "")
-    if empty.any():
-        row = raw.index[empty][0]
-        raise ValueError(f"{path} row {row}: no image is given; {empty.sum()} rows like it")
-    return raw
-
-
-def _unreadable(path: Path, raw: pd.DataFrame, reading: images.Reading) -> dict[int, str]:
+def _unreadable(table: Table, reading: images.Reading) -> dict[str, str]:
+    """Return why each image that cannot be read cannot, named as in the table."""
     reasons: dict[str, str] = {}
-    for name in raw["image"].astype(str).unique():
+    for name in table.images:
         try:
-            images.read(path.parent, name, reading)
+            images.read(table.path.parent, name, reading)
         except images.UnreadableImageError as error:
-            reasons[name] = str(error)
-    return {
-        int(row): reasons[name] for row, name in raw["image"].astype(str).items() if name in reasons
-    }
-
-
-def _options(path: Path, raw: pd.DataFrame, references: pd.Series) -> list[list[str]]:
-    if "options" not in raw:
-        yes_no = references.str.lower().isin(["yes", "no"])
-        return [["yes", "no"] if closed else [] for closed in yes_no]
-    result = []
-    for row, value in raw["options"].items():
-        if isinstance(value, str) and value.strip().startswith("["):
-            try:
-                value = json.loads(value)
-            except ValueError as error:
-                raise ValueError(f"{path} row {row}: options {value!r} are not JSON") from error
-        elif isinstance(value, str):
-            value = [text for text in value.split("|") if text.strip()]
-        elif value is None or isinstance(value, float):
-            value = []
-        result.append([str(text).strip() for text in value])
-    return result
-
-
-def _as_option(reference: str, options: list[str]) -> str:
-    """Return the option that the reference spells, whatever its case; else the reference."""
-    same = [option for option in options if option.casefold() == reference.casefold()]
-    return same[0] if len(same) == 1 else reference
+            reasons[name] = str(error).replace(f"{table.path.parent}{os.sep}", "")
+    return reasons

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from medres import resolution, runs
+from medres import resolution, runs, texts
 from medres.datasets import QuestionSet
-from medres.images import Reading
+from medres.images import DECODING, Reading
 from medres.resolution import Geometry
 
 HEADER = struct.Struct("<16sIII")
@@ -63,9 +63,8 @@ class PixelCache:
         try:
             self._keep(path, image)
         except OSError as error:
-            print(
+            texts.say(
                 f"{self.folder}: pixel cache disabled ({error}); the run goes on without it",
-                flush=True,
             )
             self.max_bytes = 0
         return image
@@ -197,6 +196,7 @@ def key_of(image: str, image_sha256: str, reading: Reading, geometry: Geometry) 
         "image": image,
         "image_sha256": image_sha256,
         "reading": asdict(reading),
+        "decoding": DECODING,
         "original_px": geometry.original_px,
         "steps": geometry.steps,
         "resampler": resolution.resampler(),

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import files, images, marks, runs
+from medres import files, images, marks, runs, texts
 from medres.datasets import (
     cervical,
     compound,
+    conversations,
     image_facts,
     own,
     path_vqa,
@@ -29,6 +30,10 @@ from medres.datasets import (
     vqa_rad,
     wsi,
 )
+from medres.datasets.settings import PHANTOM_DEFAULTS as PHANTOM_DEFAULTS
+from medres.datasets.settings import READING_DEFAULTS as READING_DEFAULTS
+from medres.datasets.settings import REAL_DEFAULTS as REAL_DEFAULTS
+from medres.datasets.settings import complete, reading_of
 from medres.datasets.source import Found
 from medres.files import Remembered
 
@@ -37,17 +42,6 @@ REAL: dict[str, ModuleType] = {
     for module in (subcellular, compound, cervical, wsi, vqa_rad, path_vqa, slake, ubench)
 }
 """Data sets that others made, each a module that says what it is and reads it."""
-PHANTOM_DEFAULTS = {"n_train_images": 1600, "n_test_images": 400, "data_seed": 0}
-READING_DEFAULTS = {"scaling": "file", "channels": "", "slide_max_pixels": 12_000_000}
-"""How files become pixels: the fields of `images.Reading`."""
-REAL_DEFAULTS = {
-    "source": "",  # name in REAL; empty where the data set has that name itself
-    "folder": "",  # where it was fetched to
-    "split": "grouped",  # published or grouped
-    "test_share": 0.2,  # of the questions, where whole groups are drawn for test
-    "data_seed": 0,  # of that draw
-    **READING_DEFAULTS,
-}
 LEAKY = ", leaky split"
 
 
@@ -70,9 +64,17 @@ class Opened:
     listed: dict[str, str] = field(default_factory=dict)
     """Folders in which every file counts that comes or goes, with their listings before."""
     is_drawn: bool = False
+    lines: pd.Index | None = None
+    """Numbers of the rows of the user's table."""
 
 
-def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run:
+def prepare(
+    study: str,
+    dataset: str,
+    parameters: Mapping[str, Any],
+    *,
+    models: conversations.Asked | None = None,
+) -> runs.Run:
     """Draw or read a data set, check it whole, and store it as a run of the study.
 
     What was read is kept in a mark of the study (`marks`), so that a change of it is noticed.
@@ -83,6 +85,8 @@ def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run
         parameters: For a phantom those of `PHANTOM_DEFAULTS`; with `folder` a data set of
             `REAL`, which takes `REAL_DEFAULTS` and its own OPTIONS; with `table` own data, which
             take `own.DEFAULTS` and `READING_DEFAULTS`.
+        models: What the study asks its models with, as from `conversations.asked_of`: they must be
+            able to take every question, also of a run that is done.
 
     Returns:
         The finished run.
@@ -91,6 +95,7 @@ def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run
         ValueError: If a parameter is missing or unknown, the data break a rule, or an image
             changes meanwhile.
     """
+    asked = models or {}
     seen = marks.remembered(study, f"questions-{dataset}")
     opened = _opened(dataset, parameters, seen)
     # Checked before a run is begun, since that would put an older one aside.
@@ -103,17 +108,19 @@ def prepare(study: str, dataset: str, parameters: Mapping[str, Any]) -> runs.Run
         inputs=opened.inputs,
     )
     if run.is_done and (changed := _changed(run, seen)):
-        print(f"{run.folder}: made again, because {changed} changed")
+        texts.say(f"{run.folder}: made again, because {changed} changed")
         runs.set_aside(study, run.folder, f"questions-{run.digest[:12]}")
-        return prepare(study, dataset, parameters)
-    if not run.is_done:
+        return prepare(study, dataset, parameters, models=models)
+    if run.is_done:
+        _check_again(run, opened, asked)
+    else:
         try:
-            _make(run, dataset, opened, reading, seen)
+            _make(run, dataset, opened, reading, seen, asked)
         except (ValueError, OSError):
             # Somebody may mend the data while this process, a notebook's, lives on.
             run.release()
             raise
-    _mark(study, dataset, parameters, opened, run, seen)
+    _mark(study, decides(dataset, parameters, asked), opened, run, seen)
     return run
 
 
@@ -141,12 +148,45 @@ def _changed(run: runs.Run, seen: Remembered) -> str:
     return ""
 
 
-def decides(dataset: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is asked of a preparation, as its mark holds it; no file is read for it."""
+def decides(
+    dataset: str, parameters: Mapping[str, Any], models: conversations.Asked
+) -> dict[str, Any]:
+    """Return what is asked of a preparation, as its mark holds it; no file is read for it.
+
+    Models decide no question table, only whether it can be used.
+    """
     versions = {name: version(name) for name in (*runs.VERSIONS, "imagehash")}
-    return {"schema": runs.SCHEMA, "parameters": {"dataset": dataset, **parameters}} | {
-        "versions": versions
+    decoding = {"decoding": images.DECODING} if {"folder", "table"} & set(parameters) else {}
+    return {
+        "schema": runs.SCHEMA,
+        "parameters": {"dataset": dataset, **parameters},
+        "versions": versions,
+        **decoding,
+        "models": dict(models),
     }
+
+
+def may_change_table(reason: str) -> bool:
+    """Return whether a question table may be another after what a mark says has changed."""
+    return not reason.startswith("models.")
+
+
+def _check_again(run: runs.Run, opened: Opened, asked: conversations.Asked) -> None:
+    """Check the stored questions of a run for models that it may not have been checked for."""
+    if not asked:
+        return
+    table = pd.read_parquet(run.file("questions.parquet"))
+    if opened.lines is not None and len(opened.lines) == len(table):
+        table = table.set_axis(opened.lines)
+    facts = pd.read_parquet(run.file("images.parquet"))
+    _check_models(str(opened.settings.get("table", run.spec["cell"])), table, facts, asked)
+
+
+def _check_models(
+    source: str, table: pd.DataFrame, facts: pd.DataFrame, asked: conversations.Asked
+) -> None:
+    for said in conversations.check(source, table, facts, asked):
+        print(f"medres: data set {source}: {said}", flush=True)
 
 
 def _opened(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Opened:
@@ -159,7 +199,7 @@ def _opened(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Op
             f"unknown data set {dataset!r}; drawn ones are {', '.join(phantoms.PHANTOMS)}; "
             "for own images give it a `table`, for a fetched data set its `folder`"
         )
-    settings = _complete(dataset, PHANTOM_DEFAULTS, parameters)
+    settings = complete(dataset, PHANTOM_DEFAULTS, parameters)
     counts = {name: settings[name] for name in ("n_train_images", "n_test_images")}
 
     def draw(folder: Path) -> Found:
@@ -170,10 +210,10 @@ def _opened(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Op
 
 
 def _own(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Opened:
-    settings = _complete(dataset, {**own.DEFAULTS, **READING_DEFAULTS}, parameters)
+    settings = complete(dataset, {**own.DEFAULTS, **READING_DEFAULTS}, parameters)
     table = own.open_table(settings)
     sources = source.of_images(table.path.parent, table.images, seen)
-    inputs = {**own.inputs(table, sources), "imagehash": version("imagehash")}
+    inputs = {**own.inputs(table, sources), **_decoders()}
     return Opened(
         settings,
         inputs,
@@ -181,8 +221,22 @@ def _own(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Opene
         "",
         tables={marks.name_of(table.path): table.sha256},
         sources=sources,
-        listed=_listed(sources),
+        listed=_listed(sources) | _below(table.path.parent, settings["find_images"]),
+        lines=table.rows.index,
     )
+
+
+def _decoders() -> dict[str, str]:
+    """Return what else decides the pixels and facts of files that were not drawn here."""
+    return {"imagehash": version("imagehash"), "decoding": str(images.DECODING)}
+
+
+def _below(folder: Path, find_images: str) -> dict[str, str]:
+    """Return the listings of all folders where another file of the same name would matter."""
+    if find_images != "by-name":
+        return {}
+    inside = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    return {marks.name_of(each): marks.listing_sha256(each) for each in inside}
 
 
 def _listed(sources: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
@@ -200,7 +254,7 @@ def _listed(sources: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 def _fetched(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Opened:
     module = _module(dataset, parameters)
     defaults = {**REAL_DEFAULTS, **getattr(module, "READING", {}), **module.OPTIONS}
-    settings = _complete(dataset, defaults, parameters)
+    settings = complete(dataset, defaults, parameters)
     folder = runs.ROOT / settings["folder"]
     _require_split(dataset, module, settings)
     known = source.require_whole(folder, module.SOURCE.name)
@@ -214,7 +268,7 @@ def _fetched(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> O
 
     return Opened(
         settings,
-        {"files": listing, "imagehash": version("imagehash")},
+        {"files": listing, **_decoders()},
         read,
         module.SOURCE.name,
         tables={marks.name_of(path): seen.sha256(path) for path in source.tables_of(folder)},
@@ -226,7 +280,12 @@ def _fetched(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> O
 
 
 def _make(
-    run: runs.Run, dataset: str, opened: Opened, reading: images.Reading, seen: Remembered
+    run: runs.Run,
+    dataset: str,
+    opened: Opened,
+    reading: images.Reading,
+    seen: Remembered,
+    asked: conversations.Asked,
 ) -> None:
     """Read a data set, check it whole, and write the files of its run."""
     began = time.monotonic()
@@ -239,6 +298,9 @@ def _make(
     notes = found.notes + image_facts.losses(facts)
     # Phantoms, and own data with a column of that name, come split.
     scheme = settings.get("split", "" if "split" in table else "grouped")
+    named = str(settings.get("table", dataset))
+    # Before groups are joined: an image of two would lose one of them.
+    questions.check_images(table, named)
     if scheme:
         table, said = splits.assign(
             table,
@@ -248,10 +310,9 @@ def _make(
             rng=np.random.default_rng(settings["data_seed"]),
         )
         notes += said
-    table = questions.validate(
-        table, source=str(settings.get("table", dataset)), may_leak=scheme == "published"
-    )
-    facts = facts[facts["image"].isin(table["image"])].reset_index(drop=True)
+    known, table = table, questions.validate(table, source=named, may_leak=scheme == "published")
+    facts = facts[facts["image"].isin(table["image"].unique())].reset_index(drop=True)
+    _check_models(named, known, facts, asked)
     leaks = splits.shared(table, facts)
     n_leaks = sum(n for what, (_, n) in leaks.items() if what != "question texts")
     # Drawings that look alike were drawn apart all the same.
@@ -259,13 +320,15 @@ def _make(
     table = table.assign(dataset=label).merge(
         facts[["image", "width_px", "height_px"]], on="image", how="left", validate="many_to_one"
     )
+    # Files that others made become other pixels under another reading, or by another decoding.
+    seen_by_models = facts["sha256"] + ("" if opened.is_drawn else facts["pixel_sha256"])
     for stem, content in (("questions", table), ("images", facts)):
         with files.replacing(run.folder / f"{stem}.parquet") as part:
             content.to_parquet(part, index=False)
     run.finish(
         files=["questions.parquet", "images.parquet", *(["images"] if is_here else [])],
         fingerprint=questions.fingerprint(
-            table, dict(zip(facts["image"], facts["sha256"], strict=True))
+            table, dict(zip(facts["image"], seen_by_models, strict=True))
         ),
         image_folder="." if is_here else marks.name_of(found.image_folder),
         n_questions=dict(Counter(table["split"])),
@@ -290,12 +353,7 @@ def _require_unchanged(sources: Mapping[str, Mapping[str, str]], seen: Remembere
 
 
 def _mark(
-    study: str,
-    dataset: str,
-    parameters: Mapping[str, Any],
-    opened: Opened,
-    run: runs.Run,
-    seen: Remembered,
+    study: str, asked: dict[str, Any], opened: Opened, run: runs.Run, seen: Remembered
 ) -> None:
     """Keep what was read and made."""
     outcome = run.record["outcome"]
@@ -306,13 +364,13 @@ def _mark(
         listed = listed | _listed(sources)
     read = {marks.name_of(path): sha for each in sources.values() for path, sha in each.items()}
     mark = marks.Mark(
-        decides(dataset, parameters),
+        asked,
         read=read | opened.tables,
         listed=listed,
         runs=marks.states([run.folder]),
     )
     seen.save()
-    marks.write(marks.path_of(study, "questions", dataset), mark)
+    marks.write(marks.path_of(study, "questions", run.spec["cell"]), mark)
 
 
 def _module(dataset: str, parameters: Mapping[str, Any]) -> ModuleType:
@@ -338,26 +396,3 @@ def _require_split(dataset: str, module: ModuleType, settings: Mapping[str, Any]
             "than in test, so questions cannot change sides; set `prompt: medres`, or "
             "`split: published`"
         )
-
-
-def reading_of(settings: Mapping[str, Any]) -> images.Reading:
-    """Return how files are read; drawn images leave nothing open."""
-    return images.Reading(**{name: settings[name] for name in READING_DEFAULTS if name in settings})
-
-
-def _complete(
-    dataset: str, defaults: Mapping[str, Any], parameters: Mapping[str, Any]
-) -> dict[str, Any]:
-    settings = {**defaults, **parameters}
-    unknown = sorted(set(settings) - set(defaults), key=str)
-    if unknown:
-        raise ValueError(
-            f"data set {dataset!r} has parameters {unknown}; it takes {sorted(defaults)}"
-        )
-    for name, default in defaults.items():
-        if type(settings[name]) is not type(default):
-            raise ValueError(
-                f"data set {dataset!r} sets {name} to {settings[name]!r}, which is "
-                f"{type(settings[name]).__name__}, not {type(default).__name__}"
-            )
-    return settings

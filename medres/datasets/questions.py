@@ -2,9 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from json.encoder import encode_basestring_ascii
+from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from medres.datasets import rows
+from medres.scoring import strict
 
 COLUMNS = {
     "question_id": "unique over all data sets of a study",
@@ -18,6 +25,8 @@ COLUMNS = {
     "group": "unit that is never split and is resampled whole: patient, slide, well, image",
 }
 
+ROWS_AT_ONCE = 16_384
+"""Rows whose JSON is in memory at a time."""
 OPTIONAL = {
     "answer_type": "question type given by the data set: CLOSED or OPEN",
 }
@@ -46,71 +55,152 @@ def validate(questions: pd.DataFrame, *, source: str, may_leak: bool = False) ->
         raise ValueError(f"{source} lacks the columns {missing}; it has {list(questions.columns)}")
     if questions.empty:
         raise ValueError(f"{source} has no questions")
-    _refuse(questions["question_id"].duplicated(), questions, source, "a duplicate question id")
+    refuse = partial(rows.refuse, table=questions, source=source)
+    refuse(
+        questions["question_id"].duplicated().to_numpy(),
+        what="a duplicate question id",
+        remedy="give each row an id of its own, or leave the column out",
+    )
     for name in ("question_id", "image", "question", "reference", "modality", "group"):
-        blank = questions[name].isna() | (questions[name].astype(str).str.strip() == "")
-        _refuse(blank, questions, source, f"an empty {name}")
-    _refuse(
-        ~questions["split"].isin(["train", "test"]),
-        questions,
-        source,
-        "a split not train or test",
+        blank = _of_each(questions[name], lambda text: pd.isna(text) or rows.is_blank(str(text)))
+        refuse(blank, what=f"an empty {name}", remedy=f"fill it in{_REMEDIES.get(name, '')}")
+    refuse(
+        _of_each(questions["split"], lambda split: split not in ("train", "test")),
+        what="a split not train or test",
+        value="split",
+        remedy="write train or test, or leave the column out to have it drawn",
     )
-    outside = pd.Series(
-        [
-            len(options) > 0 and reference not in options
-            for options, reference in zip(questions["options"], questions["reference"], strict=True)
-        ],
-        index=questions.index,
-    )
-    _refuse(outside, questions, source, "a reference that is not among its options")
-    repeated = questions["options"].map(lambda options: len(set(options)) != len(options))
-    _refuse(repeated, questions, source, "the same option twice")
+    _check_answers(questions, source)
     if not (questions["split"] == "test").any():
         raise ValueError(f"{source} has no test question; give test some groups")
     for name in () if may_leak else ("group", "image"):
-        splits = questions.groupby(name)["split"].nunique()
-        torn = sorted(splits.index[splits > 1])
+        torn, first, other = _torn(questions[name], questions["split"])
         if torn:
             raise ValueError(
-                f"{source} has {name} {torn[0]!r} in both splits ({len(torn)} such); a {name} "
-                "belongs to one split, otherwise test questions are known from training"
+                f"{source} has {name} {torn[0]!r} in both splits ({len(torn)} such){first}{other}; "
+                f"a {name} belongs to one split, otherwise test questions are known from training"
             )
-    groups = questions.groupby("image")["group"].nunique()
-    if (groups > 1).any():
-        raise ValueError(f"{source} has image {groups.index[groups > 1][0]!r} in two groups")
+    check_images(questions, source)
     return questions[columns_of(questions)].reset_index(drop=True)
 
 
-def _refuse(offends: pd.Series, questions: pd.DataFrame, source: str, what: str) -> None:
-    if offends.any():
-        row = int(np.flatnonzero(offends)[0])
-        shown = questions["question_id"].iloc[row]
-        raise ValueError(
-            f"{source} has {what} at row {row} (question {shown!r}); "
-            f"{int(offends.sum())} rows like it"
-        )
+def check_images(questions: pd.DataFrame, source: str) -> None:
+    """Refuse an image of two groups or modalities.
+
+    Args:
+        questions: Columns image, group and modality.
+        source: Where the table is from, for the error message.
+
+    Raises:
+        ValueError: With the first such image and, for a user's table, its two lines.
+    """
+    for name in ("group", "modality"):
+        torn, first, other = _torn(questions["image"], questions[name])
+        if torn:
+            raise ValueError(
+                f"{source} has image {torn[0]!r} in two {_PLURALS[name]} ({len(torn)} such)"
+                f"{first}{other}; give all rows of an image the same {name}"
+            )
+
+
+_REMEDIES = {name: ", or leave the column out" for name in ("question_id", "modality", "group")}
+_PLURALS = {"group": "groups", "modality": "modalities"}
+
+
+def _of_each(column: pd.Series, is_so: Callable[[Any], bool]) -> np.ndarray:
+    """Return whether each row's value is so, asked once for each different value."""
+    codes, values = pd.factorize(column, use_na_sentinel=False)
+    found: np.ndarray = np.array([is_so(value) for value in values.tolist()], dtype=bool)[codes]
+    return found
+
+
+def _check_answers(questions: pd.DataFrame, source: str) -> None:
+    """Refuse options and references that no reply could be judged by."""
+    codes, known = rows.lists(questions["options"])
+    references, texts = rows.texts(questions["reference"])
+    both = references.astype(np.int64) * len(known) + codes
+    pairs = np.unique(both).tolist()
+    lacking = [
+        pair
+        for pair in pairs
+        if len(known[pair % len(known)])
+        and texts[pair // len(known)] not in known[pair % len(known)]
+    ]
+    rows.refuse(
+        np.isin(both, lacking),
+        questions,
+        source,
+        "a reference that is not among its options",
+        value="reference",
+    )
+    for code, options in enumerate(known):
+        twice = len(set(options)) < len(options)
+        same = strict.confusable(options)
+        if not (twice or same or any(map(rows.is_blank, options))):
+            continue
+        what = "the same option twice" if twice else "an empty option"
+        if same and not twice:
+            what = f"options that no reply could tell apart, {rows.apart(*same)},"
+        rows.refuse(codes == code, questions, source, what, remedy="remove or rename one")
+    is_open = np.array([not options for options in known], dtype=bool)[codes]
+    is_empty = np.array([not strict.normalise_answer(str(text)) for text in texts], dtype=bool)
+    rows.refuse(
+        is_open & is_empty[references],
+        questions,
+        source,
+        "an answer of nothing but punctuation",
+        value="reference",
+        remedy="no reply could be compared with it; give its question options, or write a word",
+    )
+
+
+def _torn(names: pd.Series, values: pd.Series) -> tuple[list[str], str, str]:
+    """Return names that have two values, in order, and two rows of the first of them in words."""
+    name_codes, known = pd.factorize(names)
+    value_codes, _ = pd.factorize(values)
+    first_of = np.full(len(known), -1)
+    first_of[name_codes[::-1]] = value_codes[::-1]
+    is_other = value_codes != first_of[name_codes]
+    torn = sorted(str(known[code]) for code in np.unique(name_codes[is_other]))
+    if not torn or names.index.name not in ("line", "row"):
+        return torn, "", ""
+    here = np.flatnonzero(names == torn[0])
+    place, other = here[0], here[is_other[here]][0]
+    word = names.index.name
+    return (
+        torn,
+        f": {values.iloc[place]!r} at {word} {names.index[place]}",
+        f" and {values.iloc[other]!r} at {word} {names.index[other]}",
+    )
 
 
 def split_by_group(groups: pd.Series, *, test_share: float, rng: np.random.Generator) -> pd.Series:
     """Return train or test for each row, whole groups together, drawn by seed.
 
     Groups are shuffled and go to test as long as that brings its share of the questions nearer
-    to `test_share`, so that one large group cannot make test far larger than asked for.
+    to `test_share`, so that one large group cannot make test far larger than asked for. A share of
+    1 is all of them, for a model that is not trained.
 
     Args:
         groups: Group of each row, shape (n_questions,).
-        test_share: Share of the questions that goes to test, in (0, 1).
+        test_share: Share of the questions that goes to test, in (0, 1].
         rng: Source of randomness; the caller seeds it and owns it.
 
     Raises:
-        ValueError: If the share is outside (0, 1) or fewer than two groups are given.
+        ValueError: If the share is outside (0, 1], or below 1 with fewer than two groups.
     """
     counts = groups.value_counts().sort_index()
-    if not 0 < test_share < 1:
-        raise ValueError(f"test_share is {test_share}; it must be between 0 and 1")
+    if not 0 < test_share <= 1:
+        raise ValueError(
+            f"test_share is {test_share}; it must be between 0 and 1, or 1.0 for test alone"
+        )
+    if test_share == 1:
+        return pd.Series("test", index=groups.index, dtype="str")
     if len(counts) < 2:
-        raise ValueError(f"only {len(counts)} group; a split needs at least two")
+        raise ValueError(
+            f"only {len(counts)} group; a split needs at least two, or `test_share: 1.0` for test "
+            "alone"
+        )
     wanted, taken = test_share * len(groups), 0
     test: set[str] = set()
     for place in rng.permutation(len(counts)):
@@ -125,15 +215,35 @@ def split_by_group(groups: pd.Series, *, test_share: float, rng: np.random.Gener
 
 
 def fingerprint(questions: pd.DataFrame, image_sha256: dict[str, str]) -> str:
-    """Return the hash of a question table and of the bytes of its images.
+    """Return the hash of a question table and of its images.
 
     Args:
         questions: Valid question table.
-        image_sha256: Hash of each image file, by the table's image path.
+        image_sha256: Hash of each image's file, or of file and pixels, by the table's image path.
     """
     digest = hashlib.sha256()
-    for row in questions[list(COLUMNS)].to_dict("records"):
-        row["options"] = list(row["options"])
-        row["image_sha256"] = image_sha256[row["image"]]
-        digest.update(json.dumps(row, sort_keys=True).encode())
+    for part in _json_lines(questions[list(COLUMNS)], image_sha256):
+        digest.update(part.encode())
     return digest.hexdigest()
+
+
+def _json_lines(questions: pd.DataFrame, image_sha256: Mapping[str, str]) -> Iterator[str]:
+    """Yield the JSON of many rows at a time, keys sorted, as `json.dumps` writes it."""
+    lists: dict[int, str] = {}
+    names = sorted([*COLUMNS, "image_sha256"])
+    for start in range(0, len(questions), ROWS_AT_ONCE):
+        part = questions.iloc[start : start + ROWS_AT_ONCE]
+        columns = {name: part[name].tolist() for name in COLUMNS}
+        columns["image_sha256"] = [image_sha256[image] for image in columns["image"]]
+        for options in columns["options"]:
+            # Rows share their lists; the table keeps each alive.
+            if id(options) not in lists:
+                lists[id(options)] = json.dumps(list(options))
+        written = {
+            name: [encode_basestring_ascii(v) if type(v) is str else json.dumps(v) for v in values]
+            for name, values in columns.items()
+            if name != "options"
+        }
+        written["options"] = [lists[id(options)] for options in columns["options"]]
+        cells = [[f'"{name}": {text}' for text in written[name]] for name in names]
+        yield "".join(f"{{{', '.join(row)}}}" for row in zip(*cells, strict=True))

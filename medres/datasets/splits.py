@@ -35,12 +35,14 @@ def assign(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return the questions with their split, and what was left out or joined for it.
 
+    Rows keep their index, by which a user knows them.
+
     Args:
         table: Columns of `questions.COLUMNS`; `split` as published: train, validation or test;
             `grouped` does without.
         hashes: Perceptual hash of each image, as hexadecimal digits.
         scheme: One of `SCHEMES`.
-        test_share: Share of the questions that `grouped` draws for test, in whole groups.
+        test_share: Share of the questions that `grouped` draws for test, in whole groups; 1 is all.
         rng: Source of that draw; the caller seeds it and owns it.
 
     Raises:
@@ -53,7 +55,7 @@ def assign(
         return table[is_used].reset_index(drop=True), notes if n_unused else []
     joined = join_near_duplicates(table, hashes)
     n_before, n_after = table["group"].nunique(), joined.nunique()
-    if n_after == 1 < n_before:
+    if n_after == 1 < n_before and test_share < 1:
         raise ValueError(
             f"all {n_before} groups hold near-duplicates of each other's images and became one, "
             "which cannot be split; use a split that is given, not drawn"
@@ -68,7 +70,7 @@ def assign(
         notes.append(
             f"{n_before} groups became {n_after}: those with near-duplicate images are one"
         )
-    return table.assign(group=joined, split=split).reset_index(drop=True), notes
+    return table.assign(group=joined, split=split), notes
 
 
 def join_near_duplicates(table: pd.DataFrame, hashes: Mapping[str, str]) -> pd.Series:
@@ -145,6 +147,6 @@ def shared(table: pd.DataFrame, images: pd.DataFrame) -> dict[str, tuple[int, in
         "near-duplicate images": (n_images, int((is_near & ~is_same).sum())),
     }
     for what, column in (("groups", "group"), ("question texts", "question")):
-        known, asked = set(train[column]), set(test[column])
+        known, asked = (set(part[column].unique().tolist()) for part in (train, test))
         result[what] = (len(asked), len(known & asked))
     return result

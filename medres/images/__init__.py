@@ -10,42 +10,21 @@ import numpy as np
 from PIL import Image
 
 from medres.files import sha256
-from medres.images import raster
-from medres.images.reading import DEFAULT_READING, MAX_PIXELS, Reading, UnreadableImageError
+from medres.images import formats, raster
+from medres.images.reading import (
+    DECODING,
+    DEFAULT_READING,
+    MAX_PIXELS,
+    Reading,
+    UnreadableImageError,
+)
 from medres.images.several_files import is_of_several as is_of_several
 from medres.images.several_files import others_of
 
-__all__ = ["DEFAULT_READING", "MAX_PIXELS", "Reading", "UnreadableImageError"]
+__all__ = ["DECODING", "DEFAULT_READING", "MAX_PIXELS", "Reading", "UnreadableImageError"]
 
 HEAD_BYTES = 4096
 PAGE = re.compile(r"(?P<path>.*)#page=(?P<page>[^#]*)", re.DOTALL)
-
-MAGIC = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"GIF87a": "GIF",
-    b"GIF89a": "GIF",
-    b"BM": "BMP",
-    b"P5": "PGM",
-    b"P6": "PGM",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
-}
-"""First bytes of the formats read here; file names are not trusted."""
-NO_PICTURE = {
-    b"\0\0\0\x0cjP  ": "JPEG 2000, which is not read alone; save it as PNG or TIFF without loss",
-    b"\xff\x4f\xff\x51": "JPEG 2000, which is not read alone; save it as PNG or TIFF without loss",
-    b"version https://git-lfs": "a Git LFS pointer, not the image; run git lfs pull",
-    b"PK\x03\x04": "a ZIP archive; unpack it",
-    b"\x1f\x8b": "a gzip archive (NIfTI volumes often are); unpack it and save slices as images",
-    b"%PDF": "a PDF; save its figures as images",
-    b"\x89HDF": "HDF5; save its images one by one",
-    b"ZISRAWFILE": "Zeiss CZI; export it as OME-TIFF",
-    b"<": "HTML or XML, perhaps a server's error page; fetch it again",
-    b"{": "JSON, perhaps a server's error message; fetch it again",
-}
 
 
 def read(
@@ -130,12 +109,12 @@ def open_rgb(path: Path, reading: Reading = DEFAULT_READING) -> Image.Image:
     """Return one image file as 8-bit RGB pixels, upright.
 
     Grey becomes three equal channels; palettes and CMYK (Adobe-inverted too) are converted;
-    EXIF orientation is applied; transparency is composited over black; more than 8 bits are
+    EXIF orientation is applied; transparency is laid over white; more than 8 bits are
     scaled as `reading` says, by default from the full range of the data type, never clipped. JPEG
     is decoded in full, never in draft mode.
 
     Args:
-        path: JPEG, PNG, TIFF, GIF, BMP, WebP, PGM, PPM, DICOM or whole slide.
+        path: JPEG, JPEG 2000, PNG, TIFF, GIF, BMP, WebP, AVIF, PGM, PPM, DICOM or whole slide.
         reading: Choices that the file leaves open.
 
     Returns:
@@ -171,9 +150,7 @@ def _read_file(path: Path, page: int | None, reading: Reading) -> tuple[np.ndarr
 def _read_kind(
     path: Path, head: bytes, page: int | None, reading: Reading
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    kind = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        kind = "WEBP"
+    kind = formats.kind_of(head)
     # A slide of MIRAX is a JPEG beside a folder of its name.
     if kind not in ("", "TIFF") and not (kind == "JPEG" and path.with_suffix("").is_dir()):
         return raster.read(path, kind, page, reading)
@@ -189,12 +166,10 @@ def _read_kind(
         return tiff.read(path, page, reading)
     if kind:
         return raster.read(path, kind, page, reading)
-    what = next((said for magic, said in NO_PICTURE.items() if head.startswith(magic)), "")
-    if head[344:348] in (b"n+1\0", b"ni1\0"):
-        what = "a NIfTI volume; save its slices as images"
-    raise UnreadableImageError(
-        f"{path}: {what or 'no image of a known format; check that the file is what it says'}"
+    what = formats.why_unread(head) or (
+        "no image of a known format; check that the file is what it says"
     )
+    raise UnreadableImageError(f"{path}: {what}")
 
 
 def _is_file(path: Path) -> bool:

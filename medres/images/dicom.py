@@ -9,10 +9,13 @@ colour profiles not applied.
 """
 
 import logging
+import re
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,19 +25,29 @@ from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
-from pydicom.pixels.processing import apply_color_lut
 
-from medres.images import dicom_grey, pixels, slides
+from medres.images import dicom_grey, dicom_streams, dicom_tables, pixels, slides
 from medres.images.dicom_frames import decode
-from medres.images.reading import DECODER_ERRORS, Reading, UnreadableImageError
+from medres.images.reading import (
+    DECODER_ERRORS,
+    Reading,
+    UnreadableImageError,
+    require_sane_file,
+)
 
 SUFFIXES = (".dcm", ".dicom")
 FIRST_GROUPS = (b"\2\0", b"\x08\0", b"\0\2", b"\0\x08")
 """What a data set without the header of a file begins with, in either byte order."""
+FILE_META = b"\2\0\0\0UL\4\0"
+BARE = re.compile(rb"\x08\0[\x00\x01\x05\x08\x16\x18]\0(?:UL|CS|UI|LO|..\0\0)", re.DOTALL)
+"""How the file's own elements begin where its first 132 bytes were cut off, and a data set where
+all of them were."""
+PREAMBLE = bytes(128) + b"DICM"
 WHOLE_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6"
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422")
-COLOUR_OF_JPEG_2000 = ("YBR_RCT", "YBR_ICT")
+COLOUR_OF_STREAM = ("YBR_RCT", "YBR_ICT", "YBR_PARTIAL_422", "YBR_PARTIAL_420")
+SAYS_COLOURS = (*dicom_streams.LOSSY_JPEG, *uid.JPEG2000TransferSyntaxes)
 READ = [
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
     *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
@@ -61,6 +74,8 @@ _ONE_AT_A_TIME = threading.Lock()
 def is_dicom(head: bytes, path: Path) -> bool:
     """Say whether a file is DICOM, if need be by its name and first element; slides are not."""
     if head[128:132] != b"DICM":
+        if head.startswith(FILE_META) or BARE.match(head):
+            return True
         return path.suffix.lower() in SUFFIXES and head.startswith(FIRST_GROUPS)
     return not (WHOLE_SLIDE in head and slides.is_slide(head, path))
 
@@ -81,7 +96,7 @@ def read(path: Path, page: int | None, reading: Reading) -> tuple[np.ndarray, di
             coloured in a way that is not read, or a choice is missing.
     """
     try:
-        with _ONE_AT_A_TIME, _silenced(), path.open("rb") as file:
+        with _ONE_AT_A_TIME, _silenced(), _opened(path) as file:
             return _read(path, file, page, reading)
     except UnreadableImageError as error:
         message = str(error)
@@ -89,6 +104,27 @@ def read(path: Path, page: int | None, reading: Reading) -> tuple[np.ndarray, di
         message = f"{path}: truncated or corrupt DICOM ({type(error).__name__}); fetch it again"
     # Not in the handler: an error's context would show what the file holds.
     raise UnreadableImageError(message)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file, its first 132 bytes added where it begins with the elements behind them."""
+    file = path.open("rb")
+    if file.read(8) != FILE_META:
+        file.seek(0)
+        return file
+    with file:
+        require_sane_file(path)
+        file.seek(0)
+        return BytesIO(PREAMBLE + file.read())
+
+
+def _file_meta(path: Path, file: BinaryIO) -> Dataset:
+    """Return the elements of the file itself, and nothing that a deflated rest may become."""
+    if not isinstance(file, BytesIO):
+        return read_file_meta_info(path)
+    head = file.getvalue()[: len(PREAMBLE) + 12]
+    (n_bytes,) = struct.unpack_from("<I", head, len(PREAMBLE) + 8)
+    return dcmread(BytesIO(file.getvalue()[: len(head) + n_bytes])).file_meta
 
 
 @contextmanager
@@ -117,7 +153,7 @@ def _read(
             "stored; export it again as a DICOM file"
         )
     file.seek(0)
-    syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+    syntax = _file_meta(path, file).get("TransferSyntaxUID")
     if syntax is None or not uid.UID(syntax).is_transfer_syntax or uid.UID(syntax).is_private:
         raise UnreadableImageError(
             f"{path}: DICOM of no known transfer syntax; decompress it to explicit VR little "
@@ -128,26 +164,29 @@ def _read(
             f"{path}: DICOM deflated as a whole; save it as explicit VR little endian"
         )
     facts = dcmread(file, stop_before_pixels=True, specific_tags=READ)
-    samples, frame, n_frames = decode(path, file, facts, page)
-    _update_from_groups(facts, frame)
+    frame = decode(path, file, facts, page)
+    samples, bits = frame.samples, frame.bits
+    _update_from_groups(facts, frame.number)
     kind = str(facts.PhotometricInterpretation)
-    bits = int(facts.get("BitsStored") or 8 * samples.dtype.itemsize)
     record: dict[str, Any] = {
         "format": "DICOM",
         "stored_px": [samples.shape[1], samples.shape[0]],
         "bits": bits,
         "transfer_syntax": uid.UID(syntax).name,
+        **frame.said,
     }
-    if n_frames > 1:
-        record |= {"frame": frame, "n_frames": n_frames}
-    of_jpeg_2000 = COLOUR_OF_JPEG_2000 if syntax in uid.JPEG2000TransferSyntaxes else ()
+    if frame.n_frames > 1:
+        record |= {"frame": frame.number, "n_frames": frame.n_frames}
+    of_stream = COLOUR_OF_STREAM if syntax in SAYS_COLOURS else ()
     if kind in GREY and samples.ndim == 2:
-        grey, scaled = dicom_grey.to_grey(path, samples, facts, reading)
+        grey, scaled = dicom_grey.to_grey(path, samples, bits, facts, reading)
         shown_as = Reading(channels=reading.channels)
         rgb = pixels.colour(path, grey, shown_as)[0]
     elif kind == "PALETTE COLOR" and samples.ndim == 2:
-        rgb, scaled = pixels.colour(path, _by_palette(samples, facts), reading)
-    elif kind in (*COLOUR, *of_jpeg_2000) and samples.ndim == 3:
+        coloured, bits_of_palette = dicom_tables.by_palette(path, samples, facts)
+        rgb, scaled = pixels.colour(path, coloured, reading)
+        scaled["palette_bits"] = bits_of_palette
+    elif kind in (*COLOUR, *of_stream) and samples.ndim == 3:
         rgb, scaled = pixels.colour(path, samples, reading, bits=bits)
     else:
         raise UnreadableImageError(
@@ -165,9 +204,3 @@ def _update_from_groups(facts: Dataset, frame: int) -> None:
         for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
             for item in (group.get(name) or [])[:1]:
                 facts.update({each.tag: each for each in item if each.keyword in READ})
-
-
-def _by_palette(samples: np.ndarray, facts: Dataset) -> np.ndarray:
-    colours = apply_color_lut(samples, facts)
-    # The high byte: entries of 16 bits hold 8 bits shifted, or repeated.
-    return colours if colours.dtype == np.uint8 else (colours >> 8).astype(np.uint8)

@@ -7,18 +7,17 @@ no value of the file but counts and sizes.
 
 import math
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import imagecodecs
 import numpy as np
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.pixels.processing import convert_color_space
 from pydicom.pixels.utils import pixel_array
 
-from medres.images import jpeg
+from medres.images import dicom_streams
 from medres.images.reading import (
     MAX_PIXELS,
     UnreadableImageError,
@@ -26,7 +25,6 @@ from medres.images.reading import (
     corrupt,
     require_sane_size,
 )
-from medres.images.tiff_layout import jpeg_2000_size
 
 MAX_PIXELS_OF_FRAMES = 1000 * MAX_PIXELS
 """Rows x columns x frames: one frame alone is decoded, but no scanner writes more than this."""
@@ -35,34 +33,31 @@ UNDEFINED = 0xFFFFFFFF
 ITEM, END_OF_ITEMS = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 PIXEL_DATA = {(0x7FE0, 0x0008): 32, (0x7FE0, 0x0009): 64, (0x7FE0, 0x0010): None}
 """Elements that hold pixels, with the bits of a value where the element decides them."""
-DECODERS = {
-    uid.JPEGBaseline8Bit: "pillow",
-    uid.JPEGExtended12Bit: "pillow",
-    uid.JPEGLossless: "imagecodecs",
-    uid.JPEGLosslessSV1: "imagecodecs",
-    uid.JPEGLSLossless: "imagecodecs",
-    uid.JPEGLSNearLossless: "imagecodecs",
-    uid.JPEG2000Lossless: "pillow",
-    uid.JPEG2000: "pillow",
-    uid.RLELossless: "pydicom",
-}
-"""One decoder each, so that pixels do not depend on what else is installed. Not GDCM: within 1,000
-damaged frames of lossless JPEG it ended the whole process twice."""
 
 
-def decode(
-    path: Path, file: BinaryIO, facts: Dataset, page: int | None
-) -> tuple[np.ndarray, int, int]:
-    """Return the samples of one frame, its number counted from 0, and the number of frames.
+@dataclass(frozen=True)
+class Frame:
+    """One decoded frame."""
+
+    samples: np.ndarray
+    """Shape (rows, columns) or (rows, columns, 3); YBR is RGB already."""
+    number: int
+    """Counted from 0."""
+    n_frames: int
+    bits: int
+    """Of a sample."""
+    said: dict[str, Any]
+    """Where a compressed frame contradicts the header, for the record."""
+
+
+def decode(path: Path, file: BinaryIO, facts: Dataset, page: int | None) -> Frame:
+    """Return one frame, its number counted from 0.
 
     Args:
         path: For messages.
         file: Standing at the pixel data, as `dcmread` without pixels leaves it.
         facts: What the file says of its image, with `file_meta`.
         page: The frame that is asked for.
-
-    Returns:
-        Shape (rows, columns) or (rows, columns, 3); YBR is RGB already.
 
     Raises:
         UnreadableImageError: If sizes do not agree, bytes are missing, or no frame is said.
@@ -80,7 +75,7 @@ def decode(
             f"{path}: {n_frames:,} frames of {columns} x {rows} px are above "
             f"{MAX_PIXELS_OF_FRAMES:,} pixels; save the frames that are needed"
         )
-    if syntax.is_compressed and syntax not in DECODERS:
+    if syntax.is_compressed and syntax not in (*dicom_streams.DECODED, uid.RLELossless):
         raise UnreadableImageError(
             f"{path}: DICOM compressed in a way that is not read; decompress it to explicit VR "
             "little endian first"
@@ -91,33 +86,62 @@ def decode(
     bits_stored = int(facts.get("BitsStored") or bits)
     if bits not in (1, 8, 16, 32, 64) or not 1 <= bits_stored <= bits:
         raise corrupt(path, f"{bits_stored} of {bits} bits stored")
+    shift = 0 if bits_of_element else _bits_below(path, facts, bits, bits_stored)
     if syntax.is_compressed:
         coded = _coded_frame(file, facts, frame, n_frames)
-        _require_sound_frame(path, coded, syntax, (columns, rows), samples, bits)
-    if DECODERS.get(syntax) == "imagecodecs":
-        decoded = _lossless(coded, syntax, facts, bits_stored)
+        dicom_streams.require_sound(path, coded, syntax, (columns, rows), samples, bits)
+    if syntax in dicom_streams.DECODED:
+        stream = dicom_streams.decode(path, coded, syntax, facts)
     else:
         file.seek(0)
-        decoded = pixel_array(file, index=frame, decoding_plugin=DECODERS.get(syntax, ""))
+        # Of cells with unused low bits every bit is asked for.
+        whole: dict[str, Any] = {"bits_stored": bits} if shift else {}
+        plugin = "pydicom" if syntax.is_compressed else ""
+        stream = dicom_streams.Stream(
+            pixel_array(file, index=frame, decoding_plugin=plugin, **whole),
+            bits if shift else bits_stored,
+        )
+    decoded, said = stream.samples, dict(stream.said)
     if decoded.shape != ((rows, columns) if samples == 1 else (rows, columns, 3)):
         raise corrupt(path, f"{decoded.shape} decoded, {(rows, columns)} declared")
-    return decoded, frame, n_frames
+    if decoded.dtype.itemsize < bits // 8 and samples == 1:  # which padding is written in
+        decoded = decoded.astype(f"{decoded.dtype.kind}{bits // 8}")
+    bits_of_sample = stream.bits
+    if shift and bits_of_sample >= shift + bits_stored:
+        decoded = _shifted(decoded, shift, bits_stored)
+        bits_of_sample = bits_stored
+    elif bits_of_sample > bits_stored and _fits(decoded, bits_stored):
+        bits_of_sample = bits_stored
+    if bits_of_sample != bits_stored:
+        said["stream_bits"] = bits_of_sample
+    return Frame(decoded, frame, n_frames, bits_of_sample, said)
 
 
-def _lossless(coded: bytes, syntax: uid.UID, facts: Dataset, bits_stored: int) -> np.ndarray:
-    """Return a frame of lossless JPEG or of JPEG-LS, which keep bits and know no sign."""
-    if syntax in uid.JPEGLSTransferSyntaxes:
-        decoded: np.ndarray = imagecodecs.jpegls_decode(coded)
-    else:  # colours as they are stored
-        kept = "RGB" if int(facts.SamplesPerPixel) == 3 else None
-        decoded = imagecodecs.jpeg8_decode(coded, colorspace=kept, outcolorspace=kept)
-    if int(facts.get("PixelRepresentation") or 0) == 1:
-        unused = 8 * decoded.dtype.itemsize - bits_stored
-        signed = (decoded << unused).view(f"i{decoded.dtype.itemsize}")
-        decoded = signed >> unused
-    if facts.PhotometricInterpretation in ("YBR_FULL", "YBR_FULL_422"):
-        decoded = convert_color_space(decoded, "YBR_FULL", "RGB")
-    return decoded
+def _bits_below(path: Path, facts: Dataset, bits: int, bits_stored: int) -> int:
+    """Return how many bits of a cell lie below those of the value."""
+    found = facts.get("HighBit")
+    high_bit = bits_stored - 1 if found is None else int(found)
+    if not bits_stored - 1 <= high_bit < bits:
+        raise UnreadableImageError(
+            f"{path}: its HighBit (0028,0102) is {high_bit}, which cannot be with BitsStored "
+            f"(0028,0101) {bits_stored} of BitsAllocated (0028,0100) {bits}; correct it, usually "
+            f"to {bits_stored - 1}"
+        )
+    return high_bit + 1 - bits_stored
+
+
+def _shifted(samples: np.ndarray, shift: int, bits: int) -> np.ndarray:
+    """Return what lies above the unused low bits, `bits` wide, with the sign that it has there."""
+    unused = 8 * samples.dtype.itemsize - shift - bits
+    values: np.ndarray = (samples << unused) >> (unused + shift)
+    return values
+
+
+def _fits(samples: np.ndarray, bits: int) -> bool:
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1)
+    if samples.dtype.kind == "u":
+        low, high = 0, (1 << bits) - 1
+    return samples.dtype.kind in "ui" and low <= int(samples.min()) <= int(samples.max()) <= high
 
 
 def _require_whole(
@@ -170,31 +194,3 @@ def _coded_frame(file: BinaryIO, facts: Dataset, frame: int, n_frames: int) -> b
     tables = [facts.get(f"ExtendedOffsetTable{rest}") for rest in ("", "Lengths")]
     offsets: Any = tuple(tables) if all(tables) else None
     return get_frame(file, frame, number_of_frames=n_frames, extended_offsets=offsets)
-
-
-def _require_sound_frame(
-    path: Path, coded: bytes, syntax: uid.UID, size_px: tuple[int, int], samples: int, bits: int
-) -> None:
-    """Refuse a compressed frame of another size than the file declares, or that is cut."""
-    said: tuple[int, int] | None
-    if syntax == uid.RLELossless:
-        # Two bytes become up to 128; honest ones at worst grow by a 128th.
-        if len(coded) > 2 * size_px[0] * size_px[1] * samples * bits // 8 + 4096:
-            raise corrupt(path, f"a frame of {len(coded):,} bytes for {size_px} px")
-        return
-    if syntax in uid.JPEG2000TransferSyntaxes:
-        said = jpeg_2000_size(coded, samples)
-    else:
-        header = jpeg.frame_header(coded)
-        if syntax == uid.JPEGExtended12Bit and header is not None and header[0] != 8:
-            raise UnreadableImageError(
-                f"{path}: DICOM of lossy JPEG with {header[0]} bits, which is not read; decompress "
-                "it to explicit VR little endian first"
-            )
-        said = None if header is None or header[3] != samples else header[1:3]
-        if b"\xff\xd9" not in coded.rstrip(b"\0")[-4:]:
-            raise corrupt(path, "a frame of JPEG without its end")
-    if said != size_px:
-        raise corrupt(path, f"a frame of {said} px where {size_px} is declared")
-    if syntax == uid.JPEGBaseline8Bit:
-        jpeg.read(path, coded)  # which refuses scans that Pillow would fill with grey

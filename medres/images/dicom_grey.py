@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
-from medres.images import scaling
+from medres.images import dicom_tables, scaling
 from medres.images.reading import Reading, UnreadableImageError
 
 STEP = 1e-6
@@ -16,7 +15,7 @@ STEP = 1e-6
 
 
 def to_grey(
-    path: Path, stored: np.ndarray, facts: Dataset, reading: Reading
+    path: Path, stored: np.ndarray, bits: int, facts: Dataset, reading: Reading
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Return 0 for black to 255 for white, shape (rows, columns), and how that came about.
 
@@ -31,11 +30,11 @@ def to_grey(
     values = stored[~padding] if has_padding else stored
     if values.size == 0:
         raise UnreadableImageError(f"{path}: every pixel is padding; remove its row")
-    limits = _range(stored.dtype, facts)
-    values, limits = _rescaled(values, limits, facts)
-    record: dict[str, Any] = {}
+    limits = _range(stored.dtype, bits)
+    values, limits, record = _rescaled(path, values, limits, facts)
     if scaling.parse(reading.scaling)[0] == "file":
-        values, limits, record = _windowed(path, values, limits, facts)
+        values, limits, window = _windowed(path, values, limits, facts)
+        record |= window
     elif reading.scaling != "range":
         limits = None
     rule = reading.scaling if limits is None else "file"
@@ -72,33 +71,43 @@ def _padding(stored: np.ndarray, facts: Dataset) -> np.ndarray:
     return is_padding
 
 
-def _range(dtype: np.dtype[Any], facts: Dataset) -> tuple[float, float] | None:
-    bits = int(facts.get("BitsStored") or 8 * dtype.itemsize)
+def _range(dtype: np.dtype[Any], bits: int) -> tuple[float, float] | None:
     if dtype.kind not in "ui" or bits > 16:
         return None
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dtype.kind == "i" else (0, 2**bits - 1)
 
 
 def _rescaled(
-    values: np.ndarray, limits: tuple[float, float] | None, facts: Dataset
-) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Return values and the range of their type in the file's own units."""
+    path: Path, values: np.ndarray, limits: tuple[float, float] | None, facts: Dataset
+) -> tuple[np.ndarray, tuple[float, float] | None, dict[str, Any]]:
+    """Return values and the range of their type in the file's own units, and what is odd in it."""
     if facts.get("ModalityLUTSequence"):
-        bits = int(facts.ModalityLUTSequence[0].LUTDescriptor[2])
-        return apply_modality_lut(values, facts), (0, 2**bits - 1)
+        values, bits, record = _looked_up(path, values, facts.ModalityLUTSequence[0], facts)
+        return values, (0, 2**bits - 1), record
+    record = {}
     slope, intercept = (
-        float(default if (found := facts.get(name)) is None else found)
-        for name, default in (("RescaleSlope", 1), ("RescaleIntercept", 0))
+        next((number for number in _numbers(facts.get(name)) if number is not None), default)
+        for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
     )
+    if slope == 0:  # which would make every pixel alike
+        slope, record = 1.0, {"ignored": "RescaleSlope of 0"}
     if (slope, intercept) == (1, 0):
-        return values, limits
+        return values, limits, record
     if limits is not None:
         ends = [limit * slope + intercept for limit in limits]
         limits = min(ends), max(ends)
     is_whole = slope.is_integer() and intercept.is_integer() and values.dtype.itemsize <= 2
     if is_whole and max(abs(slope), abs(intercept)) < 2**14:
-        return values.astype(np.int32) * int(slope) + int(intercept), limits
-    return values * slope + intercept, limits
+        return values.astype(np.int32) * int(slope) + int(intercept), limits, record
+    return values * slope + intercept, limits, record
+
+
+def _looked_up(
+    path: Path, values: np.ndarray, table: Dataset, facts: Dataset
+) -> tuple[np.ndarray, int, dict[str, Any]]:
+    shown, bits = dicom_tables.looked_up(path, values, table, facts)
+    stated = int(table.LUTDescriptor[2])
+    return shown, bits, {} if bits == stated else {"lut_bits": bits, "lut_bits_stated": stated}
 
 
 def _windowed(
@@ -110,29 +119,38 @@ def _windowed(
     frame are taken.
     """
     if facts.get("VOILUTSequence"):
-        if values.dtype.kind == "f":
-            values = np.rint(values).astype(np.int64)
-        bits = int(facts.VOILUTSequence[0].LUTDescriptor[2])
-        return apply_voi(values, facts, index=0), (0, 2**bits - 1), {"voi_lut": 0}
-    centres, widths = _numbers(facts.get("WindowCenter")), _numbers(facts.get("WindowWidth"))
-    if not centres or not widths:
+        values, bits, record = _looked_up(path, values, facts.VOILUTSequence[0], facts)
+        return values, (0, 2**bits - 1), {"voi_lut": 0, **record}
+    function = str(facts.get("VOILUTFunction") or "LINEAR")
+    stated = [
+        (index, centre, width)
+        for index, (centre, width) in enumerate(
+            zip(
+                _numbers(facts.get("WindowCenter")),
+                _numbers(facts.get("WindowWidth")),
+                strict=False,  # what has no partner is no window
+            )
+        )
+        if centre is not None and width is not None
+    ]
+    if not stated:
         if limits is None or limits[1] - limits[0] <= 255:
             return values, limits, {"window": None}
         # The range of 16 bits would leave a CT of 12 a handful of greys.
         low, high = float(values.min()), float(values.max())
         return values, (low, max(high, low + STEP)), {"window": None, "is_spread": True}
-    centre, width = centres[0], widths[0]
-    function = str(facts.get("VOILUTFunction") or "LINEAR")
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         raise UnreadableImageError(
             f"{path}: a window of a function that is not read; set scaling to window:<low>:<high>"
         )
-    if not (width >= 1 if function == "LINEAR" else width > 0):
+    usable = [each for each in stated if (each[2] >= 1 if function == "LINEAR" else each[2] > 0)]
+    if not usable:
         raise UnreadableImageError(
             f"{path}: the width of its window is not positive; set scaling to window:<low>:<high> "
             "or percentiles:<low>:<high>"
         )
-    window = {"index": 0, "function": function, "center": centre, "width": width}
+    index, centre, width = usable[0]
+    window = {"index": index, "function": function, "center": centre, "width": width}
     if function == "SIGMOID":
         steepness = np.clip(-4 * (values - centre) / width, -700, 700)
         return 1 / (1 + np.exp(steepness)), (0, 1), {"window": window}
@@ -142,8 +160,7 @@ def _windowed(
     return values, (low, max(high, low + STEP)), {"window": window}
 
 
-def _numbers(value: Any) -> list[float]:
-    """Return the numbers of an element that may hold none, one or several."""
-    if value is None or value == "":
-        return []
-    return [float(each) for each in (value if isinstance(value, MultiValue) else [value])]
+def _numbers(value: Any) -> list[float | None]:
+    """Return the numbers of an element that may hold none, one or several, None for empty ones."""
+    values = value if isinstance(value, MultiValue) else [value]
+    return [None if each is None or str(each).strip() == "" else float(each) for each in values]

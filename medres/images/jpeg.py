@@ -1,6 +1,8 @@
 """Read JPEG, faster than Pillow but with the same pixels; damaged scans are refused."""
 
 import re
+import struct
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ MAX_SCANS = 100
 MAX_PADDING_BYTES = 16
 """Some encoders pad before the end marker; more left-over bytes are a scan that went astray."""
 ORIENTATION = 0x0112
+APP0, APP14 = 0xE0, 0xEE
 
 
 def read(path: Path, content: bytes) -> tuple[np.ndarray, int, dict[str, Any]]:
@@ -67,17 +70,67 @@ def frame_header(content: bytes) -> tuple[int, int, int, int] | None:
 
     Of JPEG and of JPEG-LS (0xF7).
     """
+    for marker, at, _ in _segments(content):
+        if _is_frame(marker):
+            bits, height, width, n_components = struct.unpack_from(">BHHB", content, at + 4)
+            return bits, width, height, n_components
+    return None
+
+
+def stated_colours(content: bytes) -> str:
+    """Return RGB or YCbCr as a JPEG of three components says itself.
+
+    The marker of JFIF or of Adobe says it, or numbers of the components that spell RGB. Without
+    either, chroma that is subsampled, or has a quantisation table of its own, is none of red, green
+    and blue. Empty where nothing says it, or one contradicts another.
+    """
+    said: set[str] = set()
+    for marker, at, end in _segments(content):
+        body = content[at + 4 : end]
+        if marker == APP0 and body.startswith(b"JFIF\0"):
+            said.add("YCbCr")
+        elif marker == APP14 and body.startswith(b"Adobe") and len(body) >= 12:
+            said.add("YCbCr" if body[11] else "RGB")
+        elif _is_frame(marker):
+            numbers, samplings, tables = (body[first:15:3] for first in (6, 7, 8))
+            if numbers == b"RGB":
+                said.add("RGB")
+            elif not said and max(len(set(samplings)), len(set(tables))) > 1:
+                said.add("YCbCr")
+    return said.pop() if len(said) == 1 else ""
+
+
+def marked(content: bytes, colours: str) -> bytes:
+    """Return a JPEG of three components that says by Adobe's marker alone what its colours are.
+
+    Args:
+        content: Of the JPEG.
+        colours: RGB or YCbCr.
+    """
+    kept, position = [], 2
+    for marker, at, end in _segments(content):
+        if marker in (APP0, APP14):
+            kept.append(content[position:at])
+            position = end
+    adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0" + bytes([colours == "YCbCr"])
+    return b"".join([content[:2], adobe, *kept, content[position:]])
+
+
+def _is_frame(marker: int) -> bool:
+    return marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC))
+
+
+def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, begin and end of each segment up to the frame header."""
     position = 2
-    while position + 9 < len(content):
-        if content[position] != 0xFF:
-            return None
+    while position + 9 < len(content) and content[position] == 0xFF:
         marker = content[position + 1]
         if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD8:  # fill, or no length
             position += 1 if marker == 0xFF else 2
-        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            height = int.from_bytes(content[position + 5 : position + 7], "big")
-            width = int.from_bytes(content[position + 7 : position + 9], "big")
-            return content[position + 4], width, height, content[position + 9]
-        else:
-            position += 2 + max(int.from_bytes(content[position + 2 : position + 4], "big"), 2)
-    return None
+            continue
+        n_bytes = int.from_bytes(content[position + 2 : position + 4], "big")
+        end = position + 2 + max(n_bytes, 2)
+        yield marker, position, end
+        if _is_frame(marker):
+            return
+        position = end

@@ -7,22 +7,29 @@ from typing import Any
 import numpy as np
 
 from medres.images import scaling
-from medres.images.reading import Reading, UnreadableImageError, parse_channels
+from medres.images.reading import Reading, Stated, UnreadableImageError, parse_channels
+
+OVER_WHITE = "over white"
 
 
-def over_black(samples: np.ndarray) -> np.ndarray:
-    """Return grey or colour without its last channel, the opacity, laid over black.
+def over_white(samples: np.ndarray, record: dict[str, Any]) -> np.ndarray:
+    """Return grey or colour without its last channel, the opacity, laid over white.
 
-    Rounded as Pillow's `alpha_composite` rounds; 8 or 16 unsigned bits.
+    White, as the processors of the models do it. Rounded as Pillow's `alpha_composite` rounds.
+
+    Args:
+        samples: Of 8 or 16 unsigned bits, shape (height, width, 2) or (height, width, 4).
+        record: Is told if anything was transparent.
     """
     colour, opacity = samples[..., :-1], samples[..., -1:]
     bits = 8 * samples.dtype.itemsize
     if (opacity != (1 << bits) - 1).any():
-        # v * a / (2**bits - 1), rounded, in integers of twice the bits
-        product = colour.astype(np.dtype(f"u{2 * samples.dtype.itemsize}"))
-        product *= opacity
-        product += 1 << bits - 1
-        colour = ((product + (product >> bits)) >> bits).astype(samples.dtype)
+        record["opacity"] = OVER_WHITE
+        # What lacks to white, times a / (2**bits - 1), rounded, in integers of twice the bits.
+        lacking = (~colour).astype(np.dtype(f"u{2 * samples.dtype.itemsize}"))
+        lacking *= opacity
+        lacking += 1 << bits - 1
+        colour = ~((lacking + (lacking >> bits)) >> bits).astype(samples.dtype)
     return colour[..., 0] if colour.shape[-1] == 1 else colour
 
 
@@ -31,7 +38,7 @@ def colour(
     samples: np.ndarray,
     reading: Reading,
     *,
-    stated: tuple[float, float] | None = None,
+    stated: Stated | None = None,
     bits: int | None = None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Return grey of shape (height, width) or colour of (height, width, 3) as 8-bit RGB.
@@ -58,7 +65,7 @@ def composite(
     n_channels: int,
     reading: Reading,
     *,
-    stated: list[tuple[float, float] | None],
+    stated: list[Stated | None],
     bits: int | None = None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Return channels that have no colour of their own as 8-bit RGB, each scaled by itself.
@@ -68,7 +75,7 @@ def composite(
         channel: Gives the samples of one channel, shape (height, width); called for those shown.
         n_channels: How many there are.
         reading: Its `channels` say which become red, green and blue; one alone is grey.
-        stated: The window that the file states for each channel.
+        stated: What the file says are black and white of each channel.
         bits: Bits stored, where fewer than the data type has.
 
     Raises:
@@ -78,7 +85,7 @@ def composite(
     if not shown and n_channels != 1:
         raise UnreadableImageError(
             f"{path}: has {n_channels} channels without colours; say which become red, green and "
-            "blue: channels 0,1,- shows the first two"
+            "blue beside `scaling` of its data set: `channels: 0,1,-` shows the first two, - none"
         )
     if not shown:
         grey, record = _scaled(path, channel(0), reading, stated[0], bits)
@@ -97,13 +104,23 @@ def _scaled(
     path: Path,
     samples: np.ndarray,
     reading: Reading,
-    stated: tuple[float, float] | None,
+    stated: Stated | None,
     bits: int | None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
+    said: dict[str, Any] = {}
+    limits = None
+    if stated is not None and reading.scaling == "file":
+        # Where values lie beyond what is said to be the greatest, it is not.
+        is_true = stated.is_display or scaling.lies_within(samples, *stated.limits)
+        limits = stated.limits if is_true else None
+        said = {"stated_by" if is_true else "ignored": stated.source}
+        if is_true and stated.is_of_image and scaling.spans(samples, *stated.limits):
+            said["is_spread"] = True
     try:
-        return scaling.to_uint8(samples, reading.scaling, stated=stated, bits=bits)
+        scaled, record = scaling.to_uint8(samples, reading.scaling, stated=limits, bits=bits)
     except ValueError as error:
         raise UnreadableImageError(f"{path}: {error}") from error
+    return scaled, record | said
 
 
 def _checked_channels(path: Path, reading: Reading, n_channels: int) -> tuple[int | None, ...]:

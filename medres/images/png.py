@@ -51,7 +51,8 @@ def read(path: Path, content: bytes, page: int | None) -> tuple[np.ndarray, int,
     record: dict[str, Any] = {"stored_px": [width, height], "bits": bits}
     chosen = choose_page(path, n_pages, page)
     if n_pages > 1:
-        return _frame(path, content, chosen, bits), orientation, {**record, "page": chosen}
+        record["page"] = chosen
+        return _frame(path, content, chosen, record), orientation, record
     if has_legacy_exif and orientation == 1:
         with Image.open(BytesIO(content), formats=["PNG"]) as image:
             orientation = int(image.getexif().get(ORIENTATION, 1))
@@ -59,8 +60,7 @@ def read(path: Path, content: bytes, page: int | None) -> tuple[np.ndarray, int,
     if samples.shape[1::-1] != (width, height):
         raise corrupt(path, f"{samples.shape[1::-1]} px decoded, {(width, height)} declared")
     if samples.ndim == 3 and samples.shape[2] in (2, 4):
-        samples = pixels.over_black(samples)
-        record["opacity"] = "over black"
+        samples = pixels.over_white(samples, record)
     if colour_type == 3:
         record["mode"] = "palette"
     return samples, orientation, record
@@ -84,11 +84,11 @@ def _chunks(path: Path, content: bytes) -> Iterator[tuple[bytes, int, int]]:
     raise corrupt(path, f"more than {MAX_CHUNKS:,} chunks")
 
 
-def _frame(path: Path, content: bytes, page: int, bits: int) -> np.ndarray:
-    if bits > 8:
+def _frame(path: Path, content: bytes, page: int, record: dict[str, Any]) -> np.ndarray:
+    if record["bits"] > 8:
         raise UnreadableImageError(
-            f"{path}: animated PNG of {bits} bits; save its frames as single files"
+            f"{path}: animated PNG of {record['bits']} bits; save its frames as single files"
         )
     with Image.open(BytesIO(content), formats=["PNG"]) as image:
         image.seek(page)
-        return pixels.over_black(np.asarray(image.convert("RGBA")))
+        return pixels.over_white(np.asarray(image.convert("RGBA")), record)

@@ -1,4 +1,4 @@
-"""Read JPEG, PNG, GIF, BMP, WebP, PGM and PPM."""
+"""Read JPEG, JPEG 2000, PNG, GIF, BMP, WebP, AVIF, PGM and PPM."""
 
 import re
 import struct
@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from medres.images import jpeg, pixels, png
+from medres.images import jpeg, jpeg_2000, pixels, png
 from medres.images.reading import (
     DECODER_ERRORS,
+    REMEDY,
     Reading,
+    Stated,
     UnreadableImageError,
     choose_page,
     corrupt,
@@ -22,6 +24,8 @@ from medres.images.reading import (
 
 MAX_ANIMATED_PIXELS = 2_000_000_000
 """Of all frames up to the one asked for: each has to be decoded to come to it."""
+AVIF_DEPTH, DEEP_AVIF = re.compile(rb"av1C\x81.(.)", re.DOTALL), 0x40
+"""What an AVIF says of each of its streams, and the bit in it that stands for 10 or 12 bits."""
 MAX_FRAMES, MAX_STRANGE_BYTES = 100_000, 1_000_000
 """Of a GIF: Pillow goes through both one by one."""
 GIF_BLOCK = re.compile(rb"[!,;]")
@@ -35,7 +39,7 @@ def read(
 
     Args:
         path: File.
-        kind: JPEG, PNG, GIF, BMP, WEBP or PGM, as its content says.
+        kind: JPEG, JPEG 2000, PNG, GIF, BMP, WEBP, AVIF or PGM, as its content says.
         page: Frame of an animation, counted from 0.
         reading: Choices that the file leaves open.
 
@@ -48,12 +52,15 @@ def read(
     try:
         if kind == "PNG":
             samples, orientation, record = png.read(path, content, page)
-        elif kind in ("GIF", "WEBP"):
+        elif kind in ("GIF", "WEBP", "AVIF"):
             samples, orientation, record = _animation(path, content, kind, page)
         else:
             choose_page(path, 1, page)
             if kind == "JPEG":
                 samples, orientation, record = jpeg.read(path, content)
+            elif kind == "JPEG 2000":
+                samples, record = jpeg_2000.read(path, content)
+                bits = record["bits"]
             elif kind == "BMP":
                 samples, record = _bitmap(path, content)
             else:
@@ -62,9 +69,7 @@ def read(
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError as error:
-        raise UnreadableImageError(
-            f"{path}: far too many pixels ({error}); shrink it or read it as a slide"
-        ) from error
+        raise UnreadableImageError(f"{path}: far too many pixels ({error}); {REMEDY}") from error
     except UnidentifiedImageError as error:  # which names a buffer's address
         raise corrupt(path, f"the header of a {kind} file is damaged") from error
     except DECODER_ERRORS as error:
@@ -77,9 +82,14 @@ def _animation(
     path: Path, content: bytes, kind: str, page: int | None
 ) -> tuple[np.ndarray, int, dict[str, Any]]:
     # libwebp allocates the canvas when it opens a file, Pillow grows it for a later frame of a GIF.
-    size_px = webp_size(content) if kind == "WEBP" else _gif_extent(path, content)
+    size_px = webp_size(content) if kind == "WEBP" else None
+    size_px = _gif_extent(path, content) if kind == "GIF" else size_px
     if size_px is not None:
         require_sane_size(path, size_px)
+    if kind == "AVIF" and any(each[0] & DEEP_AVIF for each in AVIF_DEPTH.findall(content)):
+        raise UnreadableImageError(
+            f"{path}: AVIF of more than 8 bits; save it as 16-bit PNG or TIFF without loss"
+        )
     with Image.open(BytesIO(content), formats=[kind]) as image:
         require_sane_size(path, image.size)
         n_pages = int(getattr(image, "n_frames", 1))
@@ -89,24 +99,26 @@ def _animation(
                 f"{path}: frame {chosen} comes after more than {MAX_ANIMATED_PIXELS:,} pixels of "
                 "other frames; save it as a file of its own"
             )
-        orientation = int(image.getexif().get(jpeg.ORIENTATION, 1)) if kind == "WEBP" else 1
+        orientation = int(image.getexif().get(jpeg.ORIENTATION, 1)) if kind != "GIF" else 1
         image.seek(chosen)
         record: dict[str, Any] = {"stored_px": list(image.size), "bits": 8}
         if n_pages > 1:
             record["page"] = chosen
-        return _samples(image), orientation, record
+        return _samples(image, record), orientation, record
 
 
 def _bitmap(path: Path, content: bytes) -> tuple[np.ndarray, dict[str, Any]]:
     with Image.open(BytesIO(content), formats=["BMP"]) as image:
         require_sane_size(path, image.size)
-        return _samples(image), {"stored_px": list(image.size), "bits": 8}
+        record: dict[str, Any] = {"stored_px": list(image.size), "bits": 8}
+        return _samples(image, record), record
 
 
-def _samples(image: Image.Image) -> np.ndarray:
+def _samples(image: Image.Image, record: dict[str, Any]) -> np.ndarray:
+    """Return grey or colour without transparency, of which the record says what became."""
     image.load()
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        return pixels.over_black(np.asarray(image.convert("RGBA")))
+        return pixels.over_white(np.asarray(image.convert("RGBA")), record)
     return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
 
 
@@ -152,7 +164,7 @@ def webp_size(content: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _pgm(path: Path, content: bytes) -> tuple[np.ndarray, dict[str, Any], tuple[float, float]]:
+def _pgm(path: Path, content: bytes) -> tuple[np.ndarray, dict[str, Any], Stated]:
     """Read a binary PGM or PPM: Pillow would silently reduce a 16-bit PPM to 8 bits."""
     header = PGM_HEADER.match(content)
     if header is None:
@@ -165,4 +177,4 @@ def _pgm(path: Path, content: bytes) -> tuple[np.ndarray, dict[str, Any], tuple[
     dtype = np.dtype(np.uint8 if highest < 256 else ">u2")
     samples = np.frombuffer(content, dtype, int(np.prod(shape)), header.end()).reshape(shape)
     bits = highest.bit_length()
-    return samples, {"stored_px": [width, height], "bits": bits}, (0, highest)
+    return samples, {"stored_px": [width, height], "bits": bits}, Stated((0, highest), "PGM")

@@ -14,6 +14,9 @@ MAX_DECODED_BYTES = 16 * MAX_PIXELS
 """Four 32-bit samples for each of them."""
 MAX_FILE_BYTES = 1 << 29
 """Of a file that has to be in memory whole to be decoded: JPEG, PNG, GIF, BMP, WebP, PGM."""
+REMEDY = "save it as a tiled TIFF, which is read as a slide is, or shrink it"
+DECODING = 2
+"""Raised when the same file becomes other pixels, so that what was made of them is made again."""
 MIN_SIDE_PX = 2
 MAX_ASPECT = 200
 """Qwen2-VL's own limit; beyond it a resized image shows nothing useful."""
@@ -44,8 +47,9 @@ class Reading:
     """From stored values to 8 bits: `file`, `range` (that of the data type),
     `percentiles:<low>:<high>` or `window:<low>:<high>`. `file` is the window that a DICOM file
     states, the frame's least to greatest value where it states none and has more than 8 bits;
-    the display range that ImageJ wrote for 32-bit pixels; for all others the range of the data
-    type. Eight unsigned bits of other formats than DICOM stay as they are under the first two."""
+    the display range that ImageJ wrote for 32-bit pixels; SignificantBits of OME or the greatest
+    sample value that a TIFF states; for all others the range of the data type. Eight unsigned bits
+    of other formats than DICOM stay as they are under the first two."""
     channels: str = ""
     """Stored channels shown as red, green and blue, counted from 0, - for none: `2,1,0`."""
     slide_max_pixels: int = 12_000_000
@@ -55,6 +59,27 @@ class Reading:
         """Refuse options that no image could be read with."""
         scalings.parse(self.scaling)
         parse_channels(self.channels)
+
+
+@dataclass(frozen=True)
+class Stated:
+    """The values that a file says are black and white."""
+
+    limits: tuple[float, float]
+    source: str
+    """What says it: ImageJ, PGM, SignificantBits, MaxSampleValue or SMaxSampleValue."""
+
+    @property
+    def is_display(self) -> bool:
+        """Whether what lies outside is meant to be cut off; else the statement is wrong then."""
+        return self.source in ("ImageJ", "PGM")
+
+    @property
+    def is_of_image(self) -> bool:
+        """Whether it may be the greatest value of this one image, not of its camera."""
+        high = float(self.limits[1])
+        is_all_ones = high > 0 and high.is_integer() and int(high) & (int(high) + 1) == 0
+        return self.source.endswith("MaxSampleValue") and not is_all_ones
 
 
 class UnreadableImageError(ValueError):
@@ -92,9 +117,7 @@ def require_sane_size(path: Path, size_px: tuple[int, int]) -> None:
     width, height = size_px
     shown = f"{path}: {width} x {height} px"
     if width * height > MAX_PIXELS:
-        raise UnreadableImageError(
-            f"{shown} is above {MAX_PIXELS:,} pixels; shrink it or read it as a slide"
-        )
+        raise UnreadableImageError(f"{shown} is above {MAX_PIXELS:,} pixels; {REMEDY}")
     if min(size_px) < MIN_SIDE_PX:
         raise UnreadableImageError(f"{shown} is too small to be a picture; remove its row")
     if max(size_px) > MAX_ASPECT * min(size_px):
@@ -110,7 +133,7 @@ def require_sane_file(path: Path) -> None:
     n_bytes = path.stat().st_size
     if n_bytes > MAX_FILE_BYTES:
         raise UnreadableImageError(
-            f"{path}: {n_bytes:,} bytes are above {MAX_FILE_BYTES:,}; save it as TIFF"
+            f"{path}: {n_bytes:,} bytes are above {MAX_FILE_BYTES:,}; {REMEDY}"
         )
 
 

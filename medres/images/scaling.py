@@ -102,6 +102,17 @@ def to_uint8(
     return scaled, record
 
 
+def lies_within(values: np.ndarray, low: float, high: float) -> bool:
+    """Return whether no value is below the first or above the second limit."""
+    return _n_outside(values, low, high) == 0
+
+
+def spans(values: np.ndarray, low: float, high: float) -> bool:
+    """Return whether two limits are the least and the greatest value there is, the first or 0."""
+    least, greatest = float(values.min()), float(values.max())
+    return greatest == high and low in (least, 0)
+
+
 def _type_range(dtype: np.dtype[Any], kind: str, bits: int | None) -> tuple[float, float]:
     bits_used = bits or 8 * dtype.itemsize
     if dtype.kind == "f" or (kind == "file" and bits_used > 16):

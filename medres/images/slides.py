@@ -18,8 +18,10 @@ import numpy as np
 import openslide
 import tifffile
 from openslide import OpenSlide, OpenSlideError
+from pydicom import dcmread
+from pydicom.multival import MultiValue
 
-from medres.images import pixels, slide_tiles
+from medres.images import pixels, slide_tiles, tiff_stated
 from medres.images.area_mean import area_mean
 from medres.images.reading import (
     DECODER_ERRORS,
@@ -87,6 +89,11 @@ def _read(
     path: Path, file: BinaryIO, opened: ExitStack, reading: Reading
 ) -> tuple[np.ndarray, dict[str, Any]]:
     vendor = OpenSlide.detect_format(path)
+    if vendor == "dicom" and (part := _part_of_dicom(file)):
+        raise UnreadableImageError(
+            f"{path}: the {part} of a slide, on which the patient may be named; name the file of "
+            "its tissue instead"
+        )
     slide = None if vendor in (None, GENERIC) else _by_openslide(path, opened)
     tiff = _by_tifffile(path, file, opened, is_needed=slide is None)
     if slide is None and tiff is None:
@@ -135,8 +142,18 @@ def _read(
     mean = area_mean(blocks, level_px, size_px, n_channels)
     values = np.rint(mean, out=mean).astype(np.uint8 if bits == 8 else np.uint16)
     values = values[..., 0] if n_channels == 1 else values
-    rgb, scaled = pixels.colour(path, values, reading, bits=bits)
+    stated = None if page is None else tiff_stated.of_page(page, tiff_stated.significant_bits(tiff))
+    rgb, scaled = pixels.colour(path, values, reading, stated=stated, bits=bits)
     return rgb, {**record, "bits": bits, **scaled}
+
+
+def _part_of_dicom(file: BinaryIO) -> str:
+    """Return what a file of a DICOM slide shows if it is not the tissue: label or overview."""
+    file.seek(0)
+    kinds = dcmread(file, stop_before_pixels=True, specific_tags=["ImageType"]).get("ImageType")
+    kind = str(kinds[2]) if isinstance(kinds, MultiValue) and len(kinds) > 2 else ""
+    file.seek(0)
+    return {"LABEL": "label", "OVERVIEW": "overview"}.get(kind, "")
 
 
 def _by_openslide(path: Path, opened: ExitStack) -> OpenSlide | None:

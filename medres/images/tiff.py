@@ -8,10 +8,11 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from medres.images import pixels
+from medres.images import pixels, scaling
 from medres.images.reading import (
     DECODER_ERRORS,
     Reading,
+    Stated,
     UnreadableImageError,
     choose_page,
     corrupt,
@@ -87,22 +88,26 @@ def _shown(
     if page.photometric == YCBCR and page.compression not in JPEG:
         raise UnreadableImageError(f"{path}: TIFF of uncompressed YCbCr; save it as RGB")
     if n_pages * (n_samples - has_opacity) == n_colours:
-        samples = _coloured(path, page, _samples(path, plane, 0, n_bytes), extra, record)
-        depth = 8 if page.photometric in (PALETTE, CMYK) else bits
-        rgb, scaled = pixels.colour(path, samples, reading, stated=plane.stated[0], bits=depth)
+        is_of_8_bits = page.photometric in (PALETTE, CMYK)
+        own = None if is_of_8_bits else plane.stated[0]
+        stored_samples = _samples(path, plane, 0, n_bytes)
+        samples = _coloured(path, page, stored_samples, extra, own, record)
+        depth = 8 if is_of_8_bits else bits
+        rgb, scaled = pixels.colour(path, samples, reading, stated=own, bits=depth)
     elif page.photometric in (PALETTE, CMYK, YCBCR):
         raise corrupt(path, f"{n_samples} samples a pixel for {page.photometric!r}")
     else:
         stored: dict[int, np.ndarray] = {}
+        stated = [each for each in plane.stated for _ in range(n_samples)]
 
         def channel(number: int) -> np.ndarray:
             at, sample = divmod(number, n_samples)
             if at not in stored:
                 stored[at] = _samples(path, plane, at, n_bytes)
             values = stored[at] if stored[at].ndim == 2 else stored[at][..., sample]
-            return _inverted(values, bits) if page.photometric == MIN_IS_WHITE else values
+            is_white_0 = page.photometric == MIN_IS_WHITE
+            return _inverted(values, bits, stated[number]) if is_white_0 else values
 
-        stated = [each for each in plane.stated for _ in range(n_samples)]
         rgb, scaled = pixels.composite(
             path, channel, n_pages * n_samples, reading, stated=stated, bits=bits
         )
@@ -112,20 +117,46 @@ def _shown(
 
 
 def _coloured(
-    path: Path, page: Page, samples: np.ndarray, extra: tuple[int, ...], record: Any
+    path: Path,
+    page: Page,
+    samples: np.ndarray,
+    extra: tuple[int, ...],
+    stated: Stated | None,
+    record: dict[str, Any],
 ) -> np.ndarray:
-    """Return grey (height, width) or RGB (height, width, 3) of what is stored."""
+    """Return grey (height, width) or RGB (height, width, 3) of what is stored, over white."""
     n_colours = {RGB: 3, YCBCR: 3, CMYK: 4}.get(page.photometric, 1)
-    if samples.ndim == 3 and samples.shape[2] == n_colours + 1:
-        record["opacity"] = "over black"
-        if extra == (ASSOCIATED,):  # multiplied already
-            samples = samples[..., :-1] if n_colours > 1 else samples[..., 0]
-        elif samples.dtype.kind != "u" or samples.dtype.itemsize > 2:
-            raise UnreadableImageError(f"{path}: opacity of type {samples.dtype}; save it as RGB")
-        else:
-            samples = pixels.over_black(samples)
+    if samples.ndim == 2 or samples.shape[2] == n_colours:
+        return _opaque(path, page, samples, stated, record)
+    colour, opacity = samples[..., :-1], samples[..., -1]
+    colour = _opaque(path, page, colour if n_colours > 1 else colour[..., 0], None, record)
+    if opacity.dtype.kind == "f" and (opacity == 1).all():
+        return colour
+    if opacity.dtype.kind != "u" or page.bitspersample not in (8, 16):
+        raise UnreadableImageError(
+            f"{path}: opacity of {page.bitspersample} bits, type {opacity.dtype}; save it as RGB"
+        )
+    if extra != (ASSOCIATED,):
+        if colour.dtype.itemsize < opacity.dtype.itemsize:  # of a palette
+            opacity = (opacity >> 8).astype(colour.dtype)
+        return pixels.over_white(np.dstack([colour, opacity]), record)
+    # What is multiplied by its opacity lacks white. An index never is, and less ink or less black
+    # lets the white through already.
+    record["opacity"] = pixels.OVER_WHITE
+    if page.photometric in (PALETTE, CMYK, MIN_IS_WHITE):
+        return colour
+    lacking = np.iinfo(opacity.dtype).max - opacity
+    lacking = lacking if colour.ndim == 2 else lacking[..., None]
+    over: np.ndarray = colour + np.minimum(lacking, np.iinfo(colour.dtype).max - colour)
+    return over
+
+
+def _opaque(
+    path: Path, page: Page, samples: np.ndarray, stated: Stated | None, record: dict[str, Any]
+) -> np.ndarray:
+    """Return samples without opacity as grey (height, width) or RGB (height, width, 3)."""
     if page.photometric == MIN_IS_WHITE:
-        return _inverted(samples, int(page.bitspersample))
+        return _inverted(samples, int(page.bitspersample), stated)
     if page.photometric == PALETTE:
         record["mode"] = "palette"
         table = page.colormap
@@ -143,11 +174,18 @@ def _coloured(
     return samples
 
 
-def _inverted(samples: np.ndarray, bits: int) -> np.ndarray:
+def _inverted(samples: np.ndarray, bits: int, stated: Stated | None) -> np.ndarray:
+    """Return samples of which 0 is white with white at the top of their range, or of that stated.
+
+    A statement that they do not keep does not count.
+    """
     if samples.dtype.kind == "b":
         return ~samples
     if samples.dtype.kind == "u":
-        return ((1 << bits) - 1 - samples.astype(np.uint64)).astype(samples.dtype)
+        top = (1 << bits) - 1
+        if stated is not None and scaling.lies_within(samples, *stated.limits):
+            top = int(sum(stated.limits))
+        return (top - samples.astype(np.uint64)).astype(samples.dtype)
     return -1 - samples if samples.dtype.kind == "i" else -samples
 
 

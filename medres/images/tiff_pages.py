@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from medres.images.reading import UnreadableImageError, corrupt
+from medres.images import tiff_stated
+from medres.images.reading import Stated, UnreadableImageError, corrupt
+from medres.images.tiff_stated import significant_bits
 
 MAX_PLANES = 1_000_000
 
@@ -23,8 +25,8 @@ class Plane:
     """What one page of a file shows: the stored pages of its channels."""
 
     pages: tuple[Page, ...]
-    stated: tuple[tuple[float, float] | None, ...]
-    """The display range that ImageJ wrote for each channel of 32 bits, which has no other."""
+    stated: tuple[Stated | None, ...]
+    """What the file says are black and white of each channel."""
     first: int = 0
     """Planes of an ImageJ stack lie behind one directory: the number of the first of these."""
     n_behind: int = 0
@@ -45,7 +47,8 @@ def planes_of(path: Path, tiff: tifffile.TiffFile) -> list[Callable[[], Plane]]:
 
 
 def _single(tiff: tifffile.TiffFile, number: int) -> Plane:
-    return Plane((tiff.pages[number],), (None,))
+    page = tiff.pages[number]
+    return Plane((page,), (tiff_stated.of_page(page.keyframe, significant_bits(tiff)),))
 
 
 def _is_reduced(page: Page) -> bool:
@@ -72,7 +75,8 @@ def _series_planes(
         numbers = numbers.reshape(-1, numbers.shape[-1])
     else:
         numbers = numbers.reshape(-1, 1)
-    stated = _imagej_ranges(tiff, keyframe, numbers.shape[-1])
+    own = tiff_stated.of_page(keyframe, significant_bits(tiff))
+    stated = _imagej_ranges(tiff, keyframe, numbers.shape[-1]) or (own,) * numbers.shape[-1]
 
     def plane(row: np.ndarray) -> Plane:
         if is_behind:
@@ -92,12 +96,13 @@ def _series_planes(
 
 def _imagej_ranges(
     tiff: tifffile.TiffFile, keyframe: Page, n_channels: int
-) -> tuple[tuple[float, float] | None, ...]:
+) -> tuple[Stated | None, ...]:
+    """Return the display range of each channel of 32 bits, which has no other; else nothing."""
     # Up to 16 bits have the range of their type: what somebody last looked at may clip all the
     # rest.
     found: dict[str, Any] = tiff.imagej_metadata or {} if keyframe.dtype.itemsize == 4 else {}
     limits: Any = found.get("Ranges") or (found.get("min"), found.get("max"))
     if len(limits) != 2 * n_channels or not all(isinstance(x, int | float) for x in limits):
-        return (None,) * n_channels
+        return ()
     pairs = [(float(limits[2 * k]), float(limits[2 * k + 1])) for k in range(n_channels)]
-    return tuple(pair if pair[0] < pair[1] else None for pair in pairs)
+    return tuple(Stated(pair, "ImageJ") if pair[0] < pair[1] else None for pair in pairs)

@@ -3,7 +3,8 @@
 Closed questions are scored: the answer is the option whose tokens, the end of turn included, are
 the most probable continuation. Open questions are answered by greedy decoding; closed ones also
 get a greedy reply, for scoring rules that judge words. All questions of an image share its
-features and the prompt's prefix in one pass (`generation`).
+features and the prompt's prefix; very many questions or options are computed in several passes,
+so that memory is bounded (`generation`).
 """
 
 import time
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medres import datasets, files, models, resolution, runs, scoring
+from medres import datasets, files, models, resolution, runs, scoring, texts
 from medres.datasets import pixel_cache
 from medres.inference import asking
 from medres.inference.answer_log import AnswerLog
@@ -103,7 +104,8 @@ def evaluate(
         del parameters["tiling"]
     cache = pixel_cache.of_study(study, gib=cache_gib)
     question_set = datasets.load(study, dataset)
-    cell = f"{dataset}/{model.replace('/', '--')}/{train_resolution}/seed{seed}"
+    shown = texts.named(model).replace("/", "--")
+    cell = f"{dataset}/{shown}/{train_resolution}/seed{seed}"
     place, weights = checkpoint(study, cell, model=model, revision=revision)
     inputs = {"questions": question_set.fingerprint, "resampler": resolution.resampler()}
     run = runs.start(study, "evaluate", cell, parameters=parameters, inputs=inputs | weights)
@@ -128,7 +130,7 @@ def evaluate(
         if time.monotonic() - reported > REPORT_EVERY_S:
             reported = time.monotonic()
             left_s = round((reported - began) / (index + 1) * (len(batches) - index - 1))
-            print(f"{cell}: {index + 1} of {len(batches)} batches, {left_s} s left", flush=True)
+            texts.say(f"{cell}: {index + 1} of {len(batches)} batches, {left_s} s left")
     answers = test.merge(log.table(), on="question_id", validate="one_to_many")
     answers["source_resolution"] = answers["eval_resolution"]
     if "mixed" in eval_resolutions:

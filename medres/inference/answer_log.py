@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from medres import texts
 from medres.files import json_sha256
 
 CHECK = "row_sha256"
@@ -28,10 +29,9 @@ class AnswerLog:
                 row = _row(line)
                 if row is None:
                     # Torn by a kill or damaged: cut off with all that follows.
-                    print(
+                    texts.say(
                         f"{path}: line {number} of {len(lines)} is torn or damaged; it and all "
                         "that follow are computed again",
-                        flush=True,
                     )
                     break
                 whole += len(line)

@@ -4,6 +4,8 @@ Questions share nothing here: neither tree nor batch nor cached pixels, and the 
 positions and masks by itself. A difference from the stored answers beyond rounding is a bug.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -12,7 +14,9 @@ from medres import datasets, models, resolution, runs
 from medres.datasets import pixel_cache
 from medres.inference import asking, checkpoint, generation
 from medres.models import LoadedModel, conversation
-from medres.resolution import Geometry
+
+MOST_OPTIONS = 32
+"""Options of a question that are recomputed, each in a pass of its own."""
 
 
 @torch.no_grad()
@@ -27,7 +31,8 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
     Returns:
         Columns question_id, eval_resolution, log_probability_difference (the largest absolute one
         of the question's options; NaN for an open question), is_other_answer, is_other_reply (of
-        a generated reply).
+        a generated reply), n_options_left_out (those of a question with more than `MOST_OPTIONS`
+        that were not recomputed).
 
     Raises:
         ValueError: If n_questions is negative, or the checkpoint or the questions differ from
@@ -35,7 +40,7 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
         FileNotFoundError: If one of them no longer exists.
     """
     columns = "question_id eval_resolution log_probability_difference".split()
-    columns += ["is_other_answer", "is_other_reply"]
+    columns += ["is_other_answer", "is_other_reply", "n_options_left_out"]
     if n_questions < 0:
         raise ValueError(f"check_questions is {n_questions}; it must be at least 0 (no check)")
     if not n_questions:
@@ -62,22 +67,29 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
     torch.set_num_threads(threads)
     stored = pd.read_parquet(run.file("answers.parquet"))
     stored = stored[stored["eval_resolution"] == stored["source_resolution"]]
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for row in stored.sample(min(n_questions, len(stored)), random_state=0).itertuples():
         size_px = (row.width_px, row.height_px)
         geometry = resolution.plan(size_px, row.eval_resolution, treatment)
         image = pixel_cache.pixels_of(question_set, row.image, geometry, pixel_cache.NONE)
         options = list(row.options)
         before = np.array(row.option_log_probabilities)
-        again = np.array([_score(model, geometry, image, row.question, each) for each in options])
+        taken = _sample(before, np.random.default_rng([len(rows), 5]))
+        again = np.array(
+            [
+                score_alone(model, geometry.given_px, image, row.question, options[number])
+                for number in taken
+            ]
+        )
         reply = row.generated_reply
         if isinstance(reply, str):
             reply = generation.generate(model, geometry, image, row.question_id, row.question)
-        answer = options[int(np.argmax(again))] if options else reply
-        difference = np.abs(before - again).max() if options else np.nan
+        answer = options[taken[int(np.argmax(again))]] if options else reply
+        difference = np.abs(before[taken] - again).max() if options else np.nan
         is_other_reply = isinstance(reply, str) and reply != row.generated_reply
         is_other = (answer != row.reply, is_other_reply)
-        rows.append((row.question_id, row.eval_resolution, difference, *is_other))
+        n_left_out = len(options) - len(taken)
+        rows.append((row.question_id, row.eval_resolution, difference, *is_other, n_left_out))
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -90,14 +102,45 @@ def sentence(checked: pd.DataFrame) -> str:
     return (
         f"{len(checked)} stored answers were recomputed, one image, question and option per pass: "
         f"{differ}{int(checked['is_other_answer'].sum())} answers and "
-        f"{int(checked['is_other_reply'].sum())} generated replies change."
+        f"{int(checked['is_other_reply'].sum())} generated replies change.{_left_out(checked)}"
     )
 
 
-def _score(
-    model: LoadedModel, geometry: Geometry, image: object, question: str, option: str
+def _left_out(checked: pd.DataFrame) -> str:
+    n_left_out = int(checked["n_options_left_out"].sum())
+    if not n_left_out:
+        return ""
+    return (
+        f" Of a question with more than {MOST_OPTIONS} options, the {MOST_OPTIONS // 2} most "
+        f"probable and {MOST_OPTIONS - MOST_OPTIONS // 2} random others were; {n_left_out:,} "
+        "options were not."
+    )
+
+
+def _sample(log_probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the numbers of the options to recompute: all, or the most probable and some others."""
+    ordered = np.argsort(-log_probabilities, kind="stable")
+    if len(ordered) <= MOST_OPTIONS:
+        return np.arange(len(ordered))
+    n_best = MOST_OPTIONS // 2
+    others = rng.choice(ordered[n_best:], MOST_OPTIONS - n_best, replace=False)
+    return np.sort(np.concatenate([ordered[:n_best], others]))
+
+
+@torch.no_grad()
+def score_alone(
+    model: LoadedModel, given_px: tuple[int, int], image: object, question: str, option: str
 ) -> float:
-    tree = conversation.encode(model, geometry.given_px, [""], [question], [[option]])
+    """Return the log-probability of one option in a flat conversation.
+
+    Args:
+        model: From `asking.load`.
+        given_px: Width and height of the image as given to the model, in pixels.
+        image: As `resolution.apply` makes it.
+        question: Its text.
+        option: Its text.
+    """
+    tree = conversation.encode(model, given_px, [""], [question], [[option]])
     input_ids = torch.from_numpy(tree.token_ids)[None].to(model.network.device)
     pixels = models.pixel_inputs(model, [image])
     logits = model.network(

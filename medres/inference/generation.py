@@ -4,9 +4,14 @@ One pass gives the logits of every option. The greedy reply is taken from the sa
 as it matches the beginning of an option; from where it matches none, it is decoded token by token
 from the keys and values of that pass, for the questions of all images at once. So the replies of
 a trained model cost almost nothing, and image and prompt prefix are encoded once.
+
+A tree with more questions and options than one pass can take is computed in several: its root
+once, then at most `conversation.MAX_PASS_TOKENS` of the others at a time, each time from a copy of
+the root's keys and values. Memory is bounded then, and time grows with the tokens.
 """
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +25,10 @@ from medres.resolution import Geometry
 
 MAX_NEW_TOKENS = 32
 """Of a reply, end of turn included."""
+MAX_PAIRS = 2**27
+"""Most pairs of tokens in one pass, of all its images with their roots: the mask holds them all."""
+MAX_LOGITS = 2**24
+"""Most logits at once, but those of one token: 110 tokens of a vocabulary of 151,936."""
 
 
 @dataclass
@@ -68,6 +77,37 @@ def score_and_reply(
     """
     if not any(len(tree.targets) for tree in trees) and not any(to_reply):
         return [np.zeros((2, 0)) for _ in trees], [{} for _ in trees]
+    if len(trees) > 1 and not _fits(trees):
+        middle = len(trees) // 2
+        (scores, texts), (more_scores, more_texts) = (
+            score_and_reply(model, trees[part], pixels[part], to_reply[part])
+            for part in (slice(middle), slice(middle, None))
+        )
+        return scores + more_scores, texts + more_texts
+    if _fits(trees):
+        scores, replies = _in_one_pass(model, trees, pixels, to_reply)
+    else:
+        scores, replies = _in_passes(model, trees[0], pixels[0], to_reply[0])
+    texts = [{} for _ in trees]
+    for reply in replies:
+        texts[reply.tree][reply.question] = _text(model, reply.token_ids)
+    return scores, texts
+
+
+def _fits(trees: Sequence[Tree]) -> bool:
+    """Return whether one pass can take some trees."""
+    lengths = [len(tree.token_ids) for tree in trees]
+    most = max(len(tree.token_ids) - tree.n_root for tree in trees)
+    return most <= conversation.MAX_PASS_TOKENS and len(trees) * max(lengths) ** 2 <= MAX_PAIRS
+
+
+def _in_one_pass(
+    model: LoadedModel,
+    trees: Sequence[Tree],
+    pixels: Sequence[Any],
+    to_reply: Sequence[Sequence[int]],
+) -> tuple[list[np.ndarray], list[_Reply]]:
+    """Return what `score_and_reply` does, the replies as tokens."""
     network, device = model.network, model.network.device
     batch = conversation.collate(trees, pad_token_id=model.tokenizer.pad_token_id)
     # The union over all trees would be large; each tree's own positions are selected below.
@@ -77,78 +117,168 @@ def score_and_reply(
         for name, value in (batch | models.answer_inputs(model, list(pixels))).items()
     }
     output = network.model(**inputs, use_cache=any(to_reply))
-    end_of_turn = _end_of_turn(model)
     scores, replies = [], []
+    cached = [np.arange(len(tree.token_ids)) for tree in trees]
     for index, tree in enumerate(trees):
-        needed = np.unique(np.concatenate([tree.predictors, tree.prompt_ends]))
-        hidden = output.last_hidden_state[index, torch.from_numpy(needed).to(device)]
-        logits = network.lm_head(hidden)
-        scores.append(_scores(tree, needed, logits))
-        if to_reply[index]:
-            best = dict(zip(needed.tolist(), logits.argmax(-1).tolist(), strict=True))
-            replies += _follow(tree, index, to_reply[index], best, end_of_turn)
+        predicted = _Predicted(model, tree)
+        predicted.read(cached[index], output.last_hidden_state[index])
+        scores.append(predicted.scores())
+        replies += predicted.follow(index, to_reply[index])
     unfinished = [reply for reply in replies if not reply.is_done]
     if unfinished:
         length = inputs["input_ids"].shape[1]
-        _decode(model, trees, output.past_key_values, length, unfinished)
-    texts: list[dict[int, str]] = [{} for _ in trees]
+        _decode(model, trees, output.past_key_values, cached, length, unfinished)
+    return scores, replies
+
+
+def _in_passes(
+    model: LoadedModel, tree: Tree, pixels: Any, to_reply: Sequence[int]
+) -> tuple[list[np.ndarray], list[_Reply]]:
+    """Return what `score_and_reply` does for a single tree, the replies as tokens."""
+    root = np.arange(tree.n_root)
+    image = {
+        name: value.to(model.network.device)
+        for name, value in models.answer_inputs(model, [pixels]).items()
+    }
+    root_cache = model.network.model(**_inputs(model, tree, root), **image).past_key_values
+
+    def below(places: np.ndarray) -> Any:
+        seen = tree.seen(places, np.concatenate([root, places]))[None, None]
+        return model.network.model(
+            **_inputs(model, tree, places),
+            attention_mask=torch.from_numpy(seen).to(model.network.device),
+            past_key_values=copy.deepcopy(root_cache),
+        )
+
+    predicted = _Predicted(model, tree)
+    for places in conversation.passes(tree, n_tokens=conversation.MAX_PASS_TOKENS):
+        predicted.read(places, below(places).last_hidden_state[0])
+    replies = predicted.follow(0, to_reply)
+    for places, group in _grouped(tree, [reply for reply in replies if not reply.is_done]):
+        cached = np.concatenate([root, places])
+        cache = below(places).past_key_values
+        _decode(model, [tree], cache, [cached], len(cached), group)
+    return [predicted.scores()], replies
+
+
+def _inputs(model: LoadedModel, tree: Tree, places: np.ndarray) -> dict[str, Any]:
+    """Return some tokens of a tree, in ascending order, as inputs of the network."""
+    positions = torch.from_numpy(tree.positions[:, None, places])
+    inputs = {
+        "input_ids": torch.from_numpy(tree.token_ids[None, places]),
+        "position_ids": positions if len(positions) > 1 else positions[0],
+    }
+    device = model.network.device
+    return {name: value.to(device) for name, value in inputs.items()} | {"use_cache": True}
+
+
+def _grouped(tree: Tree, replies: list[_Reply]) -> Iterator[tuple[np.ndarray, list[_Reply]]]:
+    """Yield replies that are decoded together, with the tokens below the root that they need."""
+    group: list[_Reply] = []
+    needed = np.zeros(0, dtype=np.int64)
     for reply in replies:
-        texts[reply.tree][reply.question] = _text(model, reply.token_ids)
-    return scores, texts
+        both = np.union1d(needed, tree.path(reply.place))
+        # Every reply also writes its own tokens.
+        if group and len(both) + MAX_NEW_TOKENS * (len(group) + 1) > conversation.MAX_PASS_TOKENS:
+            yield needed, group
+            group, both = [], tree.path(reply.place)
+        group, needed = [*group, reply], both
+    if group:
+        yield needed, group
 
 
-def _scores(tree: Tree, needed: np.ndarray, logits: torch.Tensor) -> np.ndarray:
-    """Return the scores of a tree's replies from the logits at the needed places."""
-    rows = torch.from_numpy(np.searchsorted(needed, tree.predictors)).to(logits.device)
-    tokens = torch.from_numpy(tree.target_ids).to(logits.device)
-    exact = torch.log_softmax(logits.double(), dim=-1)
-    each = exact[rows, tokens].cpu().numpy()
-    sums = np.bincount(tree.replies, weights=each)
-    return np.stack([sums, sums / np.maximum(1, np.bincount(tree.replies))])
+class _Predicted:
+    """What the network predicts at the places of a tree, gathered pass by pass."""
 
+    def __init__(self, model: LoadedModel, tree: Tree) -> None:
+        self.model = model
+        self.tree = tree
+        self._best: dict[int, int] = {}
+        self._log_probabilities = np.zeros(len(tree.targets))
+        self._order = np.argsort(tree.predictors, kind="stable")
+        self._is_due = np.zeros(len(tree.token_ids), dtype=bool)
+        self._is_due[tree.predictors] = True
+        self._is_due[tree.prompt_ends] = True
 
-def _follow(
-    tree: Tree, index: int, questions: Sequence[int], best: dict[int, int], end_of_turn: int
-) -> list[_Reply]:
-    """Return greedy replies up to the first token that no option has at its place.
+    def read(self, places: np.ndarray, hidden: torch.Tensor) -> None:
+        """Add the predictions made at the tokens of a pass, where there are none yet.
 
-    Args:
-        tree: With the options.
-        index: Number of the tree in the batch.
-        questions: Numbers of the questions in the tree.
-        best: The most probable next token at every place that predicts one.
-        end_of_turn: Token that ends a reply.
-    """
-    # Options with a common beginning repeat it in the tree: the first one represents all.
-    same: dict[int, int] = {}
-    steps: dict[tuple[int, int], int] = {}
-    for target, predictor, token in zip(
-        tree.targets.tolist(), tree.predictors.tolist(), tree.target_ids.tolist(), strict=True
-    ):
-        same[target] = steps.setdefault((same.get(predictor, predictor), token), target)
-    replies = []
-    for question in questions:
-        place = int(tree.prompt_ends[question])
-        token_ids = [best[place]]
-        while token_ids[-1] != end_of_turn and len(token_ids) < MAX_NEW_TOKENS:
-            if (place, token_ids[-1]) not in steps:
-                break
-            place = steps[place, token_ids[-1]]
-            token_ids.append(best[place])
-        is_done = token_ids[-1] == end_of_turn or len(token_ids) == MAX_NEW_TOKENS
-        replies.append(_Reply(index, question, place, token_ids, is_done))
-    return replies
+        Args:
+            places: The tokens, in ascending order, shape (n_places,).
+            hidden: Their last hidden states, shape (n_places or more, width).
+        """
+        rows = np.flatnonzero(self._is_due[places])
+        self._is_due[places] = False
+        n_at_once = max(1, MAX_LOGITS // self.model.shape.vocabulary)
+        for start in range(0, len(rows), n_at_once):
+            some = rows[start : start + n_at_once]
+            kept = hidden[torch.from_numpy(some).to(hidden.device)]
+            self._add(places[some], self.model.network.lm_head(kept))
+
+    def _add(self, places: np.ndarray, logits: torch.Tensor) -> None:
+        best = logits.argmax(-1).tolist()
+        self._best.update(zip(places.tolist(), best, strict=True))
+        # Of each place the targets that it predicts, and for each of these its row of logits.
+        ordered = self.tree.predictors[self._order]
+        first, after = (np.searchsorted(ordered, places, side=side) for side in ("left", "right"))
+        n_each = after - first
+        rows = np.repeat(np.arange(len(places)), n_each)
+        nth = np.arange(len(rows)) - np.repeat(n_each.cumsum() - n_each, n_each)
+        targets = self._order[np.repeat(first, n_each) + nth]
+        tokens = torch.from_numpy(self.tree.target_ids[targets]).to(logits.device)
+        exact = torch.log_softmax(logits.double(), dim=-1)
+        each = exact[torch.from_numpy(rows).to(logits.device), tokens]
+        self._log_probabilities[targets] = each.cpu().numpy()
+
+    def scores(self) -> np.ndarray:
+        """Return the scores of the tree's replies, as `score` does, once all places are read."""
+        sums = np.bincount(self.tree.replies, weights=self._log_probabilities)
+        return np.stack([sums, sums / np.maximum(1, np.bincount(self.tree.replies))])
+
+    def follow(self, index: int, questions: Sequence[int]) -> list[_Reply]:
+        """Return greedy replies up to the first token that no option has at its place.
+
+        Args:
+            index: Number of the tree in the batch.
+            questions: Numbers of the questions in the tree.
+        """
+        tree, best, end_of_turn = self.tree, self._best, _end_of_turn(self.model)
+        # Options with a common beginning repeat it in the tree: the first one represents all.
+        same: dict[int, int] = {}
+        steps: dict[tuple[int, int], int] = {}
+        for target, predictor, token in zip(
+            tree.targets.tolist(), tree.predictors.tolist(), tree.target_ids.tolist(), strict=True
+        ):
+            same[target] = steps.setdefault((same.get(predictor, predictor), token), target)
+        replies = []
+        for question in questions:
+            place = int(tree.prompt_ends[question])
+            token_ids = [best[place]]
+            while token_ids[-1] != end_of_turn and len(token_ids) < MAX_NEW_TOKENS:
+                if (place, token_ids[-1]) not in steps:
+                    break
+                place = steps[place, token_ids[-1]]
+                token_ids.append(best[place])
+            is_done = token_ids[-1] == end_of_turn or len(token_ids) == MAX_NEW_TOKENS
+            replies.append(_Reply(index, question, place, token_ids, is_done))
+        return replies
 
 
 def _decode(
-    model: LoadedModel, trees: Sequence[Tree], cache: Any, length: int, replies: list[_Reply]
+    model: LoadedModel,
+    trees: Sequence[Tree],
+    cache: Any,
+    cached: Sequence[np.ndarray],
+    length: int,
+    replies: list[_Reply],
 ) -> None:
     """Decode replies to their end, one token of each per pass.
 
     Args:
         model: From `asking.load`.
-        trees: All trees of the first pass.
-        cache: Keys and values of that pass; modified.
+        trees: All trees of the pass before.
+        cache: Keys and values of the roots and of that pass; modified.
+        cached: Places of each tree whose keys and values these are, in ascending order.
         length: Tokens per tree in the cache, padding included.
         replies: Unfinished replies.
     """
@@ -168,7 +298,9 @@ def _decode(
     for row, column, reply in slots:
         tree = trees[reply.tree]
         # The last token comes right after its place, and attends to what that place attends to.
-        attends[row, column, : len(tree.token_ids)] = tree.attends[reply.place]
+        attends[row, column, : tree.n_root] = True
+        path = np.searchsorted(cached[reply.tree], tree.path(reply.place))
+        attends[row, column, path] = True
         positions[:, row, column] = tree.positions[:, reply.place] + 1
     own = np.broadcast_to(np.eye(width, dtype=bool), (len(rows), width, width))
     while not all(reply.is_done for reply in replies):

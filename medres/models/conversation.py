@@ -7,6 +7,7 @@ conversation. Training and inference build their inputs only here.
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,10 @@ from medres.models import LoadedModel
 SYSTEM_PROMPT = "You are a biomedical expert."
 IGNORED = -100
 """Label of a position without loss, as in transformers."""
+MAX_PASS_TOKENS = 2_048
+"""Most tokens of an image's questions and options in one pass of inference."""
+ROOT = -1
+"""Node of the tokens that all questions of an image share."""
 
 
 class TooLongError(ValueError):
@@ -34,8 +39,12 @@ class Tree:
     """Shape (n_tokens,)."""
     positions: np.ndarray
     """Rotary positions; shape (3, n_tokens), time, height and width, or (1, n_tokens)."""
-    attends: np.ndarray
-    """Whether token i attends to token j; shape (n_tokens, n_tokens), bool."""
+    nodes: np.ndarray
+    """Question or reply that each token belongs to, counted along the tree; -1 in the root; shape
+    (n_tokens,)."""
+    branches: np.ndarray
+    """The question above each token, by its number in `nodes`; -1 in the root; shape
+    (n_tokens,)."""
     targets: np.ndarray
     """Places of the reply tokens, -1 for an end of turn that is left out; (n_targets,)."""
     target_ids: np.ndarray
@@ -47,6 +56,48 @@ class Tree:
     prompt_ends: np.ndarray
     """Place of the last prompt token of each question, which predicts the first token of its
     replies; shape (n_questions,)."""
+
+    @property
+    def n_root(self) -> int:
+        """Number of tokens that all questions share."""
+        return int(np.searchsorted(self.nodes, 0))
+
+    @property
+    def attends(self) -> np.ndarray:
+        """Whether token i attends to token j; computed anew, shape (n_tokens, n_tokens), bool."""
+        every = np.arange(len(self.token_ids))
+        return self.seen(every, every)
+
+    def seen(self, places: np.ndarray, among: np.ndarray) -> np.ndarray:
+        """Return which tokens some tokens attend to: those before them on their own path.
+
+        Args:
+            places: The tokens that attend, shape (n_places,).
+            among: The tokens that they may attend to, shape (n_among,).
+
+        Returns:
+            Shape (n_places, n_among), bool.
+        """
+        node, branch, other = self.nodes[places], self.branches[places], self.nodes[among]
+        seen = other == node[:, None]
+        seen |= other == branch[:, None]
+        seen |= other == ROOT
+        seen &= among <= places[:, None]
+        return np.asarray(seen)
+
+    def path(self, place: int) -> np.ndarray:
+        """Return the tokens below the root from the question of one of them to itself.
+
+        Args:
+            place: Of a token below the root.
+
+        Returns:
+            Places in ascending order, shape (n_places,).
+        """
+        node, branch = int(self.nodes[place]), int(self.branches[place])
+        first, after, own = np.searchsorted(self.nodes, [branch, branch + 1, node])
+        question = np.arange(first, min(after, place + 1))
+        return question if node == branch else np.concatenate([question, np.arange(own, place + 1)])
 
 
 def encode(
@@ -104,19 +155,39 @@ def encode(
     predictors = np.where(nth == 0, before, targets - 1)
     if not with_ends:
         targets[n_reply.cumsum() - 1] = -1
+    in_root = np.full(n_root, ROOT, dtype=np.int32)
     return Tree(
         token_ids=np.concatenate([root_ids, *ids]),
         positions=np.concatenate(
             [root_positions, np.broadcast_to(positions, (len(root_positions), len(positions)))],
             axis=1,
         ),
-        attends=_attends(n_root, node_of, of_question),
+        nodes=np.concatenate([in_root, node_of.astype(np.int32)]),
+        branches=np.concatenate([in_root, of_question[node_of].astype(np.int32)]),
         targets=targets,
         target_ids=np.concatenate([*reply_ids, np.zeros(0, dtype=np.int64)]),
         predictors=predictors,
         replies=np.repeat(np.arange(len(reply_ids)), n_reply),
         prompt_ends=prompt_ends[is_question],
     )
+
+
+def prompt_lengths(model: LoadedModel, question: str) -> tuple[int, int]:
+    """Return the tokens of a prompt before the question, without the image's, and those after.
+
+    A path of `encode` is as long as both, the image and its reply.
+
+    Raises:
+        ValueError: If the chat template cannot be used.
+    """
+    prefix, prompt = _render(model, question)
+    n_before = len(_opening(model.tokenizer)) + len(_token_ids(model.tokenizer, prefix)) - 1
+    return n_before, len(_token_ids(model.tokenizer, prompt))
+
+
+def reply_length(model: LoadedModel, reply: str) -> int:
+    """Return the tokens of a reply, its end of turn included."""
+    return len(_token_ids(model.tokenizer, reply + model.end_of_turn))
 
 
 def _render(model: LoadedModel, question: str) -> tuple[str, str]:
@@ -174,20 +245,34 @@ def _root(
     return np.concatenate(ids), np.concatenate([before, image, after], axis=1)
 
 
-def _attends(n_root: int, node_of: np.ndarray, branches: np.ndarray) -> np.ndarray:
-    """Return which tokens each token attends to: those before it of the root and its own path.
+def passes(tree: Tree, *, n_tokens: int) -> list[np.ndarray]:
+    """Return the tokens below the root in groups, each of which can be computed by itself.
+
+    A group holds whole questions and replies. Where the replies to a question are in several
+    groups, each of these has the question too.
 
     Args:
-        n_root: Tokens of the root.
-        node_of: Question or reply that each token below the root belongs to.
-        branches: The question of each of these nodes; a question's own is itself.
+        tree: From `encode`.
+        n_tokens: Most tokens of a group, repeated questions not counted; a single question or
+            reply may have more.
+
+    Returns:
+        Places in ascending order, each of shape (n_places,).
     """
-    n_nodes = len(branches)
-    is_above = np.eye(n_nodes, dtype=bool)
-    is_above[np.arange(n_nodes), branches] = True
-    attends = np.tri(n_root + len(node_of), dtype=bool)
-    attends[n_root:, n_root:] &= is_above[node_of[:, None], node_of]
-    return attends
+    starts = tree.n_root + np.flatnonzero(np.diff(tree.nodes[tree.n_root :], prepend=ROOT))
+    groups: list[np.ndarray] = []
+    held: list[np.ndarray] = []
+    n_held = 0
+    question = np.zeros(0, dtype=np.int64)
+    for start, end in itertools.pairwise([*starts.tolist(), len(tree.token_ids)]):
+        node, is_question = np.arange(start, end), tree.nodes[start] == tree.branches[start]
+        if n_held and n_held + len(node) > n_tokens:
+            groups.append(np.concatenate(held))
+            held, n_held = [] if is_question else [question], 0
+        question = node if is_question else question
+        held.append(node)
+        n_held += len(node)
+    return [*groups, np.concatenate(held)] if held else groups
 
 
 def collate(trees: Sequence[Tree], *, pad_token_id: int) -> dict[str, torch.Tensor]:
@@ -217,10 +302,14 @@ def collate(trees: Sequence[Tree], *, pad_token_id: int) -> dict[str, torch.Tens
         "position_ids": torch.from_numpy(position_ids if n_rows > 1 else position_ids[0]),
         "logits_to_keep": torch.from_numpy(keep),
     }
-    # The last token attends to all others only if the tree does not branch.
-    if not all(tree.attends[-1].all() for tree in trees):
+    if not all(map(_is_one_path, trees)):
         batch["attention_mask"] = torch.from_numpy(_masks(trees, length)[:, None])
     return batch
+
+
+def _is_one_path(tree: Tree) -> bool:
+    every = np.arange(len(tree.token_ids))
+    return bool(tree.seen(every[-1:], every).all())
 
 
 def _masks(trees: Sequence[Tree], length: int) -> np.ndarray:

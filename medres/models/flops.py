@@ -28,7 +28,12 @@ class ModelShape:
 
 
 def forward_flops(
-    shape: ModelShape, *, visual_tokens: int, text_tokens: int, n_crops: int = 1
+    shape: ModelShape,
+    *,
+    visual_tokens: int,
+    text_tokens: int,
+    n_crops: int = 1,
+    pass_tokens: int = 0,
 ) -> int:
     """Return the floating-point operations of one forward pass over one conversation.
 
@@ -41,11 +46,17 @@ def forward_flops(
         visual_tokens: Tokens of the image.
         text_tokens: All other tokens of the conversation.
         n_crops: Crops that the vision tower encodes separately.
+        pass_tokens: Most text tokens at once; more attend to the image in several passes. Zero
+            means all.
 
     Returns:
         Operations of vision tower, merger, language model and head together.
     """
-    return sum(_parts(shape, visual_tokens, text_tokens, n_crops))
+    vision, weights, attention = _parts(shape, visual_tokens, text_tokens, n_crops)
+    if 0 < pass_tokens < text_tokens:
+        pairs = visual_tokens**2 + text_tokens * (visual_tokens + pass_tokens)
+        attention = attention * pairs // (visual_tokens + text_tokens) ** 2
+    return vision + weights + attention
 
 
 def _parts(

@@ -124,7 +124,7 @@ def read(
         ValueError: If a file is damaged or of another model, or the weights are not whole.
     """
     found = checkpoint.opened(place, revision=revision, with_weights=True)
-    tokenizer = _tokenizer(found, image_in_template, image_token)
+    tokenizer = tokenizer_of(found, image_in_template, image_token)
     with checkpoint.one_line(found.name, "image processor"):
         image_processor = AutoImageProcessor.from_pretrained(
             str(found.image_processor),
@@ -167,10 +167,19 @@ def read(
     return Parts(network.eval(), tokenizer, image_processor, image_in_template, found.name)
 
 
-def _tokenizer(
+def tokenizer_of(
     found: checkpoint.Checkpoint, image_in_template: str, image_token: str
 ) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of a checkpoint, with a chat template that places one image."""
+    """Return the tokenizer of a checkpoint, with a chat template that places one image.
+
+    Args:
+        found: The checkpoint.
+        image_in_template: What the chat template writes for an image.
+        image_token: Name of the config's image token in the tokenizer.
+
+    Raises:
+        ValueError: If the tokenizer or the template does not fit.
+    """
     name = found.name
     with checkpoint.one_line(name, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(

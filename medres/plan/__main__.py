@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from medres import study as studies
+from medres import texts
 from medres.plan import table
 from medres.plan.memory import GPUS
 
@@ -34,9 +35,9 @@ def main(arguments: list[str]) -> int:
             changes={name: value for name, value in given.items() if value is not None},
         )
     except (ValueError, OSError) as error:
-        print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)
+        texts.fail(error)
         return 1
-    print(text)
+    texts.say(text)
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from medres import models, resolution
-from medres.models import flops, offline
+from medres.models import conversation, flops, offline
 from medres.models.offline import Sizes
 from medres.plan import contents, memory
 from medres.plan.contents import Described, Images, Side
@@ -75,9 +75,12 @@ class _Costed:
     def layout(self, geometry: Geometry) -> Layout:
         return geometry.layout or models.geometry(self.config, geometry.given_px)
 
-    def forward_flops(self, side: Side, geometry: Geometry, n_questions: float) -> int:
-        """Return the operations of one image's questions, which share one pass."""
-        return flops.forward_flops(self.sizes.shape, **self._tokens(side, geometry, n_questions))
+    def forward_flops(
+        self, side: Side, geometry: Geometry, n_questions: float, *, pass_tokens: int = 0
+    ) -> int:
+        """Return the operations of one image's questions, which share the image."""
+        tokens = self._tokens(side, geometry, n_questions)
+        return flops.forward_flops(self.sizes.shape, **tokens, pass_tokens=pass_tokens)
 
     def training_flops(
         self, side: Side, geometry: Geometry, n_questions: float, *, is_adapted: bool
@@ -160,8 +163,9 @@ def _evaluated(
     if not native:
         raise ValueError(f"data set {cells[0].dataset!r} has no test questions")
     # Mixed answers are assembled from the low and the native ones.
+    of = partial(costed.forward_flops, holds.test, pass_tokens=conversation.MAX_PASS_TOKENS)
     flops = sum(
-        images.n_images * costed.forward_flops(holds.test, geometry, images.questions_each)
+        images.n_images * of(geometry, images.questions_each)
         for name in settings["eval_resolutions"]
         if name != "mixed"
         for images, geometry in _views(holds.test, {name: 1.0}, costed.treatment)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import runs
+from medres import runs, texts
 from medres.plan import costs
 from medres.plan import table as plan
 from medres.plan.costs import Arm
@@ -89,7 +89,8 @@ def _row(study: Study, settings: Mapping[str, Any], outcome: Mapping[str, Any]) 
     arm = _arm(study, {**settings, **as_run}, gpu=plan.GPU)
     peak_bytes = outcome.get("peak_memory_bytes")
     names = ("dataset", "model", "train_resolution", "seed")
-    return {name: settings[name] for name in names} | {
+    named = {name: settings[name] for name in names} | {"model": texts.named(settings["model"])}
+    return named | {
         "predicted_flops": arm.train_flops,
         "measured_flops": outcome["training_flops"],
         "measured_seconds": outcome["seconds"],

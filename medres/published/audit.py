@@ -1,6 +1,8 @@
 """Check published percentages: `python -m medres.published.audit TABLE.csv`, for any table.
 
-The table is a CSV with a header and one row per percentage. Its columns, besides any others:
+The table is delimited text (CSV) with a header and one row per percentage; how it is separated and
+encoded, decimal commas, percent signs and thousands marks are recognised and said. Its columns,
+besides any others:
 
     accuracy_percent  required; as printed, with trailing zeros: 96.30, not 96.3
     n_questions       required; the number of questions behind it, empty if unknown
@@ -16,7 +18,6 @@ test. A verdict says what the arithmetic allows or excludes, never why.
 """
 
 import argparse
-import csv
 import re
 import sys
 from collections.abc import Mapping
@@ -26,11 +27,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medres import csv_files, tables, texts
 from medres.published import grim, reachable
 
 REQUIRED = ("accuracy_percent", "n_questions")
 OPTIONAL = ("column", "cell", "compared_with", "stated_p")
 CUT_OFF = "a count only if cut off"
+_PERCENT_SIGN = re.compile(r"^([0-9.,]+)\s*[%％]$")
+_DECIMAL_COMMA = re.compile(r"^([0-9]{1,3}),([0-9]+)$")
+_P = re.compile(r"^(?:p\s*=?\s*)?(<?\s*0?)[.,]([0-9]+)$", re.IGNORECASE)
+_THOUSANDS = {
+    mark: re.compile(rf"[1-9][0-9]{{0,2}}(?:[{re.escape(mark)}'’\s][0-9]{{3}})+") for mark in ",."
+}
 NO_COUNT, A_COUNT, NOT_KNOWN = "not a count", "a count", "n unknown"
 
 
@@ -41,28 +49,62 @@ def read(path: Path) -> pd.DataFrame:
         FileNotFoundError: If there is no such file.
         ValueError: If a row is wrong, naming the file, the line and the remedy for the first.
     """
+    return read_with_notes(path)[0]
+
+
+def read_with_notes(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table of `read`, and what in its file was taken for what."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            rows = [(reader.line_num, row) for row in reader if row]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"{path}, line {reader.line_num + 1}: not a CSV ({error}); save it as UTF-8, "
-                "separated by commas"
-            ) from error
-    if not rows:
-        raise ValueError(f"{path} is empty; give it a header line and one row per percentage")
-    (_, header), *rest = rows
-    for line, row in rest:
-        if len(row) != len(header):
-            raise ValueError(
-                f"{path}, line {line}: {len(row)} fields for {len(header)} columns; put a field "
-                "that contains a comma in quotes"
-            )
-    table = pd.DataFrame([row for _, row in rest], columns=header, index=[n for n, _ in rest])
-    return checked(table, source=str(path))
+    if path.suffix.lower() not in tables.TEXT:
+        raise ValueError(
+            f"{path}: percentages are read as they were printed, with trailing zeros, which only "
+            f"text keeps; save it as CSV UTF-8 ({', '.join(tables.TEXT)})"
+        )
+    parsed = tables.parse(str(path), path.read_bytes(), required=REQUIRED, optional=OPTIONAL)
+    table, notes = _in_one_notation(parsed.rows, source=str(path))
+    return checked(table, source=str(path)), [*parsed.notes, *notes]
+
+
+def _in_one_notation(table: pd.DataFrame, *, source: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table with decimal points, without percent and thousands signs, and notes.
+
+    A comma in a percentage is a decimal comma. The other mark, or a blank or an apostrophe,
+    groups the thousands of a number of questions.
+
+    Raises:
+        ValueError: If some percentages have a decimal comma and others a point.
+    """
+    percents = table["accuracy_percent"].map(lambda text: _PERCENT_SIGN.sub(r"\1", text))
+    with_comma = percents.map(lambda text: bool(_DECIMAL_COMMA.match(text))).astype(bool)
+    with_point = percents.str.fullmatch(r"[0-9]{1,3}\.[0-9]+")
+    if with_comma.any() and with_point.any():
+        first, other = with_comma.idxmax(), with_point.idxmax()
+        raise ValueError(
+            f"{source}, line {max(first, other)}: accuracy_percent is {percents[first]!r} in line "
+            f"{first} and {percents[other]!r} in line {other}; write all with a decimal point"
+        )
+    grouped = _THOUSANDS["." if with_comma.any() else ","]
+    plain = {
+        "accuracy_percent": percents.map(lambda text: _DECIMAL_COMMA.sub(r"\1.\2", text)),
+        "n_questions": table["n_questions"].map(
+            lambda text: re.sub(r"\D", "", text) if grouped.fullmatch(text) else text
+        ),
+    }
+    if "stated_p" in table:
+        plain["stated_p"] = table["stated_p"].map(lambda text: _P.sub(r"\1.\2", text))
+    notes = [
+        f"line {differs.idxmax()}: {name} {table[name][differs.idxmax()]!r} is read as "
+        f"{texts[differs.idxmax()]!r} ({differs.sum()} rows)"
+        for name, texts in plain.items()
+        if (differs := texts != table[name]).any()
+    ]
+    numbers = pd.to_numeric(plain["accuracy_percent"], errors="coerce")
+    if len(numbers) and numbers.le(1).all() and numbers.mod(1).ne(0).any():
+        notes.append(
+            "no accuracy_percent is above 1; if these are proportions, write them as percentages"
+        )
+    return table.assign(**plain), notes
 
 
 def checked(table: pd.DataFrame, *, source: str) -> pd.DataFrame:
@@ -224,7 +266,9 @@ def main(arguments: list[str]) -> int:
             raise ValueError(
                 f"--draws is {asked.draws} and --seed {asked.seed}; use at least 1 and 0"
             )
-        table = read(asked.table)
+        table, notes = read_with_notes(asked.table)
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
         rng = np.random.default_rng(asked.seed)
         found = {"cells": cells(table)}
         if table["column"].any():
@@ -232,14 +276,14 @@ def main(arguments: list[str]) -> int:
         if table["compared_with"].any():
             found["comparisons"] = comparisons(table)
         for name, part in found.items():
-            print(f"{name}\n{part.to_string(index=False, na_rep='', float_format='%.4g')}\n")
+            texts.say(f"{name}\n{part.to_string(index=False, na_rep='', float_format='%.4g')}\n")
             if asked.out:
                 asked.out.mkdir(parents=True, exist_ok=True)
-                part.to_csv(asked.out / f"{name}.csv", index=False, float_format="%.6g")
+                csv_files.write(part, asked.out / f"{name}.csv", float_format="%.6g")
     except (ValueError, OSError) as error:
-        print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)
+        texts.fail(error)
         return 1
-    print((__doc__ or "").rpartition("\n\n")[2].strip())
+    texts.say((__doc__ or "").rpartition("\n\n")[2].strip())
     return 0
 
 

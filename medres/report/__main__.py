@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from medres import study as studies
+from medres import texts
 from medres.report import current
 
 
@@ -16,10 +17,10 @@ def main(arguments: list[str]) -> int:
     try:
         study = studies.load(asked.study)
         if current.is_current(study, asked.stem):
-            print(f"medres: {asked.stem} is current")
+            texts.say(f"medres: {asked.stem} is current")
             return 0
     except (ValueError, OSError) as error:
-        print(f"medres: {' '.join(str(error).split())}", file=sys.stderr)
+        texts.fail(error)
         return 1
     from medres.report import render  # takes seconds, which a page that is current need not cost
 

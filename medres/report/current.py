@@ -16,7 +16,7 @@ from typing import Any
 
 from medres import files, marks, runs
 from medres import study as studies
-from medres.datasets import preparation
+from medres.datasets import conversations, preparation
 from medres.files import Remembered
 from medres.marks import Mark
 from medres.study import Cell, Study
@@ -243,12 +243,14 @@ def _compare(found: Plan, study: Study, pages: Mapping[str, Cell | None], kept: 
     for name, parameters in study.datasets.items():
         seen = marks.remembered(study.name, f"questions-{name}")
         mark = marks.read(marks.path_of(study.name, "questions", name))
-        asked = preparation.decides(name, parameters)
+        models = conversations.asked_of(study, name)
+        asked = preparation.decides(name, parameters, models)
         reasons = list(marks.differences(mark, asked, read=seen, made=kept))
         reasons += _gone(study.name, "questions", name)
         seen.save()
         if reasons:
             found.stale["questions", name] = reasons
+        if any(map(preparation.may_change_table, reasons)):
             unsettled.add(_run_name(study.name, "questions", name))
     for stem, cell in pages.items():
         mark = marks.read(marks.path_of(study.name, "pages", stem))

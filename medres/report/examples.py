@@ -101,7 +101,7 @@ def asked(question: pd.DataFrame) -> dict[str, Any]:
     first = question.iloc[0]
     return {
         "text": first["question"],
-        "options": list(first["options"]),
+        "options": examples.shortened(list(first["options"])),
         "reference": first["reference"],
         "id": first["question_id"],
     }
@@ -207,6 +207,9 @@ def show_confusions(study: str, table: pd.DataFrame, arms: Arms) -> HTML:
         asked_of = list(part.groupby(["question", "options"], sort=False))
         for (text, _), rows in asked_of[:SHOWN_MATRICES]:
             said.append(_heading("h4", f"{text} ({rows['n_questions'].iloc[0]:,} questions)"))
+            if (n_options := rows["n_options"].iloc[0]) > examples.MATRIX_OPTIONS:
+                said.append(f"<p>{n_options:,} options are too many for a matrix: see the CSV.</p>")
+                continue
             matrices = {
                 arm: parts.matrix(_matrix(arm, cells))
                 for arm, cells in rows.groupby(["train_resolution", "eval_resolution"], sort=False)

@@ -16,7 +16,7 @@ from medres import datasets, resolution, runs
 from medres import study as studies
 from medres.datasets import QuestionSet
 from medres.report import examples as cards
-from medres.report import pictures
+from medres.report import pictures, safe
 from medres.results import examples, grids
 from medres.results.examples import PLACE, QUESTION
 from medres.results.grids import FILTERS
@@ -82,9 +82,8 @@ def static(
         head = parts.asked(cards.asked(question))
         said.append(f'<div class="question" data-label="{label}">{head}{"".join(steps)}</div>')
     panel = parts.panel() if said else "<p>The study has no answers at low and at native.</p>"
-    script = (cards.TEMPLATES / "explorer.js").read_text()
-    # In a scope of its own: a notebook may show it twice.
-    return cards.wrapped([panel, *said], kind="explorer") + f"<script>{{{script}}}</script>"
+    script = safe.script("explorer")
+    return cards.wrapped([panel, *said], kind="explorer") + f"<script>{script}</script>"
 
 
 def question_of(table: pd.DataFrame, dataset: str, model: str, question_id: str) -> pd.DataFrame:
@@ -160,7 +159,8 @@ def step(
 
 def _option_rows(options: list[str], columns: list[pd.Series]) -> list[dict[str, Any]]:
     shares = [examples.probabilities(each["option_log_probabilities"]) for each in columns]
-    return [
+    shown = _shown(options, columns, np.stack(shares))
+    rows = [
         {
             "name": option,
             "is_reference": option == columns[0]["reference"],
@@ -174,8 +174,38 @@ def _option_rows(options: list[str], columns: list[pd.Series]) -> list[dict[str,
                 for share, column in zip(shares, columns, strict=True)
             ],
         }
-        for number, option in enumerate(options)
+        for number, option in ((number, options[number]) for number in shown)
     ]
+    n_others = len(options) - len(shown)
+    if not n_others:
+        return rows
+    others = [max(0.0, 1 - float(share[shown].sum())) for share in shares]
+    cells = [
+        {
+            "text": cards.percent_text(share),
+            "share": f"{100 * share:.1f}",
+            "is_answer": False,
+            "is_right": False,
+        }
+        for share in others
+    ]
+    return [*rows, {"name": f"{n_others:,} others", "is_reference": False, "cells": cells}]
+
+
+def _shown(options: list[str], columns: list[pd.Series], shares: np.ndarray) -> list[int]:
+    """Return the numbers of the options to show: all, or of very many those that matter most.
+
+    Args:
+        options: Of one question.
+        columns: Its answers.
+        shares: Probability of each option in each answer, shape (n_answers, n_options).
+    """
+    if len(options) <= examples.MATRIX_OPTIONS:
+        return list(range(len(options)))
+    named = {columns[0]["reference"], *(column["reply"] for column in columns)}
+    kept = [number for number, option in enumerate(options) if option in named]
+    probable = np.argsort(-shares.max(axis=0), kind="stable")[: examples.SHOWN_OPTIONS]
+    return sorted({*kept, *probable.tolist()})
 
 
 def _reply_row(columns: list[pd.Series]) -> dict[str, Any]:

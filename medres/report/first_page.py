@@ -12,9 +12,9 @@ import nbformat
 import pandas as pd
 from matplotlib import colormaps
 
-from medres import runs
+from medres import runs, texts
 from medres import study as studies
-from medres.report import current, figures, layout, page
+from medres.report import current, figures, layout, page, safe
 from medres.report.figures.style import ink_on
 from medres.results import (
     averages,
@@ -49,6 +49,7 @@ def html(study: Study) -> str:
     return environment.get_template("study.html.j2").render(
         study=study,
         style=layout.style(),
+        script=safe.script("frame"),
         links=layout.links(study),
         about=about(study),
         treatment=findings.describe_treatment(studies.treatment(study)),
@@ -57,7 +58,7 @@ def html(study: Study) -> str:
         cells=[
             {
                 "dataset": cell.dataset,
-                "model": cell.model,
+                "model": texts.named(cell.model),
                 "train_resolution": cell.train_resolution,
                 "seed": cell.seed,
                 "finetune": finetuned.get(cell.path, ""),
@@ -74,7 +75,7 @@ def _results(study: Study) -> dict[str, Any]:
     said: list[str] = []
     warning = ""
     if "05_alignment" in study.reports:
-        warning = learning.warning(page.read_table(study.name, "learning", keep_default_na=False))
+        warning = learning.warning(page.read_table(study.name, "learning", na_values=[]))
     shown: dict[str, Any] = {"matrix": {}, "grids": [], "tokens": ""}
     if "12_findings" in study.reports:
         cells = _read(study, "cells")
@@ -84,7 +85,7 @@ def _results(study: Study) -> dict[str, Any]:
         said.append(by_kind.sentence(_read(study, "by_kind")))
         shown["matrix"] = matrix(found, averaged)
         if "05_alignment" in study.reports:
-            baselines = page.read_table(study.name, "baselines", keep_default_na=False)
+            baselines = page.read_table(study.name, "baselines", na_values=[])
             shown["grids"] = grids_at_a_glance(cells, baselines)
             shown["tokens"] = _tokens(study, cells, baselines)
     if "13_calibration" in study.reports:
@@ -95,8 +96,7 @@ def _results(study: Study) -> dict[str, Any]:
 
 
 def _read(study: Study, name: str) -> pd.DataFrame:
-    """Return a table; a data set may be named NA."""
-    return page.read_table(study.name, name, keep_default_na=False, na_values=[""])
+    return page.read_table(study.name, name)
 
 
 def _question(stem: str) -> str:
@@ -128,7 +128,7 @@ def about(study: Study) -> str:
         if names
     )
     tiny = [name for name in study.models if name.startswith("tiny-")]
-    weights = f"Models: {', '.join(study.models)}"
+    weights = f"Models: {', '.join(map(texts.named, study.models))}"
     if tiny:
         weights += (
             " (a tiny model starts from random weights: it tests the software and says nothing "

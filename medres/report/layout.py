@@ -9,23 +9,19 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
-from medres.report import current, page
+from medres import texts
+from medres.report import current, page, safe
 from medres.study import Cell, Study
 
 TEMPLATES = Path(__file__).resolve().parent / "template"
-OUTSIDE = r"""["']?\s*(?:https?:)?//"""
-FETCHES = re.compile(
-    rf"""<[^>]*\b(?:src|href|srcset|data)\s*=\s*{OUTSIDE}|url\(\s*{OUTSIDE}|@import\s""",
-    re.IGNORECASE,
+LINKS_OUTSIDE = re.compile(
+    r"""<a\b[^>]*\bhref=["']?\s*(?:[a-z][a-z0-9+.-]*:|//)[^>]*>(.*?)</a>""",
+    re.IGNORECASE | re.DOTALL,
 )
-"""What a page would load, or link outside; an address in a text is only a text."""
-LINKS_OUTSIDE = re.compile(rf"<a\b[^>]*\bhref={OUTSIDE}[^>]*>(.*?)</a>", re.IGNORECASE | re.DOTALL)
-IMAGES_OUTSIDE = re.compile(rf"<img\b[^>]*\bsrc={OUTSIDE}[^>]*>", re.IGNORECASE)
+IMAGES = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 HEADING = re.compile(r"<h2>(.*?)</h2>", re.DOTALL)
 TO_NOTEBOOK = re.compile(r'(href="[\w.-]+)\.ipynb(["#])')
 """Links from a notebook to another beside it: a page links its page."""
-CONTENTS = "<!-- contents -->"
-"""Where a template wants the list of a page's sections."""
 
 
 def to_html(content: NotebookNode, study: Study, stem: str, cell: Cell | None = None) -> str:
@@ -65,6 +61,7 @@ def to_html(content: NotebookNode, study: Study, stem: str, cell: Cell | None = 
         "page_question": "" if cell is None else question,
         "page_study": study.title,
         "page_style": style(),
+        "page_script": safe.script("frame"),
         "page_links": links(study),
         "page_related": [] if cell is None else related(study, cell),
         "page_stem": stem,
@@ -72,7 +69,7 @@ def to_html(content: NotebookNode, study: Study, stem: str, cell: Cell | None = 
     text, _ = exporter.from_notebook_node(content, resources=resources)
     # In the executed notebook links begin where it lies, on a page where the page does.
     text = text.replace(f'href="{page.beside_notebook(study.name)}/', 'href="')
-    return offline(with_contents(TO_NOTEBOOK.sub(r"\1.html\2", text)), stem)
+    return safe.checked(with_contents(TO_NOTEBOOK.sub(r"\1.html\2", text)), stem)
 
 
 def style() -> str:
@@ -81,9 +78,12 @@ def style() -> str:
 
 
 def result_html(markdown: str) -> str:
-    """Return computed Markdown as HTML; a name from a table brings no tags and no links outside."""
+    """Return computed Markdown as HTML, in which it brings no tags, pictures and links outside.
+
+    Texts of the user's are escaped where they are put into it (`texts.in_markdown`).
+    """
     made = str(MarkdownWithMath(renderer=IPythonRenderer(escape=True)).render(markdown))
-    return LINKS_OUTSIDE.sub(r"\1", IMAGES_OUTSIDE.sub("", made))
+    return LINKS_OUTSIDE.sub(r"\1", IMAGES.sub("", made))
 
 
 def heading(cell: NotebookNode) -> str:
@@ -93,7 +93,7 @@ def heading(cell: NotebookNode) -> str:
 
 def title_of(study: Study, cell: Cell) -> str:
     """Return the title of the page of a training or an evaluation."""
-    model = f", {cell.model}" if len(study.models) > 1 else ""
+    model = f", {texts.named(cell.model)}" if len(study.models) > 1 else ""
     if cell.stage == "finetune":
         return f"Training: {cell.dataset}{model} at {cell.train_resolution}, seed {cell.seed}"
     if cell.train_resolution == "none":
@@ -119,7 +119,7 @@ def related(study: Study, cell: Cell) -> list[tuple[str, str]]:
 
 
 def with_contents(text: str) -> str:
-    """Return a page whose sections have anchors, listed where `CONTENTS` stands."""
+    """Return a page whose sections have anchors, listed where the template wants it."""
     listed: dict[str, str] = {}
 
     def anchored(found: re.Match[str]) -> str:
@@ -134,20 +134,7 @@ def with_contents(text: str) -> str:
     text = HEADING.sub(anchored, text)
     items = " ".join(f'<a href="#{anchor}">{name}</a>' for anchor, name in listed.items())
     said = f'<span class="contents">On this page: {items}</span>' if listed else ""
-    return text.replace(CONTENTS, said, 1)
-
-
-def offline(text: str, stem: str) -> str:
-    """Return a page as it is.
-
-    Raises:
-        ValueError: If it would fetch something.
-    """
-    found = FETCHES.search(text)
-    if found:
-        around = text[max(0, found.start() - 40) : found.end() + 40]
-        raise ValueError(f"page {stem} refers outside: {around!r}; reports must open offline")
-    return text
+    return text.replace(safe.CONTENTS, said, 1)
 
 
 def _tags(cell: NotebookNode) -> list[str]:

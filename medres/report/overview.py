@@ -14,6 +14,7 @@ from medres.report import figures, page
 from medres.resolution import Treatment
 from medres.results.numbers import percent
 from medres.statistics import comparison, groups
+from medres.texts import in_markdown, named
 
 RINGS_CYCLES_PER_PX = 0.5 * 2.0 ** (np.arange(-32, 1) / 4)
 """Edges of the rings of a spectrum, four per octave, up to the limit of the native image."""
@@ -89,7 +90,7 @@ def decided(question_sets: Sequence[QuestionSet]) -> str:
         counts = each.split("test")["group"].value_counts()
         few, reason, more = groups.decided(counts).partition(":")
         said = f"**{few}**{reason}{more}" if groups.too_few(counts) else few
-        lines.append(f"* **{each.label}**: {said}.\n")
+        lines.append(f"* **{in_markdown(each.label)}**: {said}.\n")
     return "".join(lines)
 
 
@@ -105,8 +106,7 @@ def remarks(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
         for kind, said in (("left out", question_set.excluded), ("note", question_set.notes))
         for remark in said
     ]
-    none = [{"dataset": "all", "kind": "left out", "remark": "nothing"}]
-    return pd.DataFrame(rows or none)
+    return pd.DataFrame(rows or [{"dataset": "all", "kind": "left out", "remark": "nothing"}])
 
 
 def is_leak_said(leaks: pd.DataFrame) -> bool:
@@ -160,8 +160,8 @@ def sentence(counts: pd.DataFrame, leaks: pd.DataFrame, sizes: pd.DataFrame) -> 
         n_near = leak["n_near_duplicates"]
         near = f", {n_near} test images nearly identical to a train image" if n_near else ""
         lines.append(
-            f"* **{dataset}**: {test['n_questions']:,} test questions on {test['n_images']:,} "
-            f"images in {test['n_groups']:,} groups (effective number "
+            f"* **{in_markdown(dataset)}**: {test['n_questions']:,} test questions on "
+            f"{test['n_images']:,} images in {test['n_groups']:,} groups (effective number "
             f"{test['n_effective_groups']:,.1f}, the largest holds "
             f"{percent(test['largest_share'])} % of the questions); train and test share "
             f"{f'**{n_equal}**' if n_equal else 'no'} images and "
@@ -229,11 +229,11 @@ def treatment(model: str, meaning: Mapping[str, Any], *, token_px: int) -> tuple
     from medres.models import offline  # takes seconds, and nothing else here needs transformers
 
     if offline.is_at_hand(model):
-        return offline.treatment_of(model, meaning), f"Visual tokens of {model}"
+        return offline.treatment_of(model, meaning), f"Visual tokens of {named(model)}"
     budgets = meaning["low_max_pixels"], meaning["native_max_pixels"]
     return (
         Treatment(*budgets, meaning["resampling_filter"], token_px),
-        f"The config of {model} is not available locally: one visual token is assumed to be "
+        f"The config of {named(model)} is not available locally: one visual token is assumed to be "
         f"{token_px} x {token_px} pixels",
     )
 

@@ -9,6 +9,7 @@ import html
 import io
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from PIL import Image
 
-from medres import files, marks, runs
+from medres import csv_files, files, marks, runs, texts
 from medres.report import tables
 from medres.study import STAGES, Study
 
@@ -64,7 +65,7 @@ def show_table(
         path.unlink(missing_ok=True)
         return HTML(f"<p>{html.escape(empty)}</p>" if empty else "")
     with runs.replacing(path) as part:
-        table.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
+        csv_files.write(table, part, float_format="%.6g")
     note_made(path)
     shown = table[list(columns or table)]
     return _shown(study, tables.html_table(shown, caption=caption, csv=name, merged=merged))
@@ -133,9 +134,12 @@ def _picture(figure: Figure, kind: str) -> bytes:
 
 def _saved(figure: Figure, kind: str, *, dpi: float) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format=kind, dpi=dpi, bbox_inches="tight", metadata=dict.fromkeys(UNDATED[kind])
-    )
+    with warnings.catch_warnings():
+        # A sign that the font lacks is drawn as a box; one warning for each would bury others.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(
+            buffer, format=kind, dpi=dpi, bbox_inches="tight", metadata=dict.fromkeys(UNDATED[kind])
+        )
     return buffer.getvalue()
 
 
@@ -180,6 +184,10 @@ def show_provenance(study: Study, folders: Sequence[Path]) -> HTML:
     """
     records = [runs.read(folder) for folder in folders]
     shared = _shared([record["spec"]["parameters"] for record in records])
+    table, inputs = str(shared.get("table", "")), _shared([r["spec"]["inputs"] for r in records])
+    if texts.named(table) != table and "table" in inputs:
+        # Shown by its last name alone, so that its bytes must say which it is.
+        shared["table"] = f"{texts.named(table)} (SHA-256 {str(inputs['table'])[:16]})"
     versions = _shared([record["spec"]["versions"] for record in records])
     caption = (
         "Runs this page was made from; digests cover parameters, inputs and versions. "
@@ -217,7 +225,7 @@ def _shared(each: list[dict[str, object]]) -> dict[str, object]:
 
 def _list(values: dict[str, object]) -> str:
     return ", ".join(
-        f"{html.escape(name)} <code>{html.escape(str(value))}</code>"
+        f"{html.escape(name)} <code>{html.escape(texts.named(str(value)))}</code>"
         for name, value in values.items()
         if value != ""
     )
@@ -280,7 +288,7 @@ def read_table(study: str, name: str, **options: Any) -> pd.DataFrame:
     Args:
         study: Name of the study.
         name: Stem of its CSV.
-        options: Of `pandas.read_csv`.
+        options: Of `csv_files.read`.
 
     Raises:
         ValueError: If it is not what the page wrote.
@@ -292,7 +300,7 @@ def read_table(study: str, name: str, **options: Any) -> pd.DataFrame:
             f"{path} is not what its page wrote; `make study STUDY={study}` makes it again"
         )
     runs.note_read(path)
-    return pd.read_csv(path, **options)
+    return csv_files.read(path, **options)
 
 
 def report_folder(study: str) -> Path:

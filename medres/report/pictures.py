@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from medres import resolution
+from medres import resolution, texts
 from medres.resolution import Geometry
 
 SHOWN_PX = 200
@@ -223,9 +223,9 @@ def _whole(stored: np.ndarray, field: Field, crop_px: int) -> View:
     return View(f"framed: what is shown, at most {crop_px:,} px wide and high", drawn)
 
 
-def escaped(text: object) -> str:
-    """Return a text as HTML, in which an address looks like none: a page refers nowhere."""
-    return html.escape(str(text)).translate({ord("/"): "&#47;", ord("@"): "&#64;"})
+def escaped(words: object) -> str:
+    """Return a text as HTML shows it; characters that would act are written out."""
+    return html.escape(texts.visible(words, keep=texts.LINES))
 
 
 def data_uri(image: Image.Image) -> str:

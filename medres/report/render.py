@@ -22,9 +22,9 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillException, PapermillExecutionError
 from traitlets.config import Config
 
-from medres import files, runs
+from medres import files, runs, texts
 from medres import study as studies
-from medres.report import current, first_page, layout, page
+from medres.report import current, first_page, layout, page, safe
 from medres.study import Study
 
 
@@ -117,7 +117,7 @@ def _execute(notebook: Path, executed: Path, settings: dict[str, Any]) -> Notebo
                 kernel_name="python3",
                 cwd=str(runs.ROOT),
                 progress_bar=False,
-                stdout_file=sys.stdout,
+                stdout_file=texts.Shown(sys.stdout),
                 # Sockets in files: ports of kernels that start side by side can collide.
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
             )
@@ -156,7 +156,7 @@ def render_index(study: Study) -> Path:
     with page.traced() as trace:
         html = first_page.html(study)
         with files.replacing(target) as part:
-            part.write_text(layout.offline(layout.with_contents(html), "index"))
+            part.write_text(safe.checked(layout.with_contents(html), "index"))
     current.mark_page(study, current.INDEX, asked, read=trace.read, made={*trace.made, target})
     return target
 
@@ -174,18 +174,18 @@ def main(arguments: list[str]) -> int:
 def told(make_page: Callable[[], Path]) -> int:
     """Make a page and print where it is, or in one line why not; return the exit code."""
     try:
-        print(f"medres: wrote {make_page()}")
+        texts.say(f"medres: wrote {make_page()}")
     except (ValueError, OSError, NotebookError) as error:
         said = " ".join(str(error).split())
-        print(f"medres: {said}{_remedy(said)}", file=sys.stderr)
+        texts.say(f"medres: {said}{_remedy(said)}", file=sys.stderr)
         return 1
     return 0
 
 
-def _given(notebook: Path, texts: list[str]) -> dict[str, Any]:
+def _given(notebook: Path, settings: list[str]) -> dict[str, Any]:
     """Return parameters given as `name=value`; a text is taken as it stands."""
     defaults = studies.notebook_parameters(notebook)
-    pairs = [text.partition("=")[::2] for text in texts]
+    pairs = [text.partition("=")[::2] for text in settings]
     return {
         name: value if isinstance(defaults.get(name), str) else yaml.safe_load(value)
         for name, value in pairs

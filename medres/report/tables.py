@@ -208,6 +208,8 @@ LONGEST = 12
 """Rows of a table that is not folded."""
 JUDGED = ' class="judgement"'
 """Marks the heading of the verdicts, as their cells are."""
+LONG_TEXT = 100
+"""Characters from which on a text is broken into lines."""
 SHOWN_FIRST = 8
 """Rows shown of a folded table, and those that complete a block of merged cells."""
 FOLD = "<style>@media screen { .fold:not([open]) ~ .scroll .more { display: none; } }</style>"
@@ -378,7 +380,9 @@ def _cell(column: str, value: object) -> tuple[str, str]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         text = str(value)
         is_verdict = column == "verdict"
-        return text, f"judgement {text.replace(' ', '-')}" if is_verdict else f"text {column}"
+        if is_verdict:
+            return text, f"judgement {text.replace(' ', '-')}"
+        return text, f"text {column}" + " long" * (len(text) > LONG_TEXT)
     if column in FORMATS:
         return _signed(FORMATS[column][1](value)), "number"
     if column.endswith("(%)"):

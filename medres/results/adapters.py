@@ -7,6 +7,7 @@ from medres.published.claims import Claim
 from medres.results import grids
 from medres.results.grids import CELL
 from medres.study import Study
+from medres.texts import named
 
 BY_ADAPTERS = " (LoRA)"
 """Follows the train resolution of a model that was trained with adapters."""
@@ -84,7 +85,7 @@ def costs(full: Study, adapted: Study) -> pd.DataFrame:
             outcome = runs.read(runs.folder_of(study.name, "finetune", cell.path))["outcome"]
             arm = {
                 "dataset": cell.dataset,
-                "model": cell.model,
+                "model": named(cell.model),
                 "train_resolution": cell.train_resolution + behind,
                 "seed": cell.seed,
             }

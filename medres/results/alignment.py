@@ -20,6 +20,7 @@ from medres.results.numbers import p_text
 from medres.statistics import groups as of_groups
 from medres.statistics import mixed_model, odds, pooled, variation
 from medres.statistics.odds import LogOddsRatio
+from medres.texts import in_markdown
 
 ARMS = ("low", "native")
 MARGINAL = "all answers"
@@ -127,8 +128,8 @@ def sentence(ratios: pd.DataFrame) -> str:
         differ = "differ" if p_value <= 0.05 else "do not differ beyond chance"
         scope = "" if rows["n_seeds"].min() > 1 else "; for these weights"
         lines.append(
-            f"* {model}: the odds ratios of {len(rows)} data sets (for {odds_of}) {differ} "
-            f"(Welch's test, p {p_text(p_value)}{scope})."
+            f"* {in_markdown(model)}: the odds ratios of {len(rows)} data sets (for {odds_of}) "
+            f"{differ} (Welch's test, p {p_text(p_value)}{scope})."
         )
     return "\n".join(lines) or "Fewer than two data sets have an odds ratio; none are compared."
 

@@ -10,6 +10,7 @@ from medres.published import paper
 from medres.results import grids, scores
 from medres.results.grids import CELL
 from medres.study import Study
+from medres.texts import named
 
 MODELS = {
     "Qwen2-VL-2B-Instruct": "qwen2-vl-2b",
@@ -80,13 +81,14 @@ def cells(
 
 def nothing(study: Study) -> str:
     """Return why a study has no cell in common with the paper."""
+    models = list(map(named, study.models))
     return (
         f"No cell of this study has a published accuracy: the paper has neither "
-        f"{_joined(study.models)} nor synthetic or own images like those of "
+        f"{_joined(models)} nor synthetic or own images like those of "
         f"{_joined(list(study.datasets))}."
         if not any("folder" in each for each in study.datasets.values())
         else f"No cell of this study has a published accuracy; its models are "
-        f"{_joined(study.models)} and its data sets are {_joined(list(study.datasets))}."
+        f"{_joined(models)} and its data sets are {_joined(list(study.datasets))}."
     )
 
 

@@ -10,6 +10,7 @@ from medres.results import paired
 from medres.results.grids import CELL, place
 from medres.results.numbers import p_text, points
 from medres.statistics import comparison, contrast, interaction
+from medres.texts import in_markdown
 
 PARTS = ("question", "answer_type", "modality")
 """Columns of the answers that divide questions into kinds, where they repeat."""
@@ -136,13 +137,13 @@ def sentence(found: pd.DataFrame) -> str:
     """Return where parts of the questions disagree, one line per comparison; empty if nowhere."""
     if found.empty:
         return ""
-    rows = opposite(found.assign(dataset=place(found)))
+    rows = opposite(found.assign(dataset=place(found).map(in_markdown)))
     lines = []
     for (statement, dataset, _), parts in rows.groupby(["statement", "dataset", "by"], sort=False):
         is_sure = bool(parts["disagree"].iloc[0])
         clear = parts[parts["is_clear" if is_sure else "is_clear_here"].astype(bool)]
         said = ", ".join(
-            f"{row.part} {points(row.difference)}"
+            f"{in_markdown(row.part)} {points(row.difference)}"
             for row in clear.sort_values("difference").itertuples(index=False)
         )
         scope = (

@@ -13,6 +13,7 @@ from medres.results.stated import ARM, Arm
 from medres.statistics import calibration, temperature
 from medres.statistics import groups as of_groups
 from medres.statistics.calibration import Calibration
+from medres.texts import in_markdown
 
 SEED = 20_260_101
 """Of what is drawn, so that a page is the same each time it is rendered."""
@@ -135,7 +136,7 @@ def sentence(found: pd.DataFrame, repaired: pd.DataFrame, *, margin: float = 0.1
     if judged.empty:
         return "No question has two options or more, so that no answer has a stated confidence."
     lines = []
-    for name, rows in judged.groupby(place(judged), sort=False):
+    for name, rows in judged.groupby(place(judged).map(in_markdown), sort=False):
         worst = _worst(rows)
         if worst is not None:
             lines.append(f"* {name}: **{_gap(worst)}.** {_error_and_scope(worst, margin)}.")
@@ -178,7 +179,7 @@ def first_page_sentence(found: pd.DataFrame) -> str:
     if worst is None:
         begin = "No cell's stated confidence is surely beyond the margin"
         return f"{begin}; {limit}." if limit else f"{begin}."
-    name = place(judged)[worst.name]
+    name = in_markdown(place(judged)[worst.name])
     gap = _gap(worst)
     said = f"{gap[:1].upper()}{gap[1:]} ({name}, {_scope(worst)})"
     return f"{said}; {limit}." if limit else f"{said}."

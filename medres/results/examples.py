@@ -1,13 +1,16 @@
 """Which questions are shown as examples, how likely each answer was, and which are confused."""
 
-from collections.abc import Sequence
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from medres import scoring
-from medres.results.grids import CELL, RESOLUTION_ORDER, place, rank
+from medres.results.grids import CELL, RESOLUTION_ORDER, lists_of_options, place, rank
 from medres.statistics import temperature
+from medres.texts import in_markdown
 
 PLACE = ["dataset", "model"]
 QUESTION = [*PLACE, "question_id"]
@@ -24,6 +27,10 @@ BY_DISAGREEMENT = "by disagreement"
 POOLED_BELOW = 10
 """Texts of fewer questions are counted together with others that have the same options."""
 POOLED = "other questions with these options"
+MATRIX_OPTIONS = 40
+"""Most options of a question that are all shown, and whose answers are counted for every pair."""
+SHOWN_OPTIONS = 10
+"""Options that are shown of a question with more."""
 
 Arms = tuple[tuple[str, str], tuple[str, str]]
 """Train and eval resolution of two arms, of which the first is evaluated at low."""
@@ -218,8 +225,9 @@ def confusions(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns dataset, model, question (the text, or `POOLED`), options (in the order of the
-        first question), n_questions, train_resolution, eval_resolution, reference, answer and
-        n_answers of all trainings, zero included; the most frequent questions first.
+        first question), n_options, n_questions, train_resolution, eval_resolution, reference,
+        answer and n_answers of all trainings; the most frequent questions first. Counts of zero
+        are included, unless a question has more than `MATRIX_OPTIONS`.
     """
     is_used = table["eval_resolution"].isin(["low", "native"]) & (table["options"].map(len) > 0)
     rows = []
@@ -227,31 +235,43 @@ def confusions(table: pd.DataFrame) -> pd.DataFrame:
         options = list(part["options"].iloc[0])
         arms = part.groupby(["train_resolution", "eval_resolution"], sort=False)
         for arm, given in arms:
-            counts = pd.crosstab(given["reference"], given["reply"])
-            counts = counts.reindex(index=options, columns=options, fill_value=0)
+            counts = Counter(zip(given["reference"], given["reply"], strict=True))
+            pairs: Iterable[tuple[str, str]] = itertools.product(options, options)
+            if len(options) > MATRIX_OPTIONS:
+                number = {option: number for number, option in enumerate(options)}
+                found = [pair for pair in counts if number.keys() >= set(pair)]
+                pairs = sorted(found, key=lambda pair: [number[option] for option in pair])
             rows += [
                 {
                     **dict(zip([*PLACE, "question"], key[:3], strict=True)),
-                    "options": "|".join(options),
+                    "options": "|".join(shortened(options)),
+                    "n_options": len(options),
                     "n_questions": part["question_id"].nunique(),
                     **dict(zip(["train_resolution", "eval_resolution"], arm, strict=True)),
                     "reference": reference,
                     "answer": answer,
-                    "n_answers": int(counts.loc[reference, answer]),
+                    "n_answers": counts[reference, answer],
                 }
-                for reference in options
-                for answer in options
+                for reference, answer in pairs
             ]
-    names = [*CELL[:4], "question", "options", "n_questions", "reference", "answer", "n_answers"]
+    names = [*CELL[:4], "question", "options", "n_options", "n_questions"]
+    names += ["reference", "answer", "n_answers"]
     result = pd.DataFrame(rows, columns=names)
     order = [*PLACE, "n_questions", "question", "options", *CELL[2:4]]
     return result.sort_values(order, key=_rank, kind="stable", ignore_index=True)
 
 
+def shortened(options: Sequence[str]) -> list[str]:
+    """Return options as they are shown: all, or the first of very many and how many more."""
+    if len(options) <= MATRIX_OPTIONS:
+        return list(options)
+    return [*options[:SHOWN_OPTIONS], f"and {len(options) - SHOWN_OPTIONS:,} more"]
+
+
 def _repeated(closed: pd.DataFrame) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
     """Return the answers to each question that is asked more than once."""
     key = [*PLACE, "question", "choice"]
-    asked = closed.assign(choice=closed["options"].map(lambda each: "\n".join(sorted(each))))
+    asked = closed.assign(choice=lists_of_options(closed["options"]))
     n_same = asked.groupby(key)["question_id"].transform("nunique")
     asked["question"] = asked["question"].where(n_same >= POOLED_BELOW, POOLED)
     found = asked.groupby(key, sort=False)
@@ -281,7 +301,7 @@ def sentence(counts: pd.DataFrame, arms: Arms) -> str:
         f"{row[NEITHER]:,} at neither"
         + (f"; in {row[UNLIKE]:,} half of an arm's trainings are right" if UNLIKE in row else "")
         + "."
-        for row in counts.assign(dataset=place(counts)).to_dict("records")
+        for row in counts.assign(dataset=place(counts).map(in_markdown)).to_dict("records")
     ]
     return (
         "**Examples illustrate and prove nothing**; the tests are on the other pages. *At low* "

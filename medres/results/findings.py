@@ -8,6 +8,7 @@ import pandas as pd
 from medres.results import paired
 from medres.results.grids import CELL, place
 from medres.results.numbers import p_text, percent, points
+from medres.texts import in_markdown
 
 
 def describe_answers(table: pd.DataFrame) -> str:
@@ -35,7 +36,7 @@ def describe_cells(grid: pd.DataFrame) -> str:
 def summary(compared: pd.DataFrame) -> str:
     """Return one line per claim: on which data sets it is supported, contradicted, not decided."""
     lines = []
-    compared = compared.assign(dataset=place(compared))
+    compared = compared.assign(dataset=place(compared).map(in_markdown))
     for statement, rows in compared.groupby("statement", sort=False):
         found = [
             f"{verdict} on {', '.join(part['dataset'])}"
@@ -65,7 +66,7 @@ def sentence(compared: pd.DataFrame) -> str:
     if compared.empty:
         return "The study lacks the arms that these comparisons need."
     parts = []
-    compared = compared.assign(dataset=place(compared))
+    compared = compared.assign(dataset=place(compared).map(in_markdown))
     for statement, rows in compared.groupby("statement", sort=False):
         found = [
             f"**{row.verdict}** on {row.dataset} ({points(row.difference)} points, 95 % confidence "

@@ -1,12 +1,12 @@
 """A study's answers and their accuracy: by cell, by question, and without looking at the image."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medres import datasets, runs
+from medres import datasets, runs, texts
 from medres.statistics import comparison
 from medres.study import Study
 
@@ -34,9 +34,8 @@ def answers(study: Study) -> pd.DataFrame:
     for cell in study.cells("evaluate"):
         folder = runs.folder_of(study.name, "evaluate", cell.path)
         part = pd.read_parquet(runs.checked(folder, "answers.parquet"))
-        parts.append(
-            part.assign(model=cell.model, train_resolution=cell.train_resolution, seed=cell.seed)
-        )
+        arm = {"train_resolution": cell.train_resolution, "seed": cell.seed}
+        parts.append(part.assign(model=texts.named(cell.model), **arm))
     table = pd.concat(parts, ignore_index=True)
     repeated = table.duplicated([*CELL, "question_id"])
     if repeated.any():
@@ -277,3 +276,20 @@ def rank(column: pd.Series) -> pd.Series:
         ranks = {name: rank for rank, name in enumerate(RESOLUTION_ORDER)}
         return column.map(lambda name: ranks.get(name, len(ranks)))
     return pd.Series(pd.factorize(column)[0], index=column.index)
+
+
+def lists_of_options(options: Iterable[Sequence[str]]) -> list[str]:
+    """Return a name for the options of each question, the same for the same ones in any order.
+
+    Args:
+        options: Of each question; empty for an open one.
+
+    Returns:
+        Shape (n_questions,); the numbers of different lists, empty for open questions. The options
+        themselves, joined, would be long where there are thousands.
+    """
+    numbers: dict[frozenset[str], str] = {}
+    return [
+        numbers.setdefault(frozenset(each), str(len(numbers) + 1)) if len(each) else ""
+        for each in options
+    ]

@@ -15,8 +15,10 @@ from scipy import stats
 from medres import datasets, runs
 from medres.datasets import QuestionSet
 from medres.results import losses
+from medres.results.grids import lists_of_options
 from medres.statistics import comparison, groups
 from medres.study import Study
+from medres.texts import in_markdown, named
 
 NOTHING = "learnt nothing"
 BLIND = "no better than on blank images"
@@ -82,7 +84,7 @@ def of_study(
         if cell.dataset not in question_sets:
             continue
         label = question_sets[cell.dataset].label
-        key = (label, cell.model, cell.train_resolution, cell.seed)
+        key = (label, named(cell.model), cell.train_resolution, cell.seed)
         folder = runs.folder_of(study.name, "finetune", cell.path)
         if key in asked and runs.is_whole(folder):
             log = pd.read_csv(runs.checked(folder, "loss.csv"))
@@ -167,8 +169,9 @@ def warning(table: pd.DataFrame) -> str:
             shown = part.iloc[place]
             example = f"; {trainings[place]}" if len(trainings) > 1 else ""
             lines.append(
-                f"**Training at {' and at '.join(trainings)} resolution {said}** ({dataset}, "
-                f"{model}{example}: {shown['sign']}; {shown['n_questions']} test questions in "
+                f"**Training at {' and at '.join(trainings)} resolution {said}** "
+                f"({in_markdown(dataset)}, {in_markdown(model)}{example}: "
+                f"{in_markdown(shown['sign'])}; {shown['n_questions']} test questions in "
                 f"{shown['n_groups']} groups)."
             )
     if not lines:
@@ -184,7 +187,7 @@ def _with_text(arm: pd.DataFrame, question_set: QuestionSet) -> pd.DataFrame:
     answer = arm.set_index("question_id")["parsed_answer"].astype(object)
     texts = test[["question", "reference"]].assign(answer=answer.where(answer.notna(), ""))
     texts = texts.apply(lambda column: column.astype(str).str.strip().str.casefold())
-    return texts.assign(options=[" | ".join(sorted(options)) for options in test["options"]])
+    return texts.assign(options=lists_of_options(test["options"]))
 
 
 def _sets(given: pd.DataFrame) -> pd.Series:

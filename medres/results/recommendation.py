@@ -6,6 +6,7 @@ import pandas as pd
 
 from medres.results import paired
 from medres.results.numbers import percent, points
+from medres.texts import in_markdown
 
 PAIRS = {
     "trained": (("low", "low"), ("native", "native"), "C1-C4", "low suffices, aligned"),
@@ -43,7 +44,7 @@ def table(cells: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
                 enough = tested.loc[(dataset, model, suffices)]
                 named = dataset if compared["model"].nunique() < 2 else f"{dataset} ({model})"
                 arms = at.loc[(dataset, model, *low)], at.loc[(dataset, model, *native)]
-                choice, sentence = _answer(named, of, arms, row, enough)
+                choice, sentence = _answer(in_markdown(named), of, arms, row, enough)
                 rows.append(
                     {
                         "dataset": dataset,

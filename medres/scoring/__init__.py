@@ -10,10 +10,12 @@ from medres.scoring.rules import COLUMNS as RULE_COLUMNS
 from medres.scoring.rules import rule_metrics
 from medres.scoring.strict import normalise_answer, parse_choice, score_table, strict_correct
 from medres.scoring.vqa import YES_NO, vqa_metrics
+from medres.scoring.words import confusable
 
 __all__ = [
     "RULE_COLUMNS",
     "YES_NO",
+    "confusable",
     "normalise_answer",
     "paper",
     "parse_choice",

@@ -1,113 +1,142 @@
 """Score replies by the `strict` rule: only what the reply names, nothing guessed."""
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-_INSIDE_WORD = re.compile(r"(?<=\d)[.,](?=\d)|(?<=[^\W\d_])'(?=[^\W\d_])")  # 1.5, isn't
-_CLAUSE_ENDS = frozenset(".,;:!?()[]—–。")
-_ASKS = frozenset(":?")
-_NEGATIONS = frozenset({"not", "no", "non", "never", "without", "neither", "nor", "cannot"})
-_AUXILIARIES = frozenset(
-    "is was are were be been being has have had does do did can could may might must will would "
-    "should seems appears looks".split()
-)
-_REFUSALS = frozenset("absent excluded unlikely wrong incorrect false".split())
+from medres.scoring.negation import verdicts
+from medres.scoring.words import Words, confusable, cut, fold, key
 
-Clause = tuple[int, str]
-"""Number of the clause in the text, and the sign or word that starts it."""
+_MOST_SHOWN = 8  # options in a message
+_MOST_KEPT = 2**12  # replies to one list of options
 
 
 def parse_choice(reply: str, options: Sequence[str]) -> str | None:
     """Return the one option that the reply names, or None.
 
-    Whole words are compared, ignoring case, width and punctuation. A mention does not count
-    inside the mention of a longer option ("T2" in "T2 flair"), nor after a negation in the same
-    clause ("not yes", "no sign of pneumonia"), nor if what follows rejects it ("pneumonia is not
-    seen", "benign is unlikely", "pneumonia: no"), unless the negation is itself an option or part
-    of one. Naming two options, or none, gives None: "Yes, there is no effusion" names both yes and
-    no, and nothing is inferred from a rejected option. Single-letter options can be confused with
-    the article "a": prefer the texts of the options.
+    Whole words are compared, ignoring case, width and punctuation; the longest option counts where
+    one is inside another ("T2" in "T2 flair").
+
+    Signs: a sign belongs to its number or marker, so a mention must have exactly the option's
+    signs. "HER2-" does not name "HER2+", nor "-2.5" or "minus 2.5" the option "2.5"; "HER2
+    positive" names neither sign, and a number inside a range ("2-3") or after a bound ("less than
+    5 mm") names nothing. What is a sign and what a hyphen is said in `words`.
+
+    Negation: a mention does not count after a negation in its clause ("no sign of pneumonia",
+    "negative for malignancy", "kein Tumor") or in the list that the negation opens ("no effusion,
+    mass or cyst"), nor if what follows rejects it ("pneumonia is not seen", "benign is unlikely",
+    "pneumonia: no"), unless the negation is itself an option or part of one.
+
+    Doubt makes the whole reply unparsable: two negations of one mention ("cannot be excluded"),
+    "whether", "if", "except", "rather than", "not only". A hedge ("probably", "possibly") changes
+    nothing: what it names is the answer. Naming two options, or none, gives None: "Yes, there is no
+    effusion" names both yes and no, a question that repeats the options names them all, and nothing
+    is inferred from a rejected option. Single-letter options can be confused with the article "a":
+    prefer the texts of the options.
 
     Words added before or after a reply never turn the option it names into another one, unless
     together they name a longer option.
 
     Raises:
-        ValueError: If the options are one string, or one of them is blank or repeated.
+        ValueError: If the options are one string, or one of them is blank, or two of them
+            are `confusable`.
 
     >>> parse_choice("No, I see none.", ["Yes", "No"])
     'No'
     """
-    if isinstance(options, str):
-        raise ValueError(f"options is the string {options!r}; it must be a list of strings")
-    folded = [_fold(option) for option in options]
-    if "" in folded or len(set(folded)) < len(folded):
-        raise ValueError(f"options {list(options)} has a blank or repeated entry")
-    if _fold(reply) in folded:
-        return options[folded.index(_fold(reply))]
-    words, clauses = _words(reply)
-    spans = []
-    for option in options:
-        named, _ = _words(option)
-        starts = range(len(words) - len(named) + 1) if named else ()
-        spans += [(s, s + len(named), option) for s in starts if words[s : s + len(named)] == named]
-    spans = [
-        (start, end, option)
-        for start, end, option in spans
-        if not any(s <= start and end <= e and (s, e) != (start, end) for s, e, _ in spans)
-    ]
-    covered = {place for start, end, _ in spans for place in range(start, end)}
-    negated = {
-        place for place, word in enumerate(words) if _is_negation(word) and place not in covered
-    }
-    chosen = {
-        option
-        for start, end, option in spans
-        if not any(place < start and clauses[place] == clauses[start] for place in negated)
-        and not _is_refused(words, clauses, end, negated)
-    }
+    return _known_choice(reply, _index(_listed(options)))
+
+
+def _known_choice(reply: str, index: "Index") -> str | None:
+    """Return the choice, kept beside the options: most replies of a study repeat."""
+    if reply not in index.choices:
+        if len(index.choices) == _MOST_KEPT:
+            index.choices.clear()
+        index.choices[reply] = _choice(reply, index)
+    return index.choices[reply]
+
+
+def _choice(reply: str, index: "Index") -> str | None:
+    said = cut(reply)
+    is_cut_alike = said.words and "\n" not in reply  # a line break ends a clause of a reply alone
+    whole = index.options.get(said.words if is_cut_alike else key(reply))
+    if whole is not None and (not said.dashed or fold(whole) == fold(reply)):
+        return whole
+    mentions = _mentions(said, index)
+    if not mentions:
+        return None
+    judged = verdicts(reply, said, [(start, end) for start, end, _ in mentions])
+    if "doubtful" in judged:
+        return None
+    pairs = zip(mentions, judged, strict=True)
+    chosen = {option for (_, _, option), verdict in pairs if verdict == "named"}
     return chosen.pop() if len(chosen) == 1 else None
 
 
-def _is_negation(word: str) -> bool:
-    return word in _NEGATIONS or word.endswith("n't")
+class Index(NamedTuple):
+    """The options of a question, to be found in a reply in one pass over its words."""
+
+    options: dict[tuple[str, ...], str]
+    """Each option by its key."""
+    lengths: dict[str, list[int]]
+    """The numbers of words of the options that begin with a word."""
+    choices: dict[str, str | None]
+    """What was chosen for the latest replies."""
 
 
-def _is_refused(
-    words: Sequence[str], clauses: Sequence[Clause], end: int, negated: set[int]
-) -> bool:
-    """Return whether what follows a mention rejects it: a verb, or a separate "no"."""
-    after = end
-    while after < len(words) and words[after] in _AUXILIARIES:
-        after += 1
-    if after == len(words):
-        return False
-    refuses = after in negated or words[after] in _REFUSALS
-    is_same, sign = clauses[after] == clauses[end - 1], clauses[after][1]
-    if after > end or words[after].endswith("n't"):
-        return refuses and is_same
-    # In "malignant not benign" the negation belongs to what follows it, in "pneumonia: not seen"
-    # and "pneumonia, no" to the mention.
-    is_alone = after + 1 == len(words) or clauses[after + 1] != clauses[after]
-    return (refuses and not is_same and sign in _ASKS) or (after in negated and is_alone)
+def _listed(options: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(options, str):
+        raise ValueError(f"options is the string {options!r}; it must be a list of strings")
+    return tuple(options)
+
+
+@lru_cache(maxsize=64)  # most studies have few lists of options; one may hold thousands
+def _index(options: tuple[str, ...]) -> Index:
+    pair = confusable(options)
+    if pair is not None and not key(pair[0]):
+        raise ValueError(f"one of the options is blank ({pair[0]!r}); give each a text")
+    if pair is not None:
+        raise ValueError(
+            f"the options {pair[0]!r} and {pair[1]!r} are the same to the strict rule, which "
+            f"ignores case, width, blanks and punctuation; rename or merge them"
+        )
+    by_key = {key(option): option for option in options}
+    lengths: dict[str, set[int]] = {}
+    for words in by_key:
+        lengths.setdefault(words[0], set()).add(len(words))
+    return Index(by_key, {word: sorted(found) for word, found in lengths.items()}, {})
+
+
+def _mentions(said: Words, index: Index) -> list[tuple[int, int, str]]:
+    """Return start, end and option of each mention that is not inside a longer one."""
+    words, kept, furthest = said.words, [], 0
+    for start, word in enumerate(words):
+        for length in reversed(index.lengths.get(word, ())):
+            end = start + length
+            if furthest < end <= len(words) and words[start:end] in index.options:
+                kept.append((start, end, index.options[words[start:end]]))
+                furthest = end
+    return kept
 
 
 def normalise_answer(text: str) -> str:
     """Return the text in NFKC, casefolded, single-spaced, without punctuation at its ends.
 
-    A minus sign before a digit is kept.
+    A minus sign before a digit ("-5") or directly after a word ("HER2-") is kept.
     """
-    folded = _fold(text)
+    folded = fold(text)
     kept = [i for i, char in enumerate(folded) if unicodedata.category(char)[0] not in "PZ"]
     if not kept:
         return ""
     start = kept[0]
     has_minus = start > 0 and folded[start - 1] == "-" and folded[start].isdigit()
-    return folded[start - has_minus : kept[-1] + 1]
+    stop = kept[-1] + 1
+    has_sign = folded[stop : stop + 1] == "-" and not folded[stop + 1 : stop + 2].isalnum()
+    return folded[start - has_minus : stop + has_sign]
 
 
 def strict_correct(reply: str, reference: str, options: Sequence[str]) -> bool:
@@ -161,40 +190,12 @@ def judge(reply: str, reference: str, options: Sequence[str]) -> tuple[str | Non
             raise ValueError(f"reference {reference!r} is empty; drop or repair the question")
         answer = normalise_answer(reply) or None
         return answer, answer == normalise_answer(reference)
-    right = [option for option in options if _fold(option) == _fold(reference)]
-    if len(right) != 1:
-        raise ValueError(f"reference {reference!r} must be one of the options {list(options)}")
-    choice = parse_choice(reply, options)
-    return choice, choice == right[0]
-
-
-# Options, references and replies repeat over the answers of a study; texts are short.
-@lru_cache(maxsize=2**14)
-def _fold(text: str) -> str:
-    if text.isascii():  # nothing to normalise, and ten times as fast
-        return " ".join(text.casefold().split())
-    visible = "".join(char for char in text if unicodedata.category(char) != "Cf")  # soft hyphen
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", visible).casefold())
-    return " ".join(folded.replace("’", "'").split())
-
-
-@lru_cache(maxsize=2**14)
-def _words(text: str) -> tuple[tuple[str, ...], tuple[Clause, ...]]:
-    """Return words and mathematical signs (HER2+, <5 mm), and the clause each belongs to."""
-    folded = _fold(text.replace("\n", " ; "))
-    inside = {match.start() for match in _INSIDE_WORD.finditer(folded)}
-    # Marks belong to their letter: "İ" casefolds to "i" and a dot, which must not split a word.
-    spaced = (
-        char if i in inside or unicodedata.category(char)[0] in "LMN" else f" {char} "
-        for i, char in enumerate(folded)
-    )
-    words: list[str] = []
-    clauses: list[Clause] = []
-    clause = (0, "")
-    for token in "".join(spaced).split():
-        if token in _CLAUSE_ENDS or token == "but":
-            clause = (clause[0] + 1, token)
-        if unicodedata.category(token[0]) == "Sm" or unicodedata.category(token[0])[0] in "LMN":
-            words.append(token)
-            clauses.append(clause)
-    return tuple(words), tuple(clauses)
+    listed = _listed(options)
+    index = _index(listed)
+    right = index.options.get(key(reference))
+    if right is None:
+        shown = ", ".join(map(repr, listed[:_MOST_SHOWN]))
+        more = f" and {len(listed) - _MOST_SHOWN:,} more" if len(listed) > _MOST_SHOWN else ""
+        raise ValueError(f"reference {reference!r} must be one of the options {shown}{more}")
+    choice = _known_choice(reply, index)
+    return choice, choice == right

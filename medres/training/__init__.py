@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from medres import datasets, models, resolution, runs
+from medres import csv_files, datasets, models, resolution, runs
 from medres.datasets import pixel_cache
 from medres.models import lora
 from medres.training import checkpoints, launch, what_fits
@@ -82,9 +82,8 @@ def finetune(**parameters: Any) -> runs.Run:
         train, settings.train_resolution, low_share=settings.low_share, seed=settings.seed
     )
     with runs.replacing(run.folder / "resolutions.csv") as part:
-        train.assign(resolution=np.where(is_low, "low", "native"))[
-            ["question_id", "image", "modality", "resolution"]
-        ].to_csv(part, index=False)
+        drawn = train.assign(resolution=np.where(is_low, "low", "native"))
+        csv_files.write(drawn[["question_id", "image", "modality", "resolution"]], part)
     make = train_here if settings.strategy == "single" else launch.launch
     outcome = make(run.folder, settings)
     run.finish(files=["checkpoint", "loss.csv", "resolutions.csv"], **outcome)

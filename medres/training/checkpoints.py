@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from medres import files
+from medres import files, texts
 
 MARK = "whole"
 """File of a checkpoint that is written last: without it the checkpoint is not whole."""
@@ -45,7 +45,7 @@ def last(folder: Path, *, layout: dict[str, Any]) -> tuple[Path | None, float]:
         try:
             content = _checked(checkpoint)
         except ValueError as error:
-            print(f"{error}; the training resumes from the one before it, or begins anew")
+            texts.say(f"{error}; the training resumes from the one before it, or begins anew")
             continue
         if content["layout"] != layout:
             raise ValueError(
@@ -61,7 +61,7 @@ def _checked(checkpoint: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads((checkpoint / MARK).read_bytes())
         if content.keys() == {"layout", "seconds"}:
-            print(f"{checkpoint} was written before digests were kept, and is not checked")
+            texts.say(f"{checkpoint} was written before digests were kept, and is not checked")
             return content
         is_whole = content.pop("mark_sha256") == files.json_sha256(content)
     except (ValueError, KeyError, AttributeError):

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medres import runs
+from medres import runs, texts
 from medres.training import strategy as strategies
 from medres.training.settings import TrainingSettings
 
@@ -94,7 +94,7 @@ def launch(folder: Path, settings: TrainingSettings) -> dict[str, Any]:
                 # Lines of other nodes begin with the node's name.
                 _, mark, message = line.partition(SHOWN)
                 if mark:
-                    print(message, end="", flush=True)
+                    texts.say(message, end="")
             process.wait()
         finally:
             _end(process)

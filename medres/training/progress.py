@@ -10,7 +10,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback
 
-from medres import runs
+from medres import runs, texts
 from medres.plan.memory import GPUS
 from medres.results import losses
 from medres.training import checkpoints, launch
@@ -137,4 +137,4 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
     def _report(self, message: str) -> None:
         mark = launch.SHOWN if self.launcher else ""
-        print(f"{mark}{self.name}: {message}", flush=True)
+        texts.say(f"{mark}{self.name}: {message}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from medres import models
+from medres import models, texts
 from medres.plan import memory
 from medres.resolution import Treatment
 
@@ -127,7 +127,7 @@ class TrainingSettings:
     @property
     def cell(self) -> str:
         """Path of the training's run below its stage."""
-        model = self.model.replace("/", "--")
+        model = texts.named(self.model).replace("/", "--")
         return f"{self.dataset}/{model}/{self.train_resolution}/seed{self.seed}"
 
     @property

@@ -154,6 +154,39 @@ def test_lost_grey_levels_and_clipped_pixels_are_remarked(tmp_path: Path, projec
     assert clipped.startswith("3 of 3 images have more than 1% of their pixels clipped")
 
 
+def test_oddities_of_files_are_remarked(tmp_path: Path, project: Path) -> None:
+    ramp = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    clear = np.dstack([ramp.astype(np.uint8)] * 4)
+    flat = {"black": ramp * 0, "grey": (ramp * 0 + 99).astype(np.uint8), "clear": clear * 0}
+    said = _scaled(tmp_path / "flat", "file", veil=clear, deep=ramp * 16, **flat)
+    assert said == [
+        "3 of 5 images show one value alone, so that there is nothing to see: "
+        "black.png, grey.png, clear.png",
+        "2 of 5 images are transparent somewhere; they were laid over white",
+    ]
+
+
+def test_what_is_made_of_pixels_is_made_again_when_they_change(
+    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "deep"
+    ramp = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    _scaled(folder, "range", ramp=ramp)
+    table = {"table": str(folder / "questions.csv")}
+
+    def prepared(scaling: str) -> tuple[str, str]:
+        run = datasets.prepare("s", "deep", table | {"scaling": scaling})
+        return run.digest, run.record["outcome"]["fingerprint"]
+
+    # A training asks for the fingerprint alone: another scaling was trained on the old pixels.
+    plain, stretched = prepared("range"), prepared("percentiles:0:100")
+    assert plain[1] != stretched[1]
+    monkeypatch.setattr(images, "DECODING", images.DECODING + 1)
+    again = prepared("range")
+    assert again[0] != plain[0]
+    assert again[1] == plain[1]  # the same pixels: nothing behind them is made again
+
+
 def test_how_an_image_was_read_is_kept(radiology: Path) -> None:
     loaded = _prepare(radiology)
     record = json.loads(loaded.image_facts["reading"].iloc[0])

@@ -215,7 +215,9 @@ def test_another_resampler_schema_or_decoder_is_another_key(
     keys.add(pixel_cache.key_of(*KEY))
     monkeypatch.setattr(pixel_cache, "_versions", lambda: {"simplejpeg": "0"})
     keys.add(pixel_cache.key_of(*KEY))
-    assert len(keys) == 4
+    monkeypatch.setattr(pixel_cache, "DECODING", pixel_cache.DECODING + 1)
+    keys.add(pixel_cache.key_of(*KEY))
+    assert len(keys) == 5
     assert {"pillow", "simplejpeg", "tifffile", "pydicom"} <= set(runs.VERSIONS)
 
 

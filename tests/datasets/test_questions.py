@@ -38,6 +38,17 @@ BROKEN = {
         "questions are known from training",
     ),
     "image in both": (_set(0, "image", "odd.png"), "image 'odd.png' in both splits (1 such)"),
+    "two modalities": (
+        _set(0, "modality", "CT"),
+        "image 'wide.png' in two modalities (1 such)",
+    ),
+    "invisible answer": (_set(2, "reference", "\u200b"), f"an empty reference at {THIRD}"),
+    "answer of signs": (_set(2, "reference", "?!"), "an answer of nothing but punctuation"),
+    "alike": (
+        _set(1, "options", ["disc", "Disc", "line"]),
+        "options that no reply could tell apart, 'disc' (U+0064) and 'Disc' (U+0044), at row 1",
+    ),
+    "blank option": (_set(1, "options", ["disc", " "]), "an empty option at row 1"),
     "two groups": (_set(0, "group", "patient-tall"), "image 'wide.png' in two groups"),
 }
 
@@ -135,7 +146,7 @@ def test_the_split_is_drawn_by_seed_and_not_by_the_order_of_rows() -> None:
 
 def test_impossible_splits_are_refused() -> None:
     rng = np.random.default_rng(0)
-    for share in (0, 1, -0.1, 1.5, float("nan")):
+    for share in (0, 1.01, -0.1, 1.5, float("nan")):
         with pytest.raises(ValueError, match=r"test_share is .*; it must be between 0 and 1"):
             split_by_group(pd.Series(["a", "b"]), test_share=share, rng=rng)
     with pytest.raises(ValueError, match="only 1 group; a split needs at least two"):
@@ -153,6 +164,40 @@ def test_the_fingerprint_changes_with_any_cell(questions: Table, name: str, row:
     before = fingerprint(questions, hashes)
     questions.at[row, name] = ["other"] if name == "options" else "other"
     assert fingerprint(questions, hashes) != before
+
+
+def test_the_fingerprint_of_a_table_is_what_it_was() -> None:
+    """Finished runs are known by it."""
+    row = {"dataset": "mine", "question_id": "a-1", "image": "b/ö.png", "question": 'Is "it"?\n'}
+    row |= {"reference": "sí", "options": ["sí", "no"], "modality": "CT", "split": "test"}
+    other = {"dataset": "mine", "question_id": "a-2", "image": "c.png", "options": []}
+    other |= {"question": "Größe \u2028 \U0001f600?", "reference": "2,5 cm", "modality": "MR"}
+    table = pd.DataFrame([row | {"group": "p 1"}, other | {"split": "train", "group": "p\u200b2"}])
+    assert fingerprint(table, {"b/ö.png": "00", "c.png": "ff"}) == (
+        "c0f253d41cca255daa4f3a5e48bc754f1e665449ddd846bedea615c30c699507"
+    )
+    with pytest.raises(KeyError, match=r"c\.png"):
+        fingerprint(table, {"b/ö.png": "00"})
+
+
+def test_all_questions_are_test_where_the_share_is_one() -> None:
+    groups = pd.Series(["a", "a"], index=[3, 5])
+    split = split_by_group(groups, test_share=1.0, rng=np.random.default_rng(0))
+    assert split.to_dict() == {3: "test", 5: "test"}
+
+
+def test_the_user_s_own_line_numbers_are_given_where_there_are_any(questions: Table) -> None:
+    lines = questions.set_axis(pd.Index(range(2, 14), name="line"))
+    lines.loc[4, "split"] = "val"
+    with pytest.raises(ValueError, match=r"at line 4 .*; 1 rows like it: 'val'; write train or"):
+        validate(lines, source="my table")
+    lines.loc[4, ["split", "modality"]] = "train", "MR"
+    with pytest.raises(
+        ValueError,
+        match=r"image 'wide\.png' in two modalities \(1 such\): 'microscopy' at line 2 and 'MR' at "
+        r"line 4; give all rows of an image the same modality",
+    ):
+        validate(lines, source="my table")
 
 
 def test_the_fingerprint_changes_with_any_image_and_with_the_order_of_rows(

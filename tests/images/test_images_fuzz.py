@@ -19,12 +19,16 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import imagecodecs
 import numpy as np
 import pydicom
 import tifffile
 from PIL import Image
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom import uid
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 
 from medres import images
 from medres.images import Reading, UnreadableImageError, reading
@@ -38,6 +42,10 @@ GROWTH_BYTES = 256 << 20
 """A million pixels of 16 bytes, several times over: beyond this a limit is not kept."""
 STRETCHED = "percentiles:1:99"
 EDGES = (0, 1, 2, 3, 7, 8, 9, 16, 32, 127, 128, 255, 256, 1024, 32_767, 32_768, 65_535, 65_536)
+OF_COLOURS = {
+    **{"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "YBR_FULL_422"},
+    **{"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7},
+}
 LARGE = (2**31 - 1, 2**31, 2**32 - 1, 2**24, 10**6, 10**9)
 
 
@@ -63,21 +71,41 @@ def _pyramid(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _dicom(array: np.ndarray) -> bytes:
+def _dicom(array: np.ndarray, stream: bytes = b"", syntax: str = "", **elements: Any) -> bytes:
+    """Return a DICOM file of 12-bit grey, or of a compressed frame under other elements."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = "1.2.3"
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = syntax or pydicom.uid.ExplicitVRLittleEndian
     image = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     image.SOPClassUID, image.SOPInstanceUID = meta.MediaStorageSOPClassUID, "1.2.3"
-    image.Rows, image.Columns = array.shape
+    image.Rows, image.Columns = array.shape[:2]
     image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
     image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 12, 11, 0
     image.WindowCenter, image.WindowWidth = 2048, 4096
-    image.PixelData = (array >> 4).tobytes()
+    image.PixelData = encapsulate([stream]) if stream else (array >> 4).tobytes()
+    for keyword, value in elements.items():
+        setattr(image, keyword, value)
     buffer = io.BytesIO()
     image.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def _table(entries: np.ndarray) -> Dataset:
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [len(entries), 0, 16])
+    table.add_new("LUTData", "US", entries.tolist())
+    return table
+
+
+def _palette(grey: np.ndarray) -> bytes:
+    colours = {
+        f"{name}PaletteColorLookupTable{what}": value
+        for name in ("Red", "Green", "Blue")
+        for what, value in (("Descriptor", [256, 0, 8]), ("Data", bytes(range(256))))
+    }
+    bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelData": grey.tobytes()}
+    return _dicom(grey, PhotometricInterpretation="PALETTE COLOR", **bits, **colours)
 
 
 def corpus() -> dict[str, bytes]:
@@ -90,6 +118,7 @@ def corpus() -> dict[str, bytes]:
     stack = np.stack([deep, deep // 2, deep // 3])
     still = Image.fromarray(rgb)
     moving = {"save_all": True, "append_images": [still.rotate(90), still.rotate(180)]}
+    rgba = np.dstack([rgb, grey])
     exif = Image.Exif()
     exif[0x0112] = 6
     return {
@@ -127,6 +156,28 @@ def corpus() -> dict[str, bytes]:
         "moving.webp": _saved(rgb, "WEBP", **moving),
         "deep.pgm": b"P5\n36 24\n65535\n" + deep.astype(">u2").tobytes(),
         "image.dcm": _dicom(deep),
+        "high.dcm": _dicom(deep, PixelData=deep.tobytes(), HighBit=15),
+        "bare.dcm": _dicom(deep)[132:],
+        "table.dcm": _dicom(deep, VOILUTSequence=[_table(np.arange(4096) // 16)]),
+        "palette.dcm": _palette(grey),
+        "jpeg.dcm": _dicom(rgb, _saved(rgb, "JPEG"), uid.JPEGBaseline8Bit, **OF_COLOURS),
+        "jpeg2000.dcm": _dicom(
+            deep,
+            imagecodecs.jpeg2k_encode(deep, level=0),
+            uid.JPEG2000Lossless,
+            HighBit=15,
+            BitsStored=16,
+        ),
+        "lossless.dcm": _dicom(deep, imagecodecs.jpegls_encode(deep >> 4), uid.JPEGLSLossless),
+        "grey.jp2": imagecodecs.jpeg2k_encode(deep, level=0, codecformat="JP2"),
+        "veil.j2k": imagecodecs.jpeg2k_encode(rgba, level=0, codecformat="J2K"),
+        "veil.avif": _saved(rgba, "AVIF"),
+        "moving.avif": _saved(rgb, "AVIF", **moving),
+        "veil.png": _saved(rgba, "PNG"),
+        "veil.webp": _saved(rgba, "WEBP"),
+        "veil.tif": _tiff(rgba, photometric="rgb", extrasamples=["assocalpha"]),
+        "camera.ome.tif": _tiff(deep >> 4, ome=True, metadata={"SignificantBits": 12}),
+        "greatest.tif": _tiff(deep >> 4, extratags=[(281, 3, 1, 4095, True)], metadata=None),
     }
 
 

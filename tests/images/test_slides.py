@@ -1,3 +1,4 @@
+import io
 import json
 import math
 import shutil
@@ -13,6 +14,7 @@ import pytest
 import tifffile
 from openslide import OpenSlide
 from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
 
 from benchmarks.slides import read_in_child, write_slide
 from medres.images import slide_tiles, slides
@@ -361,3 +363,28 @@ def test_a_level_is_never_in_memory_whole(tmp_path: Path) -> None:
     assert found["record"]["level_px"] == list(size_px)
     level_bytes = 3 * size_px[0] * size_px[1]
     assert found["peak_memory_bytes"] - found["before_bytes"] < level_bytes / 3
+
+
+@pytest.mark.parametrize(
+    ("kinds", "part"),
+    [
+        (["ORIGINAL", "PRIMARY", "LABEL", "NONE"], "label"),
+        (["ORIGINAL", "PRIMARY", "OVERVIEW", "NONE"], "overview"),
+        (["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], ""),
+        (["DERIVED", "PRIMARY", "VOLUME", "RESAMPLED"], ""),
+        (["ORIGINAL", "PRIMARY"], ""),
+    ],
+)
+def test_label_and_overview_of_a_dicom_slide_are_not_taken_for_its_tissue(
+    kinds: list[str], part: str
+) -> None:
+    # OpenSlide opens the whole series whichever of its files is named.
+    file = Dataset()
+    file.ImageType = kinds
+    file.file_meta = FileMetaDataset()
+    file.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.6"
+    file.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    file.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    content = io.BytesIO()
+    file.save_as(content, enforce_file_format=True)
+    assert slides._part_of_dicom(content) == part

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,6 +77,38 @@ def test_replies_that_were_not_generated_are_not_missed(
 ) -> None:
     run = _changed(evaluated, tmp_path, generated_reply=None)
     assert not check.recompute(run, n_questions=4)["is_other_reply"].any()
+
+
+def test_of_many_options_the_most_probable_and_some_others_are_asked(
+    evaluated: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5,000 options would be 5,000 passes with the image for a single answer."""
+    asked: list[str] = []
+    score_alone = check.score_alone
+
+    def note(*arguments: Any) -> float:
+        asked.append(arguments[-1])
+        return score_alone(*arguments)
+
+    monkeypatch.setattr(check, "score_alone", note)
+    monkeypatch.setattr(check, "MOST_OPTIONS", 2)
+    answers = pd.read_parquet(evaluated.folder / "answers.parquet")
+    many = answers[answers["options"].map(len) == 3]
+    checked = check.recompute(evaluated, n_questions=ALL).set_index("question_id")
+    assert not checked[["is_other_answer", "is_other_reply"]].any().any()
+    is_many = checked.index.isin(many["question_id"])
+    assert is_many.any()
+    assert not is_many.all()
+    assert (checked["n_options_left_out"] == is_many).all()
+    n_left_out = int(is_many.sum())
+    assert (
+        "Of a question with more than 2 options, the 1 most probable and 1 random others were; "
+        f"{n_left_out} options were not." in check.sentence(checked)
+    )
+    sampled = answers[answers["eval_resolution"].isin(["low", "native"])]
+    assert len(asked) == sampled["options"].map(len).sum() - n_left_out
+    everywhere = {option for options in many["options"] for option in options}
+    assert everywhere <= set(asked), "others are drawn anew for each answer"
 
 
 def test_nothing_is_asked_for_no_questions(

@@ -221,6 +221,43 @@ def test_a_token_sees_nothing_that_comes_later(tiny_model: LoadedModel) -> None:
     assert tree.attends.diagonal().all()
 
 
+def test_the_path_of_a_token_is_what_it_sees_below_the_root(tiny_model: LoadedModel) -> None:
+    tree = _encode(tiny_model, (56, 56), ASKED | {"what is seen?": []})
+    assert tree.token_ids[: tree.n_root][-1] == tiny_model.tokenizer.encode("<|vision_end|>")[0]
+    for place in range(tree.n_root, len(tree.token_ids)):
+        seen = np.flatnonzero(tree.attends[place])
+        assert seen.tolist() == [*range(tree.n_root), *tree.path(place)]
+
+
+@pytest.mark.parametrize("with_ends", [True, False])
+@pytest.mark.parametrize("n_tokens", [1, 7, 30, 55, 1_000])
+def test_passes_hold_every_reply_once_with_all_that_it_sees(
+    tiny_model: LoadedModel, n_tokens: int, with_ends: bool
+) -> None:
+    asked = {"what is seen?": []} | ASKED | {"which?": [f"number {n}" for n in range(20)], "?": []}
+    texts = list(asked)
+    tree = conversation.encode(
+        tiny_model, (56, 56), texts, texts, list(asked.values()), with_ends=with_ends
+    )
+    groups = conversation.passes(tree, n_tokens=n_tokens)
+    below = np.arange(tree.n_root, len(tree.token_ids))
+    found, n_times = np.unique(np.concatenate(groups), return_counts=True)
+    assert np.array_equal(found, below)
+    is_question = tree.nodes == tree.branches
+    assert (n_times[~is_question[below]] == 1).all()
+    for group in groups:
+        assert (np.diff(group) > 0).all()
+        assert not np.setdiff1d(np.concatenate(list(map(tree.path, group))), group).size
+        nodes, lengths = np.unique(tree.nodes[group], return_counts=True)
+        # A question may be repeated, and one node may be longer than a pass.
+        repeated = lengths[0] if nodes[0] == tree.branches[group[0]] else 0
+        assert len(group) <= max(n_tokens, *lengths) + repeated
+    if n_tokens == 1_000:
+        assert len(groups) == 1
+    else:
+        assert len(groups) >= len(below) / (n_tokens + 60)
+
+
 def test_questions_do_not_see_each_other(tiny_model: LoadedModel) -> None:
     image = _noise((56, 56))
     (_, replies), *others = ASKED.items()

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from medres.inference import generation
 from medres.models import conversation, flops, qwen2_vl
 from medres.models.flops import ModelShape
 from medres.models.qwen2_vl import LoadedModel
@@ -55,6 +56,35 @@ def test_operations_equal_what_pytorch_counts(tiny_model: LoadedModel, size: tup
         text_tokens=n_tokens - geometry.visual_tokens,
     )
     assert counter.get_total_flops() == counted
+
+
+def test_operations_of_several_passes_are_near_what_pytorch_counts(
+    tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in one pass, 5,000 options would be planned at several times their cost."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    monkeypatch.setattr(conversation, "MAX_PASS_TOKENS", 256)
+    geometry = plan((224, 140), "native", SMALL)
+    options = [f"compound number {number:03d}" for number in range(200)]
+    tree = conversation.encode(
+        tiny_model, geometry.given_px, ["q"], ["which?"], [options], with_ends=False
+    )
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        generation.score(tiny_model, [tree], [_noise(geometry.given_px)])
+    tokens = {
+        "visual_tokens": geometry.visual_tokens,
+        "text_tokens": len(tree.token_ids) - geometry.visual_tokens,
+    }
+    counted = flops.forward_flops(tiny_model.shape, **tokens, pass_tokens=256)
+    assert counted == pytest.approx(counter.get_total_flops(), rel=0.1)
+    assert flops.forward_flops(tiny_model.shape, **tokens) > 2 * counted
+    assert counted < flops.forward_flops(tiny_model.shape, **tokens, pass_tokens=512)
+    usual = flops.forward_flops(tiny_model.shape, visual_tokens=40, text_tokens=256)
+    assert usual == flops.forward_flops(
+        tiny_model.shape, visual_tokens=40, text_tokens=256, pass_tokens=256
+    )
 
 
 @pytest.mark.parametrize(("visual_tokens", "expected"), [(64, 0.66e12), (256, 2.4e12)])

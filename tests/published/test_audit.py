@@ -22,18 +22,34 @@ def write(folder: Path, text: str) -> Path:
     [
         ("", "is empty; give it a header line"),
         ("accuracy_percent,n_questions\n", "has no rows; give one per percentage"),
+        ("percent,n_questions\n50,2\n", r"line 1 lacks the columns \['accuracy_percent'\]; it has"),
+        ("50.0,2\n", r"line 1 names none of the columns .*: '50.0' \| '2'; if this is the heading"),
         (
-            "percent,n_questions\n50,2\n",
-            r"lacks the columns \['accuracy_percent'\] and repeats \[\]",
+            "accuracy_percent,n_questions,N_Questions \n50,2,2\n",
+            "line 1: two columns are named 'n_questions' .*; rename or delete one",
+        ),
+        ("accuracy_percent,n_questions\n50,2\n\n50,2,3\n", "line 4: 3 cells for 2 columns: '50'"),
+        (
+            "accuracy_percent,n_questions\n85,3,34\n",
+            r"3 cells .*; put .* \(a decimal comma too\)",
+        ),
+        ("accuracy_percent,n_questions\n50\n", "line 2: 1 cells for 2 columns: '50'; put a comma"),
+        (
+            'accuracy_percent,n_questions\n"50,2\n',
+            "line 2: a double quote opens .* never closed",
         ),
         (
-            "accuracy_percent,n_questions,n_questions\n50,2,2\n",
-            r"lacks the columns \[\] and repeats \['n_questions'\]",
+            "accuracy_percent,n_questions\n50,2\n96.3 ± 1,2\n",
+            "line 3: accuracy_percent: '96.3 ± 1' is",
         ),
-        ("accuracy_percent,n_questions\n50,2\n\n50,2,3\n", "line 4: 3 fields for 2 columns"),
-        ("accuracy_percent,n_questions\n50\n", "line 2: 1 fields for 2 columns; put a field"),
-        ('accuracy_percent,n_questions\n"50,2\n', "line 3: not a CSV .*; save it as UTF-8"),
-        ("accuracy_percent,n_questions\n50,2\n96.3 %,2\n", "line 3: accuracy_percent: '96.3 %' is"),
+        ("accuracy_percent;n_questions\n85,3 ± 1,2;34\n", "line 2: .*: '85,3 ± 1,2' is not a perc"),
+        (
+            "accuracy_percent;n_questions\n85,3;34\n\n85.3;34\n",
+            "line 4: accuracy_percent is '85,3' in line 2 and '85.3' in line 4; write all with a",
+        ),
+        ("accuracy_percent,n_questions\n85.3,1.061\n", "line 2: n_questions is '1.061'; write a"),
+        ('accuracy_percent;n_questions\n85,3;"1,061"\n', "line 2: n_questions is '1,061'; write a"),
+        ("accuracy_percent,n_questions\n101%,2\n", "line 2: accuracy_percent: '101' is not a perc"),
         ("accuracy_percent,n_questions\n50,2.0\n", "line 2: n_questions is '2.0'; write a whole"),
         ("accuracy_percent,n_questions\n50,0\n", "line 2: n_questions is '0'; write a whole"),
         (
@@ -67,7 +83,53 @@ def test_a_missing_or_binary_table_is_refused(
     assert "none.csv: no such file" in capsys.readouterr().err
     (tmp_path / "image.csv").write_bytes(b"\xff\xd8\xff\xe0")
     assert audit.main([str(tmp_path / "image.csv")]) == 1
-    assert "line 1: not a CSV" in capsys.readouterr().err
+    assert "line 1: it is not UTF-8, and read as cp1252" in capsys.readouterr().err
+    (tmp_path / "table.xlsx").write_bytes(b"PK\x03\x04")
+    assert audit.main([str(tmp_path / "table.xlsx")]) == 1
+    assert "with trailing zeros, which only text keeps; save it as CSV" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "percents", "sizes", "note"),
+    [
+        ("A,85.3%,34", ["85.3"], ["34"], "line 2: accuracy_percent '85.3%' is read as '85.3'"),
+        ("A,85.30 %,34\nA,9.1%,34", ["85.30", "9.1"], ["34", "34"], "is read as '85.30' (2 rows)"),
+        ("A;85,3;34", ["85.3"], ["34"], "values are separated by a semicolon"),
+        ("A;85,3 %;1.061", ["85.3"], ["1061"], "n_questions '1.061' is read as '1061' (1 rows)"),
+        ('A,"85,30","34"', ["85.30"], ["34"], "accuracy_percent '85,30' is read as '85.30'"),
+        ('A,85.3,"1,061"', ["85.3"], ["1061"], "n_questions '1,061' is read as '1061'"),
+        ("A,85.3,1 061", ["85.3"], ["1061"], "n_questions '1 061' is read as '1061'"),
+        ("A,85.3,12’345’678", ["85.3"], ["12345678"], "is read as '12345678'"),
+        ("A,0.853,34\nA,1,34", ["0.853", "1"], ["34", "34"], "if these are proportions, write"),
+        ("A,85.0,40\nA,85,40", ["85.0", "85"], ["40", "40"], ""),
+    ],
+)
+def test_a_plain_notation_is_read_and_said(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    percents: list[str],
+    sizes: list[str],
+    note: str,
+) -> None:
+    separator = ";" if ";" in text else ","
+    heading = separator.join(["\ufeffColumn", "accuracy_percent", "n_questions "])
+    path = write(tmp_path, f"{heading}\n{text}\n")
+    table, notes = audit.read_with_notes(path)
+    assert table["accuracy_percent"].tolist() == percents
+    assert table["n_questions"].tolist() == sizes
+    assert table["column"].tolist() == ["A"] * len(percents)
+    assert note in "\n".join(notes)
+    assert audit.main([str(path), "--draws", "10"]) == 0
+    assert capsys.readouterr().err.count("note: ") == len(notes)
+
+
+@pytest.mark.parametrize("stated", ["p < 0,001", "p<0.001", "<0.001", "P=.03", "0,03"])
+def test_a_p_value_may_be_written_as_papers_do(tmp_path: Path, stated: str) -> None:
+    header = HEADER.replace(",", ";")
+    table = audit.read(write(tmp_path, f"{header}a;;50;40;;\nb;;60;40;a;{stated}\n"))
+    expected = {"p < 0,001": "< 0.001", "p<0.001": "<0.001", "P=.03": ".03", "0,03": "0.03"}
+    assert table["stated_p"].tolist() == ["", expected.get(stated, stated)]
 
 
 def test_a_table_keeps_its_text_and_its_other_columns(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_a_page_of_the_demo_shows_every_verdict(chromium: Chromium, path: Path) 
         chromium.open(path, width_px=width_px)
         assert chromium.value(HIDDEN) == []
     assert chromium.outside() == []
-    assert chromium.errors == []
+    assert (chromium.errors, chromium.refused) == ([], [])
     chromium.as_printed()
     assert chromium.value(HIDDEN) == []
     assert chromium.value(N_VISIBLE.format(".more")) == chromium.value(

@@ -6,7 +6,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from medres.report import examples as cards
-from medres.report import layout
+from medres.report import safe
 from medres.results import examples
 from tests.answered_drawings import drawn
 
@@ -75,6 +75,15 @@ def test_an_open_question_shows_replies_without_a_probability(tmp_path):
     assert "%" not in card.text
 
 
+@pytest.mark.parametrize("n_options", [40, 41, 5_000])
+def test_of_very_many_options_the_first_are_listed_and_the_others_counted(tmp_path, n_options):
+    options = [f"o{number}" for number in range(n_options)]
+    _, page = shown(tmp_path, [question(0, reference="o3", options=options)])
+    said = texts([page.find(class_="asked")])[0].partition("Options: ")[2]
+    listed = options if n_options == 40 else [*options[:10], f"and {n_options - 10:,} more"]
+    assert said == f"{', '.join(listed)}. q0"
+
+
 def test_an_image_of_several_examples_is_embedded_once(tmp_path):
     html, page = shown(tmp_path, [question(0), question(1, image="0.png")], n_examples=2)
     assert len(page.find_all("article")) == 4
@@ -108,7 +117,7 @@ def test_nothing_from_a_table_is_taken_for_html_or_an_address(tmp_path):
     assert page.script is None
     assert HOSTILE in page.article.text
     assert page.article.small.text.endswith(HOSTILE)
-    assert layout.offline(html, "09_examples") == html
+    assert safe.checked(html, "09_examples") == html
 
 
 def test_a_study_without_examples_shows_none(tmp_path):
@@ -153,6 +162,20 @@ def test_matrices_are_those_of_the_table_with_the_right_answer_framed(project, t
     assert texts(low.find_all(class_="diagonal")) == ["10", "0"]
     written = pd.read_csv(project / "reports" / "smoke" / "tables" / "confusions.csv")
     assert written["n_answers"].tolist() == counted["n_answers"].tolist()
+
+
+def test_very_many_options_make_no_matrix_and_the_table_is_named(project, tmp_path):
+    options = ["yes", *(f"option {number}" for number in range(4_999))]
+    asked = [
+        question(number, question="is it?", image="0.png", options=options) for number in range(10)
+    ]
+    _, table = drawn(tmp_path, asked)
+    html = cards.show_confusions("smoke", examples.confusions(table), ARMS).data
+    page = BeautifulSoup(html, "html.parser")
+    assert not page.find_all("table")
+    assert "5,000 options are too many for a matrix: see the CSV." in texts(page.find_all("p"))
+    written = project / "reports" / "smoke" / "tables" / "confusions.csv"
+    assert len(pd.read_csv(written)) == 3 * 2, "one pair of each arm at low and at native"
 
 
 def test_without_a_repeated_question_there_is_no_matrix_and_no_table(project, tmp_path):

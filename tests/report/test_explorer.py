@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from medres.report import explorer, layout, render
+from medres.report import explorer, render, safe
 from medres.results.examples import QUESTION
 from tests import browser
 from tests.answered_drawings import drawn
@@ -56,9 +56,23 @@ def test_without_a_script_it_is_a_list_of_all_resolutions(study):
     assert "low: 28 × 28 px, 1 visual token" in texts(first.find_all("figcaption"))
 
 
+def test_of_very_many_options_those_that_matter_are_shown_and_the_others_summed(tmp_path):
+    options = [f"o{number:02d}" for number in range(50)]
+    question_set, table = drawn(tmp_path, [question(0, reference="o30", options=options)])
+    page = BeautifulSoup(static(({"drawn": question_set}, table)), "html.parser")
+    _, *rows = texts(page.find(class_="step").find_all("tr"))
+    # The answer has 1 of 1 + 49 / e parts, 5.3 %, each other option 1.9 %, and forty 77.4 %.
+    assert rows == [
+        "o00 5 % ✗ 2 % 5 % ✗",
+        *(f"o0{number} 2 % 2 % 2 %" for number in range(1, 9)),
+        "o30 (reference) 2 % 5 % ✓ 2 %",
+        "40 others 77 % 77 % 77 %",
+    ]
+
+
 def test_it_asks_for_nothing_from_outside(study):
     html = static(study)
-    assert layout.offline(html, "09_examples") == html
+    assert safe.checked(html, "09_examples") == html
     assert "src=" not in html
 
 

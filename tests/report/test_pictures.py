@@ -165,8 +165,14 @@ def test_small_pictures_keep_every_pixel_and_large_ones_are_jpeg():
     assert np.array_equal(np.asarray(stored.convert("RGB")), grey)
 
 
-def test_a_text_neither_brings_tags_nor_looks_like_an_address():
+def test_a_text_brings_no_tags_and_ends_no_attribute():
     text = "<script src=//a.org>@import 'https://a.org'"
     escaped = pictures.escaped(text)
-    assert not re.search(r"[<>/@']", escaped)
+    assert not re.search(r"[<>'\"]", escaped)
     assert BeautifulSoup(escaped, "html.parser").text == text
+
+
+def test_a_text_shows_what_would_act_on_the_page():
+    assert pictures.escaped("a\x1b[0m\u202eb\x00\ud800\tc\nd") == (
+        "a\\x1b[0m\\u202eb\\x00\\ud800\tc\nd"
+    )

@@ -236,3 +236,23 @@ def test_rare_texts_are_counted_together_by_their_options_and_single_ones_not_at
 def test_answers_at_other_resolutions_are_not_counted():
     table = answers({LOW: ["yes"] * 10, ("low", "blank"): ["no"] * 10})
     assert set(examples.confusions(table)["eval_resolution"]) == {"low"}
+
+
+@pytest.mark.parametrize("n_options", [40, 41, 5_000])
+def test_pairs_of_very_many_options_are_counted_only_where_they_occur(n_options):
+    """5,000 options were 25 million rows an arm, each with the text of all options."""
+    options = ["yes", *(f"option {number}" for number in range(1, n_options))]
+    replies = [*["option 30"] * 4, "option 7", *["yes"] * 6]
+    found = examples.confusions(answers({LOW: replies, NATIVE: ["yes"] * 11}, options=options))
+    assert set(found["n_options"]) == {n_options}
+    low = found[found["train_resolution"] == "low"]
+    occur = low.loc[low["n_answers"] > 0, ["reference", "answer", "n_answers"]]
+    assert occur.to_numpy().tolist() == [
+        ["yes", "yes", 6],
+        ["yes", "option 7", 1],
+        ["yes", "option 30", 4],
+    ]
+    assert len(low) == (n_options**2 if n_options == 40 else 3)
+    shown = found["options"].iloc[0].split("|")
+    assert shown[:10] == options[:10]
+    assert shown[10:] == (options[10:] if n_options == 40 else [f"and {n_options - 10:,} more"])

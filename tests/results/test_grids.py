@@ -261,3 +261,8 @@ def test_blank_images_are_counted_by_model() -> None:
     test = asked.assign(split="test", reference="yes")
     table = grids.baselines(answers, {"drawn": QuestionSet("drawn", test, Path(), "")})
     assert dict(zip(table["model"], table["n_correct"], strict=True)) == {"tiny": 1, "large": 2}
+
+
+def test_lists_of_options_are_told_apart_by_what_they_hold_and_not_by_its_order() -> None:
+    lists = [["a", "b"], [], ["b", "a"], ["a"], np.array(["a", "b", "c"]), ("a",), ["a|b"], []]
+    assert grids.lists_of_options(lists) == ["1", "", "1", "2", "3", "2", "4", ""]

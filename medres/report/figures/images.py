@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
+from medres import texts
 from medres.report.figures.style import (
     STYLES,
     Look,
@@ -53,7 +54,7 @@ def image_pairs(
         # "auto" smooths if the native image has more pixels than the page; low stays as it is.
         axes[0, k].imshow(native, interpolation="auto", extent=field)
         axes[1, k].imshow(low, interpolation="nearest", extent=field)
-        axes[0, k].set_title(plain(textwrap.fill(title, max(8, int(side_in * 12)))))
+        axes[0, k].set_title(plain(_filled(title, max(8, int(side_in * 12)))))
         for ax, image in zip(axes[:, k], (native, low), strict=True):
             ax.set(xticks=[], yticks=[])
             ax.set_xlabel(f"{image.shape[1]} × {image.shape[0]} px", fontsize=8, labelpad=3)
@@ -61,6 +62,11 @@ def image_pairs(
     for ax, name in zip(axes[:, 0], ("native", "low"), strict=True):
         ax.set_ylabel(name, fontweight="bold", color=STYLES[name][0])
     return figure
+
+
+def _filled(title: str, width: int) -> str:
+    """Return a title on few lines of a width: an answer may be a page long."""
+    return textwrap.fill(texts.visible(title), width, max_lines=4, placeholder="…")
 
 
 def enlarged_images(

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.typing import ColorType
 
+from medres import texts
+
 Style = tuple[str, str]
 Look = dict[str, Any]
 # Okabe and Ito's colours: distinct to colour-blind readers; the markers differ for grey prints.
@@ -34,6 +36,8 @@ VERDICT_STYLES = {
 }
 _SPARE_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _SPARE_MARKERS = ("D", "P", "^", "*", "<")
+LONGEST = 60
+"""Characters of a line of text in a figure."""
 CELL = ["dataset", "model", "train_resolution", "eval_resolution", "seed"]
 GRID = [*CELL, "n_questions", "n_unparsable", "accuracy", "lower", "upper"]
 BASELINES = ["dataset", "baseline", "model", "train_resolution", "accuracy", "lower", "upper"]
@@ -104,8 +108,14 @@ def split_baselines(
 
 
 def plain(text: object) -> str:
-    """Return a text that matplotlib draws as it is: a dollar sign in a name is no mathematics."""
-    return str(text).replace("$", r"\$")
+    """Return a text that matplotlib draws as it is: a dollar sign in a name is no mathematics.
+
+    Controls are written out; a line beyond `LONGEST` characters, which would leave no room for the
+    axes, is cut.
+    """
+    lines = texts.visible(text, keep="\n").split("\n")
+    shown = [line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…" for line in lines]
+    return "\n".join(shown).replace("$", r"\$")
 
 
 def in_order(names: Iterable[str]) -> list[str]:
