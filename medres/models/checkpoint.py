@@ -110,7 +110,8 @@ def opened(place: str, *, revision: str, with_weights: bool = False) -> Checkpoi
         _check(found, has_weights=is_local or with_weights)
         return found
     if not is_local and with_weights:
-        _fetched(place, revision, [weights.ADAPTER])
+        # Whole weights beside the adapter are looked for too, since they must not be there.
+        _fetched(place, revision, [weights.ADAPTER, weights.WHOLE])
     adapters.check(folder, name, has_weights=is_local or with_weights)
     base, base_revision = adapters.base_of(folder, name, revision=revision if is_local else "")
     if (Path(base) / ADAPTER_CONFIG).is_file() and not weights.are_in(Path(base)):
@@ -265,8 +266,9 @@ def _refuse_code(found: Checkpoint) -> None:
 def _code(content: Any) -> Iterator[tuple[str, str]]:
     """Yield what `auto_map` names, at any depth."""
     if isinstance(content, dict):
-        for owner, module in (content.get("auto_map") or {}).items():
-            yield str(owner), str(module)
+        found = content.get("auto_map") or {}
+        for owner in found if isinstance(found, dict) else ["auto_map"]:
+            yield str(owner), str(found[owner] if isinstance(found, dict) else found)
     inner = content.values() if isinstance(content, dict) else content
     for each in inner:
         if isinstance(each, dict | list):

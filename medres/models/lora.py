@@ -1,6 +1,7 @@
 """Low-rank adapters on a model's language model; all other weights stay frozen."""
 
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,9 @@ def merged(network: PreTrainedModel, folder: Path, name: str) -> PreTrainedModel
             layer.float()
             layer.merge()
             layer.to(dtype)
-    result: PreTrainedModel = adapted.merge_and_unload()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="All adapters are already merged")
+        result: PreTrainedModel = adapted.merge_and_unload()
     for weight in result.parameters():
         weight.data = weight.data.to(dtype)
     return result.requires_grad_(True)

@@ -30,11 +30,13 @@ def load(model: str, *, revision: str = "", tiling: str = "information") -> Load
     """
     config = models.config_of(model, revision=revision)
     models.check_tiling(config, tiling)
-    found = checkpoint.opened(models.locate(model), revision=revision)
+    found = checkpoint.opened(models.locate(model, revision=revision), revision=revision)
     image_token, in_template, in_prompt = IMAGES[config.model_type]
     tokenizer = loaded.tokenizer_of(found, in_template, image_token)
     with torch.device("meta"):
-        network = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+        network = AutoModelForImageTextToText.from_config(
+            config, attn_implementation=loaded.ATTENTION, trust_remote_code=False
+        )
     is_tiling = models.tiles(config)
     return Parts(network, tokenizer, None, in_template, found.name).together(
         multiple_px=1 if is_tiling else qwen2_vl.multiple_px(config),

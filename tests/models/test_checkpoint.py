@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from medres import models
-from medres.models import checkpoint
+from medres.models import checkpoint, offline, without_weights
 from tests.conftest import REPOSITORY
 from tests.models import folders
 from tests.models.folders import (
@@ -379,6 +379,13 @@ def test_code_that_a_part_names_is_refused_too(inner: str, tmp_path: Path) -> No
         models.load(str(folder))
 
 
+def test_code_named_without_its_owner_is_refused_too(tmp_path: Path) -> None:
+    folder = folders.copied(QWEN, tmp_path / "edited")
+    json_edit("tokenizer_config.json", auto_map=["own.Own", None])(folder)
+    with pytest.raises(ValueError, match=r"tokenizer_config.json names code of its own \(auto_map"):
+        models.load(str(folder))
+
+
 def test_every_error_of_transformers_is_one_line_but_want_of_memory() -> None:
     with (
         pytest.raises(ValueError, match=r"^mine: its weights cannot be read \(TypeError: a b\)"),
@@ -409,6 +416,25 @@ def test_nothing_is_read_without_saying_that_no_code_is_trusted(room: str) -> No
     ]
     assert len(calls) >= 2
     assert [f"{path}:{call.lineno}" for path, call in calls if not _pinned(call)] == []
+
+
+@pytest.mark.parametrize("part", ["", "text_config", "vision_config"])
+def test_a_network_without_weights_takes_no_kernel_that_a_config_names(
+    part: str, tmp_path: Path
+) -> None:
+    """transformers would fetch it and run it, when the network is built."""
+    folder = folders.copied(INTERNVL, tmp_path / "edited")
+    named = {"attn_implementation": "someone/kernel"}
+    within = read(folder / "config.json").get(part, {}) | named
+    json_edit("config.json", **({part: within} if part else named))(folder)
+    networks = [
+        without_weights.load(str(folder)).network,
+        models.load(str(folder)).network,
+    ]
+    for network in networks:
+        parts = (network.config, network.config.text_config, network.config.vision_config)
+        assert {each._attn_implementation for each in parts} == {"sdpa"}
+    assert offline.sizes_of(offline.config_of(str(folder))).n_weights
 
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
