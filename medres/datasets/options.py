@@ -4,8 +4,8 @@ import ast
 import json
 from typing import Any
 
+from medres import scoring
 from medres.datasets import rows
-from medres.scoring import strict
 
 LISTS = ("['", '["', "[]")
 """How a list in JSON or Python begins; other texts in brackets may be options themselves."""
@@ -67,12 +67,15 @@ def _checked(values: list[Any]) -> list[str]:
         raise ValueError(
             "there is only one; separate options by |, or leave the cell empty for an open question"
         )
-    if same := strict.confusable(texts):
+    if same := scoring.confusable(texts):
         first, second = same
-        what = "the same option stands twice" if first == second else "no reply could tell apart"
-        raise ValueError(
-            f"{what}: {rows.apart(first, second)}; write one of them otherwise, or remove it"
-        )
+        what = f"no reply could tell apart {rows.apart(first, second)}"
+        if first == second:
+            is_twice = texts.count(first) > 1
+            what = f"{rows.shown(first)} " + (
+                "stands twice" if is_twice else "is of signs alone, which no reply can name"
+            )
+        raise ValueError(f"{what}; write one of them otherwise, or remove it")
     # The judge's own refusals, whatever they are.
-    strict.parse_choice("", texts)
+    scoring.parse_choice("", texts)
     return texts

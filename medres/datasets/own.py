@@ -110,7 +110,7 @@ def open_table(settings: Mapping[str, Any]) -> Table:
     if empty.any():
         row = raw.index[empty.to_numpy()][0]
         raise ValueError(
-            f"{name} {parsed.place} {row}: no image is given; {empty.sum()} rows like it"
+            f"{name} {parsed.place} {row}: no image is given; {rows.counted(empty.sum())} like it"
         )
     resolved, said = image_paths.resolve(name, path.parent, raw["image"], settings)
     raw = raw.assign(image=resolved)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medres import scoring
 from medres.datasets import rows
-from medres.scoring import strict
 
 COLUMNS = {
     "question_id": "unique over all data sets of a study",
@@ -149,15 +149,17 @@ def _check_answers(questions: pd.DataFrame, source: str) -> None:
     )
     for code, options in enumerate(known):
         twice = len(set(options)) < len(options)
-        same = strict.confusable(options)
+        same = scoring.confusable(options)
         if not (twice or same or any(map(rows.is_blank, options))):
             continue
         what = "the same option twice" if twice else "an empty option"
-        if same and not twice:
+        if same and same[0] != same[1]:
             what = f"options that no reply could tell apart, {rows.apart(*same)},"
+        elif same and not twice and not rows.is_blank(same[0]):
+            what = f"an option of signs alone, {rows.shown(same[0])}, which no reply can name,"
         rows.refuse(codes == code, questions, source, what, remedy="remove or rename one")
     is_open = np.array([not options for options in known], dtype=bool)[codes]
-    is_empty = np.array([not strict.normalise_answer(str(text)) for text in texts], dtype=bool)
+    is_empty = np.array([not scoring.normalise_answer(str(text)) for text in texts], dtype=bool)
     rows.refuse(
         is_open & is_empty[references],
         questions,

@@ -31,6 +31,15 @@ def named(numbers: Sequence[int] | np.ndarray | pd.Index, word: str = "line") ->
     return f"{word}s {', '.join(shown[:-1])} and {shown[-1]}"
 
 
+def counted(number: int, word: str = "row") -> str:
+    """Return a number of things in words.
+
+    >>> counted(1), counted(1200)
+    ('1 row', '1,200 rows')
+    """
+    return f"{number:,} {word}" + ("" if number == 1 else "s")
+
+
 def shown(text: object) -> str:
     """Return a value as messages show it: in quotes, escaped where invisible, cut where long."""
     whole = str(text)
@@ -131,6 +140,6 @@ def refuse(
     asked = f" (question {table['question_id'].iloc[first]!r})" if "question_id" in table else ""
     seen = f": {shown(table[value].iloc[first])}" if value else ""
     raise ValueError(
-        f"{source} has {what} at {word} {number}{asked}; {len(places):,} rows like it{seen}"
+        f"{source} has {what} at {word} {number}{asked}; {counted(len(places))} like it{seen}"
         + (f"; {remedy}" if remedy else "")
     )

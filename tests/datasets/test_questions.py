@@ -21,7 +21,7 @@ BROKEN = {
     "duplicate id": (_set(2, "question_id", "drawn-wide-0"), "a duplicate question id at row 2"),
     "empty id": (_set(2, "question_id", ""), "an empty question_id at row 2"),
     **{
-        f"{kind} {name}": (_set(2, name, value), f"an empty {name} at {THIRD}; 1 rows like it")
+        f"{kind} {name}": (_set(2, name, value), f"an empty {name} at {THIRD}; 1 row like it")
         for kind, value in (("blank", " "), ("missing", None))
         for name in ("image", "question", "reference", "modality", "group")
     },
@@ -65,7 +65,7 @@ def test_a_broken_rule_is_named_with_source_and_row(questions: Table, name: str)
 def test_the_row_counts_from_the_top_whatever_the_index(questions: Table) -> None:
     questions.at[3, "reference"] = "maybe"
     questions.index = questions.index[::-1] + 100
-    with pytest.raises(ValueError, match=r"row 3 \(question 'drawn-tall-0'\); 1 rows like it"):
+    with pytest.raises(ValueError, match=r"row 3 \(question 'drawn-tall-0'\); 1 row like it"):
         validate(questions, source="my table")
 
 
@@ -189,7 +189,7 @@ def test_all_questions_are_test_where_the_share_is_one() -> None:
 def test_the_user_s_own_line_numbers_are_given_where_there_are_any(questions: Table) -> None:
     lines = questions.set_axis(pd.Index(range(2, 14), name="line"))
     lines.loc[4, "split"] = "val"
-    with pytest.raises(ValueError, match=r"at line 4 .*; 1 rows like it: 'val'; write train or"):
+    with pytest.raises(ValueError, match=r"at line 4 .*; 1 row like it: 'val'; write train or"):
         validate(lines, source="my table")
     lines.loc[4, ["split", "modality"]] = "train", "MR"
     with pytest.raises(

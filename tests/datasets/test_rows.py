@@ -44,6 +44,6 @@ def test_a_refusal_names_the_row_as_the_user_knows_it() -> None:
         rows.refuse(
             np.array([False, True, True]), table, "t", "it", value="answer", remedy="mend it"
         )
-    with pytest.raises(ValueError, match=r"^t has it at row 1; 1 rows like it$"):
+    with pytest.raises(ValueError, match=r"^t has it at row 1; 1 row like it$"):
         rows.refuse(np.array([False, True, False]), table.reset_index(drop=True), "t", "it")
     rows.refuse(np.zeros(3, dtype=bool), table, "t", "it")
