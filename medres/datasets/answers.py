@@ -142,7 +142,7 @@ def _pairs(source: str, table: pd.DataFrame, cells: pd.Series | None) -> _Uncut:
             shown = rows.shown(cell if isinstance(cell, str) else list(cell))
             rows.refuse(cell_codes == code, table, source, f"options {shown}", remedy=str(error))
     both = answer_codes.astype(np.int64) * len(written) + cell_codes
-    kept, codes = np.unique(both, return_inverse=True)
+    codes, kept = pd.factorize(both)
     return _Uncut(
         codes,
         [answers[pair // len(written)] for pair in kept],

@@ -91,7 +91,9 @@ def open_table(settings: Mapping[str, Any]) -> Table:
     name = str(settings["table"])
     path = locate(name)
     content = path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
     parsed = tables.parse(name, content, lists=("options",), required=REQUIRED, optional=OPTIONAL)
+    del content  # as large as the table
     raw, notes = parsed.rows, list(parsed.notes)
     raw = raw.set_axis(raw.index.set_names(parsed.place))
     if raw.empty:
@@ -102,9 +104,7 @@ def open_table(settings: Mapping[str, Any]) -> Table:
         notes.append(f"columns that are not used: {', '.join(unused)}; known are {known}")
     for column in raw.columns.intersection([*REQUIRED, *OPTIONAL]):
         _require_text(name, raw, str(column))
-    stripped = {
-        each: rows.changed(raw[each], str.strip) for each in raw.columns if each != "options"
-    }
+    stripped = {each: raw[each].str.strip() for each in raw.columns if each != "options"}
     raw = raw.assign(**stripped)
     empty = raw["image"] == ""
     if empty.any():
@@ -114,17 +114,16 @@ def open_table(settings: Mapping[str, Any]) -> Table:
         )
     resolved, said = image_paths.resolve(name, path.parent, raw["image"], settings)
     raw = raw.assign(image=resolved)
-    return Table(path, name, hashlib.sha256(content).hexdigest(), raw, notes + said)
+    return Table(path, name, sha256, raw, notes + said)
 
 
 def _require_text(name: str, raw: pd.DataFrame, column: str) -> None:
     """Refuse what no later stage can store: halves of characters, and zero bytes."""
-    if not isinstance(raw[column].dtype, pd.StringDtype):
+    if isinstance(raw[column].dtype, pd.StringDtype):
+        is_bad = raw[column].str.contains("\0", regex=False).to_numpy(dtype=bool)
+    else:
         cells = [each if isinstance(each, list) else [each] for each in raw[column]]
         is_bad = np.array([any(map(_is_unstorable, each)) for each in cells], dtype=bool)
-    else:
-        codes, texts = rows.texts(raw[column])
-        is_bad = np.array([_is_unstorable(each) for each in texts], dtype=bool)[codes]
     remedy = "write the text again, or save the table as UTF-8"
     rows.refuse(
         is_bad, raw, name, f"half a character or a zero byte in {column}", remedy=remedy,

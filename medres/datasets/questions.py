@@ -62,8 +62,11 @@ def validate(questions: pd.DataFrame, *, source: str, may_leak: bool = False) ->
         remedy="give each row an id of its own, or leave the column out",
     )
     for name in ("question_id", "image", "question", "reference", "modality", "group"):
-        blank = _of_each(questions[name], lambda text: pd.isna(text) or rows.is_blank(str(text)))
-        refuse(blank, what=f"an empty {name}", remedy=f"fill it in{_REMEDIES.get(name, '')}")
+        refuse(
+            _blank(questions[name]),
+            what=f"an empty {name}",
+            remedy=f"fill it in{_REMEDIES.get(name, '')}",
+        )
     refuse(
         _of_each(questions["split"], lambda split: split not in ("train", "test")),
         what="a split not train or test",
@@ -105,6 +108,17 @@ def check_images(questions: pd.DataFrame, source: str) -> None:
 
 _REMEDIES = {name: ", or leave the column out" for name in ("question_id", "modality", "group")}
 _PLURALS = {"group": "groups", "modality": "modalities"}
+
+
+def _blank(column: pd.Series) -> np.ndarray:
+    """Return whether nothing can be seen of each row's text."""
+    found = column.isna().to_numpy(dtype=bool, copy=True)
+    maybe = ~found
+    if isinstance(column.dtype, pd.StringDtype):
+        maybe &= ~column.str.slice(0, 1).str.isalnum().fillna(False).to_numpy(dtype=bool)
+    places = np.flatnonzero(maybe)
+    found[places] = [rows.is_blank(str(text)) for text in column.iloc[places].tolist()]
+    return found
 
 
 def _of_each(column: pd.Series, is_so: Callable[[Any], bool]) -> np.ndarray:
@@ -231,6 +245,7 @@ def _json_lines(questions: pd.DataFrame, image_sha256: Mapping[str, str]) -> Ite
     """Yield the JSON of many rows at a time, keys sorted, as `json.dumps` writes it."""
     lists: dict[int, str] = {}
     names = sorted([*COLUMNS, "image_sha256"])
+    row_of = "{" + ", ".join(f'"{name}": %s' for name in names) + "}"
     for start in range(0, len(questions), ROWS_AT_ONCE):
         part = questions.iloc[start : start + ROWS_AT_ONCE]
         columns = {name: part[name].tolist() for name in COLUMNS}
@@ -245,5 +260,5 @@ def _json_lines(questions: pd.DataFrame, image_sha256: Mapping[str, str]) -> Ite
             if name != "options"
         }
         written["options"] = [lists[id(options)] for options in columns["options"]]
-        cells = [[f'"{name}": {text}' for text in written[name]] for name in names]
-        yield "".join(f"{{{', '.join(row)}}}" for row in zip(*cells, strict=True))
+        cells = [written[name] for name in names]
+        yield "".join([row_of % row for row in zip(*cells, strict=True)])

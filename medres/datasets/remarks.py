@@ -95,14 +95,16 @@ def _answers(
     n_asked = both["question"].value_counts()
     n_answers = both.drop_duplicates()["question"].value_counts()
     few = n_answers.index[(n_answers == 2) & (n_asked.reindex(n_answers.index) >= LEAST_ASKED)]
-    few = few.difference(question[is_closed])
-    if len(few):
-        is_few = ~is_closed & np.isin(question, few)
+    is_meant = np.zeros(int(question.max()) + 1 if len(question) else 0, dtype=bool)
+    is_meant[few] = True
+    is_meant[question[is_closed]] = False
+    if is_meant.any():
+        is_few = ~is_closed & is_meant[question]
         first = np.flatnonzero(is_few)[0]
         same = np.flatnonzero(is_few & (question == question[first]))
         two = [given[each] for each in dict.fromkeys(reference[same])]
         notes.append(
-            f"{len(few):,} question texts without options have two answers in all, e.g. "
+            f"{is_meant.sum():,} question texts without options have two answers in all, e.g. "
             f"{rows.shown(table['question'].iloc[first])} with {rows.shown(two[0])} and "
             f"{rows.shown(two[1])}, and are open: {rows.named(table.index[is_few], word)}; fill in "
             f"options, as `{two[0]}|{two[1]}`, if there are no others"
@@ -136,9 +138,12 @@ def _forms(
             f"{rows.named(table.index[is_begun], word)}; write only the word if that is all"
         )
     left = ~is_closed & ~is_begun
-    mixed = np.intersect1d(question[is_closed], question[left])
+    of_closed, of_left = (np.zeros(len(texts), dtype=bool) for _ in range(2))
+    of_closed[question[is_closed]] = True
+    of_left[question[left]] = True
+    mixed = np.flatnonzero(of_closed & of_left)
     if len(mixed):
-        rest = left & np.isin(question, mixed)
+        rest = left & (of_closed & of_left)[question]
         notes.append(
             f"{len(mixed):,} question texts are closed in some rows and open in others, e.g. "
             f"{rows.shown(texts[mixed[0]])}; open: {rows.named(table.index[rest], word)}; fill in "
