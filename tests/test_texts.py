@@ -1,12 +1,13 @@
 """Texts of others on a terminal, in Markdown, and paths as pages show them."""
 
+import ast
 import io
 from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
 
-from medres import texts
+from medres import files, texts
 from medres.report import layout
 from tests.hostile_study import TEXTS
 
@@ -81,3 +82,13 @@ def test_a_text_in_markdown_is_that_text(text: str) -> None:
 )
 def test_folders_above_a_path_are_not_shown(path: str, shown: Any) -> None:
     assert texts.named(path) == shown
+
+
+def test_every_message_of_the_package_is_said_through_one_function() -> None:
+    for path in sorted(files.PACKAGE.rglob("*.py")):
+        calls = [
+            node
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+        ]
+        assert not calls or path.name == "texts.py", f"{path} prints; use texts.say"

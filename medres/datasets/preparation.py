@@ -186,7 +186,7 @@ def _check_models(
     source: str, table: pd.DataFrame, facts: pd.DataFrame, asked: conversations.Asked
 ) -> None:
     for said in conversations.check(source, table, facts, asked):
-        print(f"medres: data set {source}: {said}", flush=True)
+        texts.say(f"medres: data set {source}: {said}")
 
 
 def _opened(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Opened:

@@ -268,7 +268,7 @@ def main(arguments: list[str]) -> int:
             )
         table, notes = read_with_notes(asked.table)
         for note in notes:
-            print(f"note: {note}", file=sys.stderr)
+            texts.say(f"note: {note}", file=sys.stderr)
         rng = np.random.default_rng(asked.seed)
         found = {"cells": cells(table)}
         if table["column"].any():
