@@ -179,9 +179,9 @@ def read(dataset: str, table: Table, settings: Mapping[str, Any], reading: image
         reason = bad[raw["image"].iloc[first]]
         gone = image_paths.missing(table.name, bad, len(table.images))
         raise ValueError(
-            f"{table.name} {word} {raw.index[first]}: {reason}; {gone}{is_bad.sum()} rows have an "
-            "unreadable image; mend them, or set `unreadable: exclude` to leave them out and have "
-            "them counted"
+            f"{table.name} {word} {raw.index[first]}: {reason}; {gone}"
+            f"{rows.counted(is_bad.sum())} with an unreadable image; mend them, or set "
+            "`unreadable: exclude` to leave them out and have them counted"
         )
     excluded = [f"{word} {line}: {bad[image]}" for line, image in raw.loc[is_bad, "image"].items()]
     raw = raw[~is_bad] if bad else raw

@@ -112,7 +112,7 @@ _PLURALS = {"group": "groups", "modality": "modalities"}
 
 def _blank(column: pd.Series) -> np.ndarray:
     """Return whether nothing can be seen of each row's text."""
-    found = column.isna().to_numpy(dtype=bool, copy=True)
+    found: np.ndarray = column.isna().to_numpy(dtype=bool, copy=True)
     maybe = ~found
     if isinstance(column.dtype, pd.StringDtype):
         maybe &= ~column.str.slice(0, 1).str.isalnum().fillna(False).to_numpy(dtype=bool)

@@ -51,8 +51,8 @@ def _rows_again(
     again = pd.Series(answered).duplicated().to_numpy()
     if again.any():
         notes.append(
-            f"{again.sum():,} rows repeat image, question and answer of an earlier one and count "
-            f"again: {rows.named(table.index[again], word)}"
+            f"{rows.counted(again.sum())} with image, question and answer of an earlier one, and "
+            f"counted again: {rows.named(table.index[again], word)}"
         )
     different = ~again
     n_answers = np.bincount(asked[different])

@@ -217,7 +217,7 @@ def test_a_missing_image_is_named_with_its_line(folder: Path, suffix: str, row: 
         _prepare(folder, _table(), suffix)
     word = "row" if suffix == ".parquet" else "line"
     named = f"questions{suffix} {word} {row}: tall.png: no such image"
-    for part in (named, "1 of 4 images are not in ", "2 rows have", "`unreadable: excl"):
+    for part in (named, "1 of 4 images are not in ", "2 rows with", "`unreadable: excl"):
         assert part in str(caught.value)
 
 
@@ -263,7 +263,7 @@ def test_unreadable_images_are_an_error_or_are_excluded_and_counted(
     table = _table(split=split, options=options)
     whole = _read(folder, table)
     BAD_IMAGES[spoil](folder / "tall.png")
-    with pytest.raises(ValueError, match=r"line 4: .*tall\.png.*2 rows have an unreadable image"):
+    with pytest.raises(ValueError, match=r"line 4: .*tall\.png.*2 rows with an unreadable image"):
         _prepare(folder, table)
     run = _prepare(folder, table, unreadable="exclude")
     excluded = run.record["outcome"]["excluded"]

@@ -16,7 +16,7 @@ JA = ["Ja", "Nein"]
 CASES = {
     "repeated": (
         [("1", "q?", "a", []), ("1", "q?", "a", []), ("2", "q?", "a", [])],
-        ["1 row repeat image, question and answer of an earlier one and count again: line 3"],
+        ["1 row with image, question and answer of an earlier one, and counted again: line 3"],
     ),
     "contradicting": (
         [("1", "q?", "yes", YES_NO), ("2", "q?", "yes", YES_NO), ("1", "q?", "no", YES_NO)],
