@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 
 from medres.datasets import rows
@@ -36,6 +37,18 @@ def test_a_long_value_is_cut_and_an_invisible_one_is_escaped() -> None:
 def test_blank_is_what_cannot_be_seen() -> None:
     assert all(map(rows.is_blank, ["", " \t", "\u200b", "\u00a0\ufeff", "\u00ad"]))
     assert not any(map(rows.is_blank, ["-", "0", " . ", "\u0301"]))
+
+
+def test_lists_are_told_apart_however_they_are_held() -> None:
+    # Arrow makes each list anew when it is asked for, where the one before may have been.
+    held = [[f"a{number % 7}", "b"] for number in range(1000)]
+    expected = [("a0", "b"), ("a1", "b"), ("a2", "b"), ("a3", "b"), ("a4", "b"), ("a5", "b")]
+    expected.append(("a6", "b"))
+    arrow = pd.ArrowDtype(pyarrow.list_(pyarrow.string()))
+    for column in (pd.Series(held), pd.Series(held, dtype=arrow)):
+        codes, known = rows.lists(column)
+        assert known == expected
+        assert codes.tolist() == [number % 7 for number in range(1000)]
 
 
 def test_a_refusal_names_the_row_as_the_user_knows_it() -> None:
