@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from medres import files, marks, runs
+from medres import datasets, files, marks, runs
 from medres import study as studies
 from medres.datasets import preparation
 from medres.report import current, render
@@ -279,6 +279,23 @@ def test_an_added_seed_makes_its_cells_and_the_reports(project: Path) -> None:
     old = {("pages", stem) for stem in {*COMPARING, "11_published_audit"} | INDEX}
     assert set(stale) == new | old
     assert current.plan(studies.load(tiny_study.NAME)).stale == {}
+
+
+def test_an_added_model_has_the_questions_checked_and_makes_no_other_run(project: Path) -> None:
+    change_params(project, "study", models=["tiny-qwen2-vl", "tiny-internvl"])
+    study = studies.load(tiny_study.NAME)
+    stale = current.plan(study).stale
+    before = tiny_study.records()
+    parameters = study.datasets["mine"]
+    datasets.prepare(study.name, "mine", parameters, models=datasets.asked_of(study, "mine"))
+    after = current.plan(study).stale
+    change_params(project, "study", models=["tiny-qwen2-vl"])
+    new = {("pages", stem.replace("qwen2-vl", "internvl")) for stem in FINETUNED | EVALUATED}
+    reports = {("pages", stem) for stem in {*COMPARING, "11_published_audit"} | INDEX}
+    assert set(stale) == new | reports | {("questions", "mine")}
+    assert set(after) == new | reports
+    assert tiny_study.records() == before
+    assert tiny_study.make() == Made()
 
 
 KINDS = {

@@ -245,15 +245,15 @@ def fingerprint(questions: pd.DataFrame, image_sha256: dict[str, str]) -> str:
 
 def _json_lines(questions: pd.DataFrame, image_sha256: Mapping[str, str]) -> Iterator[str]:
     """Yield the JSON of many rows at a time, keys sorted, as `json.dumps` writes it."""
-    lists: dict[int, str] = {}
     names = sorted([*COLUMNS, "image_sha256"])
     row_of = "{" + ", ".join(f'"{name}": %s' for name in names) + "}"
     for start in range(0, len(questions), ROWS_AT_ONCE):
         part = questions.iloc[start : start + ROWS_AT_ONCE]
         columns = {name: part[name].tolist() for name in COLUMNS}
         columns["image_sha256"] = [image_sha256[image] for image in columns["image"]]
+        lists: dict[int, str] = {}
         for options in columns["options"]:
-            # Rows share their lists; the table keeps each alive.
+            # Rows share their lists, which stay alive and where they are in this part.
             if id(options) not in lists:
                 lists[id(options)] = json.dumps(list(options))
         written = {

@@ -97,7 +97,9 @@ def lists(column: pd.Series) -> tuple[np.ndarray, list[tuple[str, ...]]]:
     of_object: dict[int, int] = {}
     of_content: dict[tuple[str, ...], int] = {}
     codes = np.empty(len(column), dtype=np.int64)
-    for place, each in enumerate(column):
+    # All at once: what is given out one by one could take the place in memory of one before.
+    cells = column.tolist()
+    for place, each in enumerate(cells):
         if id(each) not in of_object:
             content = tuple(map(str, each))
             of_object[id(each)] = of_content.setdefault(content, len(of_content))

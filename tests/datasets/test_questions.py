@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 
 from medres.datasets.questions import COLUMNS, fingerprint, split_by_group, validate
@@ -225,5 +226,9 @@ def test_the_fingerprint_does_not_depend_on_how_options_are_held(
         options=[np.array(options, dtype=dtype) for options in questions["options"]]
     )
     assert fingerprint(arrays, _hashes(questions)) == fingerprint(questions, _hashes(questions))
+    arrow = pd.ArrowDtype(pyarrow.list_(pyarrow.string()))
+    held = pd.concat([questions] * 9, ignore_index=True)
+    fresh = held.assign(options=held["options"].astype(arrow))
+    assert fingerprint(fresh, _hashes(held)) == fingerprint(held, _hashes(held))
     reindexed = questions.set_index(questions.index + 7)[[*reversed(COLUMNS)]]
     assert fingerprint(reindexed, _hashes(questions)) == fingerprint(questions, _hashes(questions))
