@@ -126,7 +126,9 @@ def _prepare(name: str, dataset: str) -> None:
     if dataset not in study.datasets:
         raise ValueError(f"study {name} has no data set {dataset!r}; it has {list(study.datasets)}")
     asked = datasets.asked_of(study, dataset)
-    datasets.prepare(name, dataset, study.datasets[dataset], models=asked)
+    run = datasets.prepare(name, dataset, study.datasets[dataset], models=asked)
+    for note in run.record["outcome"]["notes"]:
+        texts.say(f"medres: data set {dataset}: note: {note}")
     said = groups.sentence(studies.group_sizes(study)[dataset])
     texts.say(f"medres: data set {dataset}: {said}")
 

@@ -54,8 +54,8 @@ CODES = (
     ("o", "n"),
     ("s", "n"),
 )
-"""Codes of yes and no, taken where both stand in the table; those of one letter only if their
-questions have no other letter for an answer."""
+"""Codes of yes and no, taken where both stand in the table; those of one letter only if one
+question text has both, and their questions have no other letter for an answer."""
 NUMBERS = ("1", "0")
 """May be counts, so that they mean yes and no only where the options are a pair."""
 KNOWN = frozenset(word for pair in (YES_NO, *PAIRS, *CODES, NUMBERS) for word in pair)
@@ -249,6 +249,12 @@ def _codes(
         is_code[places] = True
         rival = without if pair == NUMBERS else is_letter if len(pair[0]) == 1 else is_code
         others = asked[(rival & ~is_code)[pairs.codes]]
+        if (
+            len(pair[0]) == 1
+            and pair != NUMBERS
+            and not _are_asked_together(asked, pairs.codes, words, pair)
+        ):
+            continue  # T under one question and F under another are no pair
         is_only = is_code[pairs.codes] & ~np.isin(asked, others)
         if pair == NUMBERS:
             left = table.index[is_only]
@@ -256,6 +262,17 @@ def _codes(
             found[pair] = places
             taken |= set(places)
     return found, left
+
+
+def _are_asked_together(
+    asked: np.ndarray, codes: np.ndarray, words: Mapping[int, str], pair: tuple[str, str]
+) -> bool:
+    """Return whether one question text has both codes of a pair for answers."""
+    of_each = [
+        asked[np.isin(codes, [place for place, word in words.items() if word == each])]
+        for each in pair
+    ]
+    return bool(len(np.intersect1d(*of_each)))
 
 
 def _word(answer: str) -> str:

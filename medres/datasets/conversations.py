@@ -88,6 +88,12 @@ def check(source: str, table: pd.DataFrame, facts: pd.DataFrame, asked: Asked) -
     Raises:
         ValueError: With the first row that holds a reserved token, or is too long.
     """
+    trained = sorted({each for settings in asked.values() for each in settings["trained"]})
+    if trained and not (table["split"] == "train").any():
+        raise ValueError(
+            f"{source} has no training question, but the study trains at {', '.join(trained)}; "
+            "lower its `test_share`, or ask untrained models alone (`train_resolutions: [none]`)"
+        )
     if not asked:
         return []
     # Takes seconds, and nothing else here needs transformers.

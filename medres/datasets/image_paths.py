@@ -80,7 +80,9 @@ def resolve(
         places = [place for place, name in enumerate(written) if name in meant]
         return np.asarray(names.index[np.isin(codes, places)])
 
-    where = f"{source.rpartition('/')[0] or '.'}/"
+    where = "the table's folder"
+    if not Path(source).is_absolute():
+        where = f"{source.rpartition('/')[0] or '.'}/"
     word = rows.place(names.to_frame())
     n_several, n_found, n_outside = (
         len(taken.images(which)) for which in (taken.several, taken.by_name, taken.outside)

@@ -16,6 +16,8 @@ DECIMAL_COMMA = re.compile(r"[-+−<>≤≥~±]?\s*\d+,\d+(?![\d,]|\.\d)")
 THOUSANDS = re.compile(r"[-+−]?[1-9]\d{0,2}(,\d{3})+(?!\d)")
 LEAST_ASKED = 3
 """Rows that a question text must have before anything is said of the number of its answers."""
+MISSING = frozenset("nan na n/a n.a. #n/a null none nat <na> - -- ? .".split())
+"""Folded texts that programs and people write where there is no value."""
 SEPARATOR = re.compile(r"[\s,.;:!(–—-]")
 
 
@@ -34,8 +36,28 @@ def of_table(table: pd.DataFrame, *, ids: Sequence[str]) -> list[str]:
         *_rows_again(table, image, question, reference),
         *_answers(table, is_closed, question, reference, given),
         *_forms(table, is_closed, question, reference, texts, given),
+        *_missing(table, ids),
     ]
     return [*found, *(note for column in ids for note in _look_alike(table, column))]
+
+
+def _missing(table: pd.DataFrame, ids: Sequence[str]) -> list[str]:
+    """Note texts that programs write for a missing value: all such rows would be one group."""
+    notes, word = [], rows.place(table)
+    for column in [*(each for each in ids if each != "image"), "reference"]:
+        codes, known = rows.texts(table[column])
+        is_said = np.array([each.casefold() in MISSING for each in known], dtype=bool)
+        if not is_said.any():
+            continue
+        found = is_said[codes]
+        first = table[column].iloc[np.flatnonzero(found)[0]]
+        name = "answer" if column == "reference" else column
+        notes.append(
+            f"{rows.counted(found.sum())} with the {name} {rows.shown(first)}, as programs write a "
+            f"missing value; it is taken as a text: {rows.named(table.index[found], word)}; leave "
+            "the row out, or write what is meant"
+        )
+    return notes
 
 
 def _rows_again(

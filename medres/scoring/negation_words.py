@@ -6,38 +6,42 @@ and Dutch. A phrase is written with underscores.
 
 
 def _phrases(text: str) -> set[tuple[str, ...]]:
-    return {tuple(phrase.split("_")) for phrase in text.split()}
+    return {tuple(phrase.split("_")) for phrase in text.casefold().split()}
 
 
 # Deny what follows in their clause, and what precedes them as its verb's "not".
 _NOT = _phrases(
     "not never cannot hardly barely scarcely nicht nie niemals pas jamais non não nao nunca niet "
-    "nooit tampoco"
+    "nooit tampoco isnt arent wasnt werent dont doesnt didnt cant couldnt wont aint ikke inte "
+    "icke не"
 )
 # Deny what follows in their clause.
 _NO = _phrases(
-    "no without neither nor none_of nothing nobody unable_to impossible_to difficult_to "
-    "hard_to pas_de pas_d non_si não_há não_se little_evidence little_to kein keine keinen keinem "
-    "keiner keines keinerlei ohne weder sans aucun aucune ni sin ningún ningun ninguna "
-    "ninguno nessun nessuno nessuna senza né sem nenhum nenhuma nem geen zonder"
+    "no without neither nor none_of nothing nobody unable_to impossible_to difficult_to hard_to "
+    "w_o zero_evidence insufficient_evidence minimal_evidence low_probability low_suspicion "
+    "low_likelihood nie_ma brak bez без нет ingen inga inget utan uden uten pas_de pas_d non_si "
+    "não_há não_se little_evidence little_to kein keine keinen keinem keiner keines keinerlei "
+    "ohne weder sans aucun aucune ni sin ningún ningun ninguna ninguno nessun nessuno nessuna "
+    "senza né sem nenhum nenhuma nem geen zonder"
 )
 # The same, but "not" before them makes a double negation.
 _LACK = _phrases(
     "absence lack lacks lacking lacked denies denied denying exclude excludes excluding exclusion "
     "rule_out rules_out ruling_out r_o negative_for free_of free_from clear_of devoid_of far_from "
     "fails_to failed_to failure_to unremarkable_for against unlike inconsistent_with "
-    "incompatible_with contradicts mimics mimicking anything_but all_but frei_von ausschluss "
-    "ausschließen gegen exclure exclut exclui exclu_un ausencia descarta descartar assenza "
-    "esclude escludere ausência descarta_se excluir afwezigheid sluit_uit vrij_van "
-    "libre_de exempt_de dépourvu_de libero_da livre_de"
+    "incompatible_with contradicts mimics mimicking anything_but all_but reject rejects rejected "
+    "dismiss dismisses dismissed frei_von ausschluss ausschließen auszuschließen gegen exclure "
+    "exclut exclui exclu_un ausencia descarta descartar assenza esclude escludere ausência "
+    "descarta_se excluir afwezigheid sluit_uit vrij_van libre_de exempt_de dépourvu_de libero_da "
+    "livre_de"
 )
 # Deny what they are said of ("is unlikely", "absent"), or what follows if that comes first.
 _LACKING = _phrases(
     "absent excluded unlikely improbable wrong incorrect false untrue missing ruled_out "
-    "less_likely least_likely ausgeschlossen unwahrscheinlich falsch fehlt fehlen fehlend absente "
-    "absents absentes exclu exclue exclus exclues ausente ausentes descartado descartada "
-    "improbabile assente assenti escluso esclusa excluído excluída improvável afwezig uitgesloten "
-    "onwaarschijnlijk"
+    "less_likely least_likely less_probable least_probable ausgeschlossen unwahrscheinlich falsch "
+    "fehlt fehlen fehlend absente absents absentes exclu exclue exclus exclues ausente ausentes "
+    "descartado descartada improbabile assente assenti escluso esclusa excluído excluída "
+    "improvável afwezig uitgesloten onwaarschijnlijk"
 )
 # Deny only what they are said of; "free" after a hyphen: "tumour-free".
 _SAID_OF = _phrases(
@@ -94,7 +98,7 @@ STATES = frozenset("it this there that image picture likely probably only answer
 PREFIXES = frozenset("non pre post pseudo un sub semi quasi extra para peri".split())
 BOUNDS = frozenset(
     "than least most over under above below between mindestens höchstens über unter zwischen "
-    "entre".split()
+    "entre exceeds exceed exceeding equal".split()
 )
 ABBREVIATIONS = frozenset("pas sem sans ni sin ob if".split())  # in capitals: PAS stain, SEM
 IDIOMS = frozenset("idea clue doubt comment opinion question".split())

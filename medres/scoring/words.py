@@ -18,6 +18,7 @@ CLAUSE_WORDS = frozenset(
 )
 _MINUS_WORDS = frozenset("minus moins menos meno negative".split())
 
+_POWER = re.compile("(?<=[0-9])(?=[⁺⁻]?[⁰¹²³⁴-⁹])")  # 10² is not 102
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-") | {"’": "'", "⁄": "/"})
 _SIGN_IN_BRACKETS = re.compile(r"(?<=\w) ?[(\[]([+±-])[)\]]")  # ER (+)
 _SIGN_VE = re.compile(r"(?:(?<=\w) )?(?<![+-])([+-])ve\b")  # ER +ve, ER -ve
@@ -67,14 +68,23 @@ def confusable(options: Iterable[str]) -> tuple[str, str] | None:
     >>> confusable(["HER2+", "HER2-", "HER2"])
     """
     seen: dict[tuple[str, ...], str] = {}
+    # A power is no other number to whoever writes a reply without raised digits.
+    plainly: dict[tuple[str, ...], str] = {}
     for option in options:
-        found = key(option)
-        if not found:
-            return option, option
-        if found in seen:
-            return seen[found], option
-        seen[found] = option
+        plain = option if option.isascii() else "".join(map(_lowered, option))
+        for found, known in ((key(option), seen), (key(plain), plainly)):
+            if not found:
+                return option, option
+            if found in known:
+                return known[found], option
+            known[found] = option
     return None
+
+
+def _lowered(char: str) -> str:
+    """Return a raised sign or digit as it stands on the line."""
+    is_raised = unicodedata.decomposition(char).startswith("<super>")
+    return unicodedata.normalize("NFKC", char) if is_raised else char
 
 
 def key(text: str) -> tuple[str, ...]:
@@ -91,14 +101,15 @@ def key(text: str) -> tuple[str, ...]:
 def fold(text: str) -> str:
     """Return the text in NFKC, casefolded and single-spaced, with one form of each sign.
 
-    Invisible characters are dropped; "1½" becomes "1 1/2", a bracketed sign follows its word.
+    Invisible characters are dropped; "1½" becomes "1 1/2" and "10²" "10^2", a bracketed sign
+    follows its word.
     """
     if text.isascii():  # nothing to normalise, and ten times as fast
         folded = text.casefold()
     else:
         visible = (
             f" {char}" if unicodedata.decomposition(char).startswith("<fraction>") else char
-            for char in text
+            for char in _POWER.sub("^", text)
             if unicodedata.category(char) != "Cf"  # soft hyphen
         )
         folded = unicodedata.normalize("NFKC", "".join(visible)).casefold()
@@ -137,7 +148,7 @@ def cut(text: str) -> Words:
             if kind == "sign" and token[0] == "-":
                 kind = _kind_of_dash(shape[start - 1 : start], shape[stop : stop + 1], stop - start)
             if kind in ("end", "dash", "hyphen"):
-                mark = kind
+                mark = "dash" if token == "—" else kind
                 if kind != "hyphen":
                     clause = (clause[0] + 1, token[0])
                 continue

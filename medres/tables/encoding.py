@@ -14,10 +14,10 @@ _MARKS = (
 _LINE_BREAK = re.compile(rb"\r\n?|\n")
 # Latin-1 and Greek letters and typographic signs in UTF-8, whose bytes are no words of cp1252.
 _TWO_OR_MORE = re.compile(rb"[\xc2\xc3\xce\xcf][\x80-\xbf]|\xe2[\x80-\x84][\x80-\xbf]")
-_NOT_WESTERN = re.compile(r"[^\W\d_a-zA-Z]{4,}")
+_NOT_WESTERN = re.compile(r"[^\W\d_a-zA-Z]{4,}|(?<=[^\W\d_])[‚„†‡ˆ‰‹”“™›](?=[^\W\d_])")
 # UTF-8 bytes read as cp1252: of Latin-1 letters, Greek ones, and typographic signs.
 _TWICE = re.compile(
-    r"[ÂÃ][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|[ÎÏ][\x80-\xbf]|â€[\x80-\xbf™œž“”¦¢]"
+    r"[ÂÃ][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|[ÎÏ][\x80-\xbf]|[ÐÑ][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[\x80-\xbf™œž“”¦¢]"
 )
 SAVE = "save it as CSV UTF-8"
 

@@ -125,3 +125,14 @@ def test_an_answer_that_is_no_option_is_refused(answer: str, options: str, messa
 def test_options_as_lists_and_as_texts_may_stand_together() -> None:
     found, _ = _closed(("q", "a", ["a", "b"]), ("q", "c", "c|d"), ("q", "1", ["1", "2"]))
     assert [options for _, options in found] == [["a", "b"], ["c", "d"], ["1", "2"]]
+
+
+def test_letters_that_no_question_has_both_of_are_no_yes_and_no():
+    table = pd.DataFrame(
+        {"question": ["Thin?", "Sex?"], "reference": ["T", "F"]},
+        index=pd.Index([2, 3], name="line"),
+    )
+    closed, notes = answers.close("t.csv", table, None)
+    assert closed["reference"].tolist() == ["T", "F"]
+    assert closed["options"].tolist() == [[], []]
+    assert not notes

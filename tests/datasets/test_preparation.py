@@ -29,6 +29,7 @@ TREATMENT: dict[str, Any] = {
 }
 ASKED = {"revision": "", **TREATMENT, "low_share": 0.5, "trained": ["low"], "asked": ["native"]}
 ALL = dict.fromkeys(tiny.NAMES, ASKED)
+UNTRAINED = dict.fromkeys(tiny.NAMES, ASKED | {"trained": []})
 Rows = list[dict[str, Any]]
 
 
@@ -167,9 +168,11 @@ def test_the_user_s_folder_is_in_no_record(here: Path) -> None:
 
 
 def test_all_questions_are_test_with_a_share_of_one(here: Path) -> None:
-    run = _prepare(here, _good(), ALL, test_share=1.0)
+    run = _prepare(here, _good(), UNTRAINED, test_share=1.0)
     assert run.record["outcome"]["n_questions"] == {"test": 8}
     assert run.record["outcome"]["leaks"]["groups"] == [4, 0]
+    with pytest.raises(ValueError, match="no training question, but the study trains at low"):
+        _prepare(here, _good(), ALL, test_share=1.0)
     one = [{**row, "group": "all"} for row in _good()]
     assert _prepare(here, one, test_share=1.0).record["outcome"]["n_questions"] == {"test": 8}
 
@@ -267,7 +270,7 @@ def test_whatever_is_accepted_is_never_refused_later(
     def check(table: Rows, said: list[str]) -> None:
         refusal = ""
         try:
-            _prepare(root, table, ALL, test_share=1.0)
+            _prepare(root, table, UNTRAINED, test_share=1.0)
         except ValueError as error:
             refusal = str(error)
         accepted.append(not refusal)

@@ -102,3 +102,14 @@ def test_nothing_is_said_of_a_plain_table() -> None:
     asked = [("1", "a", "x", []), ("2", "b", "yes", YES_NO), ("3", "c", "1,061 cells", [])]
     assert _notes(asked, group=["P1", "P2", "P3"]) == []
     assert _notes([]) == []
+
+
+def test_texts_of_missing_values_are_noted(tmp_path):
+    table = pd.DataFrame(
+        {"group": ["p1", "nan", "NaN", "p2"], "reference": ["N/A", "yes", "no", "-"]},
+        index=pd.Index([2, 3, 4, 5], name="line"),
+    )
+    said = remarks._missing(table, ["image", "group"])
+    assert said[0].startswith("2 rows with the group 'nan', as programs write a missing value")
+    assert "lines 3 and 4" in said[0]
+    assert said[1].startswith("2 rows with the answer 'N/A'")
