@@ -268,11 +268,11 @@ def _are_asked_together(
     asked: np.ndarray, codes: np.ndarray, words: Mapping[int, str], pair: tuple[str, str]
 ) -> bool:
     """Return whether one question text has both codes of a pair for answers."""
-    of_each = [
+    positive, negative = (
         asked[np.isin(codes, [place for place, word in words.items() if word == each])]
         for each in pair
-    ]
-    return bool(len(np.intersect1d(*of_each)))
+    )
+    return bool(len(np.intersect1d(positive, negative)))
 
 
 def _word(answer: str) -> str:
