@@ -484,7 +484,7 @@ def test_a_link_to_the_data_that_leads_elsewhere_is_noticed(project: Path) -> No
     first = datasets.prepare("linked", "mine", parameters)
     mark = marks.read(marks.path_of("linked", "questions", "mine"))
     seen = marks.remembered("linked", "questions-mine")
-    asked = preparation.decides("mine", parameters)
+    asked = preparation.decides("mine", parameters, {})
     assert list(marks.differences(mark, asked, read=seen, made=seen)) == []
     link.unlink()
     link.symlink_to("data-b")
