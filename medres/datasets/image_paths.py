@@ -99,7 +99,8 @@ def resolve(
         name, path = next(iter(taken.by_name.items()))
         gone = f"; {_missing(taken, where)}" if taken.missing else ""
         raise ValueError(
-            f"{source} has an image that is not there at {rows.named(lines_of([name]), word)}: "
+            f"{source} has images that are not there at "
+            f"{rows.named(lines_of(taken.by_name), word)}: "
             f"{n_found} of {len(written)} found in {_common(taken, where)} (e.g. "
             f"{rows.shown(name)} is {rows.shown(path)}); set `find_images: by-name` in the study "
             f"file to take these{gone}"

@@ -14,6 +14,12 @@ from medres.datasets import answers, rows
 
 DECIMAL_COMMA = re.compile(r"[-+−<>≤≥~±]?\s*\d+,\d+(?![\d,]|\.\d)")
 THOUSANDS = re.compile(r"[-+−]?[1-9]\d{0,2}(,\d{3})+(?!\d)")
+DATE = re.compile(
+    r"\d{1,2}[. -]+(Jan|Feb|Mär|Mrz|Mar|Apr|Mai|May|Jun|Jul|Aug|Sep|Okt|Oct|Nov|Dez|Dec)[a-zä]*\.?"
+    r"([ -]\d{2,4})?|(Jan|Feb|Mär|Mrz|Mar|Apr|Mai|May|Jun|Jul|Aug|Sep|Okt|Oct|Nov|Dez|Dec)[. -]"
+    r"\d{2,4}|\d{1,2}\.\d{1,2}\.\d{4}"
+)
+"""What spreadsheets show of texts that they took for dates."""
 LEAST_ASKED = 3
 """Rows that a question text must have before anything is said of the number of its answers."""
 MISSING = frozenset("nan na n/a n.a. #n/a null none nat <na> - -- ? .".split())
@@ -100,7 +106,7 @@ def _answers(
     reference: np.ndarray,
     given: Sequence[str],
 ) -> list[str]:
-    """Note decimal commas, and open questions that have only two answers in all."""
+    """Note decimal commas, dates, and open questions that have only two answers in all."""
     notes, word = [], rows.place(table)
     has_comma = np.array(
         [bool(DECIMAL_COMMA.match(each)) and not THOUSANDS.match(each) for each in given]
@@ -108,9 +114,19 @@ def _answers(
     if len(given) and has_comma.any():
         places = np.flatnonzero(has_comma[reference])
         notes.append(
-            f"{len(places):,} answers have a decimal comma, e.g. "
+            f"{rows.counted(len(places), 'answer')} with a decimal comma, e.g. "
             f"{rows.shown(table['reference'].iloc[places[0]])}, and a reply with a point is "
-            f"another number to the judge: {rows.named(table.index[places], word)}; write a point"
+            f"another text to the judge: {rows.named(table.index[places], word)}; save the table "
+            "as .xlsx, whose numbers have no comma (points typed into a German Excel make dates)"
+        )
+    is_date = np.array([bool(DATE.fullmatch(each)) for each in given], dtype=bool)
+    if len(given) and is_date.any():
+        places = np.flatnonzero(is_date[reference])
+        notes.append(
+            f"{len(places):,} answers look like dates, e.g. "
+            f"{rows.shown(table['reference'].iloc[places[0]])}, as spreadsheets make of 10.5 or "
+            f"1-3: {rows.named(table.index[places], word)}; format the column as text if they are "
+            "none"
         )
     places = np.flatnonzero(~is_closed)
     both = pd.DataFrame({"question": question[places], "reference": reference[places]})

@@ -73,7 +73,7 @@ def test_a_backslash_is_read_as_a_slash_and_noted(folder: Path, written: str, pa
 def test_a_name_that_one_file_has_is_offered_and_taken_when_asked(
     folder: Path, written: str, path: str
 ) -> None:
-    with pytest.raises(ValueError, match=r"own/q\.csv has an image that is not there at line 2: "):
+    with pytest.raises(ValueError, match=r"own/q\.csv has images that are not there at line 2: "):
         _resolve(folder, written)
     found, notes = _resolve(folder, written, settings=BY_NAME)
     assert found == [path]
@@ -84,8 +84,8 @@ def test_the_offer_says_how_many_are_found_where_and_what_to_set(folder: Path) -
     with pytest.raises(ValueError, match="2 of 2 found in Bilder/ ") as caught:
         _resolve(folder, "cell 01", "cell 02", "cell 01")
     assert str(caught.value) == (
-        "own/q.csv has an image that is not there at lines 2 and 4: 2 of 2 found in Bilder/ (e.g. "
-        "'cell 01' is 'Bilder/cell 01.png'); set `find_images: by-name` in the study file to take "
+        "own/q.csv has images that are not there at lines 2, 3 and 4: 2 of 2 found in Bilder/ "
+        "(e.g. 'cell 01' is 'Bilder/cell 01.png'); set `find_images: by-name` in the study file to take "
         "these"
     )
     with pytest.raises(ValueError, match="1 more are not there, first 'cell 03', neither in own/"):

@@ -32,8 +32,9 @@ CASES = {
             ("3", "x", "1,2,3", []),
         ],
         [
-            "1 answers have a decimal comma, e.g. '2,5 cm', and a reply with a point is another "
-            "number to the judge: line 2; write a point"
+            "1 answer with a decimal comma, e.g. '2,5 cm', and a reply with a point is another "
+            "text to the judge: line 2; save the table as .xlsx, whose numbers have no comma "
+            "(points typed into a German Excel make dates)"
         ],
     ),
     "two answers": (
@@ -113,3 +114,12 @@ def test_texts_of_missing_values_are_noted(tmp_path):
     assert said[0].startswith("2 rows with the group 'nan', as programs write a missing value")
     assert "lines 3 and 4" in said[0]
     assert said[1].startswith("2 rows with the answer 'N/A'")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_date"),
+    [("10. Mai", True), ("04. Feb", True), ("10.05.2026", True), ("03-Jan", True),
+     ("Jan 05", True), ("10.5", False), ("3-5", False), ("May", False), ("grade 2", False)],
+)  # fmt: skip
+def test_what_a_spreadsheet_took_for_a_date(text, is_date):
+    assert bool(remarks.DATE.fullmatch(text)) == is_date
