@@ -85,8 +85,8 @@ def test_the_offer_says_how_many_are_found_where_and_what_to_set(folder: Path) -
         _resolve(folder, "cell 01", "cell 02", "cell 01")
     assert str(caught.value) == (
         "own/q.csv has images that are not there at lines 2, 3 and 4: 2 of 2 found in Bilder/ "
-        "(e.g. 'cell 01' is 'Bilder/cell 01.png'); set `find_images: by-name` in the study file to take "
-        "these"
+        "(e.g. 'cell 01' is 'Bilder/cell 01.png'); set `find_images: by-name` in the study file "
+        "to take these"
     )
     with pytest.raises(ValueError, match="1 more are not there, first 'cell 03', neither in own/"):
         _resolve(folder, "cell 01", "cell 03")
