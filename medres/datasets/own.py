@@ -47,6 +47,12 @@ def locate(table: str) -> Path:
     """
     # Not resolved: a link may lead elsewhere tomorrow.
     path = Path(os.path.abspath(runs.ROOT / table))
+    if table and path.is_dir():
+        inside = sorted(each.name for each in path.iterdir() if each.suffix.lower() in tables.KINDS)
+        held = f"it holds {', '.join(inside[:5])}" if inside else "it holds none"
+        raise FileNotFoundError(
+            f"{table} is a folder, not a table; {held}; set `table` in the study file"
+        )
     if not path.is_file():
         beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, beside, 3, 0.7)

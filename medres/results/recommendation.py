@@ -82,7 +82,8 @@ def _answer(
             f"{ahead}; another training may come out differently, and more seeds would settle it. "
             f"{asked}: {numbers}."
         )
-    basis = asked if of == "none" else f"{asked}, {row['n_seeds']} trainings each"
+    trainings = "1 training" if row["n_seeds"] == 1 else f"{row['n_seeds']} trainings"
+    basis = asked if of == "none" else f"{asked}, {trainings} each"
     is_enough = enough["verdict"] == paired.SUPPORTED
     worse = f"{100 * enough['margin']:.0f} point"
     if row["verdict"] == paired.SUPPORTED:

@@ -405,3 +405,11 @@ def test_turned_pictures_have_their_upright_size(folder: Path) -> None:
 def test_a_table_that_was_never_prepared_says_how_to(project: Path) -> None:
     with pytest.raises(FileNotFoundError, match="make it with `make study STUDY=s`"):
         datasets.load("s", "mine")
+
+
+def test_a_folder_for_a_table_says_which_tables_it_holds(folder: Path) -> None:
+    (folder / "notes.CSV").write_text("x")
+    with pytest.raises(
+        FileNotFoundError, match=r"own is a folder, not a table; it holds notes\.CS"
+    ):
+        datasets.prepare("s", "mine", {"table": "own"})
