@@ -80,9 +80,7 @@ def resolve(
         places = [place for place, name in enumerate(written) if name in meant]
         return np.asarray(names.index[np.isin(codes, places)])
 
-    where = "the table's folder"
-    if not Path(source).is_absolute():
-        where = f"{source.rpartition('/')[0] or '.'}/"
+    where = _folder_of(source)
     word = rows.place(names.to_frame())
     n_several, n_found, n_outside = (
         len(taken.images(which)) for which in (taken.several, taken.by_name, taken.outside)
@@ -242,8 +240,14 @@ def missing(source: str, reasons: Mapping[str, str], n_images: int) -> str:
         n_images: Of the table.
     """
     n_gone = Counter("no such image" in reason for reason in reasons.values())[True]
-    where = f"{source.rpartition('/')[0] or '.'}/"
-    return f"{n_gone} of {n_images} images are not in {where}; " if n_gone else ""
+    return f"{n_gone} of {n_images} images are not in {_folder_of(source)}; " if n_gone else ""
+
+
+def _folder_of(source: str) -> str:
+    """Return a table's folder in words, as the study names it; of an absolute path nothing."""
+    if Path(source).is_absolute():
+        return "the table's folder"
+    return f"{source.rpartition('/')[0] or '.'}/"
 
 
 def _folded(text: str) -> str:

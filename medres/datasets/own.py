@@ -110,8 +110,6 @@ def open_table(settings: Mapping[str, Any]) -> Table:
         notes.append(f"columns that are not used: {', '.join(unused)}; known are {known}")
     for column in raw.columns.intersection([*REQUIRED, *OPTIONAL]):
         _require_text(name, raw, str(column))
-    stripped = {each: raw[each].str.strip() for each in raw.columns if each != "options"}
-    raw = raw.assign(**stripped)
     empty = raw["image"] == ""
     if empty.any():
         row = raw.index[empty.to_numpy()][0]
