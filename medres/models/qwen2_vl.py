@@ -5,7 +5,7 @@ built from tokenizer, chat template and our own pixels, never through AutoProces
 part needs torchvision: code path and pixels are the same with and without it.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
-from medres.models import loaded
+from medres.models import loaded, vision_tower
 from medres.models.flops import ModelShape
 from medres.models.loaded import LoadedModel, save
 from medres.resolution import Layout, visual_token_count
@@ -53,7 +53,7 @@ def load(
         image_in_template=IMAGE,
         processor_class=Qwen2VLImageProcessorPil,
     )
-    _use_linear_patch_embedding(parts.network)
+    vision_tower.use(parts.network)
     config, processor = parts.network.config, parts.image_processor
     vision = config.vision_config
     patches = (vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
@@ -163,6 +163,7 @@ def _patches(
         torch.tensor(each, dtype=torch.float32)[:, None]
         for each in (processor.image_mean, processor.image_std)
     )
+    rescaled = _rescaling(processor.rescale_factor)
     start = 0
     for image, (rows, columns) in zip(images, grids, strict=True):
         if image.width % (side * merged) or image.height % (side * merged):
@@ -173,14 +174,25 @@ def _patches(
         windows = (rows // merged, merged, side, columns // merged, merged, side, 3)
         cut = np.asarray(image).reshape(windows).transpose(0, 3, 1, 4, 6, 2, 5)
         patches = torch.from_numpy(cut.reshape(rows * columns, 3, side * side))
-        # The processor's own steps and precisions, for bit-identical values.
-        normal = patches.double().mul_(processor.rescale_factor).float().sub_(mean).div_(std)
-        values[start : start + len(patches)] = normal[:, :, None]
+        first, *others = values[start : start + len(patches)].unbind(2)
+        rescaled(first.copy_(patches)).sub_(mean).div_(std)
+        for frame in others:
+            frame.copy_(first)
         start += len(patches)
     return {
         "pixel_values": values.flatten(1),
         "image_grid_thw": torch.tensor([(1, rows, columns) for rows, columns in grids]),
     }
+
+
+def _rescaling(factor: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what rescales bytes in place to the last bit as the processor does, in 64 bits."""
+    every = torch.arange(256)
+    expected = every.double().mul_(factor).float()
+    divisor = round(1 / factor)
+    if torch.equal(every.float().div_(divisor), expected):
+        return lambda values: values.div_(divisor)
+    return lambda values: values.copy_(values.double().mul_(factor))
 
 
 def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -197,17 +209,3 @@ def image_positions(size_px: tuple[int, int], *, multiple_px: int, start: int) -
     width, height = size_px[0] // multiple_px, size_px[1] // multiple_px
     rows, columns = np.divmod(np.arange(width * height), width)
     return start + np.stack([np.zeros_like(rows), rows, columns])
-
-
-def _use_linear_patch_embedding(network: PreTrainedModel) -> None:
-    # A patch is one convolution window, so the convolution is a matrix product with
-    # a cheaper backward pass on a CPU. The weight keeps its name and shape.
-    embedding: Any = network.model.visual.patch_embed
-
-    def forward(patches: torch.Tensor) -> torch.Tensor:
-        weight = embedding.proj.weight
-        if patches.shape[-1] < weight[0].numel():
-            weight = weight.sum(2)
-        return torch.nn.functional.linear(patches.to(weight.dtype), weight.flatten(1))
-
-    embedding.forward = forward

@@ -131,7 +131,7 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
         ahead = torch.full((len(trees), 1), conversation.IGNORED)
         batch["labels"] = torch.cat([ahead, targets], dim=1)
         pixels = [pixels for _, pixels in samples]
-        return batch | {"vision": VisionInputs(models.pixel_inputs(self.model, pixels))}
+        return batch | {"vision": VisionInputs(models.answer_inputs(self.model, pixels))}
 
     def questions_at(self, place: int) -> list[str]:
         """Return the ids of the questions of a sample."""

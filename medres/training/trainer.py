@@ -11,7 +11,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from medres import models, runs
-from medres.models import conversation, lora
+from medres.models import conversation, last_layer, lora, shared_prompt
 from medres.training import strategy as strategies
 from medres.training.samples import MicroBatches, Samples
 from medres.training.settings import TrainingSettings
@@ -52,7 +52,8 @@ def trainer_of(samples: Samples, folder: Path, settings: TrainingSettings) -> Tr
         warmup_steps=round(settings.warmup_share * total_steps),
         lr_scheduler_type="cosine",
         max_grad_norm=strategies.MAX_GRADIENT_NORM,
-        optim="adamw_torch",
+        # DeepSpeed divides the plain one.
+        optim="adamw_torch_fused" if settings.strategy == "single" else "adamw_torch",
         adam_beta2=ADAM_BETA2,
         bf16=settings.dtype == "bfloat16",
         deepspeed=strategies.deepspeed_settings(settings.strategy, dtype=settings.dtype),
@@ -127,9 +128,9 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         targets = inputs.pop("labels")[:, 1:]
         places = inputs.pop("places").cpu()
         vision = inputs.pop("vision").on(self.args.device, self._float_dtype())
-        outputs = model(**inputs, **vision)
+        logits = self._logits(model, inputs | vision)
         summed = torch.nn.functional.cross_entropy(
-            outputs.logits.flatten(0, 1).float(),
+            logits.flatten(0, 1).float(),
             targets.flatten(),
             ignore_index=conversation.IGNORED,
             reduction="sum",
@@ -139,7 +140,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         loss = summed * self.accelerator.num_processes / num_items_in_batch
         if not torch.isfinite(loss):
             each = torch.nn.functional.cross_entropy(
-                outputs.logits.flatten(0, 1).float(),
+                logits.flatten(0, 1).float(),
                 targets.flatten(),
                 ignore_index=conversation.IGNORED,
                 reduction="none",
@@ -149,7 +150,21 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
                 f"the loss is {loss.item()} at step {self.state.global_step + 1}; lower "
                 f"learning_rate, or look at the images of {self._named(places[is_wrong])}"
             )
-        return (loss, outputs) if return_outputs else loss
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+    def _logits(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        """Return the logits at the positions that `inputs` asks for."""
+        network = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        if network.is_gradient_checkpointing:
+            outputs = model(**inputs, use_cache=False)
+            return torch.as_tensor(outputs.logits)
+        with last_layer.only_at(network, inputs.pop("logits_to_keep")):
+            if model is not self.model or self.is_deepspeed_enabled:
+                # Through what wraps the network, which counts on its own forward pass.
+                return torch.as_tensor(model(**inputs, use_cache=False).logits)
+            image_token_id = network.config.image_token_id
+            rest = shared_prompt.forward(network, inputs, image_token_id=image_token_id)
+        return torch.as_tensor(network.lm_head(rest.hidden))
 
     def _float_dtype(self) -> torch.dtype:
         """Return the dtype of pixels: float32, or bfloat16 if the weights are stored in it."""
