@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from transformers import (
     PretrainedConfig,
-    PreTrainedModel,
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
 )

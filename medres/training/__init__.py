@@ -17,7 +17,7 @@ import torch
 from medres import csv_files, datasets, models, resolution, runs
 from medres.datasets import pixel_cache
 from medres.models import lora
-from medres.training import checkpoints, launch, what_fits
+from medres.training import checkpoints, launch, micro_batches, what_fits
 from medres.training import strategy as strategies
 from medres.training.progress import Progress
 from medres.training.samples import Samples, assign
@@ -25,6 +25,9 @@ from medres.training.settings import TrainingSettings
 from medres.training.trainer import keep, trainer_of
 
 __all__ = ["TrainingSettings", "finetune", "train_here"]
+
+HELD_BYTES = 2**29
+"""Most memory for images that a training on a CPU keeps from one epoch to the next."""
 
 
 def finetune(**parameters: Any) -> runs.Run:
@@ -114,6 +117,11 @@ def train_here(
     if free is not None:
         chosen = what_fits.micro_batch_images(samples, settings, free=free)
         settings = replace(settings, micro_batch_images=chosen)
+    elif not settings.micro_batch_images:
+        chosen = micro_batches.images_on_a_cpu(
+            samples.lengths(), batch_images=settings.batch_images
+        )
+        settings = replace(settings, micro_batch_images=chosen)
     trainer = trainer_of(samples, folder / "resume", settings)
     layout = {"strategy": settings.strategy, "n_processes": strategies.n_processes()}
     checkpoint, earlier_s = checkpoints.last(folder / "resume", layout=layout)
@@ -173,4 +181,6 @@ def _samples(settings: TrainingSettings) -> Samples:
         epochs=settings.epochs,
         seed=settings.seed,
         cache=pixel_cache.of_study(settings.study, gib=settings.cache_gib),
+        # For a GPU several processes read ahead, each of which would hold its own.
+        held_bytes=0 if strategies.has_gpu(settings.device) else HELD_BYTES,
     )

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+CPU_TOKENS = 1_280
+"""Most tokens of a pass on a CPU: what it works on then stays in the cache. More make a pass no
+cheaper by the image, fewer pay for more calls (LOG.md)."""
+
 
 @dataclass(frozen=True)
 class MicroBatch:
@@ -21,6 +25,16 @@ class MicroBatch:
     """Places in the order of all epochs, shape (n_samples,)."""
     is_counted: bool = True
     """False for a repeated sample without loss, given to a process that has none left."""
+
+
+def images_on_a_cpu(lengths: np.ndarray, *, batch_images: int) -> int:
+    """Return how many images of the greatest length share a pass on a CPU, at least one.
+
+    Args:
+        lengths: Tokens of each sample, shape (n_samples,).
+        batch_images: Images of a step.
+    """
+    return max(1, min(batch_images, CPU_TOKENS // int(lengths.max())))
 
 
 def group(

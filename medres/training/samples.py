@@ -16,6 +16,9 @@ from medres.resolution import Treatment
 from medres.results import losses
 from medres.training import micro_batches
 
+BYTES_PER_PIXEL = 4
+"""Of an image in Pillow, with its unused fourth channel."""
+
 
 def assign(
     train: pd.DataFrame, train_resolution: str, *, low_share: float, seed: int
@@ -54,7 +57,10 @@ class VisionInputs:
 
 
 class Samples(Dataset[tuple[conversation.Tree, Any]]):
-    """Images with their questions, in the order of all epochs."""
+    """Images with their questions, in the order of all epochs.
+
+    The first images that are read are held in memory up to `held_bytes`: every epoch needs all.
+    """
 
     def __init__(
         self,
@@ -67,11 +73,14 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
         epochs: int,
         seed: int,
         cache: PixelCache = pixel_cache.NONE,
+        held_bytes: int = 0,
     ) -> None:
         self.model = model
         self.question_set = question_set
         self.train = train
         self.cache = cache
+        self.left_bytes = held_bytes
+        self.held: dict[int, Any] = {}
         self.images: list[str] = []
         self.geometries: list[resolution.Geometry] = []
         self.trees: list[conversation.Tree] = []
@@ -118,8 +127,14 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
     def __getitem__(self, step: int) -> tuple[conversation.Tree, Any]:
         """Return the tree and the pixels of one sample."""
         index = self.order[step]
-        image, geometry = self.images[index], self.geometries[index]
-        pixels = pixel_cache.pixels_of(self.question_set, image, geometry, self.cache)
+        pixels = self.held.get(index)
+        if pixels is None:
+            image, geometry = self.images[index], self.geometries[index]
+            pixels = pixel_cache.pixels_of(self.question_set, image, geometry, self.cache)
+            n_bytes = BYTES_PER_PIXEL * pixels.width * pixels.height
+            if n_bytes <= self.left_bytes:
+                self.left_bytes -= n_bytes
+                self.held[index] = pixels
         return self.trees[index], pixels
 
     def collate(self, samples: list[tuple[conversation.Tree, Any]]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class TrainingSettings:
     micro_batch_images: int = 0
     """Images per forward pass, counted in images of the largest size; the result is the same
     within rounding, with less memory and padding. 0: on a GPU the most that are predicted to
-    fit, on a CPU the whole batch."""
+    fit, on a CPU as many as its cache suits (`micro_batches.CPU_TOKENS`)."""
     learning_rate: float
     """Peak learning rate, reached after the warm-up."""
     weight_decay: float

@@ -409,10 +409,6 @@ def test_training_and_inference_encode_the_same_tensors(
     geometry = resolution.plan((100, 70), name, treatment)
     asking.answer(spied, question_set, [(geometry, only_reference)], name)
     assert trained.keys() == asked[0].keys()
-    # Answering takes one of two equal frames.
-    frames = trained["pixel_values"].unflatten(1, (3, 2, 14 * 14))
-    assert torch.equal(frames[:, :, 0], frames[:, :, 1])
-    trained["pixel_values"] = frames[:, :, 0].flatten(1)
     for key, value in without_ends(trained, samples.trees[samples.order[0]]).items():
         assert torch.equal(value, asked[0][key]), key
     assert tiny_model.tokenizer.decode(labels[labels != conversation.IGNORED]) == (

@@ -227,3 +227,21 @@ def test_two_processes_train_as_one(
     found = torch.load(tmp_path / "found.pt")
     assert_same(found[0], whole[1])
     assert_same(found[1], whole[1])
+
+
+@pytest.mark.parametrize(
+    ("longest", "batch_images", "images"),
+    [
+        (77, 16, 16),  # 16 x 77 = 1,232: the whole step
+        (81, 16, 15),  # 16 x 81 = 1,296 are too many, 15 x 81 = 1,215 are not
+        (300, 16, 4),  # 4 x 300 = 1,200
+        (1_280, 16, 1),
+        (6_000, 16, 1),  # a single image is never divided
+        (10, 4, 4),  # never more than a step has
+    ],
+)
+def test_a_pass_on_a_cpu_has_at_most_1280_tokens(
+    longest: int, batch_images: int, images: int
+) -> None:
+    lengths = np.array([5, longest, 9])
+    assert micro_batches.images_on_a_cpu(lengths, batch_images=batch_images) == images

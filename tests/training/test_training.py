@@ -474,6 +474,7 @@ def test_kept_pixels_change_no_weight_and_open_each_image_once(
     _, kept = uninterrupted
     prepare(project)
     names = opened(monkeypatch)
+    monkeypatch.setattr(training, "HELD_BYTES", 0)
     without = training.finetune(**SETTINGS | {"cache_gib": 0.0})
     assert len(names) == SETTINGS["epochs"] * N_TRAIN_IMAGES
     assert not (project / "runs" / "small" / "pixels").exists()
@@ -485,6 +486,26 @@ def test_kept_pixels_change_no_weight_and_open_each_image_once(
         again = training.finetune(**SETTINGS)
         assert len(names) == n_opened
         assert outcome_of(again) == outcome_of(kept)
+
+
+@pytest.mark.parametrize("n_held", [0, 2, N_TRAIN_IMAGES])
+def test_held_images_are_those_of_the_files_and_are_opened_once(
+    project: Path, tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch, n_held: int
+) -> None:
+    question_set = prepare(project)
+    train = question_set.split("train")
+    plain = samples_of(tiny_model, question_set)
+    n_bytes = [4 * each.given_px[0] * each.given_px[1] for each in plain.geometries]
+    assert len(set(n_bytes)) == 1
+    is_low = np.zeros(len(train), dtype=bool)
+    held_bytes = n_held * n_bytes[0] + 1
+    samples = Samples(
+        tiny_model, question_set, train, is_low, TREATMENT, epochs=2, seed=0, held_bytes=held_bytes
+    )
+    names = opened(monkeypatch)
+    pixels = [samples[place][1].tobytes() for place in range(len(samples))]
+    assert len(names) == 2 * N_TRAIN_IMAGES - n_held
+    assert pixels == [plain[place][1].tobytes() for place in range(len(plain))]
 
 
 def test_training_flops_are_those_of_the_samples_seen(
