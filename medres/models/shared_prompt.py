@@ -49,6 +49,11 @@ def n_shared(inputs: Mapping[str, torch.Tensor], *, image_token_id: int) -> int:
     return int(is_same.long().cumprod(0).sum())
 
 
+def recomputes(network: Any) -> bool:
+    """Return whether a network is under gradient checkpointing, by any version of transformers."""
+    return any(each.__dict__.get("gradient_checkpointing") for each in network.modules())
+
+
 def begin(network: Any, inputs: Mapping[str, torch.Tensor], *, n_tokens: int) -> Beginning:
     """Return the keys and values of the first tokens, which all rows share.
 
@@ -84,7 +89,7 @@ def forward(
         begun: Computed before by the same weights, to be used where the rows begin with it.
     """
     n_rows = len(inputs["input_ids"])
-    keeps_nothing = network.training and network.is_gradient_checkpointing
+    keeps_nothing = network.training and recomputes(network)
     shared = 0 if keeps_nothing else n_shared(inputs, image_token_id=image_token_id)
     if begun is not None:
         n_begun = len(begun.token_ids)

@@ -155,16 +155,17 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
     def _logits(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
         """Return the logits at the positions that `inputs` asks for."""
         network = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
-        if network.is_gradient_checkpointing:
-            outputs = model(**inputs, use_cache=False)
-            return torch.as_tensor(outputs.logits)
+        if shared_prompt.recomputes(network):
+            return torch.as_tensor(model(**inputs, use_cache=False).logits)
         with last_layer.only_at(network, inputs.pop("logits_to_keep")):
             if model is not self.model or self.is_deepspeed_enabled:
                 # Through what wraps the network, which counts on its own forward pass.
                 return torch.as_tensor(model(**inputs, use_cache=False).logits)
             image_token_id = network.config.image_token_id
-            rest = shared_prompt.forward(network, inputs, image_token_id=image_token_id)
-        return torch.as_tensor(network.lm_head(rest.hidden))
+            # Otherwise within the forward pass that Trainer has wrapped.
+            with self.accelerator.autocast():
+                rest = shared_prompt.forward(network, inputs, image_token_id=image_token_id)
+                return torch.as_tensor(network.lm_head(rest.hidden))
 
     def _float_dtype(self) -> torch.dtype:
         """Return the dtype of pixels: float32, or bfloat16 if the weights are stored in it."""

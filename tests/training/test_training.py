@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import Trainer, TrainingArguments
 
 from medres import datasets, models, resolution, runs, training
-from medres.models import conversation, flops, qwen2_vl, tiny
+from medres.models import conversation, flops, qwen2_vl, shared_prompt, tiny
 from medres.models.qwen2_vl import LoadedModel
 from medres.resolution import Treatment
 from medres.training import checkpoints, progress
@@ -604,6 +604,36 @@ def test_trainer_counts_the_answer_tokens_that_we_count(
     chosen = [samples[step] for step in range(3)]
     counted = trainer._get_num_items_in_batch([samples.collate(chosen)], torch.device("cpu"))
     assert counted == sum(len(tree.targets) for tree, _ in chosen)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_what_passes_share_changes_no_loss_beyond_the_arithmetic(
+    project: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, lora_rank: int
+) -> None:
+    prepare(project)
+    real, dtypes = answer_trainer.AnswerTrainer._logits, []
+
+    def noting(*given: Any) -> torch.Tensor:
+        logits = real(*given)
+        dtypes.append(logits.dtype)
+        return logits
+
+    monkeypatch.setattr(answer_trainer.AnswerTrainer, "_logits", noting)
+    settings = SETTINGS | {"dtype": dtype, "device": "cpu", "lora_rank": lora_rank}
+    losses = []
+    for is_plain in (False, True):
+        if is_plain:
+            monkeypatch.setattr(shared_prompt, "recomputes", lambda network: True)
+        run = training.finetune(**settings)
+        losses.append(pd.read_csv(run.file("loss.csv"))["loss"].tolist())
+        shutil.rmtree(run.folder)
+    # Under autocast the passes compute in 16 bits; accelerate hands its own on in 32.
+    half = len(dtypes) // 2
+    assert set(dtypes[:half]) == {getattr(torch, dtype)}
+    assert losses[0] != losses[1]
+    tolerance = {"float32": 1e-4, "bfloat16": 2e-2}[dtype]
+    assert losses[0] == pytest.approx(losses[1], rel=tolerance)
 
 
 def test_a_loss_that_is_not_finite_raises_naming_the_step(project: Path) -> None:
