@@ -226,7 +226,7 @@ def pixel_inputs(model: LoadedModel, images: list[Any]) -> dict[str, torch.Tenso
 
 
 def answer_inputs(model: LoadedModel, images: list[Any]) -> dict[str, torch.Tensor]:
-    """Return the vision inputs of `pixel_inputs` in the smallest form that inference needs."""
+    """Return the vision inputs of `pixel_inputs` in the least form that a loaded network needs."""
     inputs: dict[str, torch.Tensor] = _family(model.config).answer_inputs(model, images)
     return inputs
 

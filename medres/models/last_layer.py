@@ -67,7 +67,7 @@ def _partly(
     attention = layer.self_attn
 
     def of_heads(states: torch.Tensor) -> torch.Tensor:
-        return states.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+        return states.view(*states.shape[:2], -1, attention.head_dim).transpose(1, 2)
 
     cos, sin = (each[:, None] for each in position_embeddings)
     normed = layer.input_layernorm(hidden_states)

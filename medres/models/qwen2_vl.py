@@ -145,8 +145,8 @@ def answer_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, to
     """Return `pixel_inputs` with one frame of each image instead of two equal ones.
 
     Only for the network of `load`: its patch embedding adds the weights of both frames, which
-    halves the multiplications. Equal up to rounding; training keeps both frames, so that its
-    weights stay bit-identical.
+    halves the multiplications. Equal up to rounding, the gradients too: both frames' weights get
+    the same one, as they do from two equal frames.
     """
     return _patches(model, images, n_frames=1)
 

@@ -56,20 +56,23 @@ def _use_attention_by_size(attention: Any) -> None:
         split = [_split(each, n_patches) for each in (queries, keys, values)]
         attended = []
         for (length, n_images), *parts in zip(sizes, *split, strict=True):
+            query, key, value = (
+                each.view(n_images, length, n_heads, -1).transpose(1, 2) for each in parts
+            )
             part = torch.nn.functional.scaled_dot_product_attention(
-                *(each.unflatten(0, (n_images, length)).transpose(1, 2) for each in parts),
-                scale=attention.scaling,
+                query, key, value, scale=attention.scaling
             )
             attended.append(part.transpose(1, 2).flatten(0, 1))
         whole = attended[0] if len(attended) == 1 else torch.cat(attended)
-        return attention.proj(whole.flatten(1))
+        output: torch.Tensor = attention.proj(whole.flatten(1))
+        return output
 
     attention.forward = forward
 
 
 def _split(states: torch.Tensor, lengths: list[int]) -> Sequence[torch.Tensor]:
     # The gradient of a split is a copy, also of one into one part.
-    return [states] if len(lengths) == 1 else states.split(lengths)
+    return [states] if len(lengths) == 1 else states.split_with_sizes(lengths)
 
 
 class QuickGelu(torch.nn.Module):
@@ -94,4 +97,5 @@ class _QuickGelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         (scaled,) = ctx.saved_tensors
-        return torch.ops.aten.silu_backward(gradient, scaled)
+        derived: torch.Tensor = torch.ops.aten.silu_backward(gradient, scaled)
+        return derived

@@ -154,7 +154,8 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
 
     def _logits(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
         """Return the logits at the positions that `inputs` asks for."""
-        network = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        is_adapted = isinstance(self.model, PeftModel)
+        network: Any = self.model.get_base_model() if is_adapted else self.model
         if shared_prompt.recomputes(network):
             return torch.as_tensor(model(**inputs, use_cache=False).logits)
         with last_layer.only_at(network, inputs.pop("logits_to_keep")):
