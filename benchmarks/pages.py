@@ -71,8 +71,7 @@ def draw_nothing() -> None:
     figures.use_theme()
     figure, ax = plt.subplots()
     ax.set_title("Nothing", fontweight="bold")
-    for kind in page.UNDATED:
-        page._saved(figure, kind, dpi=page.DPI)
+    page._pictures(figure)
     plt.close(figure)
 
 
