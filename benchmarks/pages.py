@@ -14,6 +14,7 @@ show in a folder, one file per page, so that two versions can be compared.
 
 import argparse
 import cProfile
+import importlib
 import json
 import multiprocessing
 import pstats
@@ -30,15 +31,26 @@ mpl.use("agg")
 import matplotlib.pyplot as plt
 from IPython.core.interactiveshell import InteractiveShell
 
-import medres.inference
-import medres.report.enlarged
-import medres.report.overview
-import medres.training
 from medres import study as studies
 from medres.report import current, figures, first_page, page
 
 SLOWEST = 3
 """Cells whose times are printed for each page."""
+
+
+IMPORTED = (
+    "inference",
+    "inference.check",
+    "plan.predictions",
+    "report.enlarged",
+    "report.examples",
+    "report.explorer",
+    "report.overview",
+    "results.calibration",
+    "results.verdicts",
+    "training",
+)
+"""Modules of medres that a notebook imports and this script does not otherwise."""
 
 
 def main() -> None:
@@ -50,6 +62,8 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--shown", type=Path, help="folder for what the cells show")
     asked = parser.parse_args()
+    for name in IMPORTED:
+        importlib.import_module(f"medres.{name}")
     study = studies.load(asked.study)
     draw_nothing()
     print("| page | CPU of its cells, s | slowest cells, s |\n|---|---|---|")
