@@ -187,7 +187,7 @@ def smallest_n_of_units(
     places = np.full((len(columns), n_draws, max(map(len, columns), default=1)), starts[-1])
     for rows, drawn, column in zip(places, units, columns, strict=True):
         rows[:, : len(column)] = drawn + [start_of[each.decimals] for each in column]
-    places = places.reshape(len(columns) * n_draws, -1)
+    places = places.reshape(len(columns) * n_draws, places.shape[2])
     found = np.zeros(len(places), dtype=np.int64)
     open_rows = np.arange(len(places))
     for first in range(1, most + 1, AT_ONCE):
