@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from medres import datasets, runs
 from medres.datasets import QuestionSet
 from medres.results import losses
 from medres.results.grids import lists_of_options
-from medres.statistics import comparison, groups
+from medres.statistics import comparison, groups, tails
 from medres.study import Study
 from medres.texts import in_markdown, named
 
@@ -280,7 +279,7 @@ def _limits(gains: pd.Series, group: pd.Series) -> tuple[float, float]:
     residuals = (gains - gains.mean()).groupby(group).sum()
     n_groups = len(counts)
     error = np.sqrt(n_groups / (n_groups - 1) * (residuals**2).sum()) / len(gains)
-    half = float(stats.t.ppf(LEVEL, groups.effective(counts) - 1) * error)
+    half = tails.student_quantile(1 - LEVEL, groups.effective(counts) - 1) * float(error)
     return float(gains.mean() - half), float(gains.mean() + half)
 
 
