@@ -131,7 +131,7 @@ def _pictures(figure: Figure) -> dict[str, bytes]:
         figure.set_dpi(DPI)
         canvas = FigureCanvasAgg(figure)
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)  # with "none" every kind is laid out once more
         # As a figure is cut that is saved with bbox_inches="tight".
         frame = figure.get_tightbbox(canvas.get_renderer()).padded(
             float(mpl.rcParams["savefig.pad_inches"])
