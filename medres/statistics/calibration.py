@@ -41,6 +41,8 @@ class Calibration:
     chance_error: float
     """What `binned_error` would be on average if confidence were right."""
     n_bins: int
+    joint_error: Interval | None = None
+    """The error with limits at `joint_level`, if that was asked for."""
 
 
 def bins_of(confidence: ArrayLike, n_bins: int) -> NDArray[np.intp]:
@@ -72,6 +74,7 @@ def measure(
     *,
     rng: np.random.Generator,
     level: float = 0.95,
+    joint_level: float | None = None,
 ) -> Calibration:
     """Return how far the stated confidence is from the accuracy.
 
@@ -95,6 +98,7 @@ def measure(
         groups: Group each question belongs to, shape (n_questions,).
         rng: Source of randomness of the error's limits; the caller seeds it and owns it.
         level: Coverage of the intervals, in (0, 1).
+        joint_level: Of further limits of the error, from the same draws.
 
     Raises:
         ValueError: If shapes differ, a value is out of range, or a group is missing.
@@ -107,17 +111,24 @@ def measure(
     is_known = not of_groups.shortage(sizes)
     over = Interval(mean - accuracy, math.nan, math.nan)
     error, by_chance = Interval(math.nan, math.nan, math.nan), math.nan
+    joint = None if joint_level is None else error
     if is_known:
-        over = _overconfidence(sure, right, codes, sizes, level)
-        noise = curve.noise(rng, of_groups.effective(sizes) - 1)
+        degrees = of_groups.effective(sizes) - 1
+        noise = curve.noise(rng, degrees)
         errors_by_chance = np.abs(noise).sum(axis=0)
         by_chance = float(errors_by_chance.mean())
-        error = _error(curve, noise, errors_by_chance, of_groups.effective(sizes) - 1, level)
-        # No calibration error is below the overconfidence or underconfidence.
-        lower = max(error.lower, over.lower, -over.upper)
-        upper = min(1.0, max(error.upper, abs(over.lower), abs(over.upper)))
-        error = Interval(max(error.estimate, lower), lower, upper)
-    return Calibration(mean, accuracy, over, error, binned, by_chance, int(bins.max()) + 1)
+
+        def limits(level: float) -> tuple[Interval, Interval]:
+            over = _overconfidence(sure, right, codes, sizes, level)
+            error = _error(curve, noise, errors_by_chance, degrees, level)
+            # No calibration error is below the overconfidence or underconfidence.
+            lower = max(error.lower, over.lower, -over.upper)
+            upper = min(1.0, max(error.upper, abs(over.lower), abs(over.upper)))
+            return over, Interval(max(error.estimate, lower), lower, upper)
+
+        over, error = limits(level)
+        joint = None if joint_level is None else limits(joint_level)[1]
+    return Calibration(mean, accuracy, over, error, binned, by_chance, int(bins.max()) + 1, joint)
 
 
 def reliability(
