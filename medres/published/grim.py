@@ -187,9 +187,9 @@ def smallest_n_of_units(
     places = np.full((len(columns), n_draws, max(map(len, columns), default=1)), starts[-1])
     for rows, drawn, column in zip(places, units, columns, strict=True):
         rows[:, : len(column)] = drawn + [start_of[each.decimals] for each in column]
-    places = places.reshape(len(columns) * n_draws, places.shape[2])
-    found = np.zeros(len(places), dtype=np.int64)
-    open_rows = np.arange(len(places))
+    place_of = places.reshape(len(columns) * n_draws, places.shape[2])
+    found = np.zeros(len(place_of), dtype=np.int64)
+    open_rows = np.arange(len(place_of))
     for first in range(1, most + 1, AT_ONCE):
         sizes = range(first, min(first + AT_ONCE, most + 1))
         fits = np.zeros((AT_ONCE, starts[-1] + 1), dtype=bool)
@@ -200,8 +200,8 @@ def smallest_n_of_units(
             fits[number, -1] = True
         # One bit for each number of questions: a column fits where all its places do.
         bits = np.ascontiguousarray(np.packbits(fits, axis=0).T).view(np.uint64)
-        common = bits[places[open_rows, 0]]
-        for place in places.T[1:]:
+        common = bits[place_of[open_rows, 0]]
+        for place in place_of.T[1:]:
             common &= bits[place[open_rows]]
         is_found = common.any(axis=1)
         each = np.unpackbits(common[is_found].view(np.uint8), axis=1)
