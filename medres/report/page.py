@@ -129,13 +129,11 @@ def _pictures(figure: Figure) -> dict[str, bytes]:
         # A sign that the font lacks is drawn as a box; one warning for each would bury others.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.set_dpi(DPI)
-        canvas = FigureCanvasAgg(figure)
+        FigureCanvasAgg(figure)
         figure.draw_without_rendering()
         figure.set_layout_engine(None)  # with "none" every kind is laid out once more
         # As a figure is cut that is saved with bbox_inches="tight".
-        frame = figure.get_tightbbox(canvas.get_renderer()).padded(
-            float(mpl.rcParams["savefig.pad_inches"])
-        )
+        frame = figure.get_tightbbox().padded(float(mpl.rcParams["savefig.pad_inches"]))
         dpi = min(DPI, SHOWN_PX / frame.width)
         return {kind: _saved(figure, kind, frame, dpi=dpi) for kind in UNDATED}
 
@@ -143,7 +141,7 @@ def _pictures(figure: Figure) -> dict[str, bytes]:
 def _saved(figure: Figure, kind: str, frame: Bbox, *, dpi: float) -> bytes:
     buffer = io.BytesIO()
     # Packed below, or text: not by matplotlib.
-    options = {"pil_kwargs": {"compress_level": 0}} if kind == "png" else {}
+    options: dict[str, Any] = {"pil_kwargs": {"compress_level": 0}} if kind == "png" else {}
     figure.savefig(
         buffer,
         format=kind,
