@@ -213,12 +213,20 @@ def columns(
     """
     named = [(name, rows) for name, rows in table.groupby("column", sort=False) if name]
     members = [[grim.parse(text) for text in rows["accuracy_percent"]] for _, rows in named]
-    drawn = [grim.with_other_decimals(each, rng=rng, n_draws=n_draws) for each in members]
-    smallest = grim.smallest_n(members, rule)
-    flat = grim.smallest_n([column for draws in drawn for column in draws], rule)
+    # The first row of each is the column itself.
+    units = [
+        np.vstack(
+            [
+                [each.units for each in column],
+                grim.with_other_decimals(column, rng=rng, n_draws=n_draws),
+            ]
+        )
+        for column in members
+    ]
+    found = grim.smallest_n_of_units(units, members, rule)
     result = []
     for (name, rows), column, n, null in zip(
-        named, members, smallest.tolist(), flat.reshape(len(named), n_draws), strict=True
+        named, members, found[:, 0].tolist(), found[:, 1:], strict=True
     ):
         stated = set(rows["n_questions"])
         n_questions = int(stated.pop() or 0) if len(stated) == 1 else 0

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 RULES = ("half up", "half even", "cut off")
 """How digits after the last printed one are dropped; the first two differ only in ties."""
+AT_ONCE = 512
+"""Numbers of questions that are tried together, a multiple of 64."""
 MOST_DECIMALS, MOST_QUESTIONS = 4, 1_000_000_000  # products stay within 64 bits
 _PRINTED = re.compile(r"([0-9]{1,3})(?:\.([0-9]+))?")
 
@@ -64,7 +66,9 @@ def printed(counts: Counts, n_questions: int, decimals: int, rule: str) -> Count
         raise ValueError(f"unknown rule {rule!r}; known rules are {', '.join(RULES)}")
     if not 1 <= n_questions <= MOST_QUESTIONS:
         raise ValueError(f"n_questions is {n_questions}; it must be 1 to {MOST_QUESTIONS:,}")
-    whole, rest = np.divmod(counts * 10 ** (decimals + 2), n_questions)
+    shifted = counts * 10 ** (decimals + 2)
+    whole = shifted // n_questions  # and what is left: faster than divmod
+    rest = shifted - whole * n_questions
     if rule == "half up":
         return np.asarray(whole + (2 * rest >= n_questions))
     if rule == "half even":
@@ -153,40 +157,75 @@ def smallest_n(columns: Sequence[Sequence[Percentage]], rule: str, *, most: int 
     Returns:
         Shape (n_columns,); 0 if no number up to `most` fits.
     """
+    units = [np.array([[each.units for each in column]], dtype=np.int64) for column in columns]
+    return smallest_n_of_units(units, columns, rule, most=most).ravel()
+
+
+def smallest_n_of_units(
+    units: Sequence[Counts],
+    columns: Sequence[Sequence[Percentage]],
+    rule: str,
+    *,
+    most: int = 10_000,
+) -> Counts:
+    """Return `smallest_n` of columns that have the decimals of given ones, and other units.
+
+    Args:
+        units: Of each column, shape (n_draws, n_percentages), as from `with_other_decimals`.
+        columns: Percentages with as many decimals.
+        rule: As in `smallest_n`.
+        most: As in `smallest_n`.
+
+    Returns:
+        Shape (n_columns, n_draws).
+    """
     decimals = sorted({each.decimals for column in columns for each in column})
     starts = np.cumsum([0] + [10 ** (d + 2) + 1 for d in decimals])
     start_of = dict(zip(decimals, starts.tolist(), strict=False))
+    n_draws = len(units[0]) if len(units) else 1
     # Shorter columns are padded with a place that always fits.
-    places = np.full((len(columns), max(map(len, columns), default=0)), starts[-1])
-    for row, column in zip(places, columns, strict=True):
-        row[: len(column)] = [start_of[each.decimals] + each.units for each in column]
-    found = np.zeros(len(columns), dtype=np.int64)
-    open_rows = np.arange(len(columns))
-    for n_questions in range(1, most + 1):
-        fits = np.concatenate([*(possible(n_questions, d, rule) for d in decimals), [True]])
-        rows = open_rows
-        for place in range(places.shape[1]):  # most columns fail at their first cells
-            rows = rows[fits[places[rows, place]]]
-        if rows.size:
-            found[rows] = n_questions
-            open_rows = open_rows[found[open_rows] == 0]
-            if not open_rows.size:
-                break
-    return found
+    places = np.full((len(columns), n_draws, max(map(len, columns), default=1)), starts[-1])
+    for rows, drawn, column in zip(places, units, columns, strict=True):
+        rows[:, : len(column)] = drawn + [start_of[each.decimals] for each in column]
+    place_of = places.reshape(len(columns) * n_draws, places.shape[2])
+    found = np.zeros(len(place_of), dtype=np.int64)
+    open_rows = np.arange(len(place_of))
+    for first in range(1, most + 1, AT_ONCE):
+        sizes = range(first, min(first + AT_ONCE, most + 1))
+        fits = np.zeros((AT_ONCE, starts[-1] + 1), dtype=bool)
+        for number, n_questions in enumerate(sizes):
+            for d in decimals:
+                counts = np.arange(n_questions + 1)
+                fits[number, start_of[d] + printed(counts, n_questions, d, rule)] = True
+            fits[number, -1] = True
+        # One bit for each number of questions: a column fits where all its places do.
+        bits = np.ascontiguousarray(np.packbits(fits, axis=0).T).view(np.uint64)
+        common = bits[place_of[open_rows, 0]]
+        for place in place_of.T[1:]:
+            common &= bits[place[open_rows]]
+        is_found = common.any(axis=1)
+        each = np.unpackbits(common[is_found].view(np.uint8), axis=1)
+        found[open_rows[is_found]] = first + each.argmax(axis=1)
+        open_rows = open_rows[~is_found]
+        if not open_rows.size:
+            break
+    return found.reshape(len(columns), n_draws)
 
 
 def with_other_decimals(
     column: Sequence[Percentage], *, rng: np.random.Generator, n_draws: int
-) -> list[list[Percentage]]:
-    """Return columns with the same whole percents and decimals drawn at random.
+) -> Counts:
+    """Return the units of columns with the same whole percents and decimals drawn at random.
 
     This gives the null distribution of `smallest_n`: columns that are not counts of anything.
     100 % stays, because it has no other decimals.
+
+    Returns:
+        Shape (n_draws, n_percentages); each percentage keeps its number of decimals.
     """
     whole = np.array([each.units // 10**each.decimals for each in column])
     sizes = np.array([10**each.decimals for each in column])
     sizes_drawn = np.where(whole == 100, 1, sizes)
-    units = whole * sizes + rng.integers(0, sizes_drawn, size=(n_draws, len(column)))
-    return [
-        [Percentage(int(u), p.decimals) for u, p in zip(row, column, strict=True)] for row in units
-    ]
+    return np.asarray(
+        whole * sizes + rng.integers(0, sizes_drawn, size=(n_draws, len(column))), dtype=np.int64
+    )

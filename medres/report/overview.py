@@ -351,23 +351,17 @@ def sizes(question_sets: Sequence[QuestionSet], treatment: Treatment) -> pd.Data
     Returns:
         Columns dataset, resolution, width_px, height_px, visual_tokens, is_capped.
     """
-    rows = []
+    columns = "dataset resolution width_px height_px visual_tokens is_capped".split()
+    rows: list[tuple[object, ...]] = []
     for question_set in question_sets:
-        shown = question_set.table.drop_duplicates("image")[["width_px", "height_px"]]
-        for width, height in shown.itertuples(index=False):
+        label = question_set.label  # worked out from the table each time
+        shown = question_set.table.drop_duplicates("image")[["width_px", "height_px"]].astype(int)
+        for size_px in shown.itertuples(index=False, name=None):
             for name in ("low", "native"):
-                geometry = resolution.plan((int(width), int(height)), name, treatment)
-                rows.append(
-                    {
-                        "dataset": question_set.label,
-                        "resolution": name,
-                        "width_px": geometry.given_px[0],
-                        "height_px": geometry.given_px[1],
-                        "visual_tokens": geometry.visual_tokens,
-                        "is_capped": geometry.is_capped,
-                    }
-                )
-    return pd.DataFrame(rows)
+                planned = resolution.plan(size_px, name, treatment)
+                seen = (*planned.given_px, planned.visual_tokens, planned.is_capped)
+                rows.append((label, name, *seen))
+    return pd.DataFrame(rows, columns=columns)
 
 
 def answers(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:

@@ -21,7 +21,9 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from medres import csv_files, files, marks, runs, texts
@@ -86,7 +88,7 @@ def show_figure(study: str, name: str, figure: Figure, *, alt: str, caption: str
     """
     # Without a salt of its own, matplotlib draws the ids of an SVG at random.
     with mpl.rc_context({"svg.hashsalt": name}):
-        pictures = {kind: _picture(figure, kind) for kind in UNDATED}
+        pictures = _pictures(figure)
     figure.clear()
     for kind, content in pictures.items():
         path = report_folder(study) / "figures" / f"{name}.{kind}"
@@ -121,39 +123,46 @@ def _shown(study: str, text: str) -> HTML:
     return HTML(text.replace('href="', f'href="{beside_notebook(study)}/'))
 
 
-def _picture(figure: Figure, kind: str) -> bytes:
-    saved = _saved(figure, kind, dpi=DPI)
-    if kind != "png":
-        return saved
-    width_px = Image.open(io.BytesIO(saved)).width
-    if width_px > SHOWN_PX:
-        # Not quite the ratio: letters are rounded to pixels, and shrink a little less.
-        saved = _saved(figure, kind, dpi=DPI * (SHOWN_PX - 8) / width_px)
-    return _small_png(saved)
-
-
-def _saved(figure: Figure, kind: str, *, dpi: float) -> bytes:
-    buffer = io.BytesIO()
+def _pictures(figure: Figure) -> dict[str, bytes]:
+    """Return a figure as files of each kind, arranged and measured once for all of them."""
     with warnings.catch_warnings():
         # A sign that the font lacks is drawn as a box; one warning for each would bury others.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(
-            buffer, format=kind, dpi=dpi, bbox_inches="tight", metadata=dict.fromkeys(UNDATED[kind])
-        )
-    return buffer.getvalue()
+        figure.set_dpi(DPI)
+        FigureCanvasAgg(figure)
+        figure.draw_without_rendering()
+        figure.set_layout_engine(None)  # with "none" every kind is laid out once more
+        # As a figure is cut that is saved with bbox_inches="tight".
+        frame = figure.get_tightbbox().padded(float(mpl.rcParams["savefig.pad_inches"]))
+        dpi = min(DPI, SHOWN_PX / frame.width)
+        return {kind: _saved(figure, kind, frame, dpi=dpi) for kind in UNDATED}
+
+
+def _saved(figure: Figure, kind: str, frame: Bbox, *, dpi: float) -> bytes:
+    buffer = io.BytesIO()
+    # Packed below, or text: not by matplotlib.
+    options: dict[str, Any] = {"pil_kwargs": {"compress_level": 0}} if kind == "png" else {}
+    figure.savefig(
+        buffer,
+        format=kind,
+        dpi=dpi,
+        bbox_inches=frame,
+        metadata=dict.fromkeys(UNDATED[kind]),
+        **options,
+    )
+    return _small_png(buffer.getvalue()) if kind == "png" else buffer.getvalue()
 
 
 def _small_png(png: bytes) -> bytes:
     """Return a PNG of the same pixels in fewer bytes: opaque, with a palette if 256 suffice."""
-    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-    # One number a pixel: sorting numbers is faster than sorting triples.
-    codes = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
-    colours, index = np.unique(codes, return_inverse=True)
-    picture = Image.fromarray(pixels)
-    if len(colours) <= 256:
-        picture = Image.fromarray(index.reshape(codes.shape).astype(np.uint8))
-        palette = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1)
-        picture.putpalette(palette.astype(np.uint8).tobytes())
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    if found := picture.getcolors(256):
+        weights = np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+        palette = np.array(sorted(colour for _, colour in found), dtype=np.uint8)
+        codes = np.asarray(picture).astype(np.uint32) @ weights
+        index = np.searchsorted(palette.astype(np.uint32) @ weights, codes)
+        picture = Image.fromarray(index.astype(np.uint8))
+        picture.putpalette(palette.tobytes())
     smaller = io.BytesIO()
     picture.save(smaller, format="png", optimize=True)
     return smaller.getvalue()

@@ -7,7 +7,7 @@ import pandas as pd
 
 from medres.published.claims import CLAIMS, OF_STUDY, Claim
 from medres.results import paired
-from medres.results.grids import CELL, place
+from medres.results.grids import place
 from medres.results.numbers import p_text, points
 from medres.statistics import comparison, contrast, interaction
 from medres.texts import in_markdown
@@ -48,7 +48,7 @@ def differences(table: pd.DataFrame, claims: tuple[Claim, ...] = CLAIMS) -> pd.D
         or only one part has enough groups.
     """
     rows: list[dict[str, Any]] = []
-    arms = {key: part for key, part in table.groupby(CELL[:4], sort=False)}
+    arms = paired.arms_of(table, also=[name for name in PARTS if name in table])
     for dataset, model in table[["dataset", "model"]].drop_duplicates().itertuples(index=False):
         for claim in claims:
             keys = [(dataset, model, *claim.first), (dataset, model, *claim.second)]

@@ -270,7 +270,7 @@ def _judged(found: pd.DataFrame) -> pd.DataFrame:
 
 def _row(arm: Arm, rows: slice, seed: str, margin: float, n_judged: int) -> dict[str, Any]:
     """Return a row of `table`; without a verdict if no rows are judged together."""
-    found = _measured(arm, rows)
+    found = _measured(arm, rows, joint_level=1 - 0.05 / n_judged if n_judged else None)
     sizes = np.unique(arm.groups, return_counts=True)[1]
     n_seeds = len(arm.correct[rows])
     scored = [temperature.scores(each, arm.right) for each in arm.log_probabilities[rows]]
@@ -299,9 +299,9 @@ def _row(arm: Arm, rows: slice, seed: str, margin: float, n_judged: int) -> dict
         "brier_score": brier,
         "log_score": log_score,
     }
-    if not n_judged:
+    together = found.joint_error
+    if together is None:
         return numbers | {"verdict": "", "reason": ""}
-    together = _measured(arm, rows, level=1 - 0.05 / n_judged).error
     reason = _shortage(sizes)
     verdict = TOO_FEW if reason else NOT_DECIDED
     if together.lower > margin:
@@ -316,11 +316,13 @@ def _row(arm: Arm, rows: slice, seed: str, margin: float, n_judged: int) -> dict
     }
 
 
-def _measured(arm: Arm, rows: slice, *, level: float = 0.95) -> Calibration:
+def _measured(arm: Arm, rows: slice, *, joint_level: float | None) -> Calibration:
     """Return the calibration of some of an arm's trainings."""
     sure = np.stack([stated.confidence(each) for each in arm.log_probabilities[rows]])
     rng = np.random.default_rng(SEED)
-    return calibration.measure(sure, arm.correct[rows], arm.groups, rng=rng, level=level)
+    return calibration.measure(
+        sure, arm.correct[rows], arm.groups, rng=rng, joint_level=joint_level
+    )
 
 
 def _shortage(sizes: np.ndarray) -> str:

@@ -68,17 +68,23 @@ def over_trainings(table: pd.DataFrame) -> pd.DataFrame:
 
 def _cells(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     rows = []
-    for place, part in table.groupby(key, sort=False):
+    # Numbers alone: texts of all answers would be copied for every cell.
+    numbers = coded(table).assign(
+        chance=_chance(table),
+        is_unparsable=table["parsed_answer"].isna(),
+        visual_tokens=table["visual_tokens"],
+    )
+    for place, part in numbers.groupby([table[name] for name in key], sort=False):
         correct, groups = by_training(part)
         interval = comparison.accuracy_interval(correct, groups)
-        chance = float(_chance(part).mean())
+        chance = float(part["chance"].mean())
         rows.append(
             {
                 **dict(zip(key, place, strict=True)),
                 **({"n_seeds": len(correct)} if key != CELL else {}),
                 "n_questions": correct.shape[1],
                 "n_correct": int(correct.sum()),
-                "n_unparsable": int(part["parsed_answer"].isna().sum()),
+                "n_unparsable": int(part["is_unparsable"].sum()),
                 "accuracy": interval.estimate,
                 "lower": interval.lower,
                 "upper": interval.upper,
@@ -93,11 +99,29 @@ def _cells(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values(key, key=rank, kind="stable", ignore_index=True)
 
 
-def by_training(part: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
-    """Return right answers of one arm, shape (n_trainings, n_questions), and questions' groups."""
-    wide = part.pivot(index="seed", columns="question_id", values="correct")
-    groups = part.drop_duplicates("question_id").set_index("question_id")["group"]
-    return wide.to_numpy(dtype=float), groups.loc[wide.columns].tolist()
+def coded(table: pd.DataFrame) -> pd.DataFrame:
+    """Return seed, question_id, group and correct of answers, texts as numbers in their order."""
+    codes = {name: pd.factorize(table[name], sort=True)[0] for name in ("question_id", "group")}
+    return table[["seed", "correct"]].assign(**codes)
+
+
+def by_training(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return right answers of one arm, shape (n_trainings, n_questions), and questions' groups.
+
+    Trainings and questions are in the order of their names.
+
+    Raises:
+        ValueError: If a training answered a question twice.
+    """
+    seeds, of_seed = np.unique(part["seed"].to_numpy(), return_inverse=True)
+    of_question, names = pd.factorize(part["question_id"], sort=True)
+    if np.bincount(of_seed * len(names) + of_question).max() > 1:
+        raise ValueError("an arm repeats questions; give one answer per training and question")
+    wide = np.full((len(seeds), len(names)), np.nan)
+    wide[of_seed, of_question] = part["correct"].to_numpy(dtype=float)
+    groups = np.empty(len(names), dtype=object)
+    groups[of_question[::-1]] = part["group"].to_numpy()[::-1]  # the first of each question
+    return wide, groups
 
 
 def _chance(part: pd.DataFrame) -> pd.Series:

@@ -5,18 +5,18 @@ image, a loss that stays where the frequencies of the answers put it. A training
 questions shows neither that nor the opposite, which is a verdict of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from medres import datasets, runs
 from medres.datasets import QuestionSet
 from medres.results import losses
 from medres.results.grids import lists_of_options
-from medres.statistics import comparison, groups
+from medres.statistics import comparison, groups, tails
 from medres.study import Study
 from medres.texts import in_markdown, named
 
@@ -119,19 +119,28 @@ def signs(
         `LEARNT`.
     """
     of_label = {each.label: each for each in question_sets.values()}
+    known: dict[str, _Known] = {}
     rows = []
-    trained = answers[answers["train_resolution"] != "none"]
+    # Texts as Python's own: those of pandas take ten times as long to pick.
+    texts = ["question_id", "group", "parsed_answer"]
+    trained = answers.loc[
+        answers["train_resolution"] != "none", [*TRAINING, "eval_resolution", "correct", *texts]
+    ].astype(dict.fromkeys(texts, object))
     for key, part in trained.groupby(TRAINING, sort=False):
         training = dict(zip(TRAINING, key, strict=True))
         at = {str(name): arm for name, arm in part.groupby("eval_resolution", sort=False)}
         own = [name for name in (training["train_resolution"], "native", "low") if name in at]
         if not own:
             continue
-        question_set = of_label[str(training["dataset"])]
+        label = str(training["dataset"])
+        if label not in known:
+            known[label] = _Known.of(of_label[label])
         row = {**training, "eval_resolution": own[0]}
-        given = _with_text(at[own[0]], question_set)
-        row |= _against_others(at[own[0]], at.get("blank"), given, question_set)
-        row["constant"] = _constant(given)
+        given = _with_text(at[own[0]], known[label].texts)
+        sets = _sets(given)
+        others = {"shuffled": _shuffled(given, sets), "majority": known[label].majority}
+        row |= _against_others(at[own[0]], at.get("blank"), others)
+        row["constant"] = _constant(given, sets)
         row["loss"] = (loss_reasons or {}).get(tuple(key), "")
         row["verdict"] = _verdict(row)
         row["sign"] = _sign(row)
@@ -181,13 +190,42 @@ def warning(table: pd.DataFrame) -> str:
     return "\n\n".join(lines) + "\n\n"
 
 
-def _with_text(arm: pd.DataFrame, question_set: QuestionSet) -> pd.DataFrame:
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a data set without any training's answers, by the ids of test questions."""
+
+    texts: pd.DataFrame
+    """Question and reference, as compared, and the name of the list of options."""
+    majority: pd.Series | None
+    """Whether the majority answer is right, 0 or 1; None without training questions."""
+
+    @classmethod
+    def of(cls, question_set: QuestionSet) -> "_Known":
+        train, test = question_set.split("train"), question_set.split("test")
+        ids = pd.Index(test["question_id"], dtype=object)
+        texts = pd.DataFrame(
+            {
+                "question": _compared(test["question"]),
+                "reference": _compared(test["reference"]),
+                "options": lists_of_options(test["options"]),
+            },
+            index=ids,
+            dtype=object,
+        )
+        if train.empty:
+            return cls(texts, None)
+        correct = comparison.majority_correct(train, test).astype(float)
+        return cls(texts, pd.Series(correct, index=ids))
+
+
+def _compared(texts: Iterable[Any]) -> list[str]:
+    return [str(each).strip().casefold() for each in texts]
+
+
+def _with_text(arm: pd.DataFrame, texts: pd.DataFrame) -> pd.DataFrame:
     """Return question, options, reference and the answer given, as compared texts, by id."""
-    test = question_set.split("test").set_index("question_id").loc[arm["question_id"]]
-    answer = arm.set_index("question_id")["parsed_answer"].astype(object)
-    texts = test[["question", "reference"]].assign(answer=answer.where(answer.notna(), ""))
-    texts = texts.apply(lambda column: column.astype(str).str.strip().str.casefold())
-    return texts.assign(options=lists_of_options(test["options"]))
+    answer = arm["parsed_answer"].where(arm["parsed_answer"].notna(), "")
+    return texts.loc[arm["question_id"]].assign(answer=_compared(answer))
 
 
 def _sets(given: pd.DataFrame) -> pd.Series:
@@ -197,29 +235,27 @@ def _sets(given: pd.DataFrame) -> pd.Series:
     often enough. A set tells only if its references vary.
     """
     for name in ("question", "options"):
-        commonest = given.groupby(name)["reference"].transform(
-            lambda each: each.value_counts().max()
-        )
-        others = given.groupby(name)["reference"].transform("size") - commonest
+        counts = given.groupby([name, "reference"], sort=False).size().groupby(level=0)
+        others = given[name].map(counts.sum() - counts.max())
         sets = given[name].where(others >= LEAST_OTHERS, "")
         if sets.ne("").mean() >= 0.5:
             return sets
     return pd.Series("", index=given.index)
 
 
-def _constant(given: pd.DataFrame) -> str:
+def _constant(given: pd.DataFrame, sets: pd.Series) -> str:
     """Return in words that each set of questions gets one answer, whatever the image."""
-    sets = _sets(given)
     told = given[sets.ne("")]
     if told.empty:
+        return ""
+    counts = told.groupby([sets[sets.ne("")], "answer"], sort=False).size().groupby(level=0)
+    if (counts.max() < CONSTANT_SHARE * counts.sum()).any():
         return ""
     tops = told.groupby(sets)["answer"].agg(
         commonest=lambda each: each.value_counts().index[0],
         n_same=lambda each: each.value_counts().iloc[0],
         n_asked="size",
     )
-    if (tops["n_same"] < CONSTANT_SHARE * tops["n_asked"]).any():
-        return ""
     n_same, n_asked = int(tops["n_same"].sum()), int(tops["n_asked"].sum())
     if tops["commonest"].nunique() > 1:
         return f"{ONE_ANSWER} to each kind of question, whatever the image ({n_asked:,} questions)"
@@ -228,9 +264,8 @@ def _constant(given: pd.DataFrame) -> str:
     return f"{ONE_ANSWER}, {said}, to {n_same:,} of {n_asked:,} questions"
 
 
-def _shuffled(given: pd.DataFrame) -> pd.Series:
+def _shuffled(given: pd.DataFrame, sets: pd.Series) -> pd.Series:
     """Return the chance that each question is right if answers are shuffled within its set."""
-    sets = _sets(given)
     chance = pd.Series(np.nan, index=given.index)
     for _, part in given[sets.ne("")].groupby(sets):
         shares = part["answer"].value_counts(normalize=True)
@@ -239,25 +274,30 @@ def _shuffled(given: pd.DataFrame) -> pd.Series:
 
 
 def _against_others(
-    own: pd.DataFrame, blank: pd.DataFrame | None, given: pd.DataFrame, question_set: QuestionSet
+    own: pd.DataFrame, blank: pd.DataFrame | None, found: Mapping[str, pd.Series | None]
 ) -> dict[str, Any]:
-    """Return the accuracy of a training, and what it is over each of `OTHERS`."""
+    """Return the accuracy of a training, and what it is over each of `OTHERS`.
+
+    Args:
+        own: Its answers.
+        blank: Its answers to blank images, None if there are none.
+        found: What is known of the majority answer and of shuffled ones, by question.
+    """
     own = own.set_index("question_id")
     right = own["correct"].astype(float)
     nothing = pd.Series(np.nan, index=right.index)
-    others = dict.fromkeys(OTHERS, nothing) | {"shuffled": _shuffled(given)}
-    train, test = question_set.split("train"), question_set.split("test")
-    if not train.empty:
-        correct = comparison.majority_correct(train, test).astype(float)
-        others["majority"] = pd.Series(correct, index=test["question_id"])
+    others = dict.fromkeys(OTHERS, nothing)
+    others |= {name: each for name, each in found.items() if each is not None}
     if blank is not None:
         others["blank"] = blank.set_index("question_id")["correct"].astype(float)
     row = {"n_questions": len(own), "n_groups": own["group"].nunique(), "accuracy": right.mean()}
     for name, other in others.items():
-        gains = (right - other.reindex(right.index)).dropna()
-        lower, upper = _limits(gains, own["group"].loc[gains.index])
+        values = other.reindex(right.index).to_numpy(dtype=float)
+        is_known = ~np.isnan(values)
+        gains = right.to_numpy()[is_known] - values[is_known]
+        lower, upper = _limits(gains, own["group"].to_numpy()[is_known])
         row |= {
-            f"accuracy_{name}": other.reindex(right.index).mean(),
+            f"accuracy_{name}": values[is_known].mean() if len(gains) else np.nan,
             f"over_{name}": gains.mean() if len(gains) else np.nan,
             f"lower_over_{name}": lower,
             f"upper_over_{name}": upper,
@@ -265,22 +305,23 @@ def _against_others(
     return row
 
 
-def _limits(gains: pd.Series, group: pd.Series) -> tuple[float, float]:
+def _limits(gains: np.ndarray, group: np.ndarray) -> tuple[float, float]:
     """Return the one-sided limits of a mean gain, clustered by group, NaN if groups are too few.
 
     Linearised, with Student's t at the effective number of groups; if no group gains or loses,
     the share of groups that a sample of this size could have missed.
     """
-    counts = group.value_counts()
-    if counts.empty or groups.shortage(counts):
+    codes, names = pd.factorize(group)
+    counts = np.bincount(codes, minlength=len(names))
+    if not len(counts) or groups.shortage(counts):
         return np.nan, np.nan
     if not gains.any():
         limit = float(1 - (1 - LEVEL) ** (1 / groups.effective(counts)))
         return -limit, limit
-    residuals = (gains - gains.mean()).groupby(group).sum()
+    residuals = np.bincount(codes, weights=gains - gains.mean())
     n_groups = len(counts)
     error = np.sqrt(n_groups / (n_groups - 1) * (residuals**2).sum()) / len(gains)
-    half = float(stats.t.ppf(LEVEL, groups.effective(counts) - 1) * error)
+    half = tails.student_quantile(1 - LEVEL, groups.effective(counts) - 1) * float(error)
     return float(gains.mean() - half), float(gains.mean() + half)
 
 

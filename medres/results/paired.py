@@ -77,7 +77,7 @@ def comparisons(
     """
     rows: list[dict[str, Any]] = []
     found: list[Compared] = []
-    arms = {key: part for key, part in table.groupby(CELL[:4], sort=False)}
+    arms = arms_of(table)
     for claim in claims:
         for dataset, model in table[["dataset", "model"]].drop_duplicates().itertuples(index=False):
             weighted = weights(claim)
@@ -131,6 +131,22 @@ def comparisons(
     return result.drop(columns="sign")
 
 
+def arms_of(
+    table: pd.DataFrame, *, also: Sequence[str] = ()
+) -> dict[tuple[str, ...], pd.DataFrame]:
+    """Return the answers of each arm, by data set, model and both resolutions, for `stacked`.
+
+    Args:
+        table: Answers as from `grids.answers`.
+        also: Columns of the arms beside those that `stacked` and `covers` need.
+    """
+    # Texts as Python's own: those of pandas take ten times as long to pick.
+    names = ["question_id", "group", "train_resolution", *also]
+    narrow = table[[*names, "seed", "correct"]].astype(dict.fromkeys(names, object))
+    parts = narrow.groupby([table[name] for name in CELL[:4]], sort=False)
+    return {tuple(map(str, key)): part for key, part in parts}
+
+
 def stacked(arms: Sequence[pd.DataFrame]) -> tuple[np.ndarray, list[str]]:
     """Return several arms as one array of right answers, and the group of each question.
 
@@ -148,7 +164,9 @@ def stacked(arms: Sequence[pd.DataFrame]) -> tuple[np.ndarray, list[str]]:
         ValueError: If an arm repeats or lacks a question, the arms disagree on a group, or arms of
             several trainings share no seed.
     """
-    asked = arms[0].drop_duplicates("question_id").set_index("question_id")["group"]
+    first = arms[0].drop_duplicates("question_id")
+    asked = pd.Index(first["question_id"])
+    groups = first["group"].to_numpy()
     of_arms = [set(arm["seed"]) for arm in arms]
     several = [seeds for seeds in of_arms if len(seeds) > 1] or of_arms[:1]
     shared = sorted(set.intersection(*several))
@@ -159,15 +177,23 @@ def stacked(arms: Sequence[pd.DataFrame]) -> tuple[np.ndarray, list[str]]:
         rows = []
         for number, (arm, seeds) in enumerate(zip(arms, of_arms, strict=True), start=1):
             part = arm[arm["seed"] == seed] if len(seeds) > 1 else arm
-            ids = pd.Index(part["question_id"])
-            _refuse(ids[ids.duplicated()], f"arm {number} repeats questions")
-            _refuse(asked.index.difference(ids, sort=False), f"arm {number} lacks")
-            _refuse(ids.difference(asked.index, sort=False), "arm 1 lacks")
-            part = part.set_index("question_id").loc[asked.index]
-            _refuse(asked.index[part["group"] != asked], "arms disagree on the group of")
-            rows.append(part["correct"].to_numpy(dtype=float))
+            ids = part["question_id"].to_numpy()
+            places = asked.get_indexer(pd.Index(ids))
+            n_answers = np.bincount(places[places >= 0], minlength=len(asked))
+            if len(ids) != len(asked) or n_answers.max() > 1:
+                _refuse(
+                    pd.Index(ids[pd.Series(ids).duplicated()]), f"arm {number} repeats questions"
+                )
+            _refuse(asked[n_answers == 0], f"arm {number} lacks")
+            _refuse(pd.Index(ids[places < 0]), "arm 1 lacks")
+            differs = np.zeros(len(asked), dtype=bool)
+            differs[places] = part["group"].to_numpy() != groups[places]
+            _refuse(asked[differs], "arms disagree on the group of")
+            correct = np.empty(len(asked))
+            correct[places] = part["correct"].to_numpy(dtype=float)
+            rows.append(correct)
         trainings.append(rows)
-    return np.array(trainings), asked.tolist()
+    return np.array(trainings), groups.tolist()
 
 
 def _refuse(question_ids: pd.Index, complaint: str) -> None:

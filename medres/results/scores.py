@@ -26,12 +26,14 @@ def by_rule(table: pd.DataFrame, question_sets: Mapping[str, datasets.QuestionSe
         Columns of `CELL` and those of `scoring.rule_metrics`; NaN if a rule is not computed.
     """
     source_of = {each.label: each.source for each in question_sets.values()}
+    scored = "reference options correct option_log_probabilities_per_token generated_reply".split()
+    used = [*CELL, *(name for name in scored if name in table)]
     rows = [
         {
             **dict(zip(CELL, key, strict=True)),
             **scoring.rule_metrics(part, source=source_of[str(key[0])]),
         }
-        for key, part in table[table["options"].map(len) > 0].groupby(CELL, sort=False)
+        for key, part in table.loc[table["options"].map(len) > 0, used].groupby(CELL, sort=False)
     ]
     result = pd.DataFrame(rows, columns=[*CELL, *scoring.RULE_COLUMNS])
     return result.sort_values(CELL, key=rank, kind="stable", ignore_index=True)

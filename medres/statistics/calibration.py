@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from medres.statistics import comparison, variation
+from medres.statistics import comparison, tails, variation
 from medres.statistics import groups as of_groups
 from medres.statistics.comparison import Interval
 from medres.statistics.variation import Floats
@@ -41,6 +41,8 @@ class Calibration:
     chance_error: float
     """What `binned_error` would be on average if confidence were right."""
     n_bins: int
+    joint_error: Interval | None = None
+    """The error with limits at `joint_level`, if that was asked for."""
 
 
 def bins_of(confidence: ArrayLike, n_bins: int) -> NDArray[np.intp]:
@@ -72,6 +74,7 @@ def measure(
     *,
     rng: np.random.Generator,
     level: float = 0.95,
+    joint_level: float | None = None,
 ) -> Calibration:
     """Return how far the stated confidence is from the accuracy.
 
@@ -95,6 +98,7 @@ def measure(
         groups: Group each question belongs to, shape (n_questions,).
         rng: Source of randomness of the error's limits; the caller seeds it and owns it.
         level: Coverage of the intervals, in (0, 1).
+        joint_level: Of further limits of the error, from the same draws.
 
     Raises:
         ValueError: If shapes differ, a value is out of range, or a group is missing.
@@ -107,16 +111,24 @@ def measure(
     is_known = not of_groups.shortage(sizes)
     over = Interval(mean - accuracy, math.nan, math.nan)
     error, by_chance = Interval(math.nan, math.nan, math.nan), math.nan
+    joint = None if joint_level is None else error
     if is_known:
-        over = _overconfidence(sure, right, codes, sizes, level)
-        noise = curve.noise(rng, of_groups.effective(sizes) - 1)
-        by_chance = float(np.abs(noise).sum(axis=1).mean())
-        error = _error(curve, noise, of_groups.effective(sizes) - 1, level)
-        # No calibration error is below the overconfidence or underconfidence.
-        lower = max(error.lower, over.lower, -over.upper)
-        upper = min(1.0, max(error.upper, abs(over.lower), abs(over.upper)))
-        error = Interval(max(error.estimate, lower), lower, upper)
-    return Calibration(mean, accuracy, over, error, binned, by_chance, int(bins.max()) + 1)
+        degrees = of_groups.effective(sizes) - 1
+        noise = curve.noise(rng, degrees)
+        errors_by_chance = np.abs(noise).sum(axis=0)
+        by_chance = float(errors_by_chance.mean())
+
+        def limits(level: float) -> tuple[Interval, Interval]:
+            over = _overconfidence(sure, right, codes, sizes, level)
+            error = _error(curve, noise, errors_by_chance, degrees, level)
+            # No calibration error is below the overconfidence or underconfidence.
+            lower = max(error.lower, over.lower, -over.upper)
+            upper = min(1.0, max(error.upper, abs(over.lower), abs(over.upper)))
+            return over, Interval(max(error.estimate, lower), lower, upper)
+
+        over, error = limits(level)
+        joint = None if joint_level is None else limits(joint_level)[1]
+    return Calibration(mean, accuracy, over, error, binned, by_chance, int(bins.max()) + 1, joint)
 
 
 def reliability(
@@ -198,33 +210,26 @@ class _Curve:
         )
 
     def noise(self, rng: np.random.Generator, degrees_of_freedom: float) -> Floats:
-        """Return what chance adds to the gaps, shape (N_DRAWS, n_bins)."""
+        """Return what chance adds to the gaps, shape (n_bins, N_DRAWS)."""
         values, vectors = np.linalg.eigh(self.covariance)
         root = vectors * np.sqrt(np.maximum(values, 0))
-        normal = rng.standard_normal((N_DRAWS, len(self.gaps))) @ root.T
-        chi_square = rng.chisquare(degrees_of_freedom, (N_DRAWS, 1))
+        normal = root @ rng.standard_normal((N_DRAWS, len(self.gaps))).T
+        chi_square = rng.chisquare(degrees_of_freedom, N_DRAWS)
         return np.asarray(normal * np.sqrt(degrees_of_freedom / chi_square))
 
 
-def _error(curve: _Curve, noise: Floats, degrees_of_freedom: float, level: float) -> Interval:
+def _error(
+    curve: _Curve, noise: Floats, by_chance: Floats, degrees_of_freedom: float, level: float
+) -> Interval:
     """Return the calibration error without what chance adds, with its interval."""
     seen = float(np.abs(curve.gaps).sum())
     shape = curve.gaps / seen if seen else np.full(len(curve.gaps), 1 / len(curve.gaps))
 
-    def share_below(height: float, limit: float) -> float:
-        return float(np.mean(np.abs(height * shape + noise).sum(axis=1) <= limit))
-
     def height_at(share: float, limit: float) -> float:
-        if share_below(0.0, limit) <= share:
-            return 0.0
-        low, high = 0.0, 2.0
-        for _ in range(20):
-            middle = (low + high) / 2
-            low, high = (middle, high) if share_below(middle, limit) > share else (low, middle)
-        return low
+        return _height_at(share, limit, shape, noise, by_chance)
 
     # What is nearer to 0 than calibrated answers would be is no certainty either.
-    at_least = max(seen, float(np.median(np.abs(noise).sum(axis=1))))
+    at_least = max(seen, float(np.median(by_chance)))
     estimate = height_at(0.5, seen)
     lower = height_at((1 + level) / 2, seen)
     upper = height_at((1 - level) / 2, at_least)
@@ -232,15 +237,58 @@ def _error(curve: _Curve, noise: Floats, degrees_of_freedom: float, level: float
         return Interval(estimate, lower, min(1.0, upper))
     of_each = curve.n_trainings * np.bincount(curve.training, weights=np.abs(curve.gaps))
     between = float(of_each.var(ddof=1)) / curve.n_trainings
-    quantile = float(stats.t.isf((1 - level) / 2, degrees_of_freedom))
+    quantile = tails.student_quantile((1 - level) / 2, degrees_of_freedom)
     sides = []
     for half in (estimate - lower, upper - estimate):
         of_questions = (half / quantile) ** 2
         total = of_questions + between
         parts = [(of_questions, degrees_of_freedom), (between, curve.n_trainings - 1.0)]
         degrees = variation.degrees_of_sum(*parts)
-        sides.append(float(stats.t.isf((1 - level) / 2, degrees)) * math.sqrt(total))
+        sides.append(tails.student_quantile((1 - level) / 2, degrees) * math.sqrt(total))
     return Interval(estimate, max(0.0, estimate - sides[0]), min(1.0, estimate + sides[1]))
+
+
+def _height_at(
+    share: float, limit: float, shape: Floats, noise: Floats, by_chance: Floats
+) -> float:
+    """Return the height of a curve of which a share of noisy draws have no more error than `limit`.
+
+    By bisection, to 2e-6. The error of a draw, the sum over bins of |height * shape + noise|,
+    changes by no more than the height does, since the absolute values of a shape sum to 1: once it
+    is further from the limit than the height can still move, the draw is decided for good.
+
+    Args:
+        share: Of the draws, in (0, 1).
+        limit: Largest error.
+        shape: Shape (n_bins,).
+        noise: Shape (n_bins, N_DRAWS).
+        by_chance: Error of each draw at height 0, shape (N_DRAWS,).
+    """
+    if np.mean(by_chance <= limit) <= share:
+        return 0.0
+    low, high = 0.0, 2.0
+    # At any height the error is at least that height less by_chance.
+    most_height = limit + float(by_chance.max())
+    n_decided, open_noise = 0, noise
+    for _ in range(20):
+        middle = (low + high) / 2
+        n_below = 0
+        if middle <= most_height:
+            errors = np.zeros(open_noise.shape[1])
+            for of_bin, added in zip(shape, open_noise, strict=True):  # faster than all at once
+                errors += np.abs(middle * of_bin + added)
+            n_below = n_decided + int(np.count_nonzero(errors <= limit))
+        if n_below / len(by_chance) > share:
+            low = middle
+        else:
+            high = middle
+        if middle <= most_height:
+            # With room for rounding.
+            is_open = np.abs(errors - limit) <= (high - low) + 1e-9
+            if 2 * np.count_nonzero(is_open) <= len(is_open):  # else copying takes longer
+                n_decided += int(np.count_nonzero(~is_open & (errors <= limit)))
+                open_noise = open_noise.take(np.flatnonzero(is_open), axis=1)
+    return low
 
 
 def _overconfidence(
@@ -256,7 +304,7 @@ def _overconfidence(
     spread = math.sqrt(of_sure.variance * of_right.variance)
     covariance = (of_sure.variance + of_right.variance - of_gap.variance) / 2
     correlation = min(1.0, max(-1.0, covariance / spread)) if spread else 0.0
-    quantile = float(stats.t.isf((1 - level) / 2, of_sure.degrees_of_freedom))
+    quantile = tails.student_quantile((1 - level) / 2, of_sure.degrees_of_freedom)
     half = quantile * math.sqrt(of_sure.variance)
     estimate = float(sure.mean()) - accuracy.estimate
     above, below = accuracy.upper - accuracy.estimate, accuracy.estimate - accuracy.lower

@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
-from statsmodels.stats.proportion import proportion_confint
 
 from medres.statistics import groups as of_groups
-from medres.statistics import variation
+from medres.statistics import tails, variation
 from medres.statistics.variation import Floats
 
 LEAST_ROOM = 0.03
@@ -35,13 +34,13 @@ class Interval:
 
 def student_interval(estimate: float, error: float, degrees: float, level: float) -> Interval:
     """Return an estimate with Student's two-sided interval; NaN limits without an error."""
-    half = float(stats.t.isf((1 - level) / 2, degrees)) * error
+    half = tails.student_quantile((1 - level) / 2, degrees) * error
     return Interval(estimate, estimate - half, estimate + half)
 
 
 def student_p_value(gap: float, error: float, degrees: float) -> float:
     """Return Student's two-sided p-value of an estimate that far off; 1 without an error."""
-    return float(2 * stats.t.sf(abs(gap) / error, degrees)) if error > 0 else 1.0
+    return 2 * tails.student_tail(abs(gap) / error, degrees) if error > 0 else 1.0
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class Comparison:
         if self.n_differing_groups == 0:
             limit = 1 - tail ** (1 / self.n_effective_groups)
             return Interval(self.difference, -limit, limit)
-        quantile = float(stats.t.isf(tail, self.degrees_of_freedom))
+        quantile = tails.student_quantile(tail, self.degrees_of_freedom)
 
         def excess(value: float, sign: int) -> float:
             return sign * (self.difference - value) - quantile * self._error_at(value)
@@ -148,7 +147,7 @@ class Comparison:
         error = self._error_at(null)
         if gap == 0:
             return 1.0
-        return float(2 * stats.t.sf(gap / error, self.degrees_of_freedom)) if error else 0.0
+        return 2 * tails.student_tail(gap / error, self.degrees_of_freedom) if error else 0.0
 
     def p_within(self, margin: float) -> float:
         """Return the p-value of equivalence: that the arms differ by less than `margin`.
@@ -224,7 +223,7 @@ def _effective_number(
     if not spread > 0 or n_groups < 2:
         return math.nan
     degrees = found.degrees_of_freedom
-    least = stats.chi2.ppf(0.05, degrees) / degrees
+    least = float(tails.chi_square_quantiles(0.05, degrees)) / degrees
     return float(spread / max(found.variance, least * spread / n_answers))
 
 
@@ -280,14 +279,23 @@ def accuracy_interval(correct: ArrayLike, groups: ArrayLike, *, level: float = 0
     n_effective = of_groups.effective(sizes)
     if 0 < accuracy < 1:
         design_effect = found.variance / (accuracy * (1 - accuracy) / (scores.size - 1))
-        degrees = [scores.size - 1, found.degrees_of_freedom]
-        many, few = stats.t.isf((1 - level) / 2, degrees)
+        many, few = (
+            tails.student_quantile((1 - level) / 2, degrees)
+            for degrees in (scores.size - 1, found.degrees_of_freedom)
+        )
         trust = (many / few) ** 2
         n_effective = scores.size * trust / max(trust, design_effect)
-    lower, upper = proportion_confint(
-        accuracy * n_effective, n_effective, alpha=1 - level, method="wilson"
-    )
-    return Interval(accuracy, float(lower), float(upper))
+    return _wilson(accuracy, n_effective, level)
+
+
+def _wilson(share: float, n_answers: float, level: float) -> Interval:
+    """Return Wilson's interval (1927, J. Am. Stat. Assoc. 22, 209-212) of a share of n answers."""
+    quantile = tails.normal_quantile((1 - level) / 2)
+    scale = 1 + quantile**2 / n_answers
+    middle = (share + quantile**2 / (2 * n_answers)) / scale
+    spread = share * (1 - share) / n_answers + quantile**2 / (4 * n_answers**2)
+    half = quantile * math.sqrt(spread) / scale
+    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def mcnemar_exact(first: ArrayLike, second: ArrayLike) -> float:

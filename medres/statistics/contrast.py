@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
-from medres.statistics import comparison, variation
+from medres.statistics import comparison, tails, variation
 from medres.statistics import groups as of_groups
 from medres.statistics.comparison import Interval
 
@@ -82,7 +81,8 @@ def contrast(correct: ArrayLike, weights: ArrayLike, groups: ArrayLike) -> Contr
     differs = np.unique(codes[(np.abs(gains) > 1e-9).any(axis=0)])
     difference = float(by_training.mean())
     # As for two arms: groups that happen to gain equally are no certainty.
-    least = stats.chi2.ppf(0.05, found.degrees_of_freedom) / found.degrees_of_freedom
+    least = float(tails.chi_square_quantiles(0.05, found.degrees_of_freedom))
+    least /= found.degrees_of_freedom
     floor = least * ((gains**2).mean() - difference**2) / gains.size
     variance = float(np.maximum(found.variance, floor))
     return Contrast(

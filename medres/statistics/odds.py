@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
-from medres.statistics import variation
+from medres.statistics import tails, variation
 
 SIGNS = np.array([1, -1, -1, 1])
 """Of the arms low/low, low/native, native/low and native/native in the log odds ratio."""
@@ -30,13 +30,13 @@ class LogOddsRatio:
     @property
     def p_value(self) -> float:
         """Two-sided p-value of a ratio of 1, by Student's t."""
-        return float(
-            2 * stats.t.sf(abs(self.estimate) / self.standard_error, self.degrees_of_freedom)
-        )
+        size = abs(self.estimate) / self.standard_error
+        return 2 * tails.student_tail(size, self.degrees_of_freedom)
 
     def limits(self, level: float = 0.95) -> tuple[float, float]:
         """Return the limits of the confidence interval of the log odds ratio."""
-        half = float(stats.t.isf((1 - level) / 2, self.degrees_of_freedom)) * self.standard_error
+        quantile = tails.student_quantile((1 - level) / 2, self.degrees_of_freedom)
+        half = quantile * self.standard_error
         return self.estimate - half, self.estimate + half
 
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.stats.meta_analysis import combine_effects
 
-from medres.statistics import comparison
+from medres.statistics import comparison, tails
 from medres.statistics.comparison import Interval
 
 
@@ -60,16 +60,18 @@ def mean_effect(effects: ArrayLike, standard_errors: ArrayLike) -> Pooled:
     if not error > 1e-12:  # effects that happen to be equal are no certainty
         error = math.nan
     degrees = n - 1
-    half = float(stats.t.isf(0.025, degrees)) * error
+    half = tails.student_quantile(0.025, degrees) * error
     variance = max(0.0, float(found.tau2))
     weights = 1 / errors**2
     q = float(weights @ (values - weights @ values / weights.sum()) ** 2)
-    reach = float(stats.t.isf(0.025, n - 2)) * math.sqrt(variance + error**2) if n > 2 else math.nan
+    reach = math.nan
+    if n > 2:
+        reach = tails.student_quantile(0.025, n - 2) * math.sqrt(variance + error**2)
     return Pooled(
         mean=mean,
         lower=mean - half,
         upper=mean + half,
-        p_value=float(2 * stats.t.sf(abs(mean) / error, degrees)) if error > 0 else math.nan,
+        p_value=2 * tails.student_tail(abs(mean) / error, degrees) if error > 0 else math.nan,
         prediction_lower=mean - reach,
         prediction_upper=mean + reach,
         between=math.sqrt(variance),
@@ -137,7 +139,7 @@ class Average:
         if self.n_datasets < 3:
             return Interval(self.difference, math.nan, math.nan)
         error = math.hypot(between, self.standard_error)
-        half = float(stats.t.isf(0.025, self.n_datasets - 2)) * error
+        half = tails.student_quantile(0.025, self.n_datasets - 2) * error
         return Interval(self.difference, self.difference - half, self.difference + half)
 
 

@@ -10,6 +10,7 @@ import math
 import numpy as np
 from scipy import optimize, stats
 
+from medres.statistics import tails
 from medres.statistics.variation import Floats
 
 _N_QUANTILES = 15
@@ -85,7 +86,8 @@ def detectable_difference(
     ratios = np.ones(1)
     if is_estimated and degrees_of_freedom < _MANY_DEGREES:
         middles = (np.arange(_N_QUANTILES) + 0.5) / _N_QUANTILES
-        ratios = np.sqrt(stats.chi2.ppf(middles, degrees_of_freedom) / degrees_of_freedom)
+        squares = tails.chi_square_quantiles(middles, degrees_of_freedom)
+        ratios = np.sqrt(squares / degrees_of_freedom)
 
     def lack(difference: float) -> float:
         found = _powers(difference * ratios, standard_error, degrees_of_freedom, alpha)
@@ -99,7 +101,7 @@ def detectable_difference(
 def _powers(
     differences: Floats, standard_error: float, degrees_of_freedom: float, alpha: float
 ) -> Floats:
-    limit = stats.t.isf(alpha / 2, degrees_of_freedom)
-    found = stats.nct(degrees_of_freedom, np.abs(differences) / standard_error)
+    limit = tails.student_quantile(alpha / 2, degrees_of_freedom)
+    shape = degrees_of_freedom, np.abs(differences) / standard_error
     # The tail of the wrong sign is NaN in scipy if it is too small for its algorithm.
-    return np.asarray(found.sf(limit) + np.nan_to_num(found.cdf(-limit)))
+    return np.asarray(stats.nct.sf(limit, *shape) + np.nan_to_num(stats.nct.cdf(-limit, *shape)))

@@ -158,9 +158,10 @@ def test_random_decimals_keep_the_whole_percents_and_follow_the_seed() -> None:
         grim.with_other_decimals(column, rng=np.random.default_rng(seed), n_draws=400)
         for seed in (0, 0, 1)
     ]
-    assert drawn[0] == drawn[1] != drawn[2]
-    for row in drawn[0]:
-        assert [each.decimals for each in row] == [2, 1, 2, 0]
-        assert [each.units // 10**each.decimals for each in row] == [91, 64, 100, 7]
-        assert row[2:] == column[2:]
-    assert {row[1].units % 10 for row in drawn[0]} == set(range(10))
+    assert drawn[0].tolist() == drawn[1].tolist() != drawn[2].tolist()
+    for row in drawn[0].tolist():
+        assert [units // size for units, size in zip(row, (100, 10, 100, 1), strict=True)] == [
+            *(91, 64, 100, 7)
+        ]
+        assert row[2:] == [each.units for each in column[2:]]
+    assert {units % 10 for units in drawn[0][:, 1].tolist()} == set(range(10))

@@ -32,7 +32,7 @@ from tests.report.{Path(__file__).stem} import TABLES
 figures.use_theme()
 matplotlib.rcParams["svg.hashsalt"] = "salt"
 for name, tables in TABLES.items():
-    svg = page._picture(getattr(figures, name)(*tables), "svg")
+    svg = page._pictures(getattr(figures, name)(*tables))["svg"]
     Path(sys.argv[1], name).write_bytes(svg)
 """
 
@@ -46,7 +46,7 @@ def theme() -> Iterator[None]:
 
 def drawn(figure: Figure, kind: str) -> bytes:
     """The bytes of a figure's file."""
-    return page._picture(figure, kind)
+    return page._pictures(figure)[kind]
 
 
 def words(figure: Figure) -> str:

@@ -266,3 +266,25 @@ def test_blank_images_are_counted_by_model() -> None:
 def test_lists_of_options_are_told_apart_by_what_they_hold_and_not_by_its_order() -> None:
     lists = [["a", "b"], [], ["b", "a"], ["a"], np.array(["a", "b", "c"]), ("a",), ["a|b"], []]
     assert grids.lists_of_options(lists) == ["1", "", "1", "2", "3", "2", "4", ""]
+
+
+def test_an_arm_that_repeats_a_question_is_refused() -> None:
+    part = pd.DataFrame(
+        {"seed": [0, 1, 0], "question_id": list("aba"), "group": list("xyx"), "correct": True}
+    )
+    with pytest.raises(ValueError, match="an arm repeats questions"):
+        grids.by_training(part)
+
+
+def test_trainings_and_questions_are_in_the_order_of_their_names() -> None:
+    part = pd.DataFrame(
+        {
+            "seed": [1, 0, 1, 0],
+            "question_id": ["b", "a", "a", "b"],
+            "group": ["y", "x", "x", "y"],
+            "correct": [True, True, False, False],
+        }
+    )
+    correct, groups = grids.by_training(part)
+    assert correct.tolist() == [[1, 0], [0, 1]]
+    assert list(groups) == ["x", "y"]

@@ -272,3 +272,37 @@ def test_several_trainings_near_the_limit_have_no_limits_of_overconfidence() -> 
     found = calibration.measure(confidence, correct, np.arange(960) // 8, rng=rng)
     assert np.isnan([found.overconfidence.lower, found.overconfidence.upper]).all()
     assert found.error.lower < 0.005
+
+
+def test_joint_limits_are_those_of_their_own_level() -> None:
+    rng = np.random.default_rng(3)
+    sure, groups = rng.uniform(0.5, 1, (2, 200)), np.arange(200) // 4
+    right = (rng.random((2, 200)) < 0.6).astype(float)
+
+    def measured(**levels: float) -> calibration.Calibration:
+        return calibration.measure(sure, right, groups, rng=np.random.default_rng(0), **levels)
+
+    both = measured(joint_level=0.998)
+    assert both.error == measured().error
+    assert both.joint_error == measured(level=0.998).error
+    assert measured().joint_error is None
+
+
+@pytest.mark.parametrize("share", [0.025, 0.5, 0.975])
+@pytest.mark.parametrize("limit", [0.01, 0.08, 0.3, 1.5])
+def test_a_height_is_that_of_plain_bisection(share: float, limit: float) -> None:
+    """Draws that are decided early are not added up again; all of them were before."""
+    rng = np.random.default_rng(1)
+    noise = 0.02 * rng.standard_normal((5, 1000))
+    shape = np.array([0.4, -0.3, 0.1, 0.2, 0.0])
+
+    def share_below(height: float) -> float:
+        return float(np.mean(np.abs(height * shape[:, None] + noise).sum(axis=0) <= limit))
+
+    low, high = 0.0, 2.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if share_below(middle) > share else (low, middle)
+    expected = low if share_below(0.0) > share else 0.0
+    by_chance = np.abs(noise).sum(axis=0)
+    assert calibration._height_at(share, limit, shape, noise, by_chance) == expected

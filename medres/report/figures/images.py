@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -135,9 +134,10 @@ def power_spectrum(spectra: pd.DataFrame, low_nyquist_cycles_per_px: float | Non
     for ax, _, rows in panels:
         for name, key in keys.items():
             arm = rows[rows["resolution"] == name]
-            line = {"color": key.get_color(), "linestyle": key.get_linestyle()}
-            variables = {"x": "frequency_cycles_per_px", "y": "power", "estimator": "median"}
-            sns.lineplot(arm, errorbar=("pi", 50), ax=ax, **variables, **line)
+            of_frequency = arm.groupby("frequency_cycles_per_px")["power"]
+            lower, median, upper = (of_frequency.quantile(share) for share in (0.25, 0.5, 0.75))
+            ax.plot(median, color=key.get_color(), linestyle=key.get_linestyle())
+            ax.fill_between(median.index, lower, upper, color=key.get_color(), alpha=0.2)
         for limit in limits[limits.index.isin(rows.index)].unique():
             ax.axvline(limit, color="0.2", linestyle=":", linewidth=1.2)
         ax.set(xlabel="Frequency (cycles per native px)", ylabel="", yscale="log", xscale="log")
