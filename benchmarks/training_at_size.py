@@ -43,8 +43,6 @@ def child(asked: argparse.Namespace) -> dict[str, Any]:
     (row,) = (each for each in levers.ROWS if each.name == asked.rows[0])
     width, height = (int(side) for side in asked.sizes[0].split("x"))
     about = {"row": row.name, "size": asked.sizes[0]}
-    if row.missing:
-        return about | {"failed": f"left out: needs {row.missing}"}
     with tempfile.TemporaryDirectory() as name:
         place = str(tiny.make(Path(name) / tiny.NAME))
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -65,6 +63,9 @@ def child(asked: argparse.Namespace) -> dict[str, Any]:
 
 def measured_apart(asked: argparse.Namespace, row: str, size: str, micro: int) -> dict[str, Any]:
     """Return the result of a row in a process of its own."""
+    (missing,) = (each.missing for each in levers.ROWS if each.name == row)
+    if missing:
+        return {"row": row, "size": size, "failed": f"left out: needs {missing}"}
     is_profiled = asked.profile and row == levers.PROFILED
     command = [sys.executable, "-m", "benchmarks.training_at_size", "--child", "--rows", row]
     command += ["--sizes", size, "--micro", str(micro), "--model", asked.model]
