@@ -147,12 +147,12 @@ def checkpoint(row: Row, network: PreTrainedModel) -> None:
 def compiled_parts(row: Row, network: PreTrainedModel) -> list[torch.nn.Module]:
     """Return the modules to compile, which recur in all layers.
 
-    Whole layers; with checkpointing what is not attention, which would not be seen, and so not be
-    kept, in compiled code.
+    Whole layers, but for the last one, whose tokens differ from pass to pass; with checkpointing
+    what is not attention, which would not be seen, and so not be kept, in compiled code.
     """
     layers = [each for each in network.modules() if isinstance(each, GradientCheckpointingLayer)]
     if row.checkpointing == "none":
-        return layers
+        return layers[:-1]
     return [
         part
         for layer in layers

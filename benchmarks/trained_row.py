@@ -20,7 +20,7 @@ from benchmarks import training as small
 from benchmarks.images import draw
 from benchmarks.levers import Row
 from medres import datasets, models, runs
-from medres.models import LoadedModel, offline, qwen2_vl
+from medres.models import LoadedModel, offline, qwen2_vl, vision_tower
 from medres.resolution import Treatment
 from medres.training import progress, what_fits
 from medres.training import strategy as strategies
@@ -55,7 +55,7 @@ def build(place: str, hub_id: str, *, device: str, as_is: bool = False) -> Loade
     with torch.device(device):
         network = network_class(config)
     if not as_is:
-        qwen2_vl._use_linear_patch_embedding(network)
+        vision_tower.use(network)
     return replace(
         model,
         network=network,

@@ -2,11 +2,13 @@
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import levers, trained_row, training_at_size
 from benchmarks.levers import ROWS, Row
@@ -40,6 +42,31 @@ def test_a_row_that_trains_something_else_is_named(monkeypatch: pytest.MonkeyPat
     rows = tuple(row for row in ROWS if row.questions == 4)
     with pytest.raises(ValueError, match=r"^4 questions, branches masked: losses .* apart$"):
         training_at_size.check(rows)
+
+
+class _Products(TorchDispatchMode):
+    """Counts products of matrices by the precision of their result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: Counter[torch.dtype] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm):
+            self.made[result.dtype] += 1
+        return result
+
+
+@pytest.mark.parametrize("name", ["attention kept", "nothing computed again"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_training_in_bfloat16_multiplies_in_it(name: str, dtype: str, tmp_path: Path) -> None:
+    model = trained_row.build(str(tiny.make(tmp_path / "tiny")), "tiny", device="cpu")
+    with _Products() as products:
+        trained_row.row_of(
+            row_named(name), model, (56, 56), micro=1, batch=2, n_steps=2, dtype=dtype
+        )
+    assert set(products.made) == {getattr(torch, dtype)}
 
 
 def test_padded_heads_give_the_same_attention_at_the_given_width(
