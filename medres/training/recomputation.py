@@ -30,6 +30,9 @@ def enable(network: PreTrainedModel, setting: Setting) -> None:
         options["context_fn"] = partial(create_selective_checkpoint_contexts, policy)
     # By the network's own method: the name of Trainer's argument differs between versions.
     network.gradient_checkpointing_enable(options)
+    # Of use to the older kind of checkpointing alone: gradients of the pixels, for which a frozen
+    # tower would keep its activations and be computed again and backward.
+    network.disable_input_require_grads()
 
 
 def policy(context: Any, operator: Any, *_: Any, **__: Any) -> CheckpointPolicy:

@@ -188,6 +188,27 @@ def test_with_gradient_checkpointing_each_layer_also_keeps_its_attention(
     )
 
 
+@pytest.mark.parametrize("name", tiny.NAMES)
+def test_a_frozen_tower_keeps_nothing_with_gradient_checkpointing(
+    name: str, load: Callable[[str], LoadedModel]
+) -> None:
+    model = load(name)
+    inputs, costliest = inputs_of(model, SIZES_PX[name])
+    setting = Setting("single", "float32", gradient_checkpointing=True, lora_rank=4)
+    measured, predicted = [], []
+    for n_layers in (2, 6):
+        network = network_of(model.config, n_layers, torch.float32)
+        tower = getattr(network.model, "vision_tower", None) or network.model.visual
+        tower.requires_grad_(False)
+        recomputation.enable(network, setting)
+        measured.append(held_bytes(network, inputs))
+        sizes = offline.sizes_of(network.config)
+        predicted.append(memory.activation_bytes(sizes, costliest, setting))
+    assert predicted[1] - predicted[0] == pytest.approx(
+        measured[1] - measured[0], rel=LAYER_TOLERANCE
+    )
+
+
 SIZES = offline.sizes_of(offline.config_of("Qwen/Qwen2-VL-2B-Instruct"))
 N_WEIGHTS = 2_208_985_600
 LOAD = Load(Layout(5_329, (2044, 2044)), text_tokens=64, answer_tokens=16)
