@@ -1,6 +1,7 @@
 """Gradient checkpointing that keeps attention: the same numbers, attention computed once."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
 from medres import models
-from medres.models import LoadedModel, conversation, tiny
+from medres.models import LoadedModel, conversation, lora, tiny
 from medres.plan.memory import Setting
 from medres.training import recomputation
 
@@ -79,6 +80,23 @@ def test_attention_is_computed_once_and_gradients_are_equal_to_the_bit(
     # The rest is computed again: products of queries, keys, values and half of the MLP.
     products = [calls[torch.ops.aten.addmm] + calls[torch.ops.aten.mm] for calls in (once, kept)]
     assert products[1] > products[0]
+
+
+@pytest.mark.parametrize("name", tiny.NAMES)
+def test_with_adapters_the_frozen_tower_is_computed_once_and_not_backward(
+    name: str, tmp_path: Path
+) -> None:
+    base = models.load(str(tiny.make(tmp_path / "one", name)))
+    inputs, network = inputs_of(base, 1), lora.adapt(base, rank=2, seed=0).network.train()
+    plain, once = gradients(network, inputs, dtype=torch.float32)
+    recomputation.enable(network, SINGLE)
+    found, kept = gradients(network, inputs, dtype=torch.float32)
+    torch.testing.assert_close(found, plain, rtol=0, atol=0)
+    assert any(each is not None and each.any() for each in found)
+    backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+    n_layers = base.config.text_config.num_hidden_layers
+    assert kept[backward] == once[backward] == n_layers
+    assert kept[ATTENTION] == once[ATTENTION]
 
 
 def test_zero_3_computes_everything_again(model: LoadedModel) -> None:
