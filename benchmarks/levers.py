@@ -129,7 +129,7 @@ def applied(row: Row, network: PreTrainedModel) -> Iterator[None]:
             setattr(module, name, partial(_padded, real, row.head_width))
         checkpoint(row, network)
         if row.is_compiled:
-            for each in compiled_parts(row, network):
+            for each in compiled_parts(network):
                 each.compile(dynamic=True)
         yield
 
@@ -144,15 +144,13 @@ def checkpoint(row: Row, network: PreTrainedModel) -> None:
         recomputation.enable(network, Setting("single", gradient_checkpointing=True))
 
 
-def compiled_parts(row: Row, network: PreTrainedModel) -> list[torch.nn.Module]:
-    """Return the modules to compile, which recur in all layers.
+def compiled_parts(network: PreTrainedModel) -> list[torch.nn.Module]:
+    """Return the modules to compile, which recur in all layers: what is not attention.
 
-    Whole layers, but for the last one, whose tokens differ from pass to pass; with checkpointing
-    what is not attention, which would not be seen, and so not be kept, in compiled code.
+    Attention would not be seen, and so not be kept by checkpointing, in compiled code, and whole
+    layers of the tower, which tell images apart by size, take minutes to compile.
     """
     layers = [each for each in network.modules() if isinstance(each, GradientCheckpointingLayer)]
-    if row.checkpointing == "none":
-        return layers[:-1]
     return [
         part
         for layer in layers
