@@ -1,279 +1,185 @@
-"""Training at size: Qwen2-VL-2B with random weights on a GPU, medres beside the padded Trainer.
+"""Training at size: Qwen2-VL-2B with random weights on a GPU; what each lever gains, and Trainer.
 
-    python -m benchmarks.training_at_size                       # a GPU with 80 GB, minutes
-    python -m benchmarks.training_at_size --model tiny --sizes 224x224   # the same on a CPU
+    python -m benchmarks.training_at_size --profile --within 560 --results found.jsonl
+    python -m benchmarks.training_at_size --rows "attention kept" Trainer --sizes 224x224 2048x2048
+    python -m benchmarks.training_at_size --cpu-check     # every row, tiny, losses compared
+
+The rows are in `benchmarks/levers.py`. Each is a process of its own with a time limit; rows that
+are in `--results` already are not measured again, and none begins that might not end `--within`
+the given seconds, so that short sessions on a card add up. The table is of all results.
 
 Weights and optimiser states in 32 bits, arithmetic in bfloat16, one process, no DeepSpeed; the
-same pictures, one question each, the same steps. The Trainer has one picture a pass and the
-same checkpointing; on a GPU eight processes read ahead for either. The first step warms up and
-is not timed. Tokens are those of conversations without padding; MFU counts the operations of
-the model, not those that checkpointing repeats, against the card's peak of dense bfloat16
-products. Without a GPU there is no MFU and no memory.
+same weights, pictures and steps in all rows. Trainer has one picture a pass, flat conversations
+and the network as transformers has it; on a GPU eight processes read ahead for either. The first
+step warms up and is not timed; its loss is shown. Tokens are those of conversations without
+padding; MFU counts the operations of the model, not those that checkpointing repeats, against
+the card's peak of dense bfloat16 products. Predicted memory is that of `medres.plan`. Without a
+GPU there is no MFU and no memory.
 """
 
 import argparse
-import copy
+import json
+import subprocess
+import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import transformers
-from PIL import Image
-from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from benchmarks import levers
 from benchmarks import training as small
-from benchmarks.images import draw, table
-from medres import datasets, models, runs
-from medres.models import LoadedModel, offline, qwen2_vl, tiny
-from medres.resolution import Treatment
-from medres.training import progress
-from medres.training import strategy as strategies
-from medres.training import trainer as answer_trainer
-from medres.training.samples import Samples
-
-BUDGET_PX = 12_000_000
-READERS = 8
-"""Processes that read images ahead, on both sides."""
-TOKENS = "image_token_id video_token_id vision_start_token_id vision_end_token_id".split()
+from benchmarks.images import table
+from benchmarks.levers import Row
+from benchmarks.trained_row import build, row_of
+from medres.models import tiny
 
 
-def build(place: str, hub_id: str, *, device: str) -> LoadedModel:
-    """Return a network of a hub model's sizes with random weights, and tiny-qwen2-vl's words."""
-    model = models.load(place)
-    if hub_id == "tiny":
-        return model
-    config = copy.deepcopy(offline.config_of(hub_id))
-    for name in TOKENS:
-        setattr(config, name, getattr(model.config, name))
-    with torch.device(device):
-        network = transformers.Qwen2VLForConditionalGeneration(config)
-    qwen2_vl._use_linear_patch_embedding(network)
-    return replace(
-        model,
-        network=network,
-        config=config,
-        shape=qwen2_vl.shape_of(config),
-        max_length=config.text_config.max_position_embeddings,
-    )
-
-
-def prepare(folder: Path, size_px: tuple[int, int], n_images: int) -> datasets.QuestionSet:
-    """Store pictures of a size with one question each as a prepared data set."""
-    pictures = folder / "drawn"
-    pictures.mkdir(parents=True)
-    rows = []
-    drawn = np.asarray(draw(size_px, seed=0))
-    for index in range(n_images + 1):
-        # Moved by a few pixels: drawing each anew would take longer than training on it.
-        moved = Image.fromarray(np.roll(drawn, 8 * index, axis=1))
-        moved.save(pictures / f"{index}.png", compress_level=1)
-        rows.append(
-            {
-                "image": f"{index}.png",
-                "question": "is there a nodule in the lung?",
-                "answer": "yes",
-                "options": "yes|no",
-                "modality": "microscopy",
-                "split": "train" if index < n_images else "test",
-            }
-        )
-    pd.DataFrame(rows).to_csv(pictures / "questions.csv", index=False)
-    datasets.prepare("benchmark", "drawn", {"table": "drawn/questions.csv"})
-    return datasets.load("benchmark", "drawn")
-
-
-class _Steps(TrainerCallback):  # type: ignore[misc]
-    """Times the steps after the first."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        now = time.perf_counter()
-        if state.global_step == 1:
-            self.began = now
-        self.seconds = now - self.began
-
-
-def ours(samples: Samples, folder: Path, *, micro: int, checkpointing: bool, batch: int) -> Trainer:
-    """Return the training as `finetune` makes it."""
-    return answer_trainer.trainer_of(
-        samples,
-        folder,
-        replace(
-            small.SETTINGS,
-            batch_images=batch,
-            micro_batch_images=micro,
-            learning_rate=1e-5,
-            weight_decay=0.1,
-            checkpoint_every_steps=0,
-            dtype="bfloat16",
-            gradient_checkpointing=checkpointing,
-            threads=READERS,
-        ),
-    )
-
-
-def theirs(
-    samples: Samples, flat: Any, folder: Path, *, checkpointing: bool, batch: int
-) -> Trainer:
-    """Return the padded Trainer over flat conversations."""
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=len(samples) // batch,
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=batch,
-        learning_rate=1e-5,
-        weight_decay=0.1,
-        lr_scheduler_type="cosine",
-        optim="adamw_torch",
-        bf16=True,
-        save_strategy="no",
-        logging_steps=1,
-        use_cpu=not strategies.has_gpu("auto"),
-        remove_unused_columns=False,
-        dataloader_num_workers=READERS if strategies.has_gpu("auto") else 0,
-        dataloader_pin_memory=strategies.has_gpu("auto"),
-        disable_tqdm=True,
-        report_to=[],
-    )
-    network = samples.model.network
-    if checkpointing:
-        network.gradient_checkpointing_enable({"use_reentrant": False})
-    else:
-        network.gradient_checkpointing_disable()
-    trainer = small._InOrder(network, arguments, train_dataset=flat, data_collator=flat.collate)
-    trainer.remove_callback(answer_trainer._printer(trainer))
-    return trainer
-
-
-def measure(trainer: Trainer, *, tokens: np.ndarray, flops: np.ndarray) -> dict[str, float]:
-    """Train; return tokens and operations per second after the first step, and peak memory."""
-    steps = _Steps()
-    trainer.add_callback(steps)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    trainer.train()
-    found = {
-        "tokens_per_s": float(tokens[1:].sum()) / steps.seconds,
-        "mfu": float(flops[1:].sum()) / steps.seconds / progress.peak_flops_per_s(),
-        "peak_bytes": float(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else 0,
-    }
-    trainer.optimizer = trainer.lr_scheduler = None
-    trainer.model.zero_grad(set_to_none=True)
-    return found
-
-
-def profile(trainer: Trainer) -> str:
-    """Train; return the kernels that took longest."""
-    kinds = [torch.profiler.ProfilerActivity.CUDA]
-    if not torch.cuda.is_available():
-        kinds = [torch.profiler.ProfilerActivity.CPU]
-    began = time.perf_counter()
-    with torch.profiler.profile(activities=kinds) as profiled:
-        trainer.train()
-    found = profiled.key_averages()
-    times = [(each.self_device_time_total or each.self_cpu_time_total, each) for each in found]
-    whole_s = time.perf_counter() - began
-    lines = [f"busy {sum(spent for spent, _ in times) / 1e6:.1f} of {whole_s:.1f} s"]
-    for spent, each in sorted(times, key=lambda pair: -pair[0])[:14]:
-        lines.append(f"{spent / 1e6:7.2f} s {each.count:7} x {each.key[:110]}")
-    return "\n".join(lines)
-
-
-def row_of(
-    model: LoadedModel,
-    size_px: tuple[int, int],
-    *,
-    micro: int,
-    batch: int,
-    n_steps: int,
-    checkpointing: bool,
-    is_profiled: bool,
-) -> dict[str, str]:
-    """Return both sides' figures for pictures of one size; print the profile of ours, if asked."""
-    row = {"pixels": f"{size_px[0]} x {size_px[1]}", "images a pass": str(micro)}
+def child(asked: argparse.Namespace) -> dict[str, Any]:
+    """Return the result of the one row and size that are asked for."""
+    (row,) = (each for each in levers.ROWS if each.name == asked.rows[0])
+    width, height = (int(side) for side in asked.sizes[0].split("x"))
+    about = {"row": row.name, "size": asked.sizes[0]}
     with tempfile.TemporaryDirectory() as name:
-        runs.ROOT = Path(name)
-        question_set = prepare(runs.ROOT, size_px, batch * n_steps)
-        train = question_set.split("train")
-        treatment = Treatment(28 * 28, BUDGET_PX, "bicubic", 28)
-        is_low = np.zeros(len(train), dtype=bool)
-        samples = Samples(model, question_set, train, is_low, treatment, epochs=1, seed=0)
-        flat = small.FlatConversations(samples, train, reads_as_usual=True)
-        split = {"checkpointing": checkpointing, "batch": batch}
-        steps = np.arange(0, len(samples), batch)
-        counted = {
-            "tokens": np.add.reduceat(samples.lengths(), steps),
-            "flops": np.add.reduceat(samples.training_flops(), steps),
-        }
-        found = {}
-        for side, make in (
-            ("medres", lambda: ours(samples, runs.ROOT / "ours", micro=micro, **split)),
-            ("Trainer", lambda: theirs(samples, flat, runs.ROOT / "theirs", **split)),
-        ):
-            try:
-                found[side] = measure(make(), **counted)
-            except torch.OutOfMemoryError:
-                row[f"{side}, tokens/s"] = "out of memory"
-                model.network.zero_grad(set_to_none=True)
+        place = str(tiny.make(Path(name) / tiny.NAME))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = build(place, asked.model, device=device, as_is=row.side == "Trainer")
+        try:
+            return about | row_of(
+                row,
+                model,
+                (width, height),
+                micro=asked.micro[0],
+                batch=asked.batch,
+                n_steps=asked.steps,
+                is_profiled=asked.profile,
+            )
+        except torch.OutOfMemoryError:
+            return about | {"failed": "out of memory"}
+
+
+def measured_apart(asked: argparse.Namespace, row: str, size: str, micro: int) -> dict[str, Any]:
+    """Return the result of a row in a process of its own."""
+    (missing,) = (each.missing for each in levers.ROWS if each.name == row)
+    if missing:
+        return {"row": row, "size": size, "failed": f"left out: needs {missing}"}
+    is_profiled = asked.profile and row == levers.PROFILED
+    command = [sys.executable, "-m", "benchmarks.training_at_size", "--child", "--rows", row]
+    command += ["--sizes", size, "--micro", str(micro), "--model", asked.model]
+    command += ["--batch", str(asked.batch), "--steps", str(asked.steps)]
+    command += ["--profile"] if is_profiled else []
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=asked.limit)
+    except subprocess.TimeoutExpired:
+        return {"row": row, "size": size, "failed": f"not done in {asked.limit} s"}
+    *said, last = done.stdout.strip().splitlines() or [""]
+    print("\n".join(said), flush=True) if is_profiled else None
+    if done.returncode:
+        errors = done.stderr.strip().splitlines() or [""]
+        return {"row": row, "size": size, "failed": errors[-1][:200]}
+    return dict(json.loads(last))
+
+
+def shown(result: dict[str, Any]) -> dict[str, str]:
+    """Return a result as a row of the table."""
+    cells = {"pixels": result["size"], "row": result["row"]}
+    names = ("images a pass", "tokens/s", "MFU", "GB", "GB predicted", "first loss")
+    if "failed" in result:
+        return cells | dict.fromkeys(names, "") | {"tokens/s": result["failed"]}
+    values = (
+        str(result["micro"]),
+        f"{result['tokens_per_s']:,.0f}",
+        f"{result['mfu']:.1%}",
+        f"{result['peak_bytes'] / 1e9:.1f}",
+        f"{result['predicted_bytes'] / 1e9:.1f}" if "predicted_bytes" in result else "",
+        f"{result['first_loss']:.4f}",
+    )
+    return cells | dict(zip(names, values, strict=True))
+
+
+def check(rows: tuple[Row, ...]) -> list[dict[str, str]]:
+    """Train the tiny model as every row says, on the CPU; return the rows with their losses.
+
+    Raises:
+        ValueError: If a loss is not that of the first row with as many questions.
+    """
+    table_rows, expected = [], {}
+    with tempfile.TemporaryDirectory() as name:
+        place = str(tiny.make(Path(name) / tiny.NAME))
+        for row in rows:
+            if row.missing:
+                missing = f"left out: needs {row.missing}"
+                table_rows.append({"row": row.name, "losses": missing, "apart": ""})
                 continue
-            row[f"{side}, tokens/s"] = f"{found[side]['tokens_per_s']:,.0f}"
-            if torch.cuda.is_available():
-                row[f"{side}, MFU"] = f"{found[side]['mfu']:.1%}"
-                row[f"{side}, GB"] = f"{found[side]['peak_bytes'] / 1e9:.1f}"
-        if is_profiled:
-            print(profile(ours(samples, runs.ROOT / "again", micro=micro, **split)), flush=True)
-    if len(found) == 2:
-        ratio = found["medres"]["tokens_per_s"] / found["Trainer"]["tokens_per_s"]
-        row["ratio"] = f"{ratio:.2f}"
-    return row
+            torch.compiler.reset()
+            model = build(place, "tiny", device="cpu", as_is=row.side == "Trainer")
+            found = row_of(row, model, (84, 56), micro=1, batch=2, n_steps=2, dtype="float32")
+            losses = np.array([found["first_loss"], found["last_loss"]])
+            known = expected.setdefault(row.questions, losses)
+            apart = float(np.abs(losses - known).max())
+            if apart > small.LOSS_TOLERANCE[row.side == "Trainer"]:
+                raise ValueError(
+                    f"{row.name}: losses are {losses.tolist()}, and {known.tolist()} in the first "
+                    f"row with {row.questions} question(s), {apart:.1e} apart"
+                )
+            table_rows.append(
+                {"row": row.name, "losses": f"{losses[0]:.6f}, {losses[1]:.6f}"}
+                | {"apart": f"{apart:.1e}"}
+            )
+    return table_rows
 
 
 def main() -> None:
-    """Build the model, train on each size by both, print the table."""
+    """Measure the rows that are asked for; print the table of all results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    names = [row.name for row in levers.ROWS]
     parser.add_argument("--model", default="Qwen/Qwen2-VL-2B-Instruct", help="or tiny")
-    parser.add_argument("--sizes", nargs="+", default=["224x224", "1280x1024", "2048x2048"])
-    parser.add_argument("--micro", type=int, nargs="+", default=[8, 2, 1], help="one for each size")
-    parser.add_argument("--batch", type=int, default=16, help="images of a step")
+    parser.add_argument("--rows", nargs="+", choices=names, default=names, metavar="ROW")
+    parser.add_argument("--sizes", nargs="+", default=["2048x2048"])
+    parser.add_argument("--micro", type=int, nargs="+", default=[1], help="one for each size")
+    parser.add_argument("--batch", type=int, default=8, help="images of a step")
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--checkpointing", action="store_true")
-    parser.add_argument("--profile", action="store_true", help="of ours: kernels of one more run")
+    parser.add_argument("--profile", action="store_true", help=f"of {levers.PROFILED!r}, first")
+    parser.add_argument("--limit", type=int, default=180, help="seconds of a row")
+    parser.add_argument("--within", type=int, default=10**6, help="seconds of all")
+    parser.add_argument("--results", type=Path, help="JSON lines, read and added to")
+    parser.add_argument("--cpu-check", action="store_true")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    where = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+    if asked.cpu_check:
+        print(table(check(levers.ROWS)))
+        return
+    if asked.child:
+        print(json.dumps(child(asked)), flush=True)
+        return
+    began = time.monotonic()
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     print(
         f"{asked.model} with random weights on {where}, transformers {transformers.__version__}, "
         f"torch {torch.__version__}; {asked.batch} images a step, {asked.steps} steps, the first "
-        f"not timed; gradient checkpointing {'on' if asked.checkpointing else 'off'}",
+        "not timed",
         flush=True,
     )
-    rows = []
-    with tempfile.TemporaryDirectory() as name:
-        place = str(tiny.make(Path(name) / tiny.NAME))
-        model = build(place, asked.model, device=device)
-        for size, micro in zip(asked.sizes, asked.micro, strict=False):
-            width, height = (int(side) for side in size.split("x"))
-            rows.append(
-                row_of(
-                    model,
-                    (width, height),
-                    micro=micro,
-                    batch=asked.batch,
-                    n_steps=asked.steps,
-                    checkpointing=asked.checkpointing,
-                    is_profiled=asked.profile,
-                )
-            )
-            print(rows[-1], flush=True)
-    print(table(rows))
+    results = []
+    if asked.results and asked.results.exists():
+        results = [json.loads(line) for line in asked.results.read_text().splitlines()]
+    rows = sorted(asked.rows, key=lambda row: asked.profile and row != levers.PROFILED)
+    micro = dict(zip(asked.sizes, asked.micro, strict=True))
+    for size in asked.sizes:
+        for row in rows:
+            is_known = any((each["row"], each["size"]) == (row, size) for each in results)
+            if is_known or time.monotonic() - began + asked.limit > asked.within:
+                continue
+            results.append(measured_apart(asked, row, size, micro[size]))
+            print(results[-1], flush=True)
+            if asked.results:
+                with asked.results.open("a") as file:
+                    file.write(json.dumps(results[-1]) + "\n")
+    print(table([shown(each) for each in results]))
 
 
 if __name__ == "__main__":

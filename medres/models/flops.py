@@ -52,7 +52,7 @@ def forward_flops(
     Returns:
         Operations of vision tower, merger, language model and head together.
     """
-    vision, weights, attention = _parts(shape, visual_tokens, text_tokens, n_crops)
+    vision, _, weights, attention = _parts(shape, visual_tokens, text_tokens, n_crops)
     if 0 < pass_tokens < text_tokens:
         pairs = visual_tokens**2 + text_tokens * (visual_tokens + pass_tokens)
         attention = attention * pairs // (visual_tokens + text_tokens) ** 2
@@ -61,20 +61,19 @@ def forward_flops(
 
 def _parts(
     shape: ModelShape, visual_tokens: int, text_tokens: int, n_crops: int
-) -> tuple[int, int, int]:
-    """Return operations of vision (with merger), language model weights, and its attention."""
+) -> tuple[int, int, int, int]:
+    """Return operations of vision (with merger), its attention, and the language model's two."""
     patches = shape.crop_patches or visual_tokens * shape.patches_per_token
     width = shape.vision_width
     merged = width * shape.patches_per_token
     tokens_of_crop = patches + shape.class_tokens
     crop = 2 * patches * shape.patch_values * width
-    crop += shape.vision_layers * (
+    in_attention = shape.vision_layers * 4 * tokens_of_crop**2 * width
+    crop += in_attention + shape.vision_layers * (
         2 * tokens_of_crop * (4 * width**2 + 2 * width * shape.vision_mlp_width)
-        + 4 * tokens_of_crop**2 * width
     )
     hidden = shape.merger_width or merged
     crop += 2 * (patches // shape.patches_per_token) * hidden * (merged + shape.text_width)
-    vision = n_crops * crop
     tokens = visual_tokens + text_tokens
     text = shape.text_layers * (
         2 * tokens * shape.text_width * (2 * shape.text_width + 2 * shape.text_key_value_width)
@@ -82,7 +81,7 @@ def _parts(
     )
     attention = shape.text_layers * 4 * tokens**2 * shape.text_width
     head = 2 * tokens * shape.text_width * shape.vocabulary
-    return vision, text + head, attention
+    return n_crops * crop, n_crops * in_attention, text + head, attention
 
 
 def training_flops(
@@ -99,7 +98,28 @@ def training_flops(
     adapters there is no backward pass through vision tower and merger, and weights of the
     language model have no gradients; the adapters' own operations are not counted.
     """
-    vision, weights, attention = _parts(shape, visual_tokens, text_tokens, n_crops)
+    vision, _, weights, attention = _parts(shape, visual_tokens, text_tokens, n_crops)
     if is_adapted:
         return vision + 2 * weights + 3 * attention
     return 3 * (vision + weights + attention)
+
+
+def repeated_flops(
+    shape: ModelShape,
+    *,
+    visual_tokens: int,
+    text_tokens: int,
+    n_crops: int = 1,
+    is_adapted: bool = False,
+) -> tuple[int, int]:
+    """Return what gradient checkpointing computes again for a conversation.
+
+    With adapters that is the language model alone.
+
+    Returns:
+        Operations without attention, and those of attention, which can be kept instead.
+    """
+    vision, of_vision, weights, attention = _parts(shape, visual_tokens, text_tokens, n_crops)
+    if is_adapted:
+        return weights, attention
+    return vision - of_vision + weights, of_vision + attention

@@ -36,6 +36,8 @@ class Arm:
     """Zero if nothing is trained."""
     train_flops: int = 0
     """Operations of all seeds together; an image's questions share one pass, as medres trains."""
+    repeated_flops: tuple[int, int] = (0, 0)
+    """What gradient checkpointing would add: without attention, and attention."""
     unshared_flops: int = 0
     """The same if every question has a pass with its image, as in other trainers."""
     base: Memory | None = None
@@ -56,11 +58,15 @@ class Arm:
     def seconds(self, gpu: Gpu, utilisation: float) -> tuple[float, float]:
         """Return the GPU seconds of training and of evaluation.
 
-        Gradient checkpointing computes each forward pass once more: a third on top.
+        Gradient checkpointing computes forward passes once more, without attention where that is
+        kept.
         """
-        again = 4 / 3 if self.setting and self.setting.gradient_checkpointing else 1.0
+        again = 0
+        if self.setting and self.setting.gradient_checkpointing:
+            weights, attention = self.repeated_flops
+            again = weights if self.setting.keeps_attention else weights + attention
         per_s = gpu.flops_per_s * utilisation
-        return self.train_flops * again / per_s, self.eval_flops / per_s
+        return (self.train_flops + again) / per_s, self.eval_flops / per_s
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,16 @@ class _Costed:
     ) -> int:
         """Return the same for a training step."""
         return flops.training_flops(
+            self.sizes.shape,
+            **self._tokens(side, geometry, n_questions),
+            is_adapted=is_adapted,
+        )
+
+    def repeated_flops(
+        self, side: Side, geometry: Geometry, n_questions: float, *, is_adapted: bool
+    ) -> tuple[int, int]:
+        """Return what gradient checkpointing computes again: without attention, and attention."""
+        return flops.repeated_flops(
             self.sizes.shape,
             **self._tokens(side, geometry, n_questions),
             is_adapted=is_adapted,
@@ -190,6 +206,17 @@ def _trained(
     unshared = sum(
         images.n_images * images.questions_each * of(geometry, 1.0) for images, geometry in seen
     )
+    again = np.array(
+        [
+            [
+                images.n_images * each
+                for each in costed.repeated_flops(
+                    side, geometry, images.questions_each, is_adapted=settings["lora_rank"] > 0
+                )
+            ]
+            for images, geometry in seen
+        ]
+    )
     mean_tokens, max_tokens = _tokens(seen)
     passes = settings["epochs"] * n_seeds
     images, geometry = max(
@@ -206,6 +233,7 @@ def _trained(
         max_tokens=max_tokens,
         epochs=settings["epochs"],
         train_flops=round(passes * shared),
+        repeated_flops=tuple(round(each) for each in passes * again.sum(axis=0)),
         unshared_flops=round(passes * unshared),
     )
     return arm, load

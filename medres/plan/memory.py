@@ -26,6 +26,8 @@ TEXT_BYTES = (24, 8)
 heads there, because attention is masked."""
 FLOAT32_FACTOR, AUTOCAST_FACTOR = 1.9, 1.25
 """What layers keep in 32 bits, and under autocast to bf16, relative to bf16 throughout."""
+LOGSUMEXP_BYTES = 1 / 16
+"""Kept beside the output of attention, per unit of width: 32 bits per head of at least 64."""
 LOGIT_BYTES = 14
 """Bytes per logit: in bf16, and in 32 bits the logit, its log-probability and its gradient."""
 
@@ -90,6 +92,14 @@ class Setting:
     def is_autocast(self) -> bool:
         """Whether weights stay in 32 bits and are cast to bf16 at each use."""
         return self.strategy == "single" and self.dtype == "bfloat16"
+
+    @property
+    def keeps_attention(self) -> bool:
+        """Whether gradient checkpointing keeps the outputs of attention.
+
+        Not with zero-3, which gathers weights at other moments in the second computation.
+        """
+        return self.gradient_checkpointing and self.zero_stage != 3
 
     @property
     def short(self) -> str:
@@ -217,8 +227,9 @@ def predict(
 def activation_bytes(sizes: Sizes, load: Load, setting: Setting) -> int:
     """Return what the layers keep per image for the backward pass, in bytes.
 
-    With gradient checkpointing that is each layer's input, and everything for the one layer that
-    is being recomputed. A frozen vision tower (LoRA) keeps nothing.
+    With gradient checkpointing that is each layer's input, the output of its attention, and
+    everything for the one layer that is being recomputed. A frozen vision tower (LoRA) keeps
+    nothing.
     """
     shape = sizes.shape
     patches = load.layout.visual_tokens * shape.patches_per_token
@@ -238,11 +249,13 @@ def activation_bytes(sizes: Sizes, load: Load, setting: Setting) -> int:
         factor = AUTOCAST_FACTOR if setting.is_autocast else FLOAT32_FACTOR
     if not setting.gradient_checkpointing:
         return pixels + round(factor * (shape.vision_layers * vision + shape.text_layers * text))
-    number_bytes = 2 if factor == 1 else 4
-    inputs = shape.text_layers * number_bytes * tokens * shape.text_width
+    number_bytes = 2.0 if factor == 1 else 4.0
+    if setting.keeps_attention:
+        number_bytes += (4 if setting.dtype == "float32" else 2) + LOGSUMEXP_BYTES
+    inputs = shape.text_layers * tokens * shape.text_width
     if vision:
-        inputs += shape.vision_layers * number_bytes * patches * shape.vision_width
-    return pixels + inputs + round(factor * max(vision, text))
+        inputs += shape.vision_layers * patches * shape.vision_width
+    return pixels + round(number_bytes * inputs + factor * max(vision, text))
 
 
 def split(

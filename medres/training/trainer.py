@@ -12,6 +12,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from medres import models, runs
 from medres.models import conversation, last_layer, lora, shared_prompt
+from medres.training import recomputation
 from medres.training import strategy as strategies
 from medres.training.samples import MicroBatches, Samples
 from medres.training.settings import TrainingSettings
@@ -81,8 +82,7 @@ def trainer_of(samples: Samples, folder: Path, settings: TrainingSettings) -> Tr
     # One GPU, even if more are visible: Trainer would copy the network to all of them.
     arguments._n_gpu = min(1, arguments.n_gpu)
     if settings.gradient_checkpointing:
-        # By the network's own method: the name of Trainer's argument differs between versions.
-        samples.model.network.gradient_checkpointing_enable({"use_reentrant": False})
+        recomputation.enable(samples.model.network, settings.memory_setting)
     trainer = AnswerTrainer(
         model=samples.model.network,
         args=arguments,

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from benchmarks import training as benchmark
-from benchmarks import training_at_size
 from medres import runs
 from medres.models import tiny
 from medres.resolution import Treatment
@@ -56,17 +55,3 @@ def test_sides_with_other_losses_are_not_compared(
         benchmark.compare(
             place, "low", questions_an_image=1, micro=0, n_rounds=1, reads_as_usual=False
         )
-
-
-def test_the_benchmark_at_size_trains_both_sides_on_one_network(place: str) -> None:
-    row = training_at_size.row_of(
-        training_at_size.build(place, "tiny", device="cpu"),
-        (56, 56),
-        micro=2,
-        batch=2,
-        n_steps=2,
-        checkpointing=True,
-        is_profiled=False,
-    )
-    ours, theirs = (float(row[f"{side}, tokens/s"].replace(",", "")) for side in SIDES)
-    assert float(row["ratio"]) == pytest.approx(ours / theirs, abs=0.02)
