@@ -81,9 +81,9 @@ def encode(
         nodes=np.concatenate([in_root, below.nodes]),
         branches=np.concatenate([in_root, below.branches]),
         targets=np.where(below.targets < 0, -1, n_root + below.targets),
-        target_ids=below.target_ids,
+        target_ids=below.target_ids.copy(),
         predictors=n_root + below.predictors,
-        replies=below.replies,
+        replies=below.replies.copy(),
         prompt_ends=n_root + below.prompt_ends,
     )
 
