@@ -28,7 +28,7 @@ MAX_NEW_TOKENS = 32
 """Of a reply, end of turn included."""
 MOST_IMAGES = 16
 """Images of a pass."""
-CPU_PASS_TOKENS = 1_024
+CPU_PASS_TOKENS = 2_048
 """Most tokens of a pass of several images on a CPU, padding included: more leave its cache."""
 MAX_PAIRS = 2**27
 """Most pairs of tokens in one pass, of all its images with their roots: the mask holds them all."""

@@ -46,9 +46,10 @@ SCORES = ("option_log_probabilities", "option_log_probabilities_per_token")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def few_new_tokens() -> Iterator[None]:
+def few_new_tokens_and_images_at_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generation, "MAX_NEW_TOKENS", 3)
+        patch.setattr(inference, "PASSES_AT_ONCE", 1)
         yield
 
 
