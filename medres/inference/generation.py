@@ -71,10 +71,10 @@ def score_and_reply(
         Scores as from `score`; for each tree the replies by question, without end of turn.
     """
     scores: list[np.ndarray] = []
-    texts: list[dict[int, str]] = []
     waiting = Waiting(model, most_tokens=MAX_NEW_TOKENS)
     begun = _begin(model, trees[0]) if len(trees) > 1 else None
     ended: list[tuple[int, Reply]] = []
+    replies: list[Reply]
     for part in _passes(model, trees, most_images=most_images):
         asked = (model, trees[part], pixels[part], to_reply[part])
         if not any(len(tree.targets) for tree in trees[part]) and not any(to_reply[part]):
@@ -86,7 +86,7 @@ def score_and_reply(
         scores += made
         ended += [(part.start + reply.tree, reply) for reply in replies]
     waiting.finish()
-    texts = [{} for _ in trees]
+    texts: list[dict[int, str]] = [{} for _ in trees]
     for index, reply in ended:
         texts[index][reply.question] = _text(model, reply.token_ids)
     return scores, texts
@@ -332,14 +332,14 @@ def _read(
         # Targets are in the order of their rows within a tree, hence over all trees.
         first, after = np.searchsorted(at, [start, start + n_at_once])
         exact = torch.log_softmax(logits.double(), dim=-1)
-        each = exact[
+        found = exact[
             torch.from_numpy(at[first:after] - start).to(logits.device),
             torch.from_numpy(tokens[first:after]).to(logits.device),
         ]
-        values[first:after] = each.cpu().numpy()
+        values[first:after] = found.cpu().numpy()
     taken = np.cumsum([0, *(len(own) for _, own, _ in due)])
-    for number, (each, (rows, own, _)) in enumerate(zip(predicted, due, strict=True)):
-        each.add(
+    for number, (tree, (rows, own, _)) in enumerate(zip(predicted, due, strict=True)):
+        tree.add(
             places[number][rows].tolist(),
             best[starts[number] : starts[number + 1]],
             own,

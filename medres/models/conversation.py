@@ -16,7 +16,8 @@ from transformers import PreTrainedTokenizerBase
 
 from medres import models
 from medres.models import LoadedModel
-from medres.models.trees import ROOT, Tree
+from medres.models.trees import ROOT
+from medres.models.trees import Tree as Tree
 from medres.models.trees import passes as passes
 
 SYSTEM_PROMPT = "You are a biomedical expert."
