@@ -19,11 +19,14 @@ from medres import datasets, files, models, resolution, runs, scoring, texts
 from medres.datasets import pixel_cache
 from medres.inference import asking
 from medres.inference.answer_log import AnswerLog
+from medres.inference.asking import Asked
 from medres.resolution import Geometry, Treatment
 
 REPORT_EVERY_S = 10.0
 MAX_BATCH_TOKENS = 16_384
-"""Most visual tokens per forward pass, if all its images counted as the largest one."""
+"""Most visual tokens of images that are asked together, if all counted as the largest one."""
+PASSES_AT_ONCE = 8
+"""Passes of `batch_images` whose replies are decoded together and stored together."""
 
 
 def evaluate(
@@ -117,16 +120,18 @@ def evaluate(
     test = question_set.split("test", limit=limit)
     log = AnswerLog(run.folder / "answers.jsonl")
     reported = time.monotonic()
+    asked = asking.by_image(test)
     batches = [
         (name, batch)
         for name in eval_resolutions
         if name != "mixed"
-        for batch in _batches(test, name, treatment, batch_images=batch_images)
+        for batch in _batches(asked, name, treatment, most_images=batch_images * PASSES_AT_ONCE)
     ]
     for index, (name, batch) in enumerate(batches):
-        ids = [question_id for _, rows in batch for question_id in rows["question_id"]]
+        ids = [question_id for _, each in batch for question_id in each.question_ids]
         ask = partial(asking.answer, loaded, question_set, batch, name, cache=cache)
-        log.extend(name, ids, partial(ask, generate_closed=generate_closed))
+        named = {"generate_closed": generate_closed, "most_images": batch_images}
+        log.extend(name, ids, partial(ask, **named))
         if time.monotonic() - reported > REPORT_EVERY_S:
             reported = time.monotonic()
             left_s = round((reported - began) / (index + 1) * (len(batches) - index - 1))
@@ -178,22 +183,20 @@ def checkpoint(study: str, cell: str, *, model: str, revision: str) -> tuple[str
 
 
 def _batches(
-    questions: pd.DataFrame, name: str, treatment: Treatment, *, batch_images: int
-) -> Iterator[list[tuple[Geometry, pd.DataFrame]]]:
+    images: list[Asked], name: str, treatment: Treatment, *, most_images: int
+) -> Iterator[list[tuple[Geometry, Asked]]]:
     """Yield images with their questions; images of similar cost together, in a fixed order.
 
     Batches do not depend on the answers stored before a kill, so that a resumed run computes the
     same numbers.
     """
-    units = []
-    for _, rows in questions.groupby("image", sort=True):
-        size_px = (int(rows["width_px"].iloc[0]), int(rows["height_px"].iloc[0]))
-        units.append((resolution.plan(size_px, name, treatment), rows))
-    units.sort(key=lambda unit: unit[0].visual_tokens)
-    batch: list[tuple[Geometry, pd.DataFrame]] = []
+    units = [(resolution.plan(asked.size_px, name, treatment), asked) for asked in images]
+    # Of equal size beside each other: nothing is padded, and equal blank images meet.
+    units.sort(key=lambda unit: (unit[0].visual_tokens, unit[0].given_px))
+    batch: list[tuple[Geometry, Asked]] = []
     for unit in units:
         n_tokens = (len(batch) + 1) * unit[0].visual_tokens
-        if batch and (len(batch) == batch_images or n_tokens > MAX_BATCH_TOKENS):
+        if batch and (len(batch) == most_images or n_tokens > MAX_BATCH_TOKENS):
             yield batch
             batch = []
         batch.append(unit)

@@ -68,8 +68,7 @@ class AnswerLog:
                 raise ValueError(f"question {key[1]} at {name}: a log-probability is not finite")
         with self.path.open("a") as file:
             for key in new:
-                # As it will be read: JSON knows no tuples.
-                row = json.loads(json.dumps(answered[key]))
+                row = answered[key]
                 file.write(json.dumps({**row, CHECK: json_sha256(row)}) + "\n")
             file.flush()
             os.fsync(file.fileno())

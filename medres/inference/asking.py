@@ -1,5 +1,7 @@
 """Answers of a model about a batch of images: one row per question, with its model input."""
 
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,17 +33,53 @@ def load(place: str, *, revision: str, tiling: str, dtype: str) -> LoadedModel:
     return model
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The questions about one image."""
+
+    image: str
+    """Path as the question table names it."""
+    size_px: tuple[int, int]
+    """Width and height as stored, in pixels."""
+    question_ids: list[str]
+    questions: list[str]
+    options: list[list[str]]
+    """Of each question; empty for an open one."""
+
+
+def by_image(questions: pd.DataFrame) -> list[Asked]:
+    """Return the questions of a table image by image, in the order of the images' names.
+
+    Args:
+        questions: Columns image, width_px, height_px, question_id, question, options.
+    """
+    found: dict[str, Asked] = {}
+    names = ("image", "width_px", "height_px", "question_id", "question", "options")
+    columns = (questions[name].tolist() for name in names)
+    for image, width_px, height_px, question_id, question, options in zip(*columns, strict=True):
+        asked = found.get(image)
+        if asked is None:
+            asked = found[image] = Asked(image, (int(width_px), int(height_px)), [], [], [])
+        asked.question_ids.append(question_id)
+        asked.questions.append(question)
+        asked.options.append(options)
+    return [found[image] for image in sorted(found)]
+
+
 @torch.no_grad()
 def answer(
     model: LoadedModel,
     question_set: datasets.QuestionSet,
-    batch: list[tuple[Geometry, pd.DataFrame]],
+    batch: Sequence[tuple[Geometry, Asked]],
     eval_resolution: str,
     *,
     cache: PixelCache = pixel_cache.NONE,
     generate_closed: bool = True,
+    most_images: int = generation.MOST_IMAGES,
 ) -> list[dict[str, Any]]:
     """Return the answers to all questions about a batch of images, one row per question.
+
+    Blank images of one size that are asked the same are computed once.
 
     Args:
         model: From `load`.
@@ -50,52 +88,82 @@ def answer(
         eval_resolution: Name for the rows.
         cache: Of prepared pixels.
         generate_closed: Whether closed questions also get a generated reply.
+        most_images: Of one forward pass.
     """
+    places: dict[Hashable, int] = {}
+    place_of = [places.setdefault(_key(*each), number) for number, each in enumerate(batch)]
+    computed = sorted(set(place_of))
+    distinct = [batch[place] for place in computed]
     pixels = [
-        pixel_cache.pixels_of(question_set, rows["image"].iloc[0], geometry, cache)
-        for geometry, rows in batch
+        pixel_cache.pixels_of(question_set, asked.image, geometry, cache)
+        for geometry, asked in distinct
     ]
     trees = [
         conversation.encode(
             model,
             geometry.given_px,
-            rows["question_id"].tolist(),
-            rows["question"].tolist(),
-            rows["options"].tolist(),
+            asked.question_ids,
+            asked.questions,
+            asked.options,
             with_ends=False,
         )
-        for geometry, rows in batch
+        for geometry, asked in distinct
     ]
     to_reply = [
-        [number for number, options in enumerate(rows["options"]) if generate_closed or not options]
-        for _, rows in batch
+        [number for number, options in enumerate(asked.options) if generate_closed or not options]
+        for _, asked in distinct
     ]
-    scores, replies = generation.score_and_reply(model, trees, pixels, to_reply)
+    scores, replies = generation.score_and_reply(model, trees, pixels, to_reply, most_images)
     result = []
-    for (geometry, rows), tree_scores, generated in zip(batch, scores, replies, strict=True):
-        taken = 0
-        for number, row in enumerate(rows.itertuples()):
-            options: list[str] = row.options
-            sums, per_token = tree_scores[:, taken : taken + len(options)]
-            taken += len(options)
-            result.append(
-                {
-                    "question_id": row.question_id,
-                    "eval_resolution": eval_resolution,
-                    "reply": options[int(np.argmax(sums))] if options else generated[number],
-                    "generated_reply": generated.get(number),
-                    "option_log_probabilities": sums.tolist(),
-                    "option_log_probabilities_per_token": per_token.tolist(),
-                    "given_width_px": geometry.given_px[0],
-                    "given_height_px": geometry.given_px[1],
-                    "resampling": _resampling(geometry),
-                    "visual_tokens": geometry.visual_tokens,
-                    "is_capped": geometry.is_capped,
-                    "is_enlarged": geometry.is_enlarged,
-                    **_tiles(model, geometry),
-                }
-            )
+    for (geometry, asked), place in zip(batch, place_of, strict=True):
+        number = computed.index(place)
+        result += _rows(model, geometry, asked, eval_resolution, scores[number], replies[number])
     return result
+
+
+def _key(geometry: Geometry, asked: Asked) -> Hashable:
+    """Return what decides the answers: for a blank image neither its file nor its own size."""
+    if not geometry.is_blank:
+        return asked.image
+    texts = tuple(asked.questions), tuple(map(tuple, asked.options))
+    return geometry.given_px, geometry.layout, texts
+
+
+def _rows(
+    model: LoadedModel,
+    geometry: Geometry,
+    asked: Asked,
+    eval_resolution: str,
+    scores: np.ndarray,
+    replies: dict[int, str],
+) -> list[dict[str, Any]]:
+    """Return the answers about one image, as `answer` does."""
+    shared = {
+        "given_width_px": geometry.given_px[0],
+        "given_height_px": geometry.given_px[1],
+        "resampling": _resampling(geometry),
+        "visual_tokens": geometry.visual_tokens,
+        "is_capped": geometry.is_capped,
+        "is_enlarged": geometry.is_enlarged,
+        **_tiles(model, geometry),
+    }
+    rows = []
+    taken = 0
+    for number, options in enumerate(asked.options):
+        sums, per_token = scores[:, taken : taken + len(options)].tolist()
+        taken += len(options)
+        rows.append(
+            {
+                "question_id": asked.question_ids[number],
+                "eval_resolution": eval_resolution,
+                "reply": options[int(np.argmax(sums))] if options else replies[number],
+                "generated_reply": replies.get(number),
+                "option_log_probabilities": sums,
+                "option_log_probabilities_per_token": per_token,
+                **shared,
+            }
+        )
+    return rows
 
 
 def _resampling(geometry: Geometry) -> str:

@@ -12,35 +12,28 @@ the root's keys and values. Memory is bounded then, and time grows with the toke
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from medres import models
-from medres.models import LoadedModel, conversation
+from medres.inference.decoding import Reply, Waiting, end_of_turn
+from medres.models import LoadedModel, conversation, shared_prompt
 from medres.models.conversation import Tree
+from medres.models.shared_prompt import Beginning
 from medres.resolution import Geometry
 
 MAX_NEW_TOKENS = 32
 """Of a reply, end of turn included."""
+MOST_IMAGES = 16
+"""Images of a pass."""
+CPU_PASS_TOKENS = 2_048
+"""Most tokens of a pass of several images on a CPU, padding included: more leave its cache."""
 MAX_PAIRS = 2**27
 """Most pairs of tokens in one pass, of all its images with their roots: the mask holds them all."""
 MAX_LOGITS = 2**24
 """Most logits at once, but those of one token: 110 tokens of a vocabulary of 151,936."""
-
-
-@dataclass
-class _Reply:
-    """A greedy reply, as far as it has been decoded."""
-
-    tree: int
-    question: int
-    place: int
-    """Place in the tree of the last token that the reply shares with it."""
-    token_ids: list[int]
-    is_done: bool
 
 
 def score(model: LoadedModel, trees: Sequence[Tree], pixels: Sequence[Any]) -> list[np.ndarray]:
@@ -63,35 +56,64 @@ def score_and_reply(
     trees: Sequence[Tree],
     pixels: Sequence[Any],
     to_reply: Sequence[Sequence[int]],
+    most_images: int = MOST_IMAGES,
 ) -> tuple[list[np.ndarray], list[dict[int, str]]]:
     """Return the log-probability of every option, and the greedy reply to some questions.
 
     Args:
         model: From `asking.load`.
-        trees: Questions and options of each image.
+        trees: Questions and options of each image; those of like size beside each other.
         pixels: Each image, as `resolution.apply` makes it.
         to_reply: For each tree the questions that get a reply, by their number in the tree.
+        most_images: Of one pass, fewer where they are large.
 
     Returns:
         Scores as from `score`; for each tree the replies by question, without end of turn.
     """
-    if not any(len(tree.targets) for tree in trees) and not any(to_reply):
-        return [np.zeros((2, 0)) for _ in trees], [{} for _ in trees]
-    if len(trees) > 1 and not _fits(trees):
-        middle = len(trees) // 2
-        (scores, texts), (more_scores, more_texts) = (
-            score_and_reply(model, trees[part], pixels[part], to_reply[part])
-            for part in (slice(middle), slice(middle, None))
-        )
-        return scores + more_scores, texts + more_texts
-    if _fits(trees):
-        scores, replies = _in_one_pass(model, trees, pixels, to_reply)
-    else:
-        scores, replies = _in_passes(model, trees[0], pixels[0], to_reply[0])
-    texts = [{} for _ in trees]
-    for reply in replies:
-        texts[reply.tree][reply.question] = _text(model, reply.token_ids)
+    scores: list[np.ndarray] = []
+    waiting = Waiting(model, most_tokens=MAX_NEW_TOKENS)
+    begun = _begin(model, trees[0]) if len(trees) > 1 else None
+    ended: list[tuple[int, Reply]] = []
+    replies: list[Reply]
+    for part in _passes(model, trees, most_images=most_images):
+        asked = (model, trees[part], pixels[part], to_reply[part])
+        if not any(len(tree.targets) for tree in trees[part]) and not any(to_reply[part]):
+            made, replies = [np.zeros((2, 0)) for _ in trees[part]], []
+        elif _fits(trees[part]):
+            made, replies = _in_one_pass(*asked, begun, waiting)
+        else:
+            made, replies = _in_passes(model, trees[part][0], pixels[part][0], to_reply[part][0])
+        scores += made
+        ended += [(part.start + reply.tree, reply) for reply in replies]
+    waiting.finish()
+    texts: list[dict[int, str]] = [{} for _ in trees]
+    for index, reply in ended:
+        texts[index][reply.question] = _text(model, reply.token_ids)
     return scores, texts
+
+
+def _passes(model: LoadedModel, trees: Sequence[Tree], *, most_images: int) -> Iterator[slice]:
+    """Yield which trees are computed in one pass."""
+    on_cpu = model.network.device.type == "cpu"
+    start = 0
+    for end in range(1, len(trees) + 1):
+        longest = max(len(tree.token_ids) for tree in trees[start : end + 1])
+        n_tokens = (end + 1 - start) * longest
+        if (
+            end == len(trees)
+            or end - start == most_images
+            or not _fits(trees[start : end + 1])
+            or (on_cpu and n_tokens > CPU_PASS_TOKENS)
+        ):
+            yield slice(start, end)
+            start = end
+
+
+def _begin(model: LoadedModel, tree: Tree) -> Beginning:
+    """Return the prompt before the image, computed for all passes."""
+    n_tokens = int(np.argmax(tree.token_ids == model.image_token_id))
+    inputs = _inputs(model, tree, np.arange(n_tokens))
+    return shared_prompt.begin(model.network, inputs, n_tokens=n_tokens)
 
 
 def _fits(trees: Sequence[Tree]) -> bool:
@@ -106,8 +128,10 @@ def _in_one_pass(
     trees: Sequence[Tree],
     pixels: Sequence[Any],
     to_reply: Sequence[Sequence[int]],
-) -> tuple[list[np.ndarray], list[_Reply]]:
-    """Return what `score_and_reply` does, the replies as tokens."""
+    begun: Beginning | None,
+    waiting: Waiting,
+) -> tuple[list[np.ndarray], list[Reply]]:
+    """Return what `score_and_reply` does, the replies as tokens; some of them still wait."""
     network, device = model.network, model.network.device
     batch = conversation.collate(trees, pad_token_id=model.tokenizer.pad_token_id)
     # The union over all trees would be large; each tree's own positions are selected below.
@@ -116,24 +140,34 @@ def _in_one_pass(
         name: value.to(device)
         for name, value in (batch | models.answer_inputs(model, list(pixels))).items()
     }
-    output = network.model(**inputs, use_cache=any(to_reply))
-    scores, replies = [], []
+    if begun is None:
+        output = network.model(**inputs, use_cache=any(to_reply))
+        hidden, cache, n_shared = output.last_hidden_state, output.past_key_values, 0
+    else:
+        rest = shared_prompt.forward(
+            network,
+            inputs,
+            image_token_id=model.image_token_id,
+            use_cache=any(to_reply),
+            begun=begun,
+        )
+        hidden, cache, n_shared = rest.hidden, rest.cache, rest.n_shared
     cached = [np.arange(len(tree.token_ids)) for tree in trees]
-    for index, tree in enumerate(trees):
-        predicted = _Predicted(model, tree)
-        predicted.read(cached[index], output.last_hidden_state[index])
-        scores.append(predicted.scores())
-        replies += predicted.follow(index, to_reply[index])
-    unfinished = [reply for reply in replies if not reply.is_done]
-    if unfinished:
-        length = inputs["input_ids"].shape[1]
-        _decode(model, trees, output.past_key_values, cached, length, unfinished)
+    predicted = [_Predicted(model, tree) for tree in trees]
+    _read(model, predicted, [places[n_shared:] for places in cached], hidden)
+    scores = [each.scores() for each in predicted]
+    replies = [
+        reply
+        for index, each in enumerate(predicted)
+        for reply in each.follow(index, to_reply[index])
+    ]
+    waiting.add(trees, cache, cached, inputs["input_ids"].shape[1], replies)
     return scores, replies
 
 
 def _in_passes(
     model: LoadedModel, tree: Tree, pixels: Any, to_reply: Sequence[int]
-) -> tuple[list[np.ndarray], list[_Reply]]:
+) -> tuple[list[np.ndarray], list[Reply]]:
     """Return what `score_and_reply` does for a single tree, the replies as tokens."""
     root = np.arange(tree.n_root)
     image = {
@@ -152,12 +186,13 @@ def _in_passes(
 
     predicted = _Predicted(model, tree)
     for places in conversation.passes(tree, n_tokens=conversation.MAX_PASS_TOKENS):
-        predicted.read(places, below(places).last_hidden_state[0])
+        _read(model, [predicted], [places], below(places).last_hidden_state)
     replies = predicted.follow(0, to_reply)
     for places, group in _grouped(tree, [reply for reply in replies if not reply.is_done]):
         cached = np.concatenate([root, places])
-        cache = below(places).past_key_values
-        _decode(model, [tree], cache, [cached], len(cached), group)
+        waiting = Waiting(model, most_tokens=MAX_NEW_TOKENS)
+        waiting.add([tree], below(places).past_key_values, [cached], len(cached), group)
+        waiting.finish()
     return [predicted.scores()], replies
 
 
@@ -172,9 +207,9 @@ def _inputs(model: LoadedModel, tree: Tree, places: np.ndarray) -> dict[str, Any
     return {name: value.to(device) for name, value in inputs.items()} | {"use_cache": True}
 
 
-def _grouped(tree: Tree, replies: list[_Reply]) -> Iterator[tuple[np.ndarray, list[_Reply]]]:
+def _grouped(tree: Tree, replies: list[Reply]) -> Iterator[tuple[np.ndarray, list[Reply]]]:
     """Yield replies that are decoded together, with the tokens below the root that they need."""
-    group: list[_Reply] = []
+    group: list[Reply] = []
     needed = np.zeros(0, dtype=np.int64)
     for reply in replies:
         both = np.union1d(needed, tree.path(reply.place))
@@ -200,49 +235,48 @@ class _Predicted:
         self._is_due[tree.predictors] = True
         self._is_due[tree.prompt_ends] = True
 
-    def read(self, places: np.ndarray, hidden: torch.Tensor) -> None:
-        """Add the predictions made at the tokens of a pass, where there are none yet.
+    def due(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what is to be read at the tokens of a pass, where nothing was read yet.
 
         Args:
             places: The tokens, in ascending order, shape (n_places,).
-            hidden: Their last hidden states, shape (n_places or more, width).
+
+        Returns:
+            Rows of `places` whose predictions are needed, shape (n_due,); the targets predicted
+            there, shape (n,); and for each of these its number among the rows.
         """
         rows = np.flatnonzero(self._is_due[places])
         self._is_due[places] = False
-        n_at_once = max(1, MAX_LOGITS // self.model.shape.vocabulary)
-        for start in range(0, len(rows), n_at_once):
-            some = rows[start : start + n_at_once]
-            kept = hidden[torch.from_numpy(some).to(hidden.device)]
-            self._add(places[some], self.model.network.lm_head(kept))
-
-    def _add(self, places: np.ndarray, logits: torch.Tensor) -> None:
-        best = logits.argmax(-1).tolist()
-        self._best.update(zip(places.tolist(), best, strict=True))
-        # Of each place the targets that it predicts, and for each of these its row of logits.
+        # Of each place the targets that it predicts.
         ordered = self.tree.predictors[self._order]
-        first, after = (np.searchsorted(ordered, places, side=side) for side in ("left", "right"))
+        first, after = (
+            np.searchsorted(ordered, places[rows], side=side) for side in ("left", "right")
+        )
         n_each = after - first
-        rows = np.repeat(np.arange(len(places)), n_each)
-        nth = np.arange(len(rows)) - np.repeat(n_each.cumsum() - n_each, n_each)
-        targets = self._order[np.repeat(first, n_each) + nth]
-        tokens = torch.from_numpy(self.tree.target_ids[targets]).to(logits.device)
-        exact = torch.log_softmax(logits.double(), dim=-1)
-        each = exact[torch.from_numpy(rows).to(logits.device), tokens]
-        self._log_probabilities[targets] = each.cpu().numpy()
+        at = np.repeat(np.arange(len(rows)), n_each)
+        nth = np.arange(len(at)) - np.repeat(n_each.cumsum() - n_each, n_each)
+        return rows, self._order[np.repeat(first, n_each) + nth], at
+
+    def add(
+        self, places: list[int], best: list[int], targets: np.ndarray, values: np.ndarray
+    ) -> None:
+        """Add the most probable token of some places, and the log-probabilities of targets."""
+        self._best.update(zip(places, best, strict=True))
+        self._log_probabilities[targets] = values
 
     def scores(self) -> np.ndarray:
         """Return the scores of the tree's replies, as `score` does, once all places are read."""
         sums = np.bincount(self.tree.replies, weights=self._log_probabilities)
         return np.stack([sums, sums / np.maximum(1, np.bincount(self.tree.replies))])
 
-    def follow(self, index: int, questions: Sequence[int]) -> list[_Reply]:
+    def follow(self, index: int, questions: Sequence[int]) -> list[Reply]:
         """Return greedy replies up to the first token that no option has at its place.
 
         Args:
             index: Number of the tree in the batch.
             questions: Numbers of the questions in the tree.
         """
-        tree, best, end_of_turn = self.tree, self._best, _end_of_turn(self.model)
+        tree, best, end = self.tree, self._best, end_of_turn(self.model)
         # Options with a common beginning repeat it in the tree: the first one represents all.
         same: dict[int, int] = {}
         steps: dict[tuple[int, int], int] = {}
@@ -254,76 +288,63 @@ class _Predicted:
         for question in questions:
             place = int(tree.prompt_ends[question])
             token_ids = [best[place]]
-            while token_ids[-1] != end_of_turn and len(token_ids) < MAX_NEW_TOKENS:
+            while token_ids[-1] != end and len(token_ids) < MAX_NEW_TOKENS:
                 if (place, token_ids[-1]) not in steps:
                     break
                 place = steps[place, token_ids[-1]]
                 token_ids.append(best[place])
-            is_done = token_ids[-1] == end_of_turn or len(token_ids) == MAX_NEW_TOKENS
-            replies.append(_Reply(index, question, place, token_ids, is_done))
+            is_done = token_ids[-1] == end or len(token_ids) == MAX_NEW_TOKENS
+            replies.append(Reply(index, question, place, token_ids, is_done))
         return replies
 
 
-def _decode(
+def _read(
     model: LoadedModel,
-    trees: Sequence[Tree],
-    cache: Any,
-    cached: Sequence[np.ndarray],
-    length: int,
-    replies: list[_Reply],
+    predicted: Sequence[_Predicted],
+    places: Sequence[np.ndarray],
+    hidden: torch.Tensor,
 ) -> None:
-    """Decode replies to their end, one token of each per pass.
+    """Add what a pass predicts to what is known of its trees.
 
     Args:
         model: From `asking.load`.
-        trees: All trees of the pass before.
-        cache: Keys and values of the roots and of that pass; modified.
-        cached: Places of each tree whose keys and values these are, in ascending order.
-        length: Tokens per tree in the cache, padding included.
-        replies: Unfinished replies.
+        predicted: Of each tree.
+        places: The tokens of each tree in the pass, in ascending order.
+        hidden: Last hidden states, shape (n_trees, n_places or more, width).
     """
-    device, end_of_turn = model.network.device, _end_of_turn(model)
-    kept = sorted({reply.tree for reply in replies})
-    if len(kept) < len(trees):
-        cache.batch_select_indices(torch.tensor(kept, device=device))
-    rows = [[reply for reply in replies if reply.tree == index] for index in kept]
-    width = max(map(len, rows))
-    n_position_rows = len(trees[0].positions)
-    attends = np.zeros((len(rows), width, length), dtype=bool)
-    positions = np.zeros((n_position_rows, len(rows), width), dtype=np.int64)
-    input_ids = np.full((len(rows), width), end_of_turn)
-    slots = [
-        (row, column, reply) for row, each in enumerate(rows) for column, reply in enumerate(each)
-    ]
-    for row, column, reply in slots:
-        tree = trees[reply.tree]
-        # The last token comes right after its place, and attends to what that place attends to.
-        attends[row, column, : tree.n_root] = True
-        path = np.searchsorted(cached[reply.tree], tree.path(reply.place))
-        attends[row, column, path] = True
-        positions[:, row, column] = tree.positions[:, reply.place] + 1
-    own = np.broadcast_to(np.eye(width, dtype=bool), (len(rows), width, width))
-    while not all(reply.is_done for reply in replies):
-        for row, column, reply in slots:
-            input_ids[row, column] = reply.token_ids[-1]
-        attends = np.concatenate([attends, own], axis=-1)
-        output = model.network.model(
-            input_ids=torch.from_numpy(input_ids).to(device),
-            position_ids=torch.from_numpy(positions if n_position_rows > 1 else positions[0]).to(
-                device
-            ),
-            attention_mask=torch.from_numpy(attends[:, None]).to(device),
-            past_key_values=cache,
-            use_cache=True,
+    due = [each.due(at) for each, at in zip(predicted, places, strict=True)]
+    n_each = [len(rows) for rows, _, _ in due]
+    starts = np.cumsum([0, *n_each])
+    # All needed rows one after the other, and the targets by the row that predicts them.
+    of_tree = torch.from_numpy(np.repeat(np.arange(len(due)), n_each)).to(hidden.device)
+    of_row = torch.from_numpy(np.concatenate([rows for rows, _, _ in due])).to(hidden.device)
+    at = np.concatenate([start + at for start, (_, _, at) in zip(starts[:-1], due, strict=True)])
+    tokens = np.concatenate(
+        [each.tree.target_ids[own] for each, (_, own, _) in zip(predicted, due, strict=True)]
+    )
+    best: list[int] = []
+    values = np.zeros(len(at))
+    n_at_once = max(1, MAX_LOGITS // model.shape.vocabulary)
+    for start in range(0, len(of_row), n_at_once):
+        some = slice(start, start + n_at_once)
+        logits = model.network.lm_head(hidden[of_tree[some], of_row[some]])
+        best += logits.argmax(-1).tolist()
+        # Targets are in the order of their rows within a tree, hence over all trees.
+        first, after = np.searchsorted(at, [start, start + n_at_once])
+        exact = torch.log_softmax(logits.double(), dim=-1)
+        found = exact[
+            torch.from_numpy(at[first:after] - start).to(logits.device),
+            torch.from_numpy(tokens[first:after]).to(logits.device),
+        ]
+        values[first:after] = found.cpu().numpy()
+    taken = np.cumsum([0, *(len(own) for _, own, _ in due)])
+    for number, (tree, (rows, own, _)) in enumerate(zip(predicted, due, strict=True)):
+        tree.add(
+            places[number][rows].tolist(),
+            best[starts[number] : starts[number + 1]],
+            own,
+            values[taken[number] : taken[number + 1]],
         )
-        best = model.network.lm_head(output.last_hidden_state).argmax(-1).tolist()
-        for row, column, reply in slots:
-            if not reply.is_done:
-                reply.token_ids.append(best[row][column])
-                reply.is_done = (
-                    reply.token_ids[-1] == end_of_turn or len(reply.token_ids) == MAX_NEW_TOKENS
-                )
-        positions = positions + 1
 
 
 def generate(
@@ -340,13 +361,9 @@ def generate(
         **{name: value.to(model.network.device) for name, value in pixels.items()},
         max_new_tokens=MAX_NEW_TOKENS,
         do_sample=False,
-        eos_token_id=_end_of_turn(model),
+        eos_token_id=end_of_turn(model),
     )
     return _text(model, output[0, input_ids.shape[1] :].tolist())
-
-
-def _end_of_turn(model: LoadedModel) -> int:
-    return int(model.tokenizer.convert_tokens_to_ids(model.end_of_turn))
 
 
 def _text(model: LoadedModel, token_ids: list[int]) -> str:

@@ -7,7 +7,6 @@ conversation. Training and inference build their inputs only here.
 """
 
 import functools
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,87 +16,19 @@ from transformers import PreTrainedTokenizerBase
 
 from medres import models
 from medres.models import LoadedModel
+from medres.models.trees import ROOT
+from medres.models.trees import Tree as Tree
+from medres.models.trees import passes as passes
 
 SYSTEM_PROMPT = "You are a biomedical expert."
 IGNORED = -100
 """Label of a position without loss, as in transformers."""
 MAX_PASS_TOKENS = 2_048
 """Most tokens of an image's questions and options in one pass of inference."""
-ROOT = -1
-"""Node of the tokens that all questions of an image share."""
 
 
 class TooLongError(ValueError):
     """A conversation has more tokens than the model's maximum."""
-
-
-@dataclass(frozen=True)
-class Tree:
-    """The tokens of one image and its questions."""
-
-    token_ids: np.ndarray
-    """Shape (n_tokens,)."""
-    positions: np.ndarray
-    """Rotary positions; shape (3, n_tokens), time, height and width, or (1, n_tokens)."""
-    nodes: np.ndarray
-    """Question or reply that each token belongs to, counted along the tree; -1 in the root; shape
-    (n_tokens,)."""
-    branches: np.ndarray
-    """The question above each token, by its number in `nodes`; -1 in the root; shape
-    (n_tokens,)."""
-    targets: np.ndarray
-    """Places of the reply tokens, -1 for an end of turn that is left out; (n_targets,)."""
-    target_ids: np.ndarray
-    """The reply tokens, end-of-turn tokens included; shape (n_targets,)."""
-    predictors: np.ndarray
-    """Place of the token that predicts each target; shape (n_targets,)."""
-    replies: np.ndarray
-    """Number of the reply that each target belongs to, over all questions; shape (n_targets,)."""
-    prompt_ends: np.ndarray
-    """Place of the last prompt token of each question, which predicts the first token of its
-    replies; shape (n_questions,)."""
-
-    @property
-    def n_root(self) -> int:
-        """Number of tokens that all questions share."""
-        return int(np.searchsorted(self.nodes, 0))
-
-    @property
-    def attends(self) -> np.ndarray:
-        """Whether token i attends to token j; computed anew, shape (n_tokens, n_tokens), bool."""
-        every = np.arange(len(self.token_ids))
-        return self.seen(every, every)
-
-    def seen(self, places: np.ndarray, among: np.ndarray) -> np.ndarray:
-        """Return which tokens some tokens attend to: those before them on their own path.
-
-        Args:
-            places: The tokens that attend, shape (n_places,).
-            among: The tokens that they may attend to, shape (n_among,).
-
-        Returns:
-            Shape (n_places, n_among), bool.
-        """
-        node, branch, other = self.nodes[places], self.branches[places], self.nodes[among]
-        seen = other == node[:, None]
-        seen |= other == branch[:, None]
-        seen |= other == ROOT
-        seen &= among <= places[:, None]
-        return np.asarray(seen)
-
-    def path(self, place: int) -> np.ndarray:
-        """Return the tokens below the root from the question of one of them to itself.
-
-        Args:
-            place: Of a token below the root.
-
-        Returns:
-            Places in ascending order, shape (n_places,).
-        """
-        node, branch = int(self.nodes[place]), int(self.branches[place])
-        first, after, own = np.searchsorted(self.nodes, [branch, branch + 1, node])
-        question = np.arange(first, min(after, place + 1))
-        return question if node == branch else np.concatenate([question, np.arange(own, place + 1)])
 
 
 def encode(
@@ -123,29 +54,105 @@ def encode(
     Raises:
         TooLongError: If a path is longer than the model's maximum; nothing is ever truncated.
     """
-    prompts = [_render(model, question) for question in questions]
-    root_ids, root_positions = _root(model, prompts[0][0], size_px)
+    prefix, _ = _render(model, questions[0])
+    root_ids, root_positions = _root(model, prefix, size_px)
     n_root, after_root = len(root_ids), int(root_positions.max()) + 1
-    # The nodes below the root, each question followed by its replies.
+    below = _below(
+        model.tokenizer,
+        _Marks.of(model),
+        tuple(questions),
+        tuple(map(tuple, replies)),
+        with_ends=with_ends,
+    )
+    if n_root + below.longest.max() > model.max_length:
+        first = int(np.argmax(n_root + below.longest > model.max_length))
+        raise TooLongError(
+            f"question {question_ids[first]} needs {n_root + below.longest[first]} tokens at "
+            f"{size_px[0]} x {size_px[1]} px, max_length is {model.max_length}; truncation would "
+            "cut the answer"
+        )
+    positions = after_root + below.positions
+    in_root = np.full(n_root, ROOT, dtype=np.int32)
+    return Tree(
+        token_ids=np.concatenate([root_ids, below.token_ids]),
+        positions=np.concatenate(
+            [root_positions, np.broadcast_to(positions, (len(root_positions), len(positions)))],
+            axis=1,
+        ),
+        nodes=np.concatenate([in_root, below.nodes]),
+        branches=np.concatenate([in_root, below.branches]),
+        targets=np.where(below.targets < 0, -1, n_root + below.targets),
+        target_ids=below.target_ids.copy(),
+        predictors=n_root + below.predictors,
+        replies=below.replies.copy(),
+        prompt_ends=n_root + below.prompt_ends,
+    )
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """What a model's text parts are besides its tokenizer."""
+
+    image_in_template: str
+    image_in_prompt: str
+    image_token_id: int
+    end_of_turn: str
+
+    @classmethod
+    def of(cls, model: LoadedModel) -> "_Marks":
+        """Return those of a model."""
+        return cls(
+            model.image_in_template,
+            model.image_in_prompt,
+            model.image_token_id,
+            model.end_of_turn,
+        )
+
+
+@dataclass(frozen=True)
+class _Below:
+    """A tree without its root: places and positions count from the root's end."""
+
+    token_ids: np.ndarray
+    positions: np.ndarray
+    nodes: np.ndarray
+    branches: np.ndarray
+    targets: np.ndarray
+    target_ids: np.ndarray
+    predictors: np.ndarray
+    replies: np.ndarray
+    prompt_ends: np.ndarray
+    longest: np.ndarray
+    """Tokens of each question with its longest reply, shape (n_questions,)."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _below(
+    tokenizer: PreTrainedTokenizerBase,
+    marks: _Marks,
+    questions: tuple[str, ...],
+    replies: tuple[tuple[str, ...], ...],
+    *,
+    with_ends: bool,
+) -> _Below:
+    """Return a tree's questions, each followed by its replies.
+
+    Cached: an image is asked the same at every resolution, and often the same as other images.
+    """
     ids: list[np.ndarray] = []
-    branches, firsts, reply_ids = [], [], []
-    for question_id, (_, prompt), texts in zip(question_ids, prompts, replies, strict=True):
-        branch, prompt_ids = len(ids), _token_ids(model.tokenizer, prompt)
-        leaves = [_token_ids(model.tokenizer, text + model.end_of_turn) for text in texts]
+    branches, firsts, reply_ids, longest = [], [], [], []
+    for question, texts in zip(questions, replies, strict=True):
+        _, prompt = _rendered_parts(tokenizer, marks, question)
+        branch, prompt_ids = len(ids), _token_ids(tokenizer, prompt)
+        leaves = [_token_ids(tokenizer, text + marks.end_of_turn) for text in texts]
         ids += [prompt_ids, *(leaf if with_ends else leaf[:-1] for leaf in leaves)]
         branches += [branch] * (1 + len(leaves))
-        firsts += [after_root] + [after_root + len(prompt_ids)] * len(leaves)
+        firsts += [0] + [len(prompt_ids)] * len(leaves)
         reply_ids += leaves
-        longest = n_root + len(prompt_ids) + max(map(len, leaves), default=0)
-        if longest > model.max_length:
-            raise TooLongError(
-                f"question {question_id} needs {longest} tokens at {size_px[0]} x {size_px[1]} px, "
-                f"max_length is {model.max_length}; truncation would cut the answer"
-            )
+        longest.append(len(prompt_ids) + max(map(len, leaves), default=0))
     lengths, of_question = np.array(list(map(len, ids))), np.array(branches)
-    starts = n_root + lengths.cumsum() - lengths
+    starts = lengths.cumsum() - lengths
     node_of = np.repeat(np.arange(len(ids)), lengths)
-    positions = n_root + np.arange(len(node_of)) + np.repeat(firsts - starts, lengths)
     is_question = of_question == np.arange(len(ids))
     prompt_ends = starts + lengths - 1
     n_reply = np.array(list(map(len, reply_ids)), dtype=np.int64)
@@ -155,21 +162,21 @@ def encode(
     predictors = np.where(nth == 0, before, targets - 1)
     if not with_ends:
         targets[n_reply.cumsum() - 1] = -1
-    in_root = np.full(n_root, ROOT, dtype=np.int32)
-    return Tree(
-        token_ids=np.concatenate([root_ids, *ids]),
-        positions=np.concatenate(
-            [root_positions, np.broadcast_to(positions, (len(root_positions), len(positions)))],
-            axis=1,
-        ),
-        nodes=np.concatenate([in_root, node_of.astype(np.int32)]),
-        branches=np.concatenate([in_root, of_question[node_of].astype(np.int32)]),
+    below = _Below(
+        token_ids=np.concatenate(ids),
+        positions=np.arange(len(node_of)) + np.repeat(firsts - starts, lengths),
+        nodes=node_of.astype(np.int32),
+        branches=of_question[node_of].astype(np.int32),
         targets=targets,
         target_ids=np.concatenate([*reply_ids, np.zeros(0, dtype=np.int64)]),
         predictors=predictors,
         replies=np.repeat(np.arange(len(reply_ids)), n_reply),
         prompt_ends=prompt_ends[is_question],
+        longest=np.array(longest),
     )
+    for array in vars(below).values():
+        array.flags.writeable = False
+    return below
 
 
 def prompt_lengths(model: LoadedModel, question: str) -> tuple[int, int]:
@@ -192,14 +199,20 @@ def reply_length(model: LoadedModel, reply: str) -> int:
 
 def _render(model: LoadedModel, question: str) -> tuple[str, str]:
     """Return the prompt up to the end of the image, and the rest of it."""
-    text = _rendered(model.tokenizer, question)
-    before, mark, after = text.partition(model.image_in_template)
-    image_token = model.tokenizer.convert_ids_to_tokens(model.image_token_id)
+    return _rendered_parts(model.tokenizer, _Marks.of(model), question)
+
+
+def _rendered_parts(
+    tokenizer: PreTrainedTokenizerBase, marks: _Marks, question: str
+) -> tuple[str, str]:
+    text = _rendered(tokenizer, question)
+    before, mark, after = text.partition(marks.image_in_template)
+    image_token = tokenizer.convert_ids_to_tokens(marks.image_token_id)
     if not mark or text.count(image_token) != 1 or question not in after:
         raise ValueError("the chat template must place exactly one image, before the question")
     if SYSTEM_PROMPT not in before:
         raise ValueError("the chat template leaves out the system prompt; take another revision")
-    return before + model.image_in_prompt, after
+    return before + marks.image_in_prompt, after
 
 
 @functools.lru_cache(maxsize=4096)
@@ -243,36 +256,6 @@ def _root(
     after = np.broadcast_to(image.max() + 1 + np.arange(n_after), (n_rows, n_after))
     ids = [tokens[:place], np.full(n_image, model.image_token_id), tokens[place + 1 :]]
     return np.concatenate(ids), np.concatenate([before, image, after], axis=1)
-
-
-def passes(tree: Tree, *, n_tokens: int) -> list[np.ndarray]:
-    """Return the tokens below the root in groups, each of which can be computed by itself.
-
-    A group holds whole questions and replies. Where the replies to a question are in several
-    groups, each of these has the question too.
-
-    Args:
-        tree: From `encode`.
-        n_tokens: Most tokens of a group, repeated questions not counted; a single question or
-            reply may have more.
-
-    Returns:
-        Places in ascending order, each of shape (n_places,).
-    """
-    starts = tree.n_root + np.flatnonzero(np.diff(tree.nodes[tree.n_root :], prepend=ROOT))
-    groups: list[np.ndarray] = []
-    held: list[np.ndarray] = []
-    n_held = 0
-    question = np.zeros(0, dtype=np.int64)
-    for start, end in itertools.pairwise([*starts.tolist(), len(tree.token_ids)]):
-        node, is_question = np.arange(start, end), tree.nodes[start] == tree.branches[start]
-        if n_held and n_held + len(node) > n_tokens:
-            groups.append(np.concatenate(held))
-            held, n_held = [] if is_question else [question], 0
-        question = node if is_question else question
-        held.append(node)
-        n_held += len(node)
-    return [*groups, np.concatenate(held)] if held else groups
 
 
 def collate(trees: Sequence[Tree], *, pad_token_id: int) -> dict[str, torch.Tensor]:

@@ -89,11 +89,12 @@ def taught() -> LoadedModel:
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch, taught: LoadedModel) -> Iterator[list[int]]:
-    """The tokens of a row in each pass through the language model."""
+    """The tokens of a row in each pass through the language model, but the shared prompt's."""
     lengths: list[int] = []
 
     def note(module: Any, inputs: Any, named: dict[str, Any], output: Any) -> None:
-        lengths.append(output.last_hidden_state.shape[1])
+        if named.keys() & {"pixel_values", "past_key_values"}:
+            lengths.append(output.last_hidden_state.shape[1])
 
     hook = taught.network.model.register_forward_hook(note, with_kwargs=True)
     yield lengths
@@ -325,11 +326,11 @@ def test_a_batch_of_large_images_is_computed_in_parts(
     trees = [_tree(taught, image, {"is it enlarged?": ["no", "yes"]}) for image in images]
     expected = _scores(taught, trees, images)
     assert len(passes) == 1
-    length = passes.pop()
-    monkeypatch.setattr(generation, "MAX_PAIRS", 2 * length**2)
+    after_shared = passes.pop()
+    monkeypatch.setattr(generation, "MAX_PAIRS", 2 * len(trees[0].token_ids) ** 2)
     found = _scores(taught, trees, images)
-    assert passes == [length] * 2, "of one image and of two"
-    monkeypatch.setattr(generation, "MAX_PAIRS", length**2 - 1)
+    assert passes == [after_shared] * 2, "of two images and of one"
+    monkeypatch.setattr(generation, "MAX_PAIRS", len(trees[0].token_ids) ** 2 - 1)
     alone = _scores(taught, trees, images)
     assert len(passes) == 2 + 2 * 3, "root and rest of each"
     for one, two, three in zip(expected, found, alone, strict=True):

@@ -46,9 +46,10 @@ SCORES = ("option_log_probabilities", "option_log_probabilities_per_token")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def few_new_tokens() -> Iterator[None]:
+def few_new_tokens_and_images_at_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generation, "MAX_NEW_TOKENS", 3)
+        patch.setattr(inference, "PASSES_AT_ONCE", 1)
         yield
 
 
@@ -128,7 +129,7 @@ def count_answers(monkeypatch: pytest.MonkeyPatch, *, stop_at: int = 0) -> list[
     def counting(model: Any, question_set: Any, batch: Any, name: str, **named: Any) -> Any:
         if len(asked) + 1 == stop_at:
             raise Stop
-        asked.append((name, batch[0][1]["question_id"].iloc[0]))
+        asked.append((name, batch[0][1].question_ids[0]))
         return real(model, question_set, batch, name, **named)
 
     monkeypatch.setattr(asking, "answer", counting)
@@ -159,7 +160,9 @@ def test_scores_are_those_of_the_question_s_own_image_asked_alone(
     for question_id in ("q0-1", "q5-0", "q7-1"):
         rows = question_set.table[question_set.table["question_id"] == question_id]
         geometry = resolution.plan(SIZES_PX[int(question_id[1])], "native", TREATMENT)
-        (alone,) = asking.answer(tiny_model, question_set, [(geometry, rows)], "native")
+        (alone,) = asking.answer(
+            tiny_model, question_set, [(geometry, *asking.by_image(rows))], "native"
+        )
         together = table.loc[("native", question_id)]
         assert alone["reply"] == together["reply"]
         np.testing.assert_allclose(alone[SCORES[0]], together[SCORES[0]], rtol=0, atol=1e-4)
@@ -467,7 +470,9 @@ def test_the_reply_is_the_most_probable_option_by_its_sum(
     question_set = datasets.load("small", "drawn")
     rows = question_set.table[question_set.table["image"] == "0.png"]
     geometry = resolution.plan(SIZES_PX[0], "native", TREATMENT)
-    for row in asking.answer(tiny_model, question_set, [(geometry, rows)], "native"):
+    for row in asking.answer(
+        tiny_model, question_set, [(geometry, *asking.by_image(rows))], "native"
+    ):
         options = rows.set_index("question_id").loc[row["question_id"], "options"]
         sums, per_token = (np.array(row[name]) for name in SCORES)
         lengths = [len(tiny_model.tokenizer.encode(f"{each}<|im_end|>")) for each in options]

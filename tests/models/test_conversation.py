@@ -407,7 +407,7 @@ def test_training_and_inference_encode_the_same_tensors(
     spied = dataclasses.replace(tiny_model, network=spy)
     only_reference = train.assign(options=[[reference] for reference in train["reference"]])
     geometry = resolution.plan((100, 70), name, treatment)
-    asking.answer(spied, question_set, [(geometry, only_reference)], name)
+    asking.answer(spied, question_set, [(geometry, *asking.by_image(only_reference))], name)
     assert trained.keys() == asked[0].keys()
     for key, value in without_ends(trained, samples.trees[samples.order[0]]).items():
         assert torch.equal(value, asked[0][key]), key

@@ -212,7 +212,9 @@ def test_the_second_resampling_is_in_the_answers(
     model = load("tiny-internvl")
     treatment = models.treatment(model.config, **SMALL)
     geometry = resolution.plan((100, 70), "low", treatment)
-    (row, *_) = asking.answer(model, question_set, [(geometry, question_set.table)], "low")
+    (row, *_) = asking.answer(
+        model, question_set, [(geometry, *asking.by_image(question_set.table))], "low"
+    )
     assert row["resampling"] == "66x46 bicubic then 168x112 bicubic by the model"
     kept = {name: row[name] for name in ("tiling", "tile_columns", "tile_rows", "n_crops")}
     assert kept == {"tiling": "information", "tile_columns": 3, "tile_rows": 2, "n_crops": 7}
@@ -371,7 +373,9 @@ def test_training_and_inference_encode_the_same_tensors(
     spied = dataclasses.replace(model, network=spy)
     only_reference = train.assign(options=[[reference] for reference in train["reference"]])
     geometry = resolution.plan((100, 70), resolution_name, treatment)
-    asking.answer(spied, question_set, [(geometry, only_reference)], resolution_name)
+    asking.answer(
+        spied, question_set, [(geometry, *asking.by_image(only_reference))], resolution_name
+    )
     assert trained.keys() == asked[0].keys()
     for key, value in without_ends(trained, samples.trees[samples.order[0]]).items():
         assert torch.equal(value, asked[0][key]), key

@@ -60,15 +60,17 @@ def test_the_pixels_shown_are_those_that_the_model_got(tmp_path, tiny_model, mon
     got = []
     answered = generation.score_and_reply
 
-    def noted(model, trees, pixels, to_reply):
+    def noted(model, trees, pixels, *others):
         got.extend(pixels)
-        return answered(model, trees, pixels, to_reply)
+        return answered(model, trees, pixels, *others)
 
     monkeypatch.setattr(generation, "score_and_reply", noted)
     monkeypatch.setattr(generation, "MAX_NEW_TOKENS", 1)
     for name in ("low", "native", "upsampled-lanczos"):
         geometry = resolution.plan((90, 150), name, TREATMENT)
-        (row,) = asking.answer(tiny_model, question_set, [(geometry, questions)], name)
+        (row,) = asking.answer(
+            tiny_model, question_set, [(geometry, *asking.by_image(questions))], name
+        )
         shown = pictures.views(
             question_set.read("a.png"),
             [questions.iloc[0].to_dict() | row],
