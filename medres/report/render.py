@@ -24,7 +24,7 @@ from traitlets.config import Config
 
 from medres import files, runs, texts
 from medres import study as studies
-from medres.report import current, first_page, layout, page, safe
+from medres.report import current, first_page, forked_kernel, layout, page, safe
 from medres.study import Study
 
 
@@ -120,6 +120,7 @@ def _execute(notebook: Path, executed: Path, settings: dict[str, Any]) -> Notebo
                 stdout_file=texts.Shown(sys.stdout),
                 # Sockets in files: ports of kernels that start side by side can collide.
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
+                **forked_kernel.options(),
             )
     except PapermillExecutionError as error:
         raise NotebookError(
