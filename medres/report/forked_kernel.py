@@ -111,6 +111,11 @@ class Process:
 class Forked(LocalProvisioner):
     """Hands the kernel's arguments to the process that waits for them."""
 
+    async def send_signal(self, signum: int) -> None:
+        """Send a signal, but for the interrupt before a shutdown: nothing runs, so it is noise."""
+        if signum != signal.SIGINT:
+            await super().send_signal(signum)
+
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Let the process that waits become the kernel."""
         pid, pipe = _waiting.pop()

@@ -45,9 +45,15 @@ READ_LATE = frozenset(
 """Variables that no import reads: a command may have other values than the warm process."""
 LIBRARIES = {
     handover.READING: (
-        "IPython.core.completer ipykernel.ipkernel ipykernel.kernelapp matplotlib.backends.backend_agg "
-        "matplotlib.backends.backend_svg matplotlib_inline.backend_inline pyarrow.parquet "
-        "nbconvert.exporters jupyter_client.asynchronous"
+        "IPython.core.completer IPython.core.completerlib IPython.core.debugger "
+        "IPython.extensions.storemagic PIL.BmpImagePlugin PIL.GifImagePlugin PIL.JpegImagePlugin "
+        "PIL.PpmImagePlugin debugpy.server.api ipykernel.debugger ipykernel.ipkernel "
+        "ipykernel.kernelapp ipykernel.kernelspec jinja2.ext jupyter_client.asynchronous "
+        "matplotlib.backends.backend_agg matplotlib.backends.backend_svg "
+        "matplotlib_inline.backend_inline mistune.plugins.def_list mistune.plugins.task_lists "
+        "mistune.plugins.url nbconvert.exporters pandas.io.formats.csvs psutil pyarrow.dataset "
+        "pyarrow.pandas_compat pyarrow.parquet pyarrow.substrait sqlite3 tornado.platform.asyncio "
+        "tornado.queues"
     ).split(),
     handover.COMPUTING: (
         "transformers.trainer transformers.models.qwen2_vl.modeling_qwen2_vl "
@@ -113,6 +119,7 @@ def main(arguments: list[str]) -> int:
     held = _place() | {"package": package, "versions": _versions(), "study": study}
     # As a kernel has it before its first import.
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     tempfile.tempdir = folder
     # Of Python 3.12 and later, which counts a thread that pyarrow's allocator looks after itself.
     warnings.filterwarnings("ignore", "This process .*is multi-threaded", DeprecationWarning)
