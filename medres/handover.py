@@ -47,7 +47,9 @@ def asked(module: str, arguments: list[str]) -> int | None:
         return None
     code = int(answer)
     if code < 0:
-        say = f"medres: {' '.join(arguments)}: its process was ended by signal {-code}; memory often "
+        say = (
+            f"medres: {' '.join(arguments)}: its process was ended by signal {-code}; memory often "
+        )
         print(f"{say}ran out: see what else runs, or try a smaller batch_images", file=sys.stderr)
     return code if code >= 0 else 1
 

@@ -207,6 +207,11 @@ def _serve(listeners: dict[str, socket.socket], held: dict[str, Any]) -> None:
     while True:
         ready, _, _ = select.select([0, ended, *listeners.values()], [], [])
         if 0 in ready:
+            # Commands that are not done end by themselves (`_end_with`), as does the other stage.
+            os.close(lives[1])
+            with suppress(ChildProcessError):
+                while True:
+                    os.wait()
             return
         if ended in ready:
             os.read(ended, 4096)
