@@ -1,4 +1,4 @@
-"""Commands handed to a process that has imported all that they need (`report.warm`), if there is one.
+"""Commands handed to a process that has imported all they need (`report.warm`), if there is one.
 
 `python -m medres.handover MODULE ARGUMENT ...` runs `python -m MODULE ARGUMENT ...` there, with the
 folder, the environment and the streams of this process, and ends with its exit code. Without such

@@ -60,7 +60,7 @@ LIBRARIES = {
         "transformers.models.qwen2.tokenization_qwen2"
     ).split(),
 }
-"""Modules that pages need besides those that notebooks name, because something imports them late."""
+"""Modules that pages need besides those that notebooks name: something imports them late."""
 ENDS_WITHIN_S = 10.0
 
 
@@ -191,7 +191,7 @@ def imported(notebook: Path) -> set[str]:
 
 def _serve(listeners: dict[str, socket.socket], held: dict[str, Any]) -> None:
     """Fork for each command until stdin ends; the first of `listeners` is of this stage."""
-    stage, *later = listeners
+    stage = next(iter(listeners))
     with suppress(Exception):  # a command says better what is wrong with its own imports
         warm_up(stage, held["study"])
     if not _is_same_code(held):
