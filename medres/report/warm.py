@@ -147,7 +147,7 @@ def _versions() -> dict[str, str]:
 def _is_same_code(held: dict[str, Any]) -> bool:
     """Return whether the files of all code are those that were imported."""
     files.package_sha256.cache_clear()
-    return files.package_sha256() == held["package"] and _versions() == held["versions"]
+    return bool(files.package_sha256() == held["package"] and _versions() == held["versions"])
 
 
 def fits(request: dict[str, Any], held: dict[str, Any]) -> bool:
@@ -156,7 +156,7 @@ def fits(request: dict[str, Any], held: dict[str, Any]) -> bool:
     def early(environment: dict[str, str]) -> dict[str, str]:
         return {name: value for name, value in environment.items() if name not in READ_LATE}
 
-    return (
+    return bool(
         early(request["environment"]) == early(held["environment"])
         and all(request[name] == held[name] for name in ("executable", "path", "folder"))
         and _is_same_code(held)
@@ -205,7 +205,8 @@ def _serve(listeners: dict[str, socket.socket], held: dict[str, Any]) -> None:
     alive, _ = lives = os.pipe()
     connections: dict[int, socket.socket] = {}
     while True:
-        ready, _, _ = select.select([0, ended, *listeners.values()], [], [])
+        numbers = {each.fileno(): name for name, each in listeners.items()}
+        ready, _, _ = select.select([0, ended, *numbers], [], [])
         if 0 in ready:
             # Commands that are not done end by themselves (`_end_with`), as does the other stage.
             os.close(lives[1])
@@ -216,7 +217,7 @@ def _serve(listeners: dict[str, socket.socket], held: dict[str, Any]) -> None:
         if ended in ready:
             os.read(ended, 4096)
             _reap(connections)
-        for name in [name for name in listeners if listeners[name] in ready]:
+        for name in [numbers[each] for each in ready if each in numbers]:
             listener = listeners[name]
             connection = listener.accept()[0] if name == stage else None
             process = os.fork()
@@ -292,7 +293,7 @@ def _run(connection: socket.socket, alive: int, held: dict[str, Any]) -> int:
 
 def _end_with(connection: socket.socket, alive: int) -> None:
     """End this process and all that it started when who asked, or the warm process, is gone."""
-    select.select([connection, alive], [], [])
+    select.select([connection.fileno(), alive], [], [])
     os.killpg(0, signal.SIGKILL)
 
 
