@@ -54,7 +54,7 @@ rule questions:
     output:
         touch(f"{CURRENT}/questions/{{dataset}}"),
     shell:
-        "{sys.executable:q} -m medres.datasets prepare {STUDY.name:q} {wildcards.dataset:q}"
+        "{sys.executable:q} -m medres.handover medres.datasets prepare {STUDY.name:q} {wildcards.dataset:q}"
 
 
 rule finetune:

@@ -15,7 +15,7 @@ from typing import IO
 
 from medres import runs, texts
 from medres import study as studies
-from medres.report import current
+from medres.report import current, warm
 
 ERROR = "medres: "
 """Begins the line that every command of ours prints when it fails."""
@@ -116,25 +116,26 @@ def _snakemake(study: str, cores: str, options: list[str]) -> tuple[int, list[st
     command += ["--rerun-triggers", "mtime", "--quiet", "rules"]
     # In quotes: what looks like a number would become one.
     command += ["--config", f"study='{study}'"]
-    process = subprocess.Popen(
-        command,
-        cwd=runs.ROOT,
-        env=os.environ | {PLANNED: study},
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    )
     reasons: list[str] = []
-    assert process.stderr is not None
-    pump = threading.Thread(target=_pass_on, args=(process.stderr, reasons))
-    pump.start()
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        # Snakemake was told by the same key, and ends its jobs.
-        process.wait()
-        code, reasons[:] = 130, ["interrupted"]
-    pump.join()
+    with warm.started(study) as variables:
+        process = subprocess.Popen(
+            command,
+            cwd=runs.ROOT,
+            env=os.environ | {PLANNED: study} | variables,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        assert process.stderr is not None
+        pump = threading.Thread(target=_pass_on, args=(process.stderr, reasons))
+        pump.start()
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            # Snakemake was told by the same key, and ends its jobs.
+            process.wait()
+            code, reasons[:] = 130, ["interrupted"]
+        pump.join()
     return code, reasons
 
 

@@ -25,6 +25,7 @@ FLOORS = {
     "runs": 1,
     "tables": 1,
     "files": 0,
+    "handover": 0,
     "locks": 0,
     "csv_files": 0,
     "names": 0,

@@ -3,6 +3,8 @@
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -295,6 +297,32 @@ def test_an_added_model_has_the_questions_checked_and_makes_no_other_run(project
     assert set(stale) == new | reports | {("questions", "mine")}
     assert set(after) == new | reports
     assert tiny_study.records() == before
+    assert tiny_study.make() == Made()
+
+
+ALONE = """
+import sys
+from medres import study as studies
+from medres.report import render
+from tests import tiny_study
+
+render._execute = tiny_study.in_this_process
+for stem in sys.argv[1:]:
+    render.make(studies.load(tiny_study.NAME), stem)
+print(sorted({"torch", "transformers", "sympy"} & set(sys.modules)))
+"""
+
+
+def test_reports_of_finished_runs_import_neither_torch_nor_transformers(project: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, *tiny_study.REPORTS, current.INDEX],
+        cwd=REPOSITORY,
+        env=os.environ | {"MEDRES_ROOT": str(project)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
     assert tiny_study.make() == Made()
 
 

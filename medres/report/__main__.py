@@ -1,15 +1,19 @@
 """`python -m medres.report STUDY STEM`: make a page of a study unless it is current."""
 
-import argparse
 import sys
 
-from medres import study as studies
-from medres import texts
-from medres.report import current
+from medres import handover
 
 
 def main(arguments: list[str]) -> int:
     """Make a page of a study unless it is current; print one line on failure."""
+    # Only where there is no warm process to ask: each import costs more than asking it.
+    import argparse
+
+    from medres import study as studies
+    from medres import texts
+    from medres.report import current
+
     parser = argparse.ArgumentParser(prog="python -m medres.report", description=main.__doc__)
     parser.add_argument("study")
     parser.add_argument("stem", help=f"of the page, such as 05_alignment or {current.INDEX}")
@@ -28,4 +32,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(handover.run("medres.report", sys.argv[1:]))

@@ -24,7 +24,7 @@ from traitlets.config import Config
 
 from medres import files, runs, texts
 from medres import study as studies
-from medres.report import current, first_page, layout, page, safe
+from medres.report import current, first_page, forked_kernel, layout, page, safe
 from medres.study import Study
 
 
@@ -108,6 +108,7 @@ def _make_page(
 def _execute(notebook: Path, executed: Path, settings: dict[str, Any]) -> NotebookNode:
     # Papermill's own log repeats every cell; what the notebook prints goes to the terminal.
     logging.getLogger("papermill").setLevel(logging.ERROR)
+    executed.unlink(missing_ok=True)
     try:
         with tempfile.TemporaryDirectory(prefix="medres-") as sockets:
             papermill.execute_notebook(
@@ -117,9 +118,12 @@ def _execute(notebook: Path, executed: Path, settings: dict[str, Any]) -> Notebo
                 kernel_name="python3",
                 cwd=str(runs.ROOT),
                 progress_bar=False,
+                # Written once, at the end or at an error, not twice for each cell.
+                request_save_on_cell_execute=False,
                 stdout_file=texts.Shown(sys.stdout),
                 # Sockets in files: ports of kernels that start side by side can collide.
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
+                **forked_kernel.options(),
             )
     except PapermillExecutionError as error:
         raise NotebookError(

@@ -1,0 +1,80 @@
+"""Commands handed to a process that has imported all they need (`report.warm`), if there is one.
+
+`python -m medres.handover MODULE ARGUMENT ...` runs `python -m MODULE ARGUMENT ...` there, with the
+folder, the environment and the streams of this process, and ends with its exit code. Without such
+a process, or where it holds other code than the files have by now, the command runs here.
+"""
+
+import importlib
+import json
+import os
+import socket
+import sys
+from typing import Any
+
+VARIABLE = "MEDRES_WARM"
+"""Variable that names the folder with the sockets of the warm process."""
+READING, COMPUTING = STAGES = ("reading", "computing")
+"""Names of the sockets: for pages made of what is there, and for all that may need a model."""
+COMPUTES = ("01_", "02_", "03_")
+"""How the stems of pages begin that need a model, its sizes or its config."""
+ELSEWHERE = b"elsewhere\n"
+"""The answer to a command that the process that asks must run itself."""
+
+
+def asked(module: str, arguments: list[str]) -> int | None:
+    """Return the exit code of a command that the warm process ran; None if it did not.
+
+    Args:
+        module: With a `main` in its `__main__`: medres.report or medres.datasets.
+        arguments: Of the command.
+    """
+    folder = os.environ.get(VARIABLE, "")
+    if not folder:
+        return None
+    reads = module == "medres.report" and not arguments[-1].startswith(COMPUTES)
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(os.path.join(folder, READING if reads else COMPUTING))
+            socket.send_fds(connection, [b"\n"], [1, 2])
+            connection.sendall(json.dumps(_request(module, arguments)).encode() + b"\n")
+            answer = connection.makefile("rb").readline()
+    except KeyboardInterrupt:
+        return 130  # the other side ends what it does when it sees this one gone
+    except OSError:
+        return None
+    if not answer.endswith(b"\n") or answer == ELSEWHERE:
+        return None
+    code = int(answer)
+    if code < 0:
+        say = (
+            f"medres: {' '.join(arguments)}: its process was ended by signal {-code}; memory often "
+        )
+        print(f"{say}ran out: see what else runs, or try a smaller batch_images", file=sys.stderr)
+    return code if code >= 0 else 1
+
+
+def _request(module: str, arguments: list[str]) -> dict[str, Any]:
+    mask = os.umask(0)
+    os.umask(mask)
+    return {
+        "module": module,
+        "arguments": arguments,
+        "umask": mask,
+        "environment": dict(os.environ),
+        "executable": sys.executable,
+        "path": sys.path,
+        "folder": os.getcwd(),
+    }
+
+
+def run(module: str, arguments: list[str]) -> int:
+    """Run a command in the warm process if there is one, else here; return its exit code."""
+    code = asked(module, arguments)
+    if code is not None:
+        return code
+    return int(importlib.import_module(f"{module}.__main__").main(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1], sys.argv[2:]))
