@@ -6,8 +6,8 @@ environment, folder and streams of the command that asked. A command is sent bac
 who asks, if its environment or any code differs from what was there at the imports.
 
 There are two stages: pages that only read are forked from a process without torch; from that the
-first command that may need a model forks another, which imports torch and transformers. Neither
-computes anything: a pool of threads, or CUDA, would not survive the fork.
+first command that may need a model forks another, which imports torch and transformers; beside a
+GPU there is no such stage. Neither computes anything: a pool of threads would not survive the fork.
 """
 
 import ast
@@ -74,9 +74,9 @@ def started(study: str) -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="medres-warm-"))
-            sockets = [
-                stack.enter_context(_listening(Path(folder, stage))) for stage in handover.STAGES
-            ]
+            # Imports may ask a GPU's driver what is there, which no fork can use afterwards.
+            stages = [handover.READING] if shutil.which("nvidia-smi") else handover.STAGES
+            sockets = [stack.enter_context(_listening(Path(folder, stage))) for stage in stages]
         except OSError:  # such as a path that is too long for a socket: jobs go on without
             yield {}
             return
@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> int:
     tempfile.tempdir = folder
     # Of Python 3.12 and later, which counts a thread that pyarrow's allocator looks after itself.
     warnings.filterwarnings("ignore", "This process .*is multi-threaded", DeprecationWarning)
-    _serve(dict(zip(handover.STAGES, sockets, strict=True)), held)
+    _serve(dict(zip(handover.STAGES, sockets, strict=False)), held)
     shutil.rmtree(folder, ignore_errors=True)
     return 0
 

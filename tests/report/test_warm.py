@@ -281,6 +281,23 @@ def test_what_is_forked_has_started_no_pool_of_threads_and_not_touched_cuda():
     assert not is_initialized
 
 
+@pytest.mark.parametrize(
+    ("has_gpu", "stages"), [(False, {"reading", "computing"}), (True, {"reading"})]
+)
+def test_beside_a_gpu_no_process_that_imported_torch_is_forked(
+    has_gpu, stages, project, tmp_path, monkeypatch
+):
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    if has_gpu:
+        tool.write_text("#!/bin/sh\n")
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent))
+    with warm.started("smoke") as variables:
+        folder = Path(variables[handover.VARIABLE])
+        assert {path.name for path in folder.iterdir() if path.is_socket()} == stages
+
+
 def test_modules_that_a_notebook_imports_are_found():
     found = warm.imported(REPOSITORY / "notebooks" / "12_findings.ipynb")
     assert {"medres.datasets", "medres.study", "medres.report.figures"} <= found
