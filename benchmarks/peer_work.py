@@ -124,10 +124,19 @@ def checkpoint(folder: Path, *, n_steps: int = CHECKPOINT_STEPS) -> Path:
             )
         ]
         table = pd.DataFrame(rows).rename(columns={"reply": "answer"})
-        table = table.assign(modality="microscopy", split="train")
-        table.to_csv(folder / "training.csv", index=False)
-        settings = {"table": "training.csv", "outside_images": "allow"}
-        datasets.prepare("peers", "training", settings)
+        beside = folder / "data" / "training"
+        beside.mkdir(parents=True, exist_ok=True)
+        for path in map(Path, table["image"].unique()):
+            if not (beside / path.name).exists():
+                (beside / path.name).hardlink_to(path)
+        table["image"] = [Path(path).name for path in table["image"]]
+        # A data set has test questions.
+        is_last = table["image"] == table["image"].iloc[-1]
+        table = table.assign(
+            modality="microscopy", split=["test" if each else "train" for each in is_last]
+        )
+        table.to_csv(beside / "questions.csv", index=False)
+        datasets.prepare("peers", "training", {"table": "data/training/questions.csv"})
         batch_images = 8
         run = training.finetune(
             study="peers",
@@ -173,6 +182,7 @@ def task(folder: Path, row: Row, place: Path) -> Task:
     if row.kind == "answer":
         return made | {"new_tokens": NEW_TOKENS}
     return made | {
+        "spare_image": str(picture(folder, row.size_px, row.n_images)),
         "n_images": row.n_images,
         "n_steps": TRAINING_STEPS,
         "learning_rate": LEARNING_RATE,

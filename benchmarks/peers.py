@@ -13,9 +13,9 @@ imports are left out, and are in the rows of whole programs alone, which are of 
 from command to result.
 
 Of medres the whole of `inference.evaluate` is counted, with scoring every option, rules for
-replies, and the table it writes; of a peer the answering alone. "Before" is a commit (`--before`), run by this
-interpreter; "today" is this working tree. Peers have a batch of 8 in evaluation, passes of 4
-conversations in training; low pictures of a training are small files for them already.
+replies, and the table it writes; of a peer the answering alone. "Before" is a commit (`--before`),
+run by this interpreter; "today" is this working tree. Peers have a batch of 8 in evaluation,
+passes of 4 conversations in training; low pictures of a training are small files for them already.
 
 What cannot be made equal is said below the table.
 """
@@ -297,9 +297,7 @@ def main() -> None:
     parser.add_argument("--install", type=Path, metavar="FOLDER", help="make the environments")
     parser.add_argument("--environments", type=Path, metavar="FOLDER", help="use these")
     parser.add_argument("--peers", nargs="+", choices=list(CAN), default=[], help="only these")
-    parser.add_argument(
-        "--rows", nargs="+", default=[], help="only rows whose name has one of these"
-    )
+    parser.add_argument("--rows", nargs="+", default=[], help="only rows with this in their name")
     parser.add_argument("--before", default=BEFORE, help="commit, or folder of the project")
     parser.add_argument("--folder", type=Path, help="keep pictures and checkpoint here")
     parser.add_argument("--rounds", type=int, default=3)

@@ -22,16 +22,19 @@ def prepared(task: service.Task) -> None:
     from medres import datasets, runs
 
     runs.ROOT = Path(task["folder"])
-    if not (runs.ROOT / "runs" / STUDY / "datasets" / task["name"]).exists():
-        table = pd.DataFrame(task["conversations"])
+    if not (runs.ROOT / "runs" / STUDY / "questions" / task["name"]).exists():
+        table = pd.DataFrame(task["conversations"]).assign(split="test")
+        if task["kind"] == "train":
+            # A data set has test questions.
+            spare = table.tail(1).assign(image=task["spare_image"])
+            table = pd.concat([table.assign(split="train"), spare])
         folder = runs.ROOT / "data" / task["name"]
         folder.mkdir(parents=True, exist_ok=True)
         for image in table["image"].unique():
-            (folder / Path(image).name).hardlink_to(image)
+            if not (folder / Path(image).name).exists():
+                (folder / Path(image).name).hardlink_to(image)
         table["image"] = table["image"].map(lambda path: Path(path).name)
-        table = table.rename(columns={"reply": "answer"}).assign(
-            modality="microscopy", split="train" if task["kind"] == "train" else "test"
-        )
+        table = table.rename(columns={"reply": "answer"}).assign(modality="microscopy")
         table.to_csv(folder / "questions.csv", index=False)
         datasets.prepare(STUDY, task["name"], {"table": f"data/{task['name']}/questions.csv"})
     for stage in ("evaluate", "finetune"):
