@@ -255,7 +255,7 @@ def same(row: Row, ours: dict[str, Any], theirs: dict[str, Any], n_questions: in
         n_same = sum(mine.strip() == their.strip() for mine, their in pairs)
         return f"{n_same}/{n_questions}"
     pairs = zip(ours["losses"], theirs["losses"], strict=True)
-    return "losses within " + f"{max(abs(mine - their) for mine, their in pairs):.0e}"
+    return "losses within " + f"{max(abs(mine - their) for mine, their in pairs):.4f}"
 
 
 def whole_programs(
