@@ -11,8 +11,13 @@ PACKAGES = {
     "trl": ("trl==1.16.0", "transformers==5.23.0", "torchvision==0.28.0"),
     # decord is asked for at run time only; a newer filelock lacks a name that datasets imports.
     "lmms_eval": ("lmms-eval==0.7.3", "filelock<4.3", "decord", "torchvision==0.28.0"),
-    "ms_swift": ("ms-swift==4.6.0", "transformers>=5.19,<5.20", "torchvision==0.28.0"),
-    "glance": ("glance-vlm==0.3.1",),
+    "ms_swift": (
+        "ms-swift==4.6.0",
+        "transformers>=5.19,<5.20",
+        "torchvision==0.28.0",
+        "qwen-vl-utils==0.0.14",
+    ),
+    "glance": ("glance-vlm==0.3.1", "torchvision==0.28.0"),
 }
 """By the name of the environment, which is that of its worker."""
 

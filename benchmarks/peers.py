@@ -231,7 +231,7 @@ def columns(
     rivals = [name for name in taken if name not in (*OURS, READ_ONCE)]
     best = min(rivals, key=lambda name: statistics.median(taken[name]), default="")
     cells["best peer"] = f"{SHOWN[best]} {ratios(taken, best)}" if best else "none"
-    cells["aim"] = f"{row.aim:g}"
+    cells["aim"] = row.aim
     agree = {
         name if name in OURS else SHOWN[name]: same(row, first[TODAY], first[name], n_questions)
         for name in first

@@ -56,11 +56,8 @@ def one_thread() -> None:
             del sys.modules[name]
         global _operators
         _operators = torch.library.Library("torchvision", "DEF")
-        _operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _operators.define(
-            "roi_align(Tensor input, Tensor rois, float spatial_scale, int pooled_height, "
-            "int pooled_width, int sampling_ratio, bool aligned) -> Tensor"
-        )
+        for name in ("nms", "qnms"):
+            _operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     except ImportError:
         pass
 
