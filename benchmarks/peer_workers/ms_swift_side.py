@@ -39,6 +39,7 @@ def loaded(checkpoint: str):  # type: ignore[no-untyped-def]
     engine = TransformersEngine(
         checkpoint,
         model_type=MODEL_TYPE,
+        template_type=MODEL_TYPE,
         torch_dtype=torch.float32,
         max_batch_size=AT_ONCE,
         device_map="cpu",
@@ -101,6 +102,7 @@ def train(task: service.Task) -> service.Result:
         SftArguments(
             model=task["checkpoint"],
             model_type=MODEL_TYPE,
+            template=MODEL_TYPE,
             dataset=[str(table)],
             tuner_type="full",
             torch_dtype="float32",
