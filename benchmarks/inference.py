@@ -16,11 +16,11 @@ to answers. Ratios are of the sides in the same round.
 compared with each other; medres' answers are compared with those of one forward pass an option
 and must be the same. "and replies" is medres with a greedy reply to every question beside its
 score: of as many tokens as `generate` writes, and none that an option begins with, the costliest
-case. The other sides have network and image processor as transformers loads them.
+case. The other sides have network and image processor as transformers loads them. Whole programs,
+medres' own and others', are compared by `benchmarks.peers`.
 """
 
 import argparse
-import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -261,12 +261,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two rounds of the smallest rows")
     parser.add_argument("--new-tokens", type=int, default=0, help="of generate; zero as above")
     asked = parser.parse_args()
-    is_there = importlib.util.find_spec("lmms_eval") is not None
-    print(
-        "lmms-eval is "
-        + ("here, but gives the model other pixels (JPEG)" if is_there else "not installed")
-        + ": not compared"
-    )
     torch.set_num_threads(1)
     model = models.load(tiny.NAME)
     theirs = Qwen2VLForConditionalGeneration.from_pretrained(

@@ -1,5 +1,6 @@
 """What the families share: a loaded model, and how its checkpoint is read and written."""
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -231,7 +232,15 @@ def text_shape(config: PretrainedConfig) -> dict[str, int]:
 def save(
     model: LoadedModel, folder: str, *, weights: dict[str, torch.Tensor] | None = None
 ) -> None:
-    """Write a checkpoint folder for the family's `load`, with the given weights or its own."""
+    """Write a checkpoint folder for the family's `load`, with the given weights or its own.
+
+    The tokenizer's file says `padding_side: left`, for programs that generate in batches: padded
+    on the right, replies are continuations of padding. Nothing here pads by it.
+    """
     model.network.save_pretrained(folder, state_dict=weights)
-    model.tokenizer.save_pretrained(folder)
+    tokenizer = copy.copy(model.tokenizer)
+    tokenizer.padding_side = "left"
+    # Only what a tokenizer was made with is written.
+    tokenizer.init_kwargs = {**tokenizer.init_kwargs, "padding_side": "left"}
+    tokenizer.save_pretrained(folder)
     model.image_processor.save_pretrained(folder)

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from transformers import AutoTokenizer
 
 from medres import images, models, resolution
 from medres.models import conversation, qwen2_vl, tiny
@@ -340,3 +341,16 @@ def test_shards_of_weights_count_in_name_order(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_text("2")
     (tmp_path / "b.safetensors").write_text("1")
     assert models.weights_sha256(tmp_path) != before
+
+
+@pytest.mark.parametrize("name", tiny.NAMES)
+def test_a_saved_tokenizer_pads_on_the_left(name: str, tmp_path: Path) -> None:
+    # A program that generates in batches padded ours on the right and changed 12 of 16 replies.
+    model = models.load(name)
+    models.save(model, str(tmp_path))
+    assert model.tokenizer.padding_side == "right"
+    saved = AutoTokenizer.from_pretrained(tmp_path)
+    padded = saved(["yes", "plasma membrane of the cell"], padding=True)["attention_mask"]
+    assert padded[0] == sorted(padded[0])
+    assert padded[0][0] == 0
+    assert models.load(str(tmp_path)).tokenizer.get_vocab() == model.tokenizer.get_vocab()
