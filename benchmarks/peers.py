@@ -338,14 +338,18 @@ def run(folder: Path, asked: argparse.Namespace) -> None:
     try:
         for row in rows:
             found.append(compare(folder, row, place, sides, n_rounds=asked.rounds))
+            # A long command that is stopped has said what it found.
+            print(
+                f"\n{'; '.join(f'{name}: {cell}' for name, cell in found[-1].items())}", flush=True
+            )
     finally:
         for side in sides.values():
             side.stop()
     if not asked.quick and rows:
-        found.append(whole_programs(folder, rows[0], place, sides, n_rounds=asked.rounds))
+        found.append(whole_programs(folder, rows[0], place, sides, n_rounds=1))
     print(
         f"\nBefore is {asked.before}. Times as slow as medres today: median and range of "
-        f"{asked.rounds} rounds, CPU time, one thread.\n{table(found)}\n\n{REMARKS}"
+        f"{asked.rounds} rounds (of whole programs one), CPU time, one thread.\n{table(found)}\n\n{REMARKS}"
     )
     for side in sides.values():
         if side.failed:
