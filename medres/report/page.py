@@ -37,7 +37,7 @@ DPI = 120
 the widest figures of 9 inches keep within the page."""
 SHOWN_PX = 1256
 """Width of a page's column, as `template/style.css` has it; a wider figure is drawn smaller."""
-UNDATED = {"png": ("Software",), "svg": ("Date", "Creator")}
+UNDATED = {"png": (), "svg": ("Date", "Creator")}
 """Kinds of picture, and what matplotlib would write of itself into each."""
 
 
@@ -130,7 +130,9 @@ def _pictures(figure: Figure) -> dict[str, bytes]:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.set_dpi(DPI)
         FigureCanvasAgg(figure)
-        figure.draw_without_rendering()
+        # Arranged alone: `draw_without_rendering` would also draw everything once for nothing.
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)
         figure.set_layout_engine(None)  # with "none" every kind is laid out once more
         # As a figure is cut that is saved with bbox_inches="tight".
         frame = figure.get_tightbbox().padded(float(mpl.rcParams["savefig.pad_inches"]))
@@ -140,22 +142,17 @@ def _pictures(figure: Figure) -> dict[str, bytes]:
 
 def _saved(figure: Figure, kind: str, frame: Bbox, *, dpi: float) -> bytes:
     buffer = io.BytesIO()
-    # Packed below, or text: not by matplotlib.
-    options: dict[str, Any] = {"pil_kwargs": {"compress_level": 0}} if kind == "png" else {}
-    figure.savefig(
-        buffer,
-        format=kind,
-        dpi=dpi,
-        bbox_inches=frame,
-        metadata=dict.fromkeys(UNDATED[kind]),
-        **options,
-    )
-    return _small_png(buffer.getvalue()) if kind == "png" else buffer.getvalue()
+    if kind == "png":
+        figure.savefig(buffer, format="tiff", dpi=dpi, bbox_inches=frame)  # packed below
+        return _small_png(Image.open(buffer))
+    metadata = dict.fromkeys(UNDATED[kind])
+    figure.savefig(buffer, format=kind, dpi=dpi, bbox_inches=frame, metadata=metadata)
+    return buffer.getvalue()
 
 
-def _small_png(png: bytes) -> bytes:
-    """Return a PNG of the same pixels in fewer bytes: opaque, with a palette if 256 suffice."""
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
+def _small_png(drawn: Image.Image) -> bytes:
+    """Return a PNG of these pixels in few bytes: opaque, with a palette if 256 colours suffice."""
+    picture = drawn.convert("RGB")
     if found := picture.getcolors(256):
         weights = np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
         palette = np.array(sorted(colour for _, colour in found), dtype=np.uint8)
@@ -164,7 +161,8 @@ def _small_png(png: bytes) -> bytes:
         picture = Image.fromarray(index.astype(np.uint8))
         picture.putpalette(palette.tobytes())
     smaller = io.BytesIO()
-    picture.save(smaller, format="png", optimize=True)
+    # Level 9 takes five times as long for 3 % fewer bytes.
+    picture.save(smaller, format="png", compress_level=6)
     return smaller.getvalue()
 
 

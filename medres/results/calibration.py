@@ -1,5 +1,6 @@
 """Calibration of every cell: is the model right as often as its stated confidence says?"""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ SHOWN_TEMPERATURES = (
 ).split()
 
 
-def table(answers: pd.DataFrame, *, margin: float = 0.1) -> pd.DataFrame:
+def table(answers: pd.DataFrame | Sequence[Arm], *, margin: float = 0.1) -> pd.DataFrame:
     """Return the calibration of every cell, and whether its error is surely above a margin.
 
     The verdict comes from limits that hold for all cells of a kind together (Bonferroni over the
@@ -44,7 +45,7 @@ def table(answers: pd.DataFrame, *, margin: float = 0.1) -> pd.DataFrame:
     worst is no fishing; the limits shown are those of each row alone.
 
     Args:
-        answers: As from `grids.answers`.
+        answers: As from `grids.answers`, or their arms, found once, as from `stated.arms`.
         margin: Calibration error up to which a stated confidence may be used, a fraction.
 
     Returns:
@@ -60,7 +61,7 @@ def table(answers: pd.DataFrame, *, margin: float = 0.1) -> pd.DataFrame:
     Raises:
         ValueError: If trainings of an arm answered different questions.
     """
-    arms = list(stated.arms(answers))
+    arms = _arms(answers)
     if not arms:
         return pd.DataFrame(columns=[*CELL, "verdict"])
     kinds = _kinds(pd.DataFrame([arm.key for arm in arms]))
@@ -85,11 +86,11 @@ def _place_in_table(rows: pd.DataFrame) -> tuple[int, float]:
     return (kind == UNTRAINED_CELLS) + 2 * (kind == BLANK), -float(error)
 
 
-def curves(answers: pd.DataFrame) -> pd.DataFrame:
+def curves(answers: pd.DataFrame | Sequence[Arm]) -> pd.DataFrame:
     """Return the reliability curve of every training.
 
     Args:
-        answers: As from `grids.answers`.
+        answers: As from `grids.answers`, or their arms, found once, as from `stated.arms`.
 
     Returns:
         Columns of `CELL` and of `calibration.reliability`, one row per bin.
@@ -98,7 +99,7 @@ def curves(answers: pd.DataFrame) -> pd.DataFrame:
         calibration.reliability(stated.confidence(each), correct, arm.groups).assign(
             **arm.key, seed=str(seed)
         )
-        for arm in stated.arms(answers)
+        for arm in _arms(answers)
         for each, correct, seed in zip(arm.log_probabilities, arm.correct, arm.seeds, strict=True)
     ]
     if not parts:
@@ -107,13 +108,13 @@ def curves(answers: pd.DataFrame) -> pd.DataFrame:
     return found[[*CELL, *(name for name in found if name not in CELL)]]
 
 
-def temperatures(answers: pd.DataFrame) -> pd.DataFrame:
+def temperatures(answers: pd.DataFrame | Sequence[Arm]) -> pd.DataFrame:
     """Return what one temperature per training repairs, judged on groups that it has not seen.
 
     Half of the groups, drawn once per data set, fit the temperature; the others judge it.
 
     Args:
-        answers: As from `grids.answers`.
+        answers: As from `grids.answers`, or their arms, found once, as from `stated.arms`.
 
     Returns:
         Columns dataset, model, train_resolution, eval_resolution, arm, temperature (text; of each
@@ -121,7 +122,11 @@ def temperatures(answers: pd.DataFrame) -> pd.DataFrame:
         and error_after (calibration error) and overconfidence_before and _after with their _lower
         and _upper, and note: why numbers are missing, else empty.
     """
-    return pd.DataFrame([_repaired(arm) for arm in stated.arms(answers)])
+    return pd.DataFrame([_repaired(arm) for arm in _arms(answers)])
+
+
+def _arms(answers: pd.DataFrame | Sequence[Arm]) -> Sequence[Arm]:
+    return list(stated.arms(answers)) if isinstance(answers, pd.DataFrame) else answers
 
 
 def sentence(found: pd.DataFrame, repaired: pd.DataFrame, *, margin: float = 0.1) -> str:
