@@ -276,7 +276,7 @@ def test_decoded_images_are_held_up_to_a_bound(
             names.pop()
             assert pixel_cache.pixels_of(question_set, image, geometry, cache) == off
     assert names == ["a.png", *["small.png"] * 3], "the second is a byte too large"
-    other = replace(question_set, reading=Reading(window="0 255"))
+    other = replace(question_set, reading=Reading(scaling="range"))
     assert cache.decoded(question_set, "a.png") is not cache.decoded(other, "a.png")
 
 
