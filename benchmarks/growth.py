@@ -51,7 +51,10 @@ def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
 
 def growth(what: str, sizes: Sequence[int], measure: Callable[[int], float]) -> dict[str, str]:
     """Return a row of the table: the seconds at each size, and the exponent."""
-    seconds = [min(measure(size) for _ in range(N_ROUNDS)) for size in sizes]
+    measure(sizes[0])
+    # All sizes in turn, so that a busy minute of the machine does not fall on one of them.
+    rounds = [[measure(size) for size in sizes] for _ in range(N_ROUNDS)]
+    seconds = [min(each) for each in zip(*rounds, strict=True)]
     row = {"growth with": what, "exponent": f"{exponent(sizes, seconds):.2f}"}
     shown = (f"{size}: {each:.2f} s" for size, each in zip(sizes, seconds, strict=True))
     return row | {"CPU time": ", ".join(shown)}

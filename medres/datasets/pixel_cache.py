@@ -18,6 +18,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from medres import resolution, runs, texts
@@ -37,12 +38,37 @@ ABANDONED_S = 3600.0
 
 
 class PixelCache:
-    """A folder of prepared pixels with limited size, shared by several processes."""
+    """A folder of prepared pixels with limited size, shared by several processes.
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    The first images that are decoded are held in memory up to `held_bytes`, for a process that
+    makes several resolutions of each.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int, *, held_bytes: int = 0) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
         self.unseen_bytes = 0
+        self.left_bytes = held_bytes
+        self.held: dict[tuple[Path, str, str], np.ndarray] = {}
+
+    def decoded(self, question_set: QuestionSet, image: str) -> np.ndarray:
+        """Return the RGB pixels of an image of a question table, not to be written to.
+
+        Args:
+            question_set: Gives the image.
+            image: Its path in the table.
+
+        Raises:
+            UnreadableImageError: As `QuestionSet.read`.
+        """
+        key = question_set.image_folder, image, repr(question_set.reading)
+        if key in self.held:
+            return self.held[key]
+        pixels = question_set.read(image)
+        if pixels.nbytes <= self.left_bytes:
+            self.left_bytes -= pixels.nbytes
+            self.held[key] = pixels
+        return pixels
 
     def get(self, key: str, make: Callable[[], Image.Image]) -> Image.Image:
         """Return the RGB pixels stored under a key; if there are none, make and store them.
@@ -141,19 +167,21 @@ def _checksum(width: int, height: int, pixels: bytes | memoryview) -> int:
     return zlib.crc32(pixels, zlib.crc32(f"{width} x {height}".encode()))
 
 
-def of_study(study: str, *, gib: float) -> PixelCache:
+def of_study(study: str, *, gib: float, held_bytes: int = 0) -> PixelCache:
     """Return the cache that all runs of a study share.
 
     Args:
         study: Folder of the study.
         gib: Size that it may reach, in units of 2**30 bytes; zero keeps nothing.
+        held_bytes: Of decoded images that this process holds in memory besides.
 
     Raises:
         ValueError: If the size is negative or not a number.
     """
     if not 0 <= gib < math.inf:
         raise ValueError(f"cache_gib is {gib}; it must be at least 0 (no cache)")
-    return PixelCache(runs.ROOT / "runs" / study / "pixels", int(gib * 2**30))
+    folder = runs.ROOT / "runs" / study / "pixels"
+    return PixelCache(folder, int(gib * 2**30), held_bytes=held_bytes)
 
 
 def pixels_of(
@@ -175,7 +203,7 @@ def pixels_of(
         return resolution.blank(geometry)
 
     def make() -> Image.Image:
-        return resolution.apply(question_set.read(image), geometry)
+        return resolution.apply(cache.decoded(question_set, image), geometry)
 
     if not cache.max_bytes:
         return make()

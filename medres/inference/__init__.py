@@ -27,6 +27,8 @@ MAX_BATCH_TOKENS = 16_384
 """Most visual tokens of images that are asked together, if all counted as the largest one."""
 PASSES_AT_ONCE = 8
 """Passes of `batch_images` whose replies are decoded together and stored together."""
+HELD_BYTES = 512 * 2**20
+"""Most memory for decoded images, of which several resolutions are made."""
 
 
 def evaluate(
@@ -105,7 +107,9 @@ def evaluate(
     treatment = models.treatment(config, **{name: parameters[name] for name in models.TREATMENT})
     if not models.tiles(config):
         del parameters["tiling"]
-    cache = pixel_cache.of_study(study, gib=cache_gib)
+    made = set(eval_resolutions) - {"mixed", "blank"}
+    held_bytes = HELD_BYTES if len(made) > 1 else 0
+    cache = pixel_cache.of_study(study, gib=cache_gib, held_bytes=held_bytes)
     question_set = datasets.load(study, dataset)
     shown = texts.named(model).replace("/", "--")
     cell = f"{dataset}/{shown}/{train_resolution}/seed{seed}"

@@ -19,7 +19,7 @@ import torch
 
 from medres import models
 from medres.inference.decoding import Reply, Waiting, end_of_turn
-from medres.models import LoadedModel, conversation, shared_prompt
+from medres.models import LoadedModel, conversation, last_layer, shared_prompt
 from medres.models.conversation import Tree
 from medres.models.shared_prompt import Beginning
 from medres.resolution import Geometry
@@ -140,21 +140,24 @@ def _in_one_pass(
         name: value.to(device)
         for name, value in (batch | models.answer_inputs(model, list(pixels))).items()
     }
-    if begun is None:
-        output = network.model(**inputs, use_cache=any(to_reply))
-        hidden, cache, n_shared = output.last_hidden_state, output.past_key_values, 0
-    else:
-        rest = shared_prompt.forward(
-            network,
-            inputs,
-            image_token_id=model.image_token_id,
-            use_cache=any(to_reply),
-            begun=begun,
-        )
-        hidden, cache, n_shared = rest.hidden, rest.cache, rest.n_shared
-    cached = [np.arange(len(tree.token_ids)) for tree in trees]
     predicted = [_Predicted(model, tree) for tree in trees]
-    _read(model, predicted, [places[n_shared:] for places in cached], hidden)
+    # Of no other token is anything read; keys and values of all of them are in the cache.
+    read = np.unique(np.concatenate([each.unread() for each in predicted]))
+    with last_layer.only_at(network, torch.from_numpy(read)):
+        if begun is None:
+            output = network.model(**inputs, use_cache=any(to_reply))
+            hidden, cache = output.last_hidden_state, output.past_key_values
+        else:
+            rest = shared_prompt.forward(
+                network,
+                inputs,
+                image_token_id=model.image_token_id,
+                use_cache=any(to_reply),
+                begun=begun,
+            )
+            hidden, cache = rest.hidden, rest.cache
+    cached = [np.arange(len(tree.token_ids)) for tree in trees]
+    _read(model, predicted, [read[read < len(tree.token_ids)] for tree in trees], hidden)
     scores = [each.scores() for each in predicted]
     replies = [
         reply
@@ -234,6 +237,10 @@ class _Predicted:
         self._is_due = np.zeros(len(tree.token_ids), dtype=bool)
         self._is_due[tree.predictors] = True
         self._is_due[tree.prompt_ends] = True
+
+    def unread(self) -> np.ndarray:
+        """Return the places whose predictions are still needed, ascending."""
+        return np.flatnonzero(self._is_due)
 
     def due(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return what is to be read at the tokens of a pass, where nothing was read yet.

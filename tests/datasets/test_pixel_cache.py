@@ -258,6 +258,28 @@ def test_an_image_that_needs_no_resampling_is_kept_too(
     assert len(entries(cache)) == 1
 
 
+def test_decoded_images_are_held_up_to_a_bound(
+    question_set: QuestionSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, names = images.read_array, []
+
+    def noting(folder: Path, image: str, reading: Reading) -> tuple:
+        names.append(image)
+        return real(folder, image, reading)
+
+    monkeypatch.setattr(images, "read_array", noting)
+    cache = PixelCache(tmp_path / "pixels", 0, held_bytes=100 * 80 * 3 + 56 * 28 * 3 - 1)
+    for name in ("low", "native", "upsampled-lanczos"):
+        for image, size_px in (("a.png", (100, 80)), ("small.png", (56, 28))):
+            geometry = resolution.plan(size_px, name, TREATMENT)
+            off = pixel_cache.pixels_of(question_set, image, geometry, pixel_cache.NONE)
+            names.pop()
+            assert pixel_cache.pixels_of(question_set, image, geometry, cache) == off
+    assert names == ["a.png", *["small.png"] * 3], "the second is a byte too large"
+    other = replace(question_set, reading=Reading(scaling="range"))
+    assert cache.decoded(question_set, "a.png") is not cache.decoded(other, "a.png")
+
+
 def test_blank_images_are_neither_opened_nor_kept(
     question_set: QuestionSet, cache: PixelCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:

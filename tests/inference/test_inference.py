@@ -271,6 +271,31 @@ def test_an_evaluation_killed_twice_goes_on_to_the_very_same_bytes(
     assert (run.folder / parquet).read_bytes() == (uninterrupted.folder / parquet).read_bytes()
 
 
+@pytest.mark.parametrize("n_bytes", [0, 37])
+def test_an_evaluation_killed_with_eight_passes_at_once_goes_on_to_the_same_bytes(
+    drawn: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, n_bytes: int
+) -> None:
+    """Eight images in passes of one at each resolution, stored together."""
+    monkeypatch.setattr(inference, "PASSES_AT_ONCE", 8)
+    settings = SETTINGS | {"batch_images": 1}
+    whole = inference.evaluate(**settings)
+    expected = (whole.folder / "answers.parquet").read_bytes()
+    shutil.rmtree(whole.folder)
+    with monkeypatch.context() as patch:
+        before = count_answers(patch, stop_at=2)
+        with pytest.raises(Stop):
+            inference.evaluate(**settings)
+        gc.collect()
+    log = whole.folder / "answers.jsonl"
+    content = log.read_bytes()
+    assert content.count(b'"eval_resolution"') >= len(SIZES_PX)
+    log.write_bytes(content[: len(content) - n_bytes])
+    after = count_answers(monkeypatch)
+    run = inference.evaluate(**settings)
+    assert (len(before), len(after)) == (1, 2 + bool(n_bytes))
+    assert (run.folder / "answers.parquet").read_bytes() == expected
+
+
 def test_kept_pixels_change_no_answer_and_open_no_image_again(
     drawn: pd.DataFrame, project: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: runs.Run
 ) -> None:
@@ -281,10 +306,16 @@ def test_kept_pixels_change_no_answer_and_open_no_image_again(
         return real(question_set, image)
 
     monkeypatch.setattr(datasets.QuestionSet, "read", noting)
-    twice = 2 * len(SIZES_PX)
-    # The image of 28 x 28 px is the same, low and native.
-    for cache_gib, n_opened in ((0.0, twice), (0.01, twice - 1), (0.01, 0)):
+    n_images = len(SIZES_PX)
+    # With nothing held: the image of 28 x 28 px is the same, low and native.
+    for held_bytes, cache_gib, n_opened in (
+        (0, 0.0, 2 * n_images),
+        (inference.HELD_BYTES, 0.0, n_images),
+        (0, 0.01, 2 * n_images - 1),
+        (inference.HELD_BYTES, 0.01, 0),
+    ):
         names.clear()
+        monkeypatch.setattr(inference, "HELD_BYTES", held_bytes)
         run = inference.evaluate(**SETTINGS | {"cache_gib": cache_gib})
         assert len(names) == n_opened, "blank and mixed open nothing"
         assert (project / "runs" / "small" / "pixels").exists() == (cache_gib > 0)
