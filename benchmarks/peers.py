@@ -349,7 +349,8 @@ def run(folder: Path, asked: argparse.Namespace) -> None:
         found.append(whole_programs(folder, rows[0], place, sides, n_rounds=1))
     print(
         f"\nBefore is {asked.before}. Times as slow as medres today: median and range of "
-        f"{asked.rounds} rounds (of whole programs one), CPU time, one thread.\n{table(found)}\n\n{REMARKS}"
+        f"{asked.rounds} rounds (of whole programs one), CPU time, one thread.\n{table(found)}"
+        f"\n\n{REMARKS}"
     )
     for side in sides.values():
         if side.failed:
