@@ -46,7 +46,7 @@ def build(place: str, hub_id: str, *, device: str, as_is: bool = False) -> Loade
     model = models.load(place)
     network_class = transformers.Qwen2VLForConditionalGeneration
     if hub_id == "tiny":
-        network = network_class.from_pretrained(place, dtype=torch.float32)
+        network = network_class.from_pretrained(place, dtype=torch.float32, trust_remote_code=False)
         return replace(model, network=network) if as_is else model
     config = copy.deepcopy(offline.config_of(hub_id))
     for name in TOKENS:

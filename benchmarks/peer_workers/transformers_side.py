@@ -22,8 +22,10 @@ class Conversations:
     """Conversations as tokens and pixels."""
 
     def __init__(self, checkpoint: str) -> None:
-        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-        self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(checkpoint)
+        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=False)
+        self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(
+            checkpoint, trust_remote_code=False
+        )
         self.image_token = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
 
     def pixels(self, path: str, max_pixels: int) -> dict[str, torch.Tensor]:
@@ -80,7 +82,9 @@ class Conversations:
 @functools.cache
 def loaded(checkpoint: str) -> tuple[Conversations, Qwen2VLForConditionalGeneration]:
     """Return conversations and network of a checkpoint."""
-    network = Qwen2VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
+    network = Qwen2VLForConditionalGeneration.from_pretrained(
+        checkpoint, dtype=torch.float32, trust_remote_code=False
+    )
     return Conversations(checkpoint), network.eval()
 
 
@@ -144,7 +148,7 @@ def train(task: service.Task) -> service.Result:
     """Return the losses of a training from the checkpoint's weights."""
     made, _ = loaded(task["checkpoint"])
     network = Qwen2VLForConditionalGeneration.from_pretrained(
-        task["checkpoint"], dtype=torch.float32
+        task["checkpoint"], dtype=torch.float32, trust_remote_code=False
     )
     flat = Flat(task, made)
     trainer = Trainer(

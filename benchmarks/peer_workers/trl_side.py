@@ -10,7 +10,7 @@ def processor(checkpoint: str):  # type: ignore[no-untyped-def]
     """Return the processor of a checkpoint."""
     from transformers import AutoProcessor
 
-    return AutoProcessor.from_pretrained(checkpoint)
+    return AutoProcessor.from_pretrained(checkpoint, trust_remote_code=False)
 
 
 def train(task: service.Task) -> service.Result:
@@ -42,7 +42,7 @@ def train(task: service.Task) -> service.Result:
         )
     images = datasets.Sequence(datasets.Image())
     network = Qwen2VLForConditionalGeneration.from_pretrained(
-        task["checkpoint"], dtype=torch.float32
+        task["checkpoint"], dtype=torch.float32, trust_remote_code=False
     )
     trainer = SFTTrainer(
         network,
