@@ -401,6 +401,7 @@ def test_training_and_inference_encode_the_same_tensors(
         asked.append(inputs)
         return tiny_model.network.model(**inputs)
 
+    note.language_model = tiny_model.network.model.language_model  # type: ignore[attr-defined]
     spy = SimpleNamespace(
         device=torch.device("cpu"), model=note, lm_head=tiny_model.network.lm_head
     )

@@ -369,6 +369,7 @@ def test_training_and_inference_encode_the_same_tensors(
         asked.append(inputs)
         return model.network.model(**inputs)
 
+    note.language_model = model.network.model.language_model  # type: ignore[attr-defined]
     spy = SimpleNamespace(device=torch.device("cpu"), model=note, lm_head=model.network.lm_head)
     spied = dataclasses.replace(model, network=spy)
     only_reference = train.assign(options=[[reference] for reference in train["reference"]])

@@ -44,18 +44,20 @@ def confidence_gaps(table: pd.DataFrame) -> Figure:
     arms = [arm for arm in arms if arm in rows_of.index]
     figure, panels = make_panels(table, panel_in=4.4, height_in=1.2 + 0.24 * len(arms), sharey=True)
     for ax, _, rows in panels:
-        keys = zip(rows["train_resolution"], rows["eval_resolution"], strict=True)
-        rows = rows.assign(y=[arms.index(key) for key in keys])
+        shown = zip(rows["train_resolution"], rows["eval_resolution"], strict=True)
+        rows = rows.assign(y=[arms.index(arm) for arm in shown])
         is_judged = rows["verdict"].fillna("") != ""
         # Each mark once for all rows of a style: every line that is drawn takes a millisecond.
         for train, (colour, marker) in styles.items():
             is_here = rows["train_resolution"] == train
             judged, single = rows[is_here & is_judged], rows[is_here & ~is_judged]
             sure, right = 100 * judged["confidence"], 100 * judged["accuracy"]
-            limits = [sure - 100 * judged[f"overconfidence_{end}"] for end in ("upper", "lower")]
+            least, most = (
+                sure - 100 * judged[f"overconfidence_{end}"] for end in ("upper", "lower")
+            )
             wide: Look = {"linewidth": 3.5, "alpha": 0.3, "zorder": 1}
             ax.plot(*_bars(right, sure, judged["y"]), color=colour, **wide)
-            ax.plot(*_bars(*limits, judged["y"]), color=colour, linewidth=1.2, zorder=2)
+            ax.plot(*_bars(least, most, judged["y"]), color=colour, linewidth=1.2, zorder=2)
             ax.plot(right, judged["y"], marker, color=colour, markersize=5, zorder=3)
             ax.plot(sure, judged["y"], "|", color="black", ms=9, markeredgewidth=1.6, zorder=4)
             ax.plot(100 * single["accuracy"], single["y"], marker, color=colour, ms=2.4)
