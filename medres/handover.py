@@ -18,8 +18,8 @@ READING, COMPUTING = STAGES = ("reading", "computing")
 """Names of the sockets: for pages made of what is there, and for all that may need a model."""
 COMPUTES = ("01_", "02_", "03_")
 """How the stems of pages begin that need a model, its sizes or its config."""
-ELSEWHERE = b"elsewhere\n"
-"""The answer to a command that the process that asks must run itself."""
+ELSEWHERE, TAKEN = b"elsewhere\n", b"taken\n"
+"""The first answers: the process that asks must run the command itself, or it is run now."""
 
 
 def asked(module: str, arguments: list[str]) -> int | None:
@@ -30,21 +30,31 @@ def asked(module: str, arguments: list[str]) -> int | None:
         arguments: Of the command.
     """
     folder = os.environ.get(VARIABLE, "")
-    if not folder:
+    if not folder or not arguments or sys.stdout is None or sys.stderr is None:
         return None
     reads = module == "medres.report" and not arguments[-1].startswith(COMPUTES)
+    is_taken = False
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(os.path.join(folder, READING if reads else COMPUTING))
             socket.send_fds(connection, [b"\n"], [1, 2])
             connection.sendall(json.dumps(_request(module, arguments)).encode() + b"\n")
-            answer = connection.makefile("rb").readline()
+            answers = connection.makefile("rb")
+            is_taken = answers.readline() == TAKEN
+            answer = answers.readline() if is_taken else b""
     except KeyboardInterrupt:
         return 130  # the other side ends what it does when it sees this one gone
     except OSError:
+        answer = b""
+    if not is_taken:
         return None
-    if not answer.endswith(b"\n") or answer == ELSEWHERE:
-        return None
+    if not answer.endswith(b"\n"):
+        print(
+            f"medres: {' '.join(arguments)}: the process that made it was ended from outside; the "
+            "same command goes on from there",
+            file=sys.stderr,
+        )
+        return 1
     code = int(answer)
     if code < 0:
         say = (

@@ -33,8 +33,11 @@ def only_at(network: Any, places: torch.Tensor) -> Iterator[None]:
             ascending, shape (n_places,).
     """
     layer = network.model.language_model.layers[-1]
-    whole = layer.forward
-    is_known = type(layer) in KNOWN and not getattr(layer.self_attn, "sliding_window", None)
+    whole, own = layer.forward, layer.__dict__.get("forward")
+    attention = layer.self_attn
+    is_known = type(layer) in KNOWN and not (
+        getattr(attention, "sliding_window", None) or attention.attention_dropout
+    )
 
     def forward(hidden_states: torch.Tensor, **inputs: Any) -> torch.Tensor:
         cache = inputs.get("past_key_values")
@@ -51,6 +54,8 @@ def only_at(network: Any, places: torch.Tensor) -> Iterator[None]:
         yield
     finally:
         del layer.forward
+        if own is not None:
+            layer.forward = own
 
 
 def _partly(

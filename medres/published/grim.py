@@ -184,28 +184,34 @@ def smallest_n_of_units(
     start_of = dict(zip(decimals, starts.tolist(), strict=False))
     n_draws = len(units[0]) if len(units) else 1
     # Shorter columns are padded with a place that always fits.
-    places = np.full((len(columns), n_draws, max(map(len, columns), default=1)), starts[-1])
+    places = np.full((len(columns), n_draws, max([1, *map(len, columns)])), starts[-1])
     for rows, drawn, column in zip(places, units, columns, strict=True):
         rows[:, : len(column)] = drawn + [start_of[each.decimals] for each in column]
-    place_of = places.reshape(len(columns) * n_draws, places.shape[2])
+    # Of a million places of four decimals only those that columns hold.
+    held, place_of = np.unique(places, return_inverse=True)
+    place_of = place_of.reshape(len(columns) * n_draws, places.shape[2])
     found = np.zeros(len(place_of), dtype=np.int64)
     open_rows = np.arange(len(place_of))
+    can_be = np.zeros(starts[-1] + 1, dtype=bool)
+    can_be[-1] = True
     for first in range(1, most + 1, AT_ONCE):
         sizes = range(first, min(first + AT_ONCE, most + 1))
-        fits = np.zeros((AT_ONCE, starts[-1] + 1), dtype=bool)
+        fits = np.zeros((AT_ONCE, len(held)), dtype=bool)
         for number, n_questions in enumerate(sizes):
-            for d in decimals:
-                counts = np.arange(n_questions + 1)
-                fits[number, start_of[d] + printed(counts, n_questions, d, rule)] = True
-            fits[number, -1] = True
+            counts = np.arange(n_questions + 1)
+            each = [start_of[d] + printed(counts, n_questions, d, rule) for d in decimals]
+            here = np.concatenate([counts[:0], *each])
+            can_be[here] = True
+            fits[number] = can_be[held]
+            can_be[here] = False
         # One bit for each number of questions: a column fits where all its places do.
         bits = np.ascontiguousarray(np.packbits(fits, axis=0).T).view(np.uint64)
         common = bits[place_of[open_rows, 0]]
         for place in place_of.T[1:]:
             common &= bits[place[open_rows]]
         is_found = common.any(axis=1)
-        each = np.unpackbits(common[is_found].view(np.uint8), axis=1)
-        found[open_rows[is_found]] = first + each.argmax(axis=1)
+        numbers = np.unpackbits(common[is_found].view(np.uint8), axis=1)
+        found[open_rows[is_found]] = first + numbers.argmax(axis=1)
         open_rows = open_rows[~is_found]
         if not open_rows.size:
             break

@@ -6,6 +6,7 @@ Jupyter writes when a notebook starts. Where none is waiting, Jupyter starts a k
 
 import atexit
 import json
+import logging
 import os
 import signal
 import sys
@@ -61,6 +62,7 @@ def _kernel(source: int) -> int:
     try:
         app = IPKernelApp.instance(parent_handle=os.getppid())
         app.initialize(asked["arguments"])
+        _log_here()
         app.start()
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
@@ -68,6 +70,15 @@ def _kernel(source: int) -> int:
         traceback.print_exc()
         return 1
     return 0
+
+
+def _log_here() -> None:
+    # Loggers that were made at the imports write to the stream of that process.
+    streams = {sys.__stderr__: sys.stderr, sys.__stdout__: sys.stdout}
+    for reference in logging._handlerList:
+        handler = reference()
+        if isinstance(handler, logging.StreamHandler) and handler.stream in streams:
+            handler.setStream(streams[handler.stream])
 
 
 class Process:

@@ -27,9 +27,11 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from medres import files, handover, runs
 
@@ -175,7 +177,8 @@ def warm_up(stage: str, study: str) -> None:
     if stage == handover.COMPUTING:
         names |= {"medres.datasets.__main__", "medres.models.offline"}
     for name in [*sorted(names), *LIBRARIES[stage]]:
-        importlib.import_module(name)
+        with suppress(Exception):  # a command says better what is wrong with its own imports
+            importlib.import_module(name)
 
 
 def imported(notebook: Path) -> set[str]:
@@ -189,12 +192,28 @@ def imported(notebook: Path) -> set[str]:
     return found
 
 
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep what libraries say at their import from the terminal of `medres.make`."""
+    before, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nothing)
+
+
 def _serve(listeners: dict[str, socket.socket], held: dict[str, Any]) -> None:
     """Fork for each command until stdin ends; the first of `listeners` is of this stage."""
     stage = next(iter(listeners))
-    with suppress(Exception):  # a command says better what is wrong with its own imports
+    with suppress(Exception), _silent():
         warm_up(stage, held["study"])
-    if not _is_same_code(held):
+    try:
+        if not _is_same_code(held):
+            return
+    except (OSError, PackageNotFoundError):
         return
     gc.collect()
     gc.freeze()
@@ -247,6 +266,9 @@ def _reap(connections: dict[int, socket.socket]) -> None:
         while (found := os.waitpid(-1, os.WNOHANG))[0]:
             process, status = found
             if process in connections:
+                # What its kernel started, where it could not end that itself.
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process, signal.SIGKILL)
                 with connections.pop(process) as connection, suppress(OSError):
                     connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
@@ -264,20 +286,25 @@ def _run(connection: socket.socket, alive: int, held: dict[str, Any]) -> int:
     # Of its own group: all that it starts ends with it.
     os.setpgid(0, 0)
     try:
-        _, streams, _, _ = socket.recv_fds(connection, 1, 2)
+        _, (said, failed), _, _ = socket.recv_fds(connection, 1, 2)
         request = json.loads(connection.makefile("rb").readline())
-    except (OSError, ValueError):
-        return 1
-    if not fits(request, held):
-        connection.sendall(handover.ELSEWHERE)
+        is_fit = fits(request, held)
+    except Exception:  # who asks meets the same, and says it
+        is_fit = False
+    if not is_fit:
+        with suppress(OSError):
+            connection.sendall(handover.ELSEWHERE)
         return 0
+    connection.sendall(handover.TAKEN)
     nothing = os.open(os.devnull, os.O_RDONLY)
-    for number, source in enumerate((nothing, *streams)):
+    for number, source in enumerate((nothing, said, failed)):
         os.dup2(source, number)
         os.close(source)
+    os.chdir(request["folder"])
     os.umask(request["umask"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    tempfile.tempdir = None
     if request["module"] == "medres.report":
         forked_kernel.fork()
     threading.Thread(target=_end_with, args=(connection, alive), daemon=True).start()
@@ -285,7 +312,7 @@ def _run(connection: socket.socket, alive: int, held: dict[str, Any]) -> int:
         main_of = importlib.import_module(f"{request['module']}.__main__").main
         return int(main_of(request["arguments"]))
     except SystemExit as error:
-        return error.code if isinstance(error.code, int) else 1
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:
         traceback.print_exc()
         return 1
@@ -294,6 +321,16 @@ def _run(connection: socket.socket, alive: int, held: dict[str, Any]) -> int:
 def _end_with(connection: socket.socket, alive: int) -> None:
     """End this process and all that it started when who asked, or the warm process, is gone."""
     select.select([connection.fileno(), alive], [], [])
+    # Processes in sessions of their own, such as a launcher's, are ended by the notebook's
+    # `finally`, as after an interrupt of Jupyter's.
+    started = psutil.Process().children(recursive=True)
+    for child in started:
+        with suppress(psutil.Error):
+            child.send_signal(signal.SIGINT)
+    psutil.wait_procs(started, timeout=ENDS_WITHIN_S / 2)
+    for child in started:
+        with suppress(psutil.Error):
+            child.kill()
     os.killpg(0, signal.SIGKILL)
 
 

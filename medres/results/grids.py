@@ -101,7 +101,11 @@ def _cells(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
 
 def coded(table: pd.DataFrame) -> pd.DataFrame:
     """Return seed, question_id, group and correct of answers, texts as numbers in their order."""
-    codes = {name: pd.factorize(table[name], sort=True)[0] for name in ("question_id", "group")}
+    codes = {
+        name: pd.Series(pd.factorize(table[name], sort=True)[0], index=table.index)
+        for name in ("question_id", "group")
+    }
+    codes["group"] = codes["group"].where(codes["group"] >= 0)  # a missing group stays missing
     return table[["seed", "correct"]].assign(**codes)
 
 

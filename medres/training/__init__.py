@@ -182,5 +182,7 @@ def _samples(settings: TrainingSettings) -> Samples:
         seed=settings.seed,
         cache=pixel_cache.of_study(settings.study, gib=settings.cache_gib),
         # For a GPU several processes read ahead, each of which would hold its own.
-        held_bytes=0 if strategies.has_gpu(settings.device) else HELD_BYTES,
+        held_bytes=0
+        if strategies.has_gpu(settings.device) or settings.epochs == 1
+        else HELD_BYTES // strategies.n_processes(),
     )

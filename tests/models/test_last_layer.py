@@ -95,3 +95,15 @@ def test_afterwards_the_network_is_as_before_also_after_an_error(
     ):
         raise KeyError("stopped")
     assert torch.equal(tiny_model.network(**inputs).logits, expected)
+
+
+def test_a_forward_pass_that_the_layer_had_before_is_given_back(tiny_model: LoadedModel) -> None:
+    layer = tiny_model.network.model.language_model.layers[-1]
+    own = layer.forward
+    layer.forward = own
+    try:
+        with last_layer.only_at(tiny_model.network, torch.tensor([1])):
+            assert layer.forward is not own
+        assert layer.__dict__["forward"] is own
+    finally:
+        del layer.forward

@@ -165,3 +165,9 @@ def test_random_decimals_keep_the_whole_percents_and_follow_the_seed() -> None:
         ]
         assert row[2:] == [each.units for each in column[2:]]
     assert {units % 10 for units in drawn[0][:, 1].tolist()} == set(range(10))
+
+
+def test_four_decimals_hold_a_million_places_and_take_no_time():
+    column = [grim.Percentage(333_333, 4), grim.Percentage(666_667, 4)]
+    assert grim.smallest_n([column], "half up", most=2_000) == [3]
+    assert grim.smallest_n([[]], "half up") == [1]

@@ -106,13 +106,14 @@ def test_a_page_that_fails_says_so_to_who_asked(small):
 
 @pytest.mark.slow
 def test_the_environment_of_who_asks_holds_in_the_notebook(small, tmp_path):
-    project = small("print('at', *map(os.environ.get, ['TMPDIR', 'OMP_NUM_THREADS']), os.getcwd())")
+    told = "import tempfile; print('at', tempfile.gettempdir(), os.environ['OMP_NUM_THREADS'])"
+    project = small(f"{told}; print('in', os.getcwd())")
     with warm.started("smoke") as variables:
         _, said, _, _ = make(project, variables | {"TMPDIR": str(tmp_path)})
         other_threads = {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "2"}
         _, other, _, _ = make(project, variables | other_threads)
-    assert f"at {tmp_path} 1 {project}" in said
-    assert f"at {tmp_path} 2 {project}" in other
+    assert f"at {tmp_path} 1\nin {project}" in said
+    assert f"at {tmp_path} 2\nin {project}" in other
 
 
 @pytest.mark.slow
