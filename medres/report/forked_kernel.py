@@ -75,7 +75,7 @@ def _kernel(source: int) -> int:
 def _log_here() -> None:
     # Loggers that were made at the imports write to the stream of that process.
     streams = {sys.__stderr__: sys.stderr, sys.__stdout__: sys.stdout}
-    for reference in logging._handlerList:
+    for reference in logging._handlerList:  # type: ignore[attr-defined]
         handler = reference()
         if isinstance(handler, logging.StreamHandler) and handler.stream in streams:
             handler.setStream(streams[handler.stream])
