@@ -61,7 +61,7 @@ beside the others, and not one that the aim is set against."""
 REMARKS = """\
 lmms-eval stores every picture as a JPEG of quality 85 before it reads it; its limit of pixels is
 set to that of the row. ms-swift has the token numbers of the published model, which are replaced
-by those of the checkpoint. glance-vlm reads an image once and compares the first tokens of the
+by those of the checkpoint, and a line break after the reply, which is taken away. glance-vlm reads an image once and compares the first tokens of the
 options, image by image: its choices are compared with the options that medres chose."""
 
 
