@@ -23,7 +23,7 @@ STUDIES = {
     "demo": (("-m", "medres.make", "demo"),),
 }
 """Commands by name: the smoke study from nothing, the same when nothing is to be done, a page of
-it, and the demo study, which takes half an hour of CPU or more."""
+it (after it alone), and the demo study, which takes half an hour of CPU or more."""
 
 
 def exported(project: Path, commit: str, folder: Path) -> Path:
@@ -92,7 +92,7 @@ def compare(folder: Path, before: str, names: Sequence[str]) -> list[dict[str, s
 def copied_plainly(place: Path, folder: Path) -> Path:
     """Return a copy of an exported state, without what runs left in it."""
     shutil.rmtree(folder, ignore_errors=True)
-    return Path(shutil.copytree(place, folder, ignore=shutil.ignore_patterns("runs", ".venv")))
+    return Path(shutil.copytree(place, folder, ignore=shutil.ignore_patterns("runs", ".*")))
 
 
 def seconds(place: Path, commands: Sequence[Sequence[str]]) -> tuple[float, float]:

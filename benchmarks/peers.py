@@ -61,8 +61,9 @@ beside the others, and not one that the aim is set against."""
 REMARKS = """\
 lmms-eval stores every picture as a JPEG of quality 85 before it reads it; its limit of pixels is
 set to that of the row. ms-swift has the token numbers of the published model, which are replaced
-by those of the checkpoint, and a line break after the reply, which is taken away. glance-vlm reads an image once and compares the first tokens of the
-options, image by image: its choices are compared with the options that medres chose."""
+by those of the checkpoint, and a line break after the reply, which is taken away. glance-vlm reads
+an image once and compares the first tokens of the options, image by image: its choices are
+compared with the options that medres chose."""
 
 
 @dataclass
@@ -229,7 +230,7 @@ def columns(
         if name in sides:
             cells[SHOWN[name]] = ratios(taken, name) if name in taken else "-"
     rivals = [name for name in taken if name not in (*OURS, READ_ONCE)]
-    best = min(rivals, key=lambda name: statistics.median(taken[name]), default="")
+    best = min(rivals, key=lambda name: statistics.median(times(taken, name)), default="")
     cells["best peer"] = f"{SHOWN[best]} {ratios(taken, best)}" if best else "none"
     cells["aim"] = row.aim
     agree = {
@@ -241,9 +242,14 @@ def columns(
     return cells
 
 
+def times(taken: dict[str, list[float]], name: str) -> list[float]:
+    """Return how many times the time of medres another takes, in each round."""
+    return [theirs / ours for theirs, ours in zip(taken[name], taken[TODAY], strict=True)]
+
+
 def ratios(taken: dict[str, list[float]], name: str) -> str:
     """Return how many times the time of medres another takes: median and range of rounds."""
-    found = [theirs / ours for theirs, ours in zip(taken[name], taken[TODAY], strict=True)]
+    found = times(taken, name)
     return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
 
 

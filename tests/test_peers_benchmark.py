@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import peer_environments, peer_work, peers
+from benchmarks import peer_environments, peer_studies, peer_work, peers
 
 ROW = peer_work.Row("answer", (448, 448), "low", 1, 2, "5")
 OF_TRAINING = peer_work.Row("train", (448, 448), "mixed", 1, 2, "1.35")
@@ -57,6 +57,23 @@ def test_a_worker_that_ends_says_why(tmp_path: Path) -> None:
     worker = peers.Worker("glance-vlm", command, {}, tmp_path)
     with pytest.raises(RuntimeError, match="glance-vlm ended: no such model"):
         worker.do({"kind": "answer"})
+
+
+def test_studies_run_in_copies_of_both_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tmp_path / "project"
+    before.mkdir()
+    (before / "sum.py").write_text("sum(range(20_000_000))")
+    (before / "runs").mkdir()
+    monkeypatch.setattr(peer_studies, "copied", lambda project, folder: before)
+    monkeypatch.setattr(peer_studies, "STUDIES", {"sum": (("sum.py",), ("sum.py",))})
+    (row,) = peer_studies.compare(tmp_path / "work", str(before), ["sum"])
+    assert row.keys() == {
+        "study", "before, CPU s", "before, wall s", "today, CPU s", "today, wall s"
+    }  # fmt: skip
+    assert float(row["before, CPU s"]) > 0.2
+    assert not (tmp_path / "work" / "studies-before" / "runs").exists()
 
 
 @pytest.mark.slow
