@@ -49,19 +49,19 @@ def asked(module: str, arguments: list[str]) -> int | None:
     if not is_taken:
         return None
     if not answer.endswith(b"\n"):
-        print(
-            f"medres: {' '.join(arguments)}: the process that made it was ended from outside; the "
-            "same command goes on from there",
-            file=sys.stderr,
-        )
-        return 1
+        return _failed(arguments, "was ended from outside; the same command goes on from there")
     code = int(answer)
     if code < 0:
-        say = (
-            f"medres: {' '.join(arguments)}: its process was ended by signal {-code}; memory often "
-        )
-        print(f"{say}ran out: see what else runs, or try a smaller batch_images", file=sys.stderr)
-    return code if code >= 0 else 1
+        why = "memory often ran out: see what else runs, or try a smaller batch_images"
+        return _failed(arguments, f"was ended by signal {-code}; {why}")
+    return code
+
+
+def _failed(arguments: list[str], why: str) -> int:
+    from medres import texts  # takes longer than all else here
+
+    texts.say(f"medres: {' '.join(arguments)}: its process {why}", file=sys.stderr)
+    return 1
 
 
 def _request(module: str, arguments: list[str]) -> dict[str, Any]:

@@ -321,16 +321,11 @@ def _run(connection: socket.socket, alive: int, held: dict[str, Any]) -> int:
 def _end_with(connection: socket.socket, alive: int) -> None:
     """End this process and all that it started when who asked, or the warm process, is gone."""
     select.select([connection.fileno(), alive], [], [])
-    # Processes in sessions of their own, such as a launcher's, are ended by the notebook's
-    # `finally`, as after an interrupt of Jupyter's.
-    started = psutil.Process().children(recursive=True)
-    for child in started:
-        with suppress(psutil.Error):
-            child.send_signal(signal.SIGINT)
-    psutil.wait_procs(started, timeout=ENDS_WITHIN_S / 2)
-    for child in started:
-        with suppress(psutil.Error):
-            child.kill()
+    # Also what has a session of its own, such as a launcher of several processes.
+    with suppress(psutil.Error):
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()
     os.killpg(0, signal.SIGKILL)
 
 
