@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -165,6 +166,17 @@ def test_random_decimals_keep_the_whole_percents_and_follow_the_seed() -> None:
         ]
         assert row[2:] == [each.units for each in column[2:]]
     assert {units % 10 for units in drawn[0][:, 1].tolist()} == set(range(10))
+
+
+def test_many_decimals_take_no_memory_for_what_no_column_holds() -> None:
+    tracemalloc.start()
+    try:
+        third = [grim.Percentage(333_333, 4)]
+        assert grim.smallest_n([third], "half up", most=2000).tolist() == [3]
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 50e6  # 512 numbers of questions times a million places are ten times that
 
 
 def test_four_decimals_hold_a_million_places_and_take_no_time():
