@@ -45,6 +45,17 @@ def test_the_grid_counts_each_cell() -> None:
     assert (last["chance"], last["above_chance"]) == (0.5, pytest.approx(2 / 3))
 
 
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_an_answer_without_a_group_is_refused(missing: object) -> None:
+    table = arm("low", "low", [1, 0, 1, 0, 1, 1, 0, 1])
+    table["group"] = [missing if row in (3, 5) else each for row, each in enumerate(table["group"])]
+    for count in (grids.grid, grids.over_trainings):
+        with pytest.raises(
+            ValueError, match=r"groups\[3\] is missing; give every question a group"
+        ):
+            count(table)
+
+
 def test_several_trainings_of_a_cell_are_one_row_that_covers_them() -> None:
     rights = [first_right(n_right, 50) for n_right in (20, 30, 40)]
     cells = grids.over_trainings(trainings("low", "low", *rights))
