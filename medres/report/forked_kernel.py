@@ -60,9 +60,12 @@ def _kernel(source: int) -> int:
     os.environ.clear()
     os.environ.update(asked["environment"])
     try:
+        handlers = _handlers()
         app = IPKernelApp.instance(parent_handle=os.getppid())
         app.initialize(asked["arguments"])
-        _log_here()
+        for handler in handlers:
+            if handler.stream in (sys.__stdout__, sys.__stderr__):
+                handler.setStream(sys.stdout if handler.stream is sys.__stdout__ else sys.stderr)
         app.start()
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
@@ -72,13 +75,11 @@ def _kernel(source: int) -> int:
     return 0
 
 
-def _log_here() -> None:
-    # Loggers that were made at the imports write to the stream of that process.
-    streams = {sys.__stderr__: sys.stderr, sys.__stdout__: sys.stdout}
-    for reference in logging._handlerList:  # type: ignore[attr-defined]
-        handler = reference()
-        if isinstance(handler, logging.StreamHandler) and handler.stream in streams:
-            handler.setStream(streams[handler.stream])
+def _handlers() -> "list[logging.StreamHandler[Any]]":
+    """Return what loggers that were made at the imports write with, to the streams of then."""
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    every = [each for logger in loggers for each in getattr(logger, "handlers", [])]
+    return [each for each in every if isinstance(each, logging.StreamHandler)]
 
 
 class Process:
