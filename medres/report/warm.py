@@ -79,21 +79,21 @@ def started(study: str) -> Iterator[dict[str, str]]:
             # Imports may ask a GPU's driver what is there, which no fork can use afterwards.
             stages = [handover.READING] if shutil.which("nvidia-smi") else handover.STAGES
             sockets = [stack.enter_context(_listening(Path(folder, stage))) for stage in stages]
-        except OSError:  # such as a path that is too long for a socket: jobs go on without
+            numbers = [each.fileno() for each in sockets]
+            process = subprocess.Popen(
+                [sys.executable, "-m", "medres.report.warm", study, folder, files.package_sha256()]
+                + [str(number) for number in numbers],
+                cwd=runs.ROOT,
+                env=os.environ | dict.fromkeys(ONE_THREAD, "1"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pass_fds=numbers,
+                # Interrupted by the key that interrupts the jobs, it could not end them in order.
+                start_new_session=True,
+            )
+        except OSError:  # such as a path too long for a socket: jobs go on without
             yield {}
             return
-        numbers = [each.fileno() for each in sockets]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "medres.report.warm", study, folder, files.package_sha256()]
-            + [str(number) for number in numbers],
-            cwd=runs.ROOT,
-            env=os.environ | dict.fromkeys(ONE_THREAD, "1"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            pass_fds=numbers,
-            # Interrupted by the key that interrupts the jobs, it could not end them in order.
-            start_new_session=True,
-        )
         for each in sockets:
             each.close()
         try:
@@ -239,7 +239,11 @@ def _serve(listeners: dict[str, socket.socket], held: dict[str, Any]) -> None:
         for name in [numbers[each] for each in ready if each in numbers]:
             listener = listeners[name]
             connection = listener.accept()[0] if name == stage else None
-            process = os.fork()
+            try:
+                process = os.fork()
+            except OSError:  # such as too many processes: who asks does it itself
+                (connection or listener.accept()[0]).close()
+                continue
             if process == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -289,13 +293,14 @@ def _run(connection: socket.socket, alive: int, held: dict[str, Any]) -> int:
         _, (said, failed), _, _ = socket.recv_fds(connection, 1, 2)
         request = json.loads(connection.makefile("rb").readline())
         is_fit = fits(request, held)
+        if is_fit:
+            connection.sendall(handover.TAKEN)
     except Exception:  # who asks meets the same, and says it
         is_fit = False
     if not is_fit:
         with suppress(OSError):
             connection.sendall(handover.ELSEWHERE)
         return 0
-    connection.sendall(handover.TAKEN)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for number, source in enumerate((nothing, said, failed)):
         os.dup2(source, number)

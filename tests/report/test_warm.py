@@ -4,8 +4,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +29,8 @@ FIGURE = (
     "figure = Figure(); figure.subplots().plot([1, 2])\n"
     "page.show_figure(study, 'line', figure, alt='a line', caption='One line.')"
 )
+LOGS = "\nimport logging\nlogging.getLogger('said').addHandler(logging.StreamHandler())\n"
+"""As transformers does: a handler made at the import keeps the stderr of then."""
 FRESH = "assert not hasattr(studies, 'seen')\nstudies.seen = True"
 
 
@@ -78,8 +83,15 @@ def make(project, variables):
 
 
 @pytest.mark.slow
-def test_pages_of_the_warm_process_are_those_of_a_process_alone_and_share_no_state(small):
-    project = small(FIGURE, FRESH, f"os.write(1, ({HOW}).encode()) and None")
+def test_pages_of_the_warm_process_are_those_of_a_process_alone_and_share_no_state(small, tmp_path):
+    code = tmp_path / "code" / "medres" / "report" / "page.py"
+    code.write_text(code.read_text() + LOGS)
+    files.package_sha256.cache_clear()
+    says = (
+        "import logging; said = logging.getLogger('said'); said.warning('margin is 2')\n"
+        "print('to this stderr:', said.handlers[0].stream is sys.stderr)"
+    )
+    project = small(FIGURE, FRESH, f"os.write(1, ({HOW}).encode()) and None", says)
     _, alone, _, expected = make(project, {})
     with warm.started("smoke") as variables:
         first = make(project, variables)
@@ -89,7 +101,8 @@ def test_pages_of_the_warm_process_are_those_of_a_process_alone_and_share_no_sta
     assert first[0] == 0
     assert first[1].startswith("forked")
     assert first[3] == expected
-    assert expected
+    assert b"margin is 2" in expected
+    assert b"to this stderr: True" in expected
 
 
 @pytest.mark.slow
@@ -134,7 +147,9 @@ def test_without_the_process_or_with_a_dead_one_a_command_does_it_itself(small, 
     project = small(f"print({HOW})")
     assert "alone" in make(project, {handover.VARIABLE: str(tmp_path)})[1]
     with warm.started("smoke") as variables:
-        for each in processes("medres.report.warm", variables[handover.VARIABLE]):
+        words = "medres.report.warm", variables[handover.VARIABLE]
+        wait_until(lambda: processes(*words))  # just begun, it has no command line yet
+        for each in processes(*words):
             os.kill(each, signal.SIGKILL)
         assert "alone" in make(project, variables)[1]
 
@@ -163,34 +178,44 @@ def is_running(process):
 SLEEPS = (
     "import subprocess\n"
     "child = subprocess.Popen(['sleep', '300'])\n"
-    "open('pids', 'w').write(f'{os.getpid()} {os.getppid()} {child.pid} whole')\n"
+    "apart = subprocess.Popen(['sleep', '300'], start_new_session=True)\n"
+    "numbers = os.getpid(), os.getppid(), child.pid, apart.pid\n"
+    "open('pids', 'w').write(' '.join(map(str, numbers)) + ' whole')\n"
     "time.sleep(300)"
 )
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
-@pytest.mark.parametrize("ended", ["SIGTERM", "SIGKILL", "SIGINT", "make", "warm process"])
+@pytest.mark.parametrize("ended", ["SIGTERM", "SIGKILL", "SIGINT", "make", "warm process", "page"])
 def test_whoever_ends_takes_page_and_kernel_and_their_children_along(small, ended):
     project = small(SLEEPS)
     pids = project / "pids"
+    started = []
     with ExitStack() as stack:
         variables = stack.enter_context(warm.started("smoke"))
         process = command(project, variables)
         try:
             wait_until(lambda: pids.exists() and pids.read_text().endswith("whole"))
-            started = [int(word) for word in pids.read_text().split()[:3]]
+            started = [int(word) for word in pids.read_text().split()[:4]]
             assert all(map(is_running, started))
+            ending = started
             if ended == "make":
                 stack.close()
             elif ended == "warm process":
                 for each in processes("medres.report.warm", variables[handover.VARIABLE]):
                     if each not in started:
                         os.kill(each, signal.SIGKILL)
+            elif ended == "page":
+                os.kill(started[1], signal.SIGKILL)
+                ending = started[:3]  # nobody is left to know of what has a session of its own
             else:
                 process.send_signal(signal.Signals[ended])
-            wait_until(lambda: not any(map(is_running, started)))
+            wait_until(lambda: not any(map(is_running, ending)))
         finally:
+            for each in started:
+                if is_running(each):
+                    os.kill(each, signal.SIGKILL)
             process.kill()
             process.communicate()
 
@@ -297,6 +322,92 @@ def test_beside_a_gpu_no_process_that_imported_torch_is_forked(
     with warm.started("smoke") as variables:
         folder = Path(variables[handover.VARIABLE])
         assert {path.name for path in folder.iterdir() if path.is_socket()} == stages
+
+
+def test_jobs_go_on_without_the_process_where_none_can_be_started(project, monkeypatch):
+    def refuse(*_, **__):
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with warm.started("smoke") as variables:
+        assert variables == {}
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected", "said"),
+    [
+        (b"", None, ""),
+        (b"elsewhere\n", None, ""),
+        (b"taken\n0\n", 0, ""),
+        (b"taken\n3\n", 3, ""),
+        (b"taken\n-9\n", 1, "medres: smoke 20_small: its process was ended by signal 9"),
+        (b"taken\n", 1, "medres: smoke 20_small: its process was ended from outside"),
+        (b"taken\n1", 1, "medres: smoke 20_small: its process was ended from outside"),
+    ],
+)
+def test_only_what_was_not_taken_up_is_done_by_who_asks(
+    answers, expected, said, monkeypatch, capsys
+):
+    def answer():
+        with listener.accept()[0] as connection:
+            connection.makefile("rb").readline()
+            connection.makefile("rb").readline()
+            connection.sendall(answers)
+
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/{handover.READING}")
+        listener.listen()
+        monkeypatch.setenv(handover.VARIABLE, folder)
+        server = threading.Thread(target=answer)
+        server.start()
+        assert handover.asked("medres.report", ["smoke", "20_small"]) == expected
+        server.join()
+    failed = capsys.readouterr().err
+    assert failed.startswith(said)
+    assert bool(failed) == bool(said)
+
+
+def test_without_arguments_or_streams_nobody_is_asked(monkeypatch, tmp_path):
+    monkeypatch.setenv(handover.VARIABLE, str(tmp_path))
+    monkeypatch.setattr(socket, "socket", None)  # would raise TypeError
+    assert handover.asked("medres.report", []) is None
+    for name in ("stdout", "stderr"):
+        with monkeypatch.context() as closed:
+            closed.setattr(sys, name, None)
+            found = handover.asked("medres.report", ["smoke", "20_small"])
+        assert found is None
+
+
+FULL = """
+import os, socket, sys
+from medres import handover
+from medres.report import warm
+
+def fork():
+    raise BlockingIOError("Resource temporarily unavailable")
+
+os.fork, warm.warm_up, warm._is_same_code = fork, lambda *_: None, lambda _: True
+sockets = [warm._listening(warm.Path(sys.argv[1], stage)) for stage in handover.STAGES]
+print("listening", flush=True)
+warm._serve(dict(zip(handover.STAGES, sockets)), {"study": "smoke"})
+"""
+
+
+def test_where_no_process_can_be_forked_who_asks_does_it_and_the_server_stays(monkeypatch):
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv(handover.VARIABLE, folder)
+        server = subprocess.Popen(
+            [sys.executable, "-c", FULL, folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert server.stdout.readline() == "listening\n"
+        for stem in ("20_small", "02_finetune", "20_small"):
+            assert handover.asked("medres.report", ["smoke", stem]) is None
+        assert server.poll() is None
+        server.communicate(timeout=60)  # closes its stdin
+        assert server.returncode == 0
 
 
 def test_modules_that_a_notebook_imports_are_found():
