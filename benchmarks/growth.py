@@ -3,7 +3,7 @@
     python -m benchmarks.growth            # some minutes
     python -m benchmarks.growth --quick    # the two smallest sizes
 
-CPU seconds of one thread from pixels to scores and replies, the shortest of three rounds. The
+CPU seconds of one thread from pixels to scores, without replies, the shortest of three rounds. The
 exponent is the slope of the logarithms: 1 means that twice as much takes twice as long.
 """
 
@@ -29,7 +29,7 @@ SIZE_PX = (448, 448)
 
 @torch.no_grad()
 def evaluation(model: LoadedModel, n_images: int, n_questions: int) -> float:
-    """Return the CPU seconds of questions about images at low resolution, without replies."""
+    """Return the CPU seconds of questions about images at low resolution."""
     geometry = resolution.plan(SIZE_PX, "low", TREATMENT)
     images = [resolution.apply(draw(SIZE_PX, seed=seed), geometry) for seed in range(n_images)]
     questions = [f"what is seen in part {number}?" for number in range(n_questions)]
@@ -75,7 +75,6 @@ def main() -> None:
             N_QUESTIONS[:n_sizes],
             lambda n: evaluation(model, N_IMAGES, n),
         ),
-        # Training's rows follow here.
     ]
     print(table(rows))
 

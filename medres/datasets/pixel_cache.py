@@ -13,10 +13,11 @@ import struct
 import tempfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -37,6 +38,31 @@ ABANDONED_S = 3600.0
 """Age from which an unfinished file is taken to be that of a killed process."""
 
 
+Value = TypeVar("Value")
+HELD_BYTES = 2**29
+"""Most memory for images that a process holds because it needs each several times."""
+
+
+class Held(Generic[Value]):
+    """What is kept in memory up to a number of bytes: the first, since all are needed again."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.left_bytes = max_bytes
+        self._kept: dict[Hashable, Value] = {}
+
+    def get(
+        self, key: Hashable, make: Callable[[], Value], n_bytes: Callable[[Value], int]
+    ) -> Value:
+        """Return what is kept under a key; if there is nothing, make it, and keep it if it fits."""
+        if key in self._kept:
+            return self._kept[key]
+        made = make()
+        if n_bytes(made) <= self.left_bytes:
+            self.left_bytes -= n_bytes(made)
+            self._kept[key] = made
+        return made
+
+
 class PixelCache:
     """A folder of prepared pixels with limited size, shared by several processes.
 
@@ -48,8 +74,7 @@ class PixelCache:
         self.folder = folder
         self.max_bytes = max_bytes
         self.unseen_bytes = 0
-        self.left_bytes = held_bytes
-        self.held: dict[tuple[Path, str, str], np.ndarray] = {}
+        self.held: Held[np.ndarray] = Held(held_bytes)
 
     def decoded(self, question_set: QuestionSet, image: str) -> np.ndarray:
         """Return the RGB pixels of an image of a question table, not to be written to.
@@ -62,13 +87,7 @@ class PixelCache:
             UnreadableImageError: As `QuestionSet.read`.
         """
         key = question_set.image_folder, image, repr(question_set.reading)
-        if key in self.held:
-            return self.held[key]
-        pixels = question_set.read(image)
-        if pixels.nbytes <= self.left_bytes:
-            self.left_bytes -= pixels.nbytes
-            self.held[key] = pixels
-        return pixels
+        return self.held.get(key, lambda: question_set.read(image), lambda pixels: pixels.nbytes)
 
     def get(self, key: str, make: Callable[[], Image.Image]) -> Image.Image:
         """Return the RGB pixels stored under a key; if there are none, make and store them.

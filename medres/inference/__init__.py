@@ -17,6 +17,7 @@ import torch
 
 from medres import datasets, files, models, resolution, runs, scoring, texts
 from medres.datasets import pixel_cache
+from medres.datasets.pixel_cache import HELD_BYTES
 from medres.inference import asking
 from medres.inference.answer_log import AnswerLog
 from medres.inference.asking import Asked
@@ -27,8 +28,6 @@ MAX_BATCH_TOKENS = 16_384
 """Most visual tokens of images that are asked together, if all counted as the largest one."""
 PASSES_AT_ONCE = 8
 """Passes of `batch_images` whose replies are decoded together and stored together."""
-HELD_BYTES = 512 * 2**20
-"""Most memory for decoded images, of which several resolutions are made."""
 
 
 def evaluate(

@@ -98,7 +98,6 @@ class Waiting:
             position = tree.positions[:, reply.place] + 1
             slots[reply.tree].append(_Slot(reply, attends, position))
         rows = _Rows(cache, length, list(slots.values()))
-        # Keys and values of a row may be copied twice meanwhile.
         values = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
         logits = 4 * self.model.shape.vocabulary * len(kept) * max(map(len, rows.slots))
         if self._rows and self._n_bytes + values + logits > MAX_WAITING_BYTES:
@@ -112,7 +111,9 @@ class Waiting:
         while self._rows:
             n_alike = sum(rows.length <= ALIKE * self._rows[0].length for rows in self._rows)
             alike, self._rows = self._rows[:n_alike], self._rows[n_alike:]
-            self._decode(_joined(alike))
+            rows = _joined(alike)
+            alike.clear()  # or the parts would be held beside what they were joined to
+            self._decode(rows)
         self._n_bytes = 0
 
     def _decode(self, rows: _Rows) -> None:

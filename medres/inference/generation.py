@@ -20,8 +20,8 @@ import torch
 from medres import models
 from medres.inference.decoding import Reply, Waiting, end_of_turn
 from medres.models import LoadedModel, conversation, last_layer, shared_prompt
-from medres.models.conversation import Tree
 from medres.models.shared_prompt import Beginning
+from medres.models.trees import Tree, passes
 from medres.resolution import Geometry
 
 MAX_NEW_TOKENS = 32
@@ -144,27 +144,22 @@ def _in_one_pass(
     # Of no other token is anything read; keys and values of all of them are in the cache.
     read = np.unique(np.concatenate([each.unread() for each in predicted]))
     with last_layer.only_at(network, torch.from_numpy(read)):
-        if begun is None:
-            output = network.model(**inputs, use_cache=any(to_reply))
-            hidden, cache = output.last_hidden_state, output.past_key_values
-        else:
-            rest = shared_prompt.forward(
-                network,
-                inputs,
-                image_token_id=model.image_token_id,
-                use_cache=any(to_reply),
-                begun=begun,
-            )
-            hidden, cache = rest.hidden, rest.cache
+        rest = shared_prompt.forward(
+            network,
+            inputs,
+            image_token_id=model.image_token_id,
+            use_cache=any(to_reply),
+            begun=begun,
+        )
     cached = [np.arange(len(tree.token_ids)) for tree in trees]
-    _read(model, predicted, [read[read < len(tree.token_ids)] for tree in trees], hidden)
+    _read(model, predicted, [read[read < len(tree.token_ids)] for tree in trees], rest.hidden)
     scores = [each.scores() for each in predicted]
     replies = [
         reply
         for index, each in enumerate(predicted)
         for reply in each.follow(index, to_reply[index])
     ]
-    waiting.add(trees, cache, cached, inputs["input_ids"].shape[1], replies)
+    waiting.add(trees, rest.cache, cached, inputs["input_ids"].shape[1], replies)
     return scores, replies
 
 
@@ -188,7 +183,7 @@ def _in_passes(
         )
 
     predicted = _Predicted(model, tree)
-    for places in conversation.passes(tree, n_tokens=conversation.MAX_PASS_TOKENS):
+    for places in passes(tree, n_tokens=conversation.MAX_PASS_TOKENS):
         _read(model, [predicted], [places], below(places).last_hidden_state)
     replies = predicted.follow(0, to_reply)
     for places, group in _grouped(tree, [reply for reply in replies if not reply.is_done]):

@@ -16,9 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from medres import models
 from medres.models import LoadedModel
-from medres.models.trees import ROOT
-from medres.models.trees import Tree as Tree
-from medres.models.trees import passes as passes
+from medres.models.trees import ROOT, Tree
 
 SYSTEM_PROMPT = "You are a biomedical expert."
 IGNORED = -100

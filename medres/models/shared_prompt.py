@@ -89,10 +89,12 @@ def forward(
         begun: Computed before by the same weights, to be used where the rows begin with it.
     """
     n_rows = len(inputs["input_ids"])
-    keeps_nothing = network.training and recomputes(network)
     # A GPU attends faster to whole rows without a mask than to their rest, which needs one.
     is_plain = "attention_mask" not in inputs and inputs["input_ids"].device.type != "cpu"
-    shared = 0 if keeps_nothing or is_plain else n_shared(inputs, image_token_id=image_token_id)
+    shared = 0
+    is_alone = begun is None and n_rows == 1
+    if not (is_alone or is_plain or (network.training and recomputes(network))):
+        shared = n_shared(inputs, image_token_id=image_token_id)
     if begun is not None:
         n_begun = len(begun.token_ids)
         fits = n_begun <= shared and torch.equal(inputs["input_ids"][0, :n_begun], begun.token_ids)

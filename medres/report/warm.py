@@ -53,7 +53,7 @@ LIBRARIES = {
         "ipykernel.kernelapp ipykernel.kernelspec jinja2.ext jupyter_client.asynchronous "
         "matplotlib.backends.backend_agg matplotlib.backends.backend_svg "
         "matplotlib_inline.backend_inline mistune.plugins.def_list mistune.plugins.task_lists "
-        "mistune.plugins.url nbconvert.exporters pandas.io.formats.csvs psutil pyarrow.dataset "
+        "mistune.plugins.url nbconvert.exporters pandas.io.formats.csvs pyarrow.dataset "
         "pyarrow.pandas_compat pyarrow.parquet pyarrow.substrait sqlite3 tornado.platform.asyncio "
         "tornado.queues"
     ).split(),

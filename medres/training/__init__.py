@@ -16,6 +16,7 @@ import torch
 
 from medres import csv_files, datasets, models, resolution, runs
 from medres.datasets import pixel_cache
+from medres.datasets.pixel_cache import HELD_BYTES
 from medres.models import lora
 from medres.training import checkpoints, launch, micro_batches, what_fits
 from medres.training import strategy as strategies
@@ -25,9 +26,6 @@ from medres.training.settings import TrainingSettings
 from medres.training.trainer import keep, trainer_of
 
 __all__ = ["TrainingSettings", "finetune", "train_here"]
-
-HELD_BYTES = 2**29
-"""Most memory for images that a training on a CPU keeps from one epoch to the next."""
 
 
 def finetune(**parameters: Any) -> runs.Run:

@@ -10,8 +10,9 @@ from torch.utils.data import Dataset
 
 from medres import datasets, models, resolution
 from medres.datasets import pixel_cache
-from medres.datasets.pixel_cache import PixelCache
+from medres.datasets.pixel_cache import Held, PixelCache
 from medres.models import LoadedModel, conversation, flops, lora
+from medres.models.trees import Tree
 from medres.resolution import Treatment
 from medres.results import losses
 from medres.training import micro_batches
@@ -56,7 +57,7 @@ class VisionInputs:
         }
 
 
-class Samples(Dataset[tuple[conversation.Tree, Any]]):
+class Samples(Dataset[tuple[Tree, Any]]):
     """Images with their questions, in the order of all epochs.
 
     The first images that are read are held in memory up to `held_bytes`: every epoch needs all.
@@ -79,11 +80,10 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
         self.question_set = question_set
         self.train = train
         self.cache = cache
-        self.left_bytes = held_bytes
-        self.held: dict[int, Any] = {}
+        self.held: Held[Any] = Held(held_bytes)
         self.images: list[str] = []
         self.geometries: list[resolution.Geometry] = []
-        self.trees: list[conversation.Tree] = []
+        self.trees: list[Tree] = []
         self.question_ids: list[list[str]] = []
         too_long: list[conversation.TooLongError] = []
         n_images = train["image"].nunique()
@@ -124,20 +124,18 @@ class Samples(Dataset[tuple[conversation.Tree, Any]]):
         """Return the number of samples of all epochs."""
         return len(self.order)
 
-    def __getitem__(self, step: int) -> tuple[conversation.Tree, Any]:
+    def __getitem__(self, step: int) -> tuple[Tree, Any]:
         """Return the tree and the pixels of one sample."""
         index = self.order[step]
-        pixels = self.held.get(index)
-        if pixels is None:
-            image, geometry = self.images[index], self.geometries[index]
-            pixels = pixel_cache.pixels_of(self.question_set, image, geometry, self.cache)
-            n_bytes = BYTES_PER_PIXEL * pixels.width * pixels.height
-            if n_bytes <= self.left_bytes:
-                self.left_bytes -= n_bytes
-                self.held[index] = pixels
+        image, geometry = self.images[index], self.geometries[index]
+        pixels = self.held.get(
+            index,
+            lambda: pixel_cache.pixels_of(self.question_set, image, geometry, self.cache),
+            lambda made: BYTES_PER_PIXEL * made.width * made.height,
+        )
         return self.trees[index], pixels
 
-    def collate(self, samples: list[tuple[conversation.Tree, Any]]) -> dict[str, Any]:
+    def collate(self, samples: list[tuple[Tree, Any]]) -> dict[str, Any]:
         """Return the samples of one pass as inputs of the network, with labels and `vision`."""
         trees = [tree for tree, _ in samples]
         batch = conversation.collate(trees, pad_token_id=self.model.tokenizer.pad_token_id)

@@ -12,8 +12,8 @@ from transformers import Qwen2VLForConditionalGeneration
 from medres import models, resolution
 from medres.inference import asking, check, generation
 from medres.models import conversation, tiny
-from medres.models.conversation import Tree
 from medres.models.qwen2_vl import LoadedModel
+from medres.models.trees import Tree
 
 SAID = {
     "is it enlarged?": "yes",
@@ -233,14 +233,14 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(conversation, "MAX_PASS_TOKENS", FEW_TOKENS)
     monkeypatch.setattr(generation, "MAX_NEW_TOKENS", 6)
     lengths: list[int] = []
-    split = conversation.passes
+    split = generation.passes
 
     def note(tree: Tree, *, n_tokens: int) -> list[np.ndarray]:
         found = split(tree, n_tokens=n_tokens)
         lengths.extend(map(len, found))
         return found
 
-    monkeypatch.setattr(conversation, "passes", note)
+    monkeypatch.setattr(generation, "passes", note)
     return lengths
 
 

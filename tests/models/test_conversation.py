@@ -17,8 +17,8 @@ from medres import models, resolution
 from medres.datasets import QuestionSet
 from medres.inference import asking, generation
 from medres.models import conversation, qwen2_vl, tiny
-from medres.models.conversation import Tree
 from medres.models.qwen2_vl import LoadedModel
+from medres.models.trees import Tree, passes
 from medres.resolution import Treatment
 from medres.training.samples import Samples
 
@@ -239,7 +239,7 @@ def test_passes_hold_every_reply_once_with_all_that_it_sees(
     tree = conversation.encode(
         tiny_model, (56, 56), texts, texts, list(asked.values()), with_ends=with_ends
     )
-    groups = conversation.passes(tree, n_tokens=n_tokens)
+    groups = passes(tree, n_tokens=n_tokens)
     below = np.arange(tree.n_root, len(tree.token_ids))
     found, n_times = np.unique(np.concatenate(groups), return_counts=True)
     assert np.array_equal(found, below)

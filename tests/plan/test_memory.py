@@ -168,6 +168,21 @@ def held_bytes(network: torch.nn.Module, inputs: dict[str, Any]) -> int:
     return sum(size for place, size in after.items() if place not in before)
 
 
+def require_predicted_layers(
+    networks: list[Any], setting: Setting, inputs: dict[str, Any], costliest: Any
+) -> None:
+    """Compare what the layers that one network has more keep under checkpointing, as predicted."""
+    measured, predicted = [], []
+    for network in networks:
+        recomputation.enable(network, setting)
+        measured.append(held_bytes(network, inputs))
+        sizes = offline.sizes_of(network.config)
+        predicted.append(memory.activation_bytes(sizes, costliest, setting))
+    assert predicted[1] - predicted[0] == pytest.approx(
+        measured[1] - measured[0], rel=LAYER_TOLERANCE
+    )
+
+
 @pytest.mark.parametrize("name", tiny.NAMES)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_with_gradient_checkpointing_each_layer_also_keeps_its_attention(
@@ -176,16 +191,8 @@ def test_with_gradient_checkpointing_each_layer_also_keeps_its_attention(
     model = load(name)
     inputs, costliest = inputs_of(model, SIZES_PX[name])
     setting = Setting("zero-2", dtype, gradient_checkpointing=True)
-    measured, predicted = [], []
-    for n_layers in (2, 6):
-        network = network_of(model.config, n_layers, models.DTYPES[dtype])
-        recomputation.enable(network, setting)
-        measured.append(held_bytes(network, inputs))
-        sizes = offline.sizes_of(network.config)
-        predicted.append(memory.activation_bytes(sizes, costliest, setting))
-    assert predicted[1] - predicted[0] == pytest.approx(
-        measured[1] - measured[0], rel=LAYER_TOLERANCE
-    )
+    networks = [network_of(model.config, n_layers, models.DTYPES[dtype]) for n_layers in (2, 6)]
+    require_predicted_layers(networks, setting, inputs, costliest)
 
 
 @pytest.mark.parametrize("name", tiny.NAMES)
@@ -195,18 +202,11 @@ def test_a_frozen_tower_keeps_nothing_with_gradient_checkpointing(
     model = load(name)
     inputs, costliest = inputs_of(model, SIZES_PX[name])
     setting = Setting("single", "float32", gradient_checkpointing=True, lora_rank=4)
-    measured, predicted = [], []
-    for n_layers in (2, 6):
-        network = network_of(model.config, n_layers, torch.float32)
+    networks = [network_of(model.config, n_layers, torch.float32) for n_layers in (2, 6)]
+    for network in networks:
         tower = getattr(network.model, "vision_tower", None) or network.model.visual
         tower.requires_grad_(False)
-        recomputation.enable(network, setting)
-        measured.append(held_bytes(network, inputs))
-        sizes = offline.sizes_of(network.config)
-        predicted.append(memory.activation_bytes(sizes, costliest, setting))
-    assert predicted[1] - predicted[0] == pytest.approx(
-        measured[1] - measured[0], rel=LAYER_TOLERANCE
-    )
+    require_predicted_layers(networks, setting, inputs, costliest)
 
 
 SIZES = offline.sizes_of(offline.config_of("Qwen/Qwen2-VL-2B-Instruct"))
