@@ -32,8 +32,7 @@ from transformers import PreTrainedModel, Qwen2VLForConditionalGeneration
 from benchmarks.images import draw, table
 from medres import models, resolution
 from medres.inference import generation
-from medres.models import conversation, tiny
-from medres.models.qwen2_vl import LoadedModel
+from medres.models import LoadedModel, conversation, tiny
 from medres.resolution import Treatment
 
 TREATMENT = Treatment(50_176, 12_000_000, "bicubic", 28)

@@ -20,7 +20,7 @@ from benchmarks import training as small
 from benchmarks.images import draw
 from benchmarks.levers import Row
 from medres import datasets, models, runs
-from medres.models import LoadedModel, offline, qwen2_vl, vision_tower
+from medres.models import LoadedModel, offline, vision_tower
 from medres.resolution import Treatment
 from medres.training import progress, what_fits
 from medres.training import strategy as strategies
@@ -60,7 +60,7 @@ def build(place: str, hub_id: str, *, device: str, as_is: bool = False) -> Loade
         model,
         network=network,
         config=config,
-        shape=qwen2_vl.shape_of(config),
+        shape=models.family_of(config).shape_of(config),
         max_length=config.text_config.max_position_embeddings,
     )
 

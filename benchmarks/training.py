@@ -38,7 +38,7 @@ from transformers import (
 from benchmarks.images import draw, table
 from medres import datasets, models, runs
 from medres.datasets import pixel_cache
-from medres.models import conversation, qwen2_vl, tiny
+from medres.models import conversation, tiny
 from medres.resolution import Treatment
 from medres.training import trainer as answer_trainer
 from medres.training.samples import Samples, assign
@@ -173,7 +173,7 @@ class FlatConversations(torch.utils.data.Dataset[tuple[Any, ...]]):
     def pixel_inputs(self, chosen: list[Any]) -> dict[str, torch.Tensor]:
         """Return the vision inputs of images that were read either way."""
         if not self.reads_as_usual:
-            return qwen2_vl.pixel_inputs(self.samples.model, chosen)
+            return models.pixel_inputs(self.samples.model, chosen)
         names = ("pixel_values", "image_grid_thw")
         return {name: torch.cat([pixels[name] for pixels in chosen]) for name in names}
 

@@ -4,26 +4,22 @@ Resolution is decided here and nowhere else. `plan` computes sizes, `apply` make
 that plan; the model receives exactly `Geometry.given_px`.
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import PIL
 from PIL import Image
 
-FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+from medres import resampling
+from medres.resampling import FILTERS
+from medres.resampling import resampler as resampler
+
+BUDGETS = {"tokens": "tokens-<n>", "tiles": "tiles-<n>", "pan-and-scan": "pan-and-scan"}
+"""Kinds of a model's own budget, with how they are written."""
 TRAIN_RESOLUTIONS = ("none", "low", "native", "mixed")
 BLANK_GREY = 128
-STRIP_BYTES = 2**20
-"""Pillow's pixels are copied in strips of this size: one piece would take three times as long."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,12 @@ class Layout:
     """Images that the vision tower encodes: the tiles and, usually, a thumbnail of the whole."""
     resampling_filter: str = ""
     """Filter of the processor's own, second resampling; empty if it does not resample."""
+    budget: str = ""
+    """The model's own budget that was asked for, as in `Geometry.budget`."""
+    image_px: tuple[int, int] | None = None
+    """Width and height of the image on the canvas, where the rest is padding."""
+    mark_tokens: int = 0
+    """Tokens beside the visual ones that mark rows or tiles in the prompt."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,15 @@ class Treatment:
     """Filter used to shrink images: nearest, bilinear, bicubic or lanczos."""
     multiple_px: int
     """Side of one visual token in pixels; every side is a multiple of it."""
-    lay_out: Callable[[tuple[int, int]], Layout] | None = None
-    """For models that tile: how their processor lays out a size in pixels."""
+    lay_out: Callable[..., Layout] | None = None
+    """How the model's processor lays out a size in pixels, with a `budget`; see `models.geometry`.
+    """
+    budgets: tuple[str, ...] = ()
+    """Kinds of the model's own budget: tokens, tiles, pan-and-scan."""
 
     def __post_init__(self) -> None:
         """Refuse a treatment that is impossible."""
-        _filter(self.resampling_filter)
+        resampling.filter_of(self.resampling_filter)
         for name in ("low_max_pixels", "native_max_pixels"):
             _require_one_token(name, getattr(self, name), self.multiple_px)
         if self.low_max_pixels > self.native_max_pixels:
@@ -88,7 +93,17 @@ class Geometry:
     is_blank: bool = False
     """Whether the pixels are replaced by plain grey."""
     layout: Layout | None = None
-    """How the model's processor lays out the given pixels, if it tiles them."""
+    """How the model's processor lays out the given pixels, if a model was planned for."""
+    budget: str = ""
+    """The resolution, if it is the model's own budget: tokens-<n>, tiles-<n>, pan-and-scan."""
+
+    @property
+    def is_enlarged_by_model(self) -> bool:
+        """Whether a side grows in the model's own processor."""
+        if self.layout is None:
+            return False
+        seen_px = self.layout.image_px or self.layout.canvas_px
+        return any(seen > given for seen, given in zip(seen_px, self.given_px, strict=True))
 
     @property
     def n_crops(self) -> int:
@@ -146,7 +161,10 @@ def plan(size_px: tuple[int, int], resolution: str, treatment: Treatment) -> Geo
 
     Args:
         size_px: Width and height of the image as stored, in pixels.
-        resolution: low, native, blank, upsampled-<filter> or scale-<factor>.
+        resolution: low, native, blank, upsampled-<filter>, scale-<factor>, or the model's own
+            budget: tokens-<n>, tiles-<n> or pan-and-scan. Tokens on a grid are filled as far as
+            the image's shape allows, so that small images are enlarged; tiles and pan and scan
+            get native pixels.
         treatment: Budgets, filter and grid of the study.
 
     Returns:
@@ -154,24 +172,35 @@ def plan(size_px: tuple[int, int], resolution: str, treatment: Treatment) -> Geo
 
     Raises:
         ValueError: If the name is not a resolution, or is `mixed`, which is an assignment
-            of questions to low and native (`assign_mixed`), not a way to make pixels.
+            of questions to low and native (`assign_mixed`), not a way to make pixels; or if the
+            model has no such budget.
     """
     kind, argument = parse(resolution)
     if kind == "mixed":
         raise ValueError("mixed is drawn by assign_mixed; plan low and native instead")
+    budget = resolution if kind in BUDGETS else ""
+    if budget and kind not in treatment.budgets:
+        known = ", ".join(BUDGETS[each] for each in treatment.budgets) or "none of its own"
+        raise ValueError(f"resolution {resolution!r} is no budget of the model; it takes {known}")
     grid = {"multiple_px": treatment.multiple_px}
     shrink = treatment.resampling_filter
     native_px = fit_within(size_px, max_pixels=treatment.native_max_pixels, **grid)
     low_px = fit_within(size_px, max_pixels=treatment.low_max_pixels, **grid)
     low_kinds = ("low", "upsampled")
-    budget = treatment.low_max_pixels if kind in low_kinds else treatment.native_max_pixels
+    max_pixels = treatment.low_max_pixels if kind in low_kinds else treatment.native_max_pixels
     asked_px = size_px
-    if kind == "upsampled":
+    if kind == "tokens" and treatment.multiple_px > 1:
+        max_pixels = int(argument) * treatment.multiple_px**2
+        # Of any size with this shape that is above the budget the same is left.
+        times = max_pixels // min(size_px) + 1
+        large_px = (times * size_px[0], times * size_px[1])
+        wanted = [(fit_within(large_px, max_pixels=max_pixels, **grid), shrink)]
+    elif kind == "upsampled":
         wanted = [(low_px, shrink), (native_px, argument)]
     elif kind == "scale":
         factor = float(argument)
         asked_px = (max(1, round(size_px[0] * factor)), max(1, round(size_px[1] * factor)))
-        wanted = [(fit_within(asked_px, max_pixels=budget, **grid), shrink)]
+        wanted = [(fit_within(asked_px, max_pixels=max_pixels, **grid), shrink)]
     else:
         wanted = [(low_px if kind == "low" else native_px, shrink)]
     steps: list[tuple[tuple[int, int], str]] = []
@@ -181,18 +210,19 @@ def plan(size_px: tuple[int, int], resolution: str, treatment: Treatment) -> Geo
             steps.append(step)
             current = step[0]
     sizes = [size_px, *(size for size, _ in steps)]
-    layout = treatment.lay_out(current) if treatment.lay_out else None
+    layout = treatment.lay_out(current, budget=budget) if treatment.lay_out else None
     return Geometry(
         original_px=size_px,
         steps=tuple(steps),
         given_px=current,
         visual_tokens=layout.visual_tokens if layout else visual_token_count(current, **grid),
-        is_capped=kind != "blank" and asked_px[0] * asked_px[1] > budget,
+        is_capped=kind != "blank" and asked_px[0] * asked_px[1] > max_pixels,
         is_enlarged=any(
             new[axis] > old[axis] for old, new in itertools.pairwise(sizes) for axis in (0, 1)
         ),
         is_blank=kind == "blank",
         layout=layout,
+        budget=budget,
     )
 
 
@@ -223,71 +253,13 @@ def apply(image: Image.Image | np.ndarray, geometry: Geometry) -> Image.Image:
     if geometry.is_blank:
         return blank(geometry)
     for size_px, name in geometry.steps:
-        image = _resized(image, size_px, name)
-    return _as_image(image)
+        image = resampling.resized(image, size_px, name)
+    return resampling.as_image(image)
 
 
 def blank(geometry: Geometry) -> Image.Image:
     """Return the plain grey image that a blank geometry gives the model, whatever the image."""
     return Image.new("RGB", geometry.given_px, (BLANK_GREY,) * 3)
-
-
-@functools.cache
-def resampler() -> str:
-    """Return the name and version of the library that resamples, the same for all filters and arms.
-
-    It is torch if torch has every filter for 8-bit pixels, and Pillow if not (torch 2.11 has no
-    lanczos). torch is several times faster and as close to the exact result; its weights have 16
-    bits, so fewer than one value in a hundred differ from Pillow's by a level.
-    """
-    import torch
-
-    try:
-        for name in FILTERS.keys() - {"nearest"}:
-            _interpolated(np.zeros((3, 3, 3), dtype=np.uint8), (2, 2), name)
-    except (ValueError, RuntimeError):
-        return f"Pillow {PIL.__version__}"
-    return f"torch {torch.__version__.partition('+')[0]}"
-
-
-def _resized(
-    image: Image.Image | np.ndarray, size_px: tuple[int, int], name: str
-) -> Image.Image | np.ndarray:
-    pillow_filter = _filter(name)
-    # Not torch's nearest-exact: its 32-bit coordinates take the wrong one of two pixels where
-    # the right one hangs by a tie, in 1 column of 63 between 1280 and 252 px.
-    if name == "nearest" or not resampler().startswith("torch"):
-        return _as_image(image).resize(size_px, pillow_filter)
-    return _interpolated(_as_array(image), size_px, name)
-
-
-def _as_image(image: Image.Image | np.ndarray) -> Image.Image:
-    return Image.fromarray(image) if isinstance(image, np.ndarray) else image
-
-
-def _as_array(image: Image.Image | np.ndarray) -> np.ndarray:
-    if isinstance(image, np.ndarray):
-        return np.require(image, np.uint8, ["C", "W"])
-    width, height = image.size
-    pixels = np.empty((height, width, 3), dtype=np.uint8)
-    n_rows = max(1, STRIP_BYTES // pixels[0].nbytes)
-    for top in range(0, height, n_rows):
-        bottom = min(height, top + n_rows)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
-    return pixels
-
-
-def _interpolated(pixels: np.ndarray, size_px: tuple[int, int], name: str) -> np.ndarray:
-    import torch  # takes seconds, and whoever only plans sizes does without
-
-    # The batch axis first: added after the permutation its stride hides that channels are last,
-    # and torch then goes the way of separate planes, three times slower.
-    channels_last = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
-    made = torch.nn.functional.interpolate(
-        channels_last, size=size_px[::-1], mode=name, antialias=True
-    )
-    array: np.ndarray = made[0].permute(1, 2, 0).numpy()
-    return array
 
 
 def parse(resolution: str) -> tuple[str, str]:
@@ -311,9 +283,16 @@ def parse(resolution: str) -> tuple[str, str]:
             factor = 0.0
         if 0 < factor < math.inf:
             return kind, argument
+    if kind in ("tokens", "tiles") and argument.isdecimal() and argument.isascii():
+        # Written in one way only: a resolution's name is a key everywhere.
+        if argument == str(int(argument)) and int(argument):
+            return kind, argument
+    if resolution == "pan-and-scan":
+        return resolution, ""
     raise ValueError(
-        f"unknown resolution {resolution!r}; use low, native, mixed, blank, scale-<factor> or "
-        f"upsampled-<filter> with a filter of {', '.join(FILTERS)}"
+        f"unknown resolution {resolution!r}; use low, native, mixed, blank, scale-<factor>, "
+        f"upsampled-<filter> with a filter of {', '.join(FILTERS)}, or a model's own budget: "
+        f"{', '.join(BUDGETS.values())}"
     )
 
 
@@ -379,12 +358,6 @@ def visual_token_count(size_px: tuple[int, int], *, multiple_px: int) -> int:
     if width % multiple_px or height % multiple_px or min(size_px) < multiple_px:
         raise ValueError(f"{width} x {height} px is not on the grid of {multiple_px} px")
     return width * height // multiple_px**2
-
-
-def _filter(name: str) -> Image.Resampling:
-    if name not in FILTERS:
-        raise ValueError(f"unknown filter {name!r}; known filters are {', '.join(FILTERS)}")
-    return FILTERS[name]
 
 
 def _require_one_token(name: str, max_pixels: int, multiple_px: int) -> None:

@@ -19,7 +19,7 @@ from medres import runs
 from medres.datasets import questions as question_tables
 
 if TYPE_CHECKING:
-    from medres.models.qwen2_vl import LoadedModel
+    from medres.models import LoadedModel
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DRAWN = {
@@ -93,9 +93,10 @@ def questions() -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> "LoadedModel":
     """The tiny Qwen2-VL with its random weights; do not train it."""
-    from medres.models import qwen2_vl, tiny
+    from medres import models
+    from medres.models import tiny
 
-    return qwen2_vl.load(str(tiny.make(tmp_path_factory.mktemp("models") / tiny.NAME)))
+    return models.load(str(tiny.make(tmp_path_factory.mktemp("models") / tiny.NAME)))
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ FLOORS = {
     "statistics": 2,
     "scoring": 2,
     "resolution": 1,
+    "resampling": 0,
     "marks": 2,
     "runs": 1,
     "tables": 1,

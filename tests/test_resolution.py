@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from medres import resolution
+from medres import resampling, resolution
 from medres.resolution import FILTERS, Treatment, fit_within, plan
 
 UNIT = 28
@@ -275,13 +275,13 @@ def test_shrinking_is_one_step_with_the_filter_of_the_study(name: str, shrink: s
 def test_all_arms_and_filters_go_through_one_resampler(monkeypatch: pytest.MonkeyPatch) -> None:
     if resolution.resampler().startswith("Pillow"):
         pytest.skip("this torch does not offer every filter")
-    real, interpolated = resolution._interpolated, []
+    real, interpolated = resampling._interpolated, []
 
     def noting(pixels: np.ndarray, size_px: tuple[int, int], name: str) -> np.ndarray:
         interpolated.append((size_px, name))
         return real(pixels, size_px, name)
 
-    monkeypatch.setattr(resolution, "_interpolated", noting)
+    monkeypatch.setattr(resampling, "_interpolated", noting)
     for geometry in GEOMETRIES:
         resolution.apply(_noise((300, 200)), geometry)
     steps = [step for geometry in GEOMETRIES for step in geometry.steps]
@@ -299,9 +299,9 @@ def test_where_torch_lacks_a_filter_pillow_does_them_all(monkeypatch: pytest.Mon
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.nn.functional, "interpolate", without_lanczos)
-        name = resolution.resampler.__wrapped__()
+        name = resampling.resampler.__wrapped__()
     assert name == f"Pillow {PIL.__version__}"
-    monkeypatch.setattr(resolution, "resampler", lambda: name)
+    monkeypatch.setattr(resampling, "resampler", lambda: name)
     for geometry in GEOMETRIES:
         image = expected = _noise((300, 200))
         for size_px, filter_name in geometry.steps:
@@ -332,7 +332,7 @@ def test_an_image_taller_than_one_strip_is_copied_whole(monkeypatch: pytest.Monk
     image = _noise((300, 201))
     whole = _resampled(image, (140, 84), "bicubic")
     for n_bytes in (1, 300 * 3 * 20, 300 * 3 * 200):
-        monkeypatch.setattr(resolution, "STRIP_BYTES", n_bytes)
+        monkeypatch.setattr(resampling, "STRIP_BYTES", n_bytes)
         assert _resampled(image, (140, 84), "bicubic") == whole
 
 

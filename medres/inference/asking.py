@@ -106,6 +106,7 @@ def answer(
             asked.questions,
             asked.options,
             with_ends=False,
+            budget=geometry.budget,
         )
         for geometry, asked in distinct
     ]
@@ -145,6 +146,8 @@ def _rows(
         "visual_tokens": geometry.visual_tokens,
         "is_capped": geometry.is_capped,
         "is_enlarged": geometry.is_enlarged,
+        "is_enlarged_by_model": geometry.is_enlarged_by_model,
+        "budget": geometry.budget,
         **_tiles(model, geometry),
     }
     rows = []
@@ -175,11 +178,12 @@ def _resampling(geometry: Geometry) -> str:
 
 
 def _tiles(model: LoadedModel, geometry: Geometry) -> dict[str, Any]:
-    """Return the tiles of an image for a model that tiles; nothing for other models."""
-    if not geometry.layout:
+    """Return the tiles of an image for a model that cuts it; nothing for other models."""
+    family = models.family_of(model.config)
+    if not (family.cuts and geometry.layout):
         return {}
     return {
-        "tiling": model.tiling,
+        **({"tiling": model.tiling} if family.tiles else {}),
         "tile_columns": geometry.layout.columns,
         "tile_rows": geometry.layout.rows,
         "n_crops": geometry.layout.n_crops,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 
 from medres import datasets, models, resolution, runs
 from medres.datasets import pixel_cache
@@ -75,11 +76,9 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
         options = list(row.options)
         before = np.array(row.option_log_probabilities)
         taken = _sample(before, np.random.default_rng([len(rows), 5]))
+        asked = (model, geometry.given_px, image, row.question)
         again = np.array(
-            [
-                score_alone(model, geometry.given_px, image, row.question, options[number])
-                for number in taken
-            ]
+            [score_alone(*asked, options[number], budget=geometry.budget) for number in taken]
         )
         reply = row.generated_reply
         if isinstance(reply, str):
@@ -129,7 +128,13 @@ def _sample(log_probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarr
 
 @torch.no_grad()
 def score_alone(
-    model: LoadedModel, given_px: tuple[int, int], image: object, question: str, option: str
+    model: LoadedModel,
+    given_px: tuple[int, int],
+    image: Image.Image,
+    question: str,
+    option: str,
+    *,
+    budget: str = "",
 ) -> float:
     """Return the log-probability of one option in a flat conversation.
 
@@ -139,10 +144,11 @@ def score_alone(
         image: As `resolution.apply` makes it.
         question: Its text.
         option: Its text.
+        budget: The model's own budget for the image, as in `Geometry.budget`.
     """
-    tree = conversation.encode(model, given_px, [""], [question], [[option]])
+    tree = conversation.encode(model, given_px, [""], [question], [[option]], budget=budget)
     input_ids = torch.from_numpy(tree.token_ids)[None].to(model.network.device)
-    pixels = models.pixel_inputs(model, [image])
+    pixels = models.pixel_inputs(model, [image], [tree.layout])
     logits = model.network(
         input_ids=input_ids,
         attention_mask=torch.ones_like(input_ids),

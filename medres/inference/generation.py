@@ -136,10 +136,8 @@ def _in_one_pass(
     batch = conversation.collate(trees, pad_token_id=model.tokenizer.pad_token_id)
     # The union over all trees would be large; each tree's own positions are selected below.
     del batch["logits_to_keep"]
-    inputs = {
-        name: value.to(device)
-        for name, value in (batch | models.answer_inputs(model, list(pixels))).items()
-    }
+    vision = models.answer_inputs(model, list(pixels), [tree.layout for tree in trees])
+    inputs = {name: value.to(device) for name, value in (batch | vision).items()}
     predicted = [_Predicted(model, tree) for tree in trees]
     # Of no other token is anything read; keys and values of all of them are in the cache.
     read = np.unique(np.concatenate([each.unread() for each in predicted]))
@@ -170,7 +168,7 @@ def _in_passes(
     root = np.arange(tree.n_root)
     image = {
         name: value.to(model.network.device)
-        for name, value in models.answer_inputs(model, [pixels]).items()
+        for name, value in models.answer_inputs(model, [pixels], [tree.layout]).items()
     }
     root_cache = model.network.model(**_inputs(model, tree, root), **image).past_key_values
 
@@ -353,9 +351,11 @@ def generate(
     model: LoadedModel, geometry: Geometry, image: Any, question_id: str, question: str
 ) -> str:
     """Return the greedy reply to a single question, by transformers' `generate`."""
-    tree = conversation.encode(model, geometry.given_px, [question_id], [question], [[]])
+    tree = conversation.encode(
+        model, geometry.given_px, [question_id], [question], [[]], budget=geometry.budget
+    )
     input_ids = torch.from_numpy(tree.token_ids)[None].to(model.network.device)
-    pixels = models.pixel_inputs(model, [image])
+    pixels = models.pixel_inputs(model, [image], [tree.layout])
     output = model.network.generate(
         input_ids=input_ids,
         attention_mask=torch.ones_like(input_ids),

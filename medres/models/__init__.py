@@ -1,44 +1,37 @@
 """Models by name, folder or hub id; one file per family, picked by the config.
 
-`model` in a study is a tiny test model (`tiny-qwen2-vl`, `tiny-internvl` or
-`tiny-llava-onevision`, created on first use with random weights), a folder with a checkpoint or an
-adapter, or a hub id with a commit as its `revision`. The paper's models, and their substitutes:
+`model` in a study is a tiny test model (`tiny-qwen2-vl` and one of every other family, created on
+first use with random weights), a folder with a checkpoint or an adapter, or a hub id with a commit
+as its `revision`. The paper's models, and their substitutes:
 
 * Qwen2-VL 2B and 7B: Qwen/Qwen2-VL-2B-Instruct and Qwen/Qwen2-VL-7B-Instruct.
 * InternVL2.5 2B: OpenGVLab/InternVL2_5-2B-MPO-hf, the same architecture with further preference
-  training, so not the paper's weights (`internvl`).
+  training, so not the paper's weights (`families.internvl`).
 * LLaVA-OneVision "2B": llava-hf/llava-onevision-qwen2-0.5b-ov-hf; a 2B does not exist, the
-  smallest language model of the family has 0.5B (`llava_onevision`).
+  smallest language model of the family has 0.5B (`families.llava_onevision`).
 """
 
 import hashlib
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-import numpy as np
 import torch
+from PIL import Image
 from transformers import AutoConfig, PretrainedConfig
 
 from medres import files, runs
-from medres.models import (
-    adapters,
-    checkpoint,
-    internvl,
-    llava_onevision,
-    places,
-    qwen2_vl,
-    tiny,
-)
+from medres.models import adapters, checkpoint, families, loaded, places, tiny
+from medres.models.family import Family
 from medres.models.loaded import DTYPES as DTYPES
 from medres.models.loaded import LoadedModel
+from medres.models.loaded import save as save
 from medres.models.places import locate as locate
 from medres.resolution import Layout, Treatment
 
 __all__ = ["FAMILIES", "TILINGS", "LoadedModel"]
 
-FAMILIES = {"qwen2_vl": qwen2_vl, "internvl": internvl, "llava_onevision": llava_onevision}
+FAMILIES = families.MODEL_TYPES
 TILINGS = ("information", "compute")
 """How models that tile do it: by shape alone, or with at most the tiles that an image's pixels
 fill."""
@@ -94,8 +87,7 @@ def _read_config(model: str, found: checkpoint.Checkpoint) -> PretrainedConfig:
         config = AutoConfig.from_pretrained(
             str(found.folder), trust_remote_code=False, local_files_only=True
         )
-    if not tiles(config):
-        qwen2_vl.check_config(config, found.name)
+    family_of(config).check_config(config, found.name)
     return config
 
 
@@ -104,10 +96,10 @@ def _refuse_other_architectures(model: str, place: str) -> None:
     path = Path(place) / places.CONFIG
     if path.is_file():
         kind = checkpoint.read_json(path, places.shown(Path(place))).get("model_type")
-        if kind not in FAMILIES:
-            raise ValueError(
-                f"model {model!r} is a {kind}; known families are {', '.join(FAMILIES)}"
-            )
+        try:
+            families.of(kind)
+        except ValueError as error:
+            raise ValueError(f"model {model!r} is {error}") from None
 
 
 def load(
@@ -133,8 +125,8 @@ def load(
     config = config_of(model, revision=revision)
     check_tiling(config, tiling)
     place = locate(model, revision=revision)
-    loaded: LoadedModel = _family(config).load(place, revision=revision, tiling=tiling, dtype=dtype)
-    return loaded
+    family = family_of(config)
+    return loaded.load(family, place, revision=revision, tiling=tiling, dtype=dtype)
 
 
 def check_dtype(dtype: str) -> None:
@@ -147,22 +139,9 @@ def check_dtype(dtype: str) -> None:
         raise ValueError(f"dtype is {dtype!r}; use {' or '.join(DTYPES)}")
 
 
-def save(
-    model: LoadedModel, folder: str, *, weights: dict[str, torch.Tensor] | None = None
-) -> None:
-    """Write a checkpoint folder that `load` reads.
-
-    Args:
-        model: From `load`.
-        folder: To write to.
-        weights: By the network's names; by default those of the network.
-    """
-    _family(model.config).save(model, folder, weights=weights)
-
-
 def tiles(config: PretrainedConfig) -> bool:
     """Return whether a model cuts images into tiles, so that `tiling` has an effect."""
-    return bool(_family(config).TILES)
+    return family_of(config).tiles
 
 
 def check_tiling(config: PretrainedConfig, tiling: str) -> None:
@@ -180,17 +159,24 @@ def check_tiling(config: PretrainedConfig, tiling: str) -> None:
 
 
 def geometry(
-    config: PretrainedConfig, given_px: tuple[int, int], *, tiling: str = "information"
+    config: PretrainedConfig,
+    given_px: tuple[int, int],
+    *,
+    tiling: str = "information",
+    budget: str = "",
 ) -> Layout:
     """Return the layout of an image in a model: tiles, crops, visual tokens.
 
     Args:
         config: From `config_of`, or any config of transformers; no weights are needed.
-        given_px: Width and height handed to the model, as in `Geometry.given_px`.
+        given_px: Width and height handed to the model, in pixels, as in `Geometry.given_px`.
         tiling: One of `TILINGS`.
+        budget: As in `Geometry.budget`.
+
+    Raises:
+        ValueError: If the model has no such budget.
     """
-    layout: Layout = _family(config).geometry(config, given_px, tiling=tiling)
-    return layout
+    return family_of(config).layout(config, given_px, tiling=tiling, budget=budget)
 
 
 def treatment(
@@ -211,54 +197,46 @@ def treatment(
         tiling: One of `TILINGS`.
     """
     check_tiling(config, tiling)
-    if not tiles(config):
-        return Treatment(
-            low_max_pixels, native_max_pixels, resampling_filter, qwen2_vl.multiple_px(config)
-        )
-    lay_out = partial(geometry, config, tiling=tiling)
-    return Treatment(low_max_pixels, native_max_pixels, resampling_filter, 1, lay_out)
+    family = family_of(config)
+    side = family.multiple_px(config)
+    pixels = (low_max_pixels, native_max_pixels, resampling_filter, side)
+    return Treatment(*pixels, partial(geometry, config, tiling=tiling), family.budgets)
 
 
-def pixel_inputs(model: LoadedModel, images: list[Any]) -> dict[str, torch.Tensor]:
-    """Return the network's vision inputs for images made by `resolution.apply`."""
-    inputs: dict[str, torch.Tensor] = _family(model.config).pixel_inputs(model, images)
-    return inputs
+def pixel_inputs(
+    model: LoadedModel, images: Sequence[Image.Image], layouts: Sequence[Layout] = ()
+) -> dict[str, torch.Tensor]:
+    """Return the network's vision inputs for images made by `resolution.apply`.
+
+    Args:
+        model: From `load`.
+        images: Of the sizes that were planned.
+        layouts: Of each image; by default those of the model's own budget.
+    """
+    inputs = family_of(model.config).pixel_inputs
+    return inputs(model, images, layouts or _own_layouts(model, images))
 
 
-def answer_inputs(model: LoadedModel, images: list[Any]) -> dict[str, torch.Tensor]:
+def answer_inputs(
+    model: LoadedModel, images: Sequence[Image.Image], layouts: Sequence[Layout] = ()
+) -> dict[str, torch.Tensor]:
     """Return the vision inputs of `pixel_inputs` in the least form that a loaded network needs."""
-    inputs: dict[str, torch.Tensor] = _family(model.config).answer_inputs(model, images)
-    return inputs
+    inputs = family_of(model.config).answer_inputs
+    return inputs(model, images, layouts or _own_layouts(model, images))
+
+
+def _own_layouts(model: LoadedModel, images: Sequence[Image.Image]) -> list[Layout]:
+    return [geometry(model.config, image.size, tiling=model.tiling) for image in images]
 
 
 def flat_inputs(model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return the inputs of a flat conversation beside its tokens, as in generation.
-
-    From them Qwen2-VL derives its positions; models that tile count tokens and need none.
-    """
-    return {} if tiles(model.config) else qwen2_vl.flat_inputs(model, input_ids)
+    """Return the inputs of a flat conversation beside its tokens, as in generation."""
+    return family_of(model.config).flat_inputs(model, input_ids)
 
 
-def image_positions(model: LoadedModel, size_px: tuple[int, int], *, start: int) -> np.ndarray:
-    """Return the rotary positions of an image's visual tokens.
-
-    Args:
-        model: Of any family.
-        size_px: Width and height of the image as given to the model, in pixels.
-        start: Position of the first visual token.
-
-    Returns:
-        Shape (3, n_tokens), time, height and width; (1, n_tokens) for models that tile, whose
-        visual tokens are counted one after the other.
-    """
-    if tiles(model.config):
-        layout = geometry(model.config, size_px, tiling=model.tiling)
-        return start + np.arange(layout.visual_tokens)[None]
-    return qwen2_vl.image_positions(size_px, multiple_px=model.multiple_px, start=start)
-
-
-def _family(config: PretrainedConfig) -> ModuleType:
-    return FAMILIES[config.model_type]
+def family_of(config: PretrainedConfig) -> Family:
+    """Return the family of a model."""
+    return families.of(config.model_type)
 
 
 def fingerprint(model: str, *, revision: str) -> str:

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from medres import models
 from medres.models import LoadedModel
 from medres.models.trees import ROOT, Tree
+from medres.resolution import Layout
 
 SYSTEM_PROMPT = "You are a biomedical expert."
 IGNORED = -100
@@ -37,6 +38,7 @@ def encode(
     replies: Sequence[Sequence[str]],
     *,
     with_ends: bool = True,
+    budget: str = "",
 ) -> Tree:
     """Return the tree of one image's questions and replies.
 
@@ -48,12 +50,14 @@ def encode(
         replies: For each question the replies to train on or to score; may be empty.
         with_ends: Whether the tree holds the end-of-turn tokens. They are targets in any case but
             predict nothing, so scoring does not need them.
+        budget: The model's own budget for the image, as in `Geometry.budget`.
 
     Raises:
         TooLongError: If a path is longer than the model's maximum; nothing is ever truncated.
     """
     prefix, _ = _render(model, questions[0])
-    root_ids, root_positions = _root(model, prefix, size_px)
+    layout = models.geometry(model.config, size_px, tiling=model.tiling, budget=budget)
+    root_ids, root_positions = _root(model, prefix, layout)
     n_root, after_root = len(root_ids), int(root_positions.max()) + 1
     below = _below(
         model.tokenizer,
@@ -84,6 +88,7 @@ def encode(
         predictors=n_root + below.predictors,
         replies=below.replies.copy(),
         prompt_ends=n_root + below.prompt_ends,
+        layout=layout,
     )
 
 
@@ -92,19 +97,15 @@ class _Marks:
     """What a model's text parts are besides its tokenizer."""
 
     image_in_template: str
-    image_in_prompt: str
-    image_token_id: int
+    image_token: str
+    after_image: str
     end_of_turn: str
 
     @classmethod
     def of(cls, model: LoadedModel) -> "_Marks":
         """Return those of a model."""
-        return cls(
-            model.image_in_template,
-            model.image_in_prompt,
-            model.image_token_id,
-            model.end_of_turn,
-        )
+        family = models.family_of(model.config)
+        return cls(family.in_template, family.image_token, family.after_image, model.end_of_turn)
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,10 @@ def prompt_lengths(model: LoadedModel, question: str) -> tuple[int, int]:
         ValueError: If the chat template cannot be used.
     """
     prefix, prompt = _render(model, question)
-    n_before = len(_opening(model.tokenizer)) + len(_token_ids(model.tokenizer, prefix)) - 1
+    smallest_px = (model.multiple_px, model.multiple_px)
+    layout = models.geometry(model.config, smallest_px, tiling=model.tiling)
+    root_ids, _ = _root(model, prefix, layout)
+    n_before = len(root_ids) - layout.visual_tokens - layout.mark_tokens
     return n_before, len(_token_ids(model.tokenizer, prompt))
 
 
@@ -196,7 +200,7 @@ def reply_length(model: LoadedModel, reply: str) -> int:
 
 
 def _render(model: LoadedModel, question: str) -> tuple[str, str]:
-    """Return the prompt up to the end of the image, and the rest of it."""
+    """Return the prompt before the image, and the rest of it."""
     return _rendered_parts(model.tokenizer, _Marks.of(model), question)
 
 
@@ -204,13 +208,14 @@ def _rendered_parts(
     tokenizer: PreTrainedTokenizerBase, marks: _Marks, question: str
 ) -> tuple[str, str]:
     text = _rendered(tokenizer, question)
-    before, mark, after = text.partition(marks.image_in_template)
-    image_token = tokenizer.convert_ids_to_tokens(marks.image_token_id)
-    if not mark or text.count(image_token) != 1 or question not in after:
+    before, _, after = text.partition(marks.image_in_template)
+    written, n_written = marks.image_in_template, text.count(marks.image_token)
+    is_one = text.count(written) == 1 and n_written == written.count(marks.image_token)
+    if not is_one or question not in after:
         raise ValueError("the chat template must place exactly one image, before the question")
     if SYSTEM_PROMPT not in before:
         raise ValueError("the chat template leaves out the system prompt; take another revision")
-    return before + marks.image_in_prompt, after
+    return before, marks.after_image + after
 
 
 @functools.lru_cache(maxsize=4096)
@@ -236,24 +241,31 @@ def _token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> np.ndarray:
     return ids
 
 
+def _opening(tokenizer: PreTrainedTokenizerBase, text: str) -> np.ndarray:
+    """Return the tokens that the tokenizer puts before a text: none, or Llama's <s>.
+
+    Some chat templates write that token themselves.
+    """
+    begun = _opening_of_any(tokenizer)
+    is_written = len(begun) and text.startswith(tokenizer.decode(begun))
+    return begun[:0] if is_written else begun
+
+
 @functools.lru_cache(maxsize=64)
-def _opening(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-    """Return the tokens that the tokenizer puts before any text: none, or Llama's <s>."""
+def _opening_of_any(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
     return np.array(tokenizer.encode(""), dtype=np.int64)
 
 
-def _root(
-    model: LoadedModel, prefix: str, size_px: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    tokens = np.concatenate([_opening(model.tokenizer), _token_ids(model.tokenizer, prefix)])
-    place = int(np.flatnonzero(tokens == model.image_token_id)[0])
-    image = models.image_positions(model, size_px, start=place)
-    n_rows, n_image = image.shape
-    before = np.broadcast_to(np.arange(place), (n_rows, place))
-    n_after = len(tokens) - place - 1
-    after = np.broadcast_to(image.max() + 1 + np.arange(n_after), (n_rows, n_after))
-    ids = [tokens[:place], np.full(n_image, model.image_token_id), tokens[place + 1 :]]
-    return np.concatenate(ids), np.concatenate([before, image, after], axis=1)
+def _root(model: LoadedModel, prefix: str, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """Return tokens and positions of the prompt up to the end of the image."""
+    family = models.family_of(model.config)
+    text = prefix + family.image_in_prompt(layout)
+    tokens = np.concatenate([_opening(model.tokenizer, text), _token_ids(model.tokenizer, text)])
+    lengths = np.ones(len(tokens), dtype=np.int64)
+    lengths[tokens == model.image_token_id] = family.runs(layout)
+    token_ids = np.repeat(tokens, lengths)
+    is_image = token_ids == model.image_token_id
+    return token_ids, family.positions(model.config, is_image, layout)
 
 
 def collate(trees: Sequence[Tree], *, pad_token_id: int) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
@@ -15,12 +16,11 @@ from transformers import (
 )
 
 from medres.models import checkpoint
+from medres.models.family import Family
 from medres.models.flops import ModelShape
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Precisions of weights and activations; log-probabilities are summed in 64 bits."""
-END_OF_TURN = "<|im_end|>"
-"""In the chat templates of all families."""
 ATTENTION = "sdpa"
 """PyTorch's own attention, whatever a config names: it takes the masks of our trees, and a config
 could name one to be fetched and run."""
@@ -41,83 +41,55 @@ class LoadedModel:
     max_length: int
     """Maximum length of a conversation, in tokens."""
     image_token_id: int
-    image_in_template: str
-    """What the chat template writes for an image."""
-    image_in_prompt: str
-    """What replaces it in the prompt, with one image token that is then repeated."""
     end_of_turn: str
     """Token that ends every reply; not always the tokenizer's end of text."""
     shape: ModelShape
     tiling: str = "information"
     """How a model that tiles does it, as in `models.TILINGS`."""
+    sharing: str = "cache"
+    """How the questions about an image share it, as in `Family.sharing`."""
+    stops: tuple[str, ...] = ()
+    """Further tokens at which a reply is over."""
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The files of a checkpoint, read."""
-
-    network: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    image_processor: Any
-    image_in_template: str
-    name: str
-    """Of the checkpoint, for messages."""
-
-    def together(
-        self,
-        *,
-        multiple_px: int,
-        image_in_prompt: str,
-        shape: ModelShape,
-        tiling: str = "information",
-    ) -> LoadedModel:
-        """Return them as one model, with what only its family knows.
-
-        Args:
-            multiple_px: As in `LoadedModel`, like all others.
-            image_in_prompt: What replaces the image of the chat template in the prompt.
-            shape: Sizes that decide the cost.
-            tiling: How a model that tiles does it.
-        """
-        config = self.network.config
-        return LoadedModel(
-            network=self.network,
-            config=config,
-            tokenizer=self.tokenizer,
-            image_processor=self.image_processor,
-            multiple_px=multiple_px,
-            max_length=config.text_config.max_position_embeddings,
-            image_token_id=config.image_token_id,
-            image_in_template=self.image_in_template,
-            image_in_prompt=image_in_prompt,
-            end_of_turn=END_OF_TURN,
-            shape=shape,
-            tiling=tiling,
-        )
-
-
-def read(
-    network_class: Any,
-    place: str,
+def together(
+    family: Family,
+    network: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    image_processor: Any,
     *,
-    revision: str,
-    dtype: str,
-    image_token: str,
-    image_in_template: str,
-    processor_class: Any,
-) -> Parts:
-    """Return network (in evaluation mode), tokenizer and image processor.
+    tiling: str,
+) -> LoadedModel:
+    """Return the parts of a checkpoint as one model, with what only its family knows."""
+    config = network.config
+    known = tokenizer.get_vocab()
+    return LoadedModel(
+        network=network,
+        config=config,
+        tokenizer=tokenizer,
+        image_processor=image_processor,
+        multiple_px=family.multiple_px(config),
+        max_length=config.get_text_config().max_position_embeddings,
+        image_token_id=config.image_token_id,
+        end_of_turn=family.end_of_turn,
+        shape=family.shape_of(config),
+        tiling=tiling,
+        sharing=family.sharing,
+        stops=tuple(token for token in family.stops if token in known),
+    )
+
+
+def load(family: Family, place: str, *, revision: str, tiling: str, dtype: str) -> LoadedModel:
+    """Return a model in evaluation mode.
 
     The small files come first, so that weights are read only if all else fits.
 
     Args:
-        network_class: Class of transformers for the architecture.
+        family: Of the model.
         place: Folder of a checkpoint or an adapter, or a Hub id, from `places.locate`.
         revision: Commit of a Hub id, or of the Hub model that an adapter was trained on.
+        tiling: One of `models.TILINGS`.
         dtype: Precision of the weights, one of `DTYPES`; they are read in it.
-        image_token: Name of the config's image token in the tokenizer.
-        image_in_template: What the chat template writes for an image.
-        processor_class: Class of the architecture's image processor.
 
     Raises:
         FileNotFoundError: If a file is missing, with the remedy.
@@ -125,7 +97,7 @@ def read(
         ValueError: If a file is damaged or of another model, or the weights are not whole.
     """
     found = checkpoint.opened(place, revision=revision, with_weights=True)
-    tokenizer = tokenizer_of(found, image_in_template, image_token)
+    tokenizer = tokenizer_of(found, family)
     with checkpoint.one_line(found.name, "image processor"):
         image_processor = AutoImageProcessor.from_pretrained(
             str(found.image_processor),
@@ -133,14 +105,14 @@ def read(
             trust_remote_code=False,
             local_files_only=True,
         )
-    if not isinstance(image_processor, processor_class):
+    if type(image_processor).__name__ != family.processor:
         raise ValueError(
             f"{found.name}: its image processor is a {type(image_processor).__name__}, not a "
-            f"{processor_class.__name__}; it belongs to another model"
+            f"{family.processor}; it belongs to another model"
         )
     greedy = GenerationConfig(do_sample=False, pad_token_id=0)
     with checkpoint.one_line(found.name, "config and weights"):
-        network, report = network_class.from_pretrained(
+        network, report = getattr(transformers, family.network).from_pretrained(
             str(found.folder),
             dtype=DTYPES[dtype],
             attn_implementation=ATTENTION,
@@ -155,6 +127,7 @@ def read(
             f"{found.name}: the weights lack {sorted(report['missing_keys'])[:3]}, which would "
             "stay random; fetch the checkpoint again"
         )
+    image_token = family.image_token
     if tokenizer.convert_tokens_to_ids(image_token) != network.config.image_token_id:
         raise ValueError(
             f"{found.name}: the tokenizer's {image_token} is not the config's image token "
@@ -165,18 +138,17 @@ def read(
 
         network = lora.merged(network, found.adapter, found.name)
     network.generation_config = greedy
-    return Parts(network.eval(), tokenizer, image_processor, image_in_template, found.name)
+    family.check(network.config, image_processor, found.name)
+    family.prepare(network)
+    return together(family, network.eval(), tokenizer, image_processor, tiling=tiling)
 
 
-def tokenizer_of(
-    found: checkpoint.Checkpoint, image_in_template: str, image_token: str
-) -> PreTrainedTokenizerBase:
+def tokenizer_of(found: checkpoint.Checkpoint, family: Family) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a checkpoint, with a chat template that places one image.
 
     Args:
         found: The checkpoint.
-        image_in_template: What the chat template writes for an image.
-        image_token: Name of the config's image token in the tokenizer.
+        family: Of the model.
 
     Raises:
         ValueError: If the tokenizer or the template does not fit.
@@ -194,8 +166,9 @@ def tokenizer_of(
             f"{name} has no chat template, neither as {', '.join(checkpoint.TEMPLATES)} nor in "
             "tokenizer_config.json; copy the file from the model it was made from"
         )
-    if tokenizer.encode(END_OF_TURN, add_special_tokens=False)[1:]:
-        raise ValueError(f"{name}: its tokenizer has no token {END_OF_TURN}; take another revision")
+    end = family.end_of_turn
+    if tokenizer.encode(end, add_special_tokens=False)[1:]:
+        raise ValueError(f"{name}: its tokenizer has no token {end}; take another revision")
     with checkpoint.one_line(name, "chat template"):
         content = [{"type": "image"}, {"type": "text", "text": PROBE}]
         text = tokenizer.apply_chat_template(
@@ -206,10 +179,11 @@ def tokenizer_of(
             tokenize=False,
             add_generation_prompt=True,
         )
-    before, _, after = text.partition(image_in_template)
-    if text.count(image_token) != 1 or PROBE not in after or PROBE_OF_SYSTEM not in before:
+    mark = family.in_template
+    before, _, after = text.partition(mark)
+    if text.count(mark) != 1 or PROBE not in after or PROBE_OF_SYSTEM not in before:
         raise ValueError(
-            f"{name}: its chat template does not write the system prompt, one {image_in_template} "
+            f"{name}: its chat template does not write the system prompt, one {mark} "
             f"and the question, in this order, but {text[:200]!r}; copy the template of the model "
             "with images it was made from"
         )
@@ -218,7 +192,7 @@ def tokenizer_of(
 
 def text_shape(config: PretrainedConfig) -> dict[str, int]:
     """Return the fields of `ModelShape` that describe the language model."""
-    text = config.text_config
+    text = config.get_text_config()
     return {
         "text_layers": text.num_hidden_layers,
         "text_width": text.hidden_size,

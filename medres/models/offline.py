@@ -142,7 +142,7 @@ def sizes_of(config: PretrainedConfig) -> Sizes:
     ]
     return Sizes(
         family=config.model_type,
-        shape=models.FAMILIES[config.model_type].shape_of(config),
+        shape=models.family_of(config).shape_of(config),
         n_weights=sum(weight.numel() for weight in network.parameters()),
         text_linear_sides=sum(layer.in_features + layer.out_features for layer in linear),
     )

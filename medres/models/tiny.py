@@ -8,48 +8,20 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    PreTrainedTokenizerFast,
-    Qwen2VLConfig,
-    Qwen2VLForConditionalGeneration,
-    Qwen2VLImageProcessorPil,
-)
+from transformers import PreTrainedTokenizerFast
 
 from medres import files
-from medres.models import tiny_tilers
-from medres.models.tiny_tilers import INITIALIZER_RANGE
+from medres.models import families, family, tiny_sizes
 
 NAME = "tiny-qwen2-vl"
-NAMES = (NAME, "tiny-internvl", "tiny-llava-onevision")
+NAMES = tuple(f"tiny-{model_type.replace('_', '-')}" for model_type in families.MODEL_TYPES)
 SEED = 0
 DIGESTS = ".digests.json"
 """File of a made model that holds the digest of each other file."""
-SPECIAL_TOKENS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|vision_pad|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
-CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-<|im_start|>{{ message.role }}
-{% if message.content is string %}{{ message.content }}{% else -%}
-{%- for part in message.content -%}
-{%- if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>
-{%- else %}{{ part.text }}{% endif -%}
-{%- endfor -%}
-{%- endif %}<|im_end|>
-{% endfor -%}
-{%- if add_generation_prompt %}<|im_start|>assistant
-{% endif -%}
-"""
 # The tokenizer is byte-level, so it encodes any text; these sentences only decide which words
 # become few tokens.
 CORPUS = (
@@ -118,26 +90,21 @@ def make(folder: Path, name: str = NAME) -> Path:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    if name == NAME:
-        tokenizer = _tokenizer(SPECIAL_TOKENS, CHAT_TEMPLATE, end_of_text="<|im_end|>")
-        build, image_processor = _network, _image_processor()
-    elif name == "tiny-internvl":
-        tokenizer = _tokenizer(
-            tiny_tilers.INTERNVL_TOKENS, tiny_tilers.INTERNVL_TEMPLATE, end_of_text="</s>"
-        )
-        tiny_tilers.begin_with(tokenizer, "<s>")
-        build, image_processor = tiny_tilers.internvl, tiny_tilers.internvl_image_processor()
-    else:
-        tokenizer = _tokenizer(
-            tiny_tilers.LLAVA_TOKENS, tiny_tilers.LLAVA_TEMPLATE, end_of_text="<|im_end|>"
-        )
-        build, image_processor = tiny_tilers.llava, tiny_tilers.llava_image_processor()
+    known = families.of(family_of(name))
+    tokenizer = _tokenizer(
+        known.tiny_tokens,
+        known.tiny_template,
+        end_of_text=known.tiny_end_of_text or known.end_of_turn,
+    )
+    if known.tiny_begins_with:
+        family.begin_with(tokenizer, known.tiny_begins_with)
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in known.tiny_tokens}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        network = build(tokenizer)
+        network = known.tiny_network(known.tiny_config(_text_config(tokenizer), ids))
     network.save_pretrained(aside)
     tokenizer.save_pretrained(aside)
-    image_processor.save_pretrained(aside)
+    known.tiny_processor().save_pretrained(aside)
     _keep_digests(aside)
     try:
         os.replace(aside, folder)
@@ -175,36 +142,16 @@ def _tokenizer(
     return tokenizer
 
 
-def _image_processor() -> Qwen2VLImageProcessorPil:
-    return Qwen2VLImageProcessorPil(
-        size={"shortest_edge": 28 * 28, "longest_edge": 16384 * 28 * 28}, **tiny_tilers.NORMALISED
-    )
+def family_of(name: str) -> str:
+    """Return the `model_type` of a tiny model by its name."""
+    return dict(zip(NAMES, families.MODEL_TYPES, strict=True))[name]
 
 
-def _network(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForConditionalGeneration:
-    identifiers = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
-    config = Qwen2VLConfig(
-        text_config=tiny_tilers.text_config(tokenizer)
-        | {
-            "rope_parameters": {**tiny_tilers.ROPE, "mrope_section": [4, 6, 6]},
-            "bos_token_id": identifiers["<|endoftext|>"],
-        },
-        vision_config={
-            "depth": 2,
-            "embed_dim": 96,
-            "hidden_size": 128,
-            "num_heads": 3,
-            "initializer_range": INITIALIZER_RANGE,
-            "mlp_ratio": 2,
-            "patch_size": 14,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
-        },
-        image_token_id=identifiers["<|image_pad|>"],
-        video_token_id=identifiers["<|video_pad|>"],
-        vision_start_token_id=identifiers["<|vision_start|>"],
-        vision_end_token_id=identifiers["<|vision_end|>"],
-        tie_word_embeddings=True,
-        initializer_range=INITIALIZER_RANGE,
-    )
-    return Qwen2VLForConditionalGeneration(config)
+def _text_config(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """Return the language model's config, the same for all tiny models, with a tokenizer's ids."""
+    return tiny_sizes.TEXT | {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medres.resolution import Layout
+
 ROOT = -1
 """Node of the tokens that all questions of an image share."""
 
@@ -34,6 +36,8 @@ class Tree:
     prompt_ends: np.ndarray
     """Place of the last prompt token of each question, which predicts the first token of its
     replies; shape (n_questions,)."""
+    layout: Layout
+    """Of the image."""
 
     @property
     def n_root(self) -> int:

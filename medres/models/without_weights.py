@@ -4,16 +4,8 @@ import torch
 from transformers import AutoModelForImageTextToText, PreTrainedTokenizerBase
 
 from medres import models
-from medres.models import checkpoint, internvl, llava_onevision, loaded, qwen2_vl
-from medres.models.loaded import LoadedModel, Parts
-
-IMAGES = {
-    "qwen2_vl": (qwen2_vl.IMAGE_TOKEN, qwen2_vl.IMAGE, qwen2_vl.IMAGE),
-    "internvl": (internvl.IMAGE_TOKEN, internvl.IMAGE_TOKEN, internvl.IMAGE),
-    "llava_onevision": (llava_onevision.IMAGE_TOKEN,) * 3,
-}
-"""By family the image token, what the chat template writes for an image, and what replaces that
-in the prompt."""
+from medres.models import checkpoint, loaded
+from medres.models.loaded import LoadedModel
 
 
 def load(model: str, *, revision: str = "", tiling: str = "information") -> LoadedModel:
@@ -31,19 +23,13 @@ def load(model: str, *, revision: str = "", tiling: str = "information") -> Load
     config = models.config_of(model, revision=revision)
     models.check_tiling(config, tiling)
     found = checkpoint.opened(models.locate(model, revision=revision), revision=revision)
-    image_token, in_template, in_prompt = IMAGES[config.model_type]
-    tokenizer = loaded.tokenizer_of(found, in_template, image_token)
+    family = models.family_of(config)
+    tokenizer = loaded.tokenizer_of(found, family)
     with torch.device("meta"):
         network = AutoModelForImageTextToText.from_config(
             config, attn_implementation=loaded.ATTENTION, trust_remote_code=False
         )
-    is_tiling = models.tiles(config)
-    return Parts(network, tokenizer, None, in_template, found.name).together(
-        multiple_px=1 if is_tiling else qwen2_vl.multiple_px(config),
-        image_in_prompt=in_prompt,
-        shape=models.FAMILIES[config.model_type].shape_of(config),
-        tiling=tiling,
-    )
+    return loaded.together(family, network, tokenizer, None, tiling=tiling)
 
 
 def reserved(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from medres import models, resolution
+from medres import resolution
 from medres.models import conversation, flops, offline
 from medres.models.offline import Sizes
 from medres.plan import contents, memory
@@ -79,7 +79,8 @@ class _Costed:
     characters_per_token: float
 
     def layout(self, geometry: Geometry) -> Layout:
-        return geometry.layout or models.geometry(self.config, geometry.given_px)
+        assert geometry.layout is not None  # planned for a model
+        return geometry.layout
 
     def forward_flops(
         self, side: Side, geometry: Geometry, n_questions: float, *, pass_tokens: int = 0

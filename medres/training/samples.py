@@ -144,7 +144,8 @@ class Samples(Dataset[tuple[Tree, Any]]):
         ahead = torch.full((len(trees), 1), conversation.IGNORED)
         batch["labels"] = torch.cat([ahead, targets], dim=1)
         pixels = [pixels for _, pixels in samples]
-        return batch | {"vision": VisionInputs(models.answer_inputs(self.model, pixels))}
+        layouts = [tree.layout for tree in trees]
+        return batch | {"vision": VisionInputs(models.answer_inputs(self.model, pixels, layouts))}
 
     def questions_at(self, place: int) -> list[str]:
         """Return the ids of the questions of a sample."""

@@ -8,7 +8,6 @@ from functools import cache
 import numpy as np
 import torch
 
-from medres import models
 from medres.models import offline
 from medres.plan import memory
 from medres.plan.memory import Load, Setting
@@ -95,7 +94,7 @@ def _predictions(samples: Samples, settings: TrainingSettings) -> Callable[[Sett
     geometry, tree = samples.geometries[longest], samples.trees[longest]
     config = samples.model.config
     load = Load(
-        geometry.layout or models.geometry(config, geometry.given_px),
+        geometry.layout,
         text_tokens=len(tree.token_ids) - geometry.visual_tokens,
         answer_tokens=0,
     )

@@ -86,9 +86,9 @@ def test_of_many_options_the_most_probable_and_some_others_are_asked(
     asked: list[str] = []
     score_alone = check.score_alone
 
-    def note(*arguments: Any) -> float:
+    def note(*arguments: Any, **named: Any) -> float:
         asked.append(arguments[-1])
-        return score_alone(*arguments)
+        return score_alone(*arguments, **named)
 
     monkeypatch.setattr(check, "score_alone", note)
     monkeypatch.setattr(check, "MOST_OPTIONS", 2)

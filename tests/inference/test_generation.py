@@ -11,8 +11,7 @@ from transformers import Qwen2VLForConditionalGeneration
 
 from medres import models, resolution
 from medres.inference import asking, check, generation
-from medres.models import conversation, tiny
-from medres.models.qwen2_vl import LoadedModel
+from medres.models import LoadedModel, conversation, tiny
 from medres.models.trees import Tree
 
 SAID = {

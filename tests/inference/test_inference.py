@@ -13,8 +13,7 @@ from PIL import Image
 from medres import datasets, inference, models, resolution, runs
 from medres.images import UnreadableImageError
 from medres.inference import asking, generation
-from medres.models import conversation, qwen2_vl, tiny
-from medres.models.qwen2_vl import LoadedModel
+from medres.models import LoadedModel, conversation, tiny
 from medres.resolution import Treatment
 
 TREATMENT = Treatment(784, 7_056, "bicubic", 28)
@@ -485,7 +484,7 @@ def test_the_generated_reply_is_the_greedy_one(
                 input_ids=input_ids,
                 attention_mask=torch.ones_like(input_ids),
                 mm_token_type_ids=(input_ids == tiny_model.image_token_id).int(),
-                **qwen2_vl.pixel_inputs(tiny_model, [pixels]),
+                **models.pixel_inputs(tiny_model, [pixels]),
             ).logits
         input_ids = torch.cat([input_ids, logits[:, -1].argmax(-1, keepdim=True)], dim=1)
         if input_ids[0, -1] == tiny_model.tokenizer.eos_token_id:
@@ -559,10 +558,10 @@ def test_a_checkpoint_with_other_weights_is_another_run(
     expected = answers_of(uninterrupted)
     kept = expected[expected.index.get_level_values(0) == "low"]
     assert_same_answers(kept, answers_of(first), within=0)
-    changed = qwen2_vl.load(str(place))
+    changed = models.load(str(place))
     with torch.no_grad():
         changed.network.model.visual.patch_embed.proj.weight.mul_(1.5)
-    qwen2_vl.save(changed, str(place))
+    models.save(changed, str(place))
     with pytest.raises(ValueError, match=r"checkpoint/\S+ is damaged"):
         inference.evaluate(**settings)
     parent.finish(files=["checkpoint"], weights_sha256=models.weights_sha256(place))

@@ -16,8 +16,7 @@ from PIL import Image
 from medres import models, resolution
 from medres.datasets import QuestionSet
 from medres.inference import asking, generation
-from medres.models import conversation, qwen2_vl, tiny
-from medres.models.qwen2_vl import LoadedModel
+from medres.models import LoadedModel, conversation, tiny
 from medres.models.trees import Tree, passes
 from medres.resolution import Treatment
 from medres.training.samples import Samples
@@ -163,7 +162,7 @@ def _flat_score(model: LoadedModel, image: Image.Image, question: str, reply: st
         input_ids=input_ids,
         attention_mask=torch.ones_like(input_ids),
         mm_token_type_ids=(input_ids == model.image_token_id).int(),
-        **qwen2_vl.pixel_inputs(model, [image]),
+        **models.pixel_inputs(model, [image]),
     ).logits
     chosen = torch.log_softmax(logits[0].double(), dim=-1)[len(prompt) - 1 : -1]
     return float(chosen[torch.arange(len(answer)), torch.tensor(answer)].sum())

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from medres import models
 from medres.inference import generation
-from medres.models import conversation, flops, qwen2_vl
+from medres.models import LoadedModel, conversation, flops
 from medres.models.flops import ModelShape
-from medres.models.qwen2_vl import LoadedModel
 from medres.resolution import Treatment, plan
 
 SMALL = Treatment(3_136, 50_176, "bicubic", 28)
@@ -42,7 +42,7 @@ def test_operations_equal_what_pytorch_counts(tiny_model: LoadedModel, size: tup
         "input_ids": torch.from_numpy(tree.token_ids)[None],
         "position_ids": torch.from_numpy(tree.positions)[:, None],
         "attention_mask": torch.ones(1, len(tree.token_ids), dtype=torch.long),
-        **qwen2_vl.pixel_inputs(tiny_model, [_noise(geometry.given_px)]),
+        **models.pixel_inputs(tiny_model, [_noise(geometry.given_px)]),
     }
     # The counter does not know the CPU's fused attention; spelt out it is two products. Equal
     # to the operation: the patch embedding is a matrix product to both (as a convolution it

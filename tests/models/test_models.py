@@ -7,12 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, Qwen2VLConfig
 
 from medres import images, models, resolution
-from medres.models import conversation, qwen2_vl, tiny
-from medres.models.qwen2_vl import LoadedModel
-from medres.resolution import Geometry, Treatment
+from medres.models import LoadedModel, conversation, tiny
+from medres.resolution import Geometry, Layout, Treatment
 
 EXTREME_PX = ((20, 4000), (4000, 20), (1, 1), (1, 200), (27, 29), (28, 28), (56, 56), (999, 31))
 RESOLUTIONS = ("low", "native", "upsampled-bicubic")
@@ -46,7 +45,7 @@ def test_planned_tokens_are_the_placeholders_and_the_processor_s_for_any_size(
 ) -> None:
     geometries = _planned(200)
     for geometry in geometries:
-        (grid,) = qwen2_vl.pixel_inputs(tiny_model, [_noise(geometry.given_px)])["image_grid_thw"]
+        (grid,) = models.pixel_inputs(tiny_model, [_noise(geometry.given_px)])["image_grid_thw"]
         counts = (int(grid.prod()) // 4, _placeholders(tiny_model, geometry.given_px))
         assert counts == (geometry.visual_tokens,) * 2, geometry
     assert {geometry.visual_tokens for geometry in geometries} >= {1, 2, 3, 4}
@@ -55,7 +54,7 @@ def test_planned_tokens_are_the_placeholders_and_the_processor_s_for_any_size(
 
 def test_the_vision_tower_gives_one_row_a_planned_token(tiny_model: LoadedModel) -> None:
     geometries = _planned(12)
-    pixels = qwen2_vl.pixel_inputs(tiny_model, [_noise(each.given_px) for each in geometries])
+    pixels = models.pixel_inputs(tiny_model, [_noise(each.given_px) for each in geometries])
     with torch.no_grad():
         features = tiny_model.network.model.get_image_features(**pixels).pooler_output
     assert [len(rows) for rows in features] == [each.visual_tokens for each in geometries]
@@ -84,7 +83,7 @@ def test_pixels_at_the_model_s_entry_are_those_of_our_resampler(
     """Other harnesses resample a second time or re-encode as JPEG on the way."""
     original = _noise((131, 90))
     given = resolution.apply(original, resolution.plan(original.size, name, TREATMENT))
-    entry = _pixels_at_entry(tiny_model, qwen2_vl.pixel_inputs(tiny_model, [given]))
+    entry = _pixels_at_entry(tiny_model, models.pixel_inputs(tiny_model, [given]))
     assert images.pixel_sha256(entry) == images.pixel_sha256(given)
 
 
@@ -93,7 +92,7 @@ def test_an_image_off_the_grid_fails_instead_of_being_resampled(
     tiny_model: LoadedModel, size_px: tuple[int, int]
 ) -> None:
     with pytest.raises((ValueError, RuntimeError)):
-        qwen2_vl.pixel_inputs(tiny_model, [_noise(size_px)])
+        models.pixel_inputs(tiny_model, [_noise(size_px)])
 
 
 def test_pixel_inputs_are_the_image_processor_s_to_the_last_bit(tiny_model: LoadedModel) -> None:
@@ -101,7 +100,7 @@ def test_pixel_inputs_are_the_image_processor_s_to_the_last_bit(tiny_model: Load
     every = np.stack([levels, levels[::-1], np.roll(levels, 100)], axis=-1)
     batch = [Image.fromarray(np.resize(every, (56, 84, 3))), _noise((28, 112))]
     expected = tiny_model.image_processor(batch, do_resize=False, return_tensors="pt")
-    found = qwen2_vl.pixel_inputs(tiny_model, batch)
+    found = models.pixel_inputs(tiny_model, batch)
     assert found.keys() == set(expected.keys())
     for name, value in found.items():
         assert value.dtype == expected[name].dtype
@@ -110,7 +109,7 @@ def test_pixel_inputs_are_the_image_processor_s_to_the_last_bit(tiny_model: Load
 
 def test_one_frame_of_a_picture_gives_the_features_of_two(tiny_model: LoadedModel) -> None:
     batch = [_noise((56, 28), 1), _noise((84, 84), 2)]
-    two, one = (make(tiny_model, batch) for make in (qwen2_vl.pixel_inputs, qwen2_vl.answer_inputs))
+    two, one = (make(tiny_model, batch) for make in (models.pixel_inputs, models.answer_inputs))
     assert 2 * one["pixel_values"].shape[1] == two["pixel_values"].shape[1]
     with torch.no_grad():
         first, second = (
@@ -123,15 +122,15 @@ def test_one_frame_of_a_picture_gives_the_features_of_two(tiny_model: LoadedMode
 
 def test_images_of_one_batch_keep_their_order(tiny_model: LoadedModel) -> None:
     batch = [_noise((56, 28), 1), _noise((28, 84), 2)]
-    together = qwen2_vl.pixel_inputs(tiny_model, batch)
-    alone = [qwen2_vl.pixel_inputs(tiny_model, [image]) for image in batch]
+    together = models.pixel_inputs(tiny_model, batch)
+    alone = [models.pixel_inputs(tiny_model, [image]) for image in batch]
     for name in ("pixel_values", "image_grid_thw"):
         assert torch.equal(together[name], torch.cat([each[name] for each in alone]))
 
 
 def test_the_linear_patch_embedding_is_the_convolution(tiny_model: LoadedModel) -> None:
     embedding = tiny_model.network.model.visual.patch_embed
-    patches = qwen2_vl.pixel_inputs(tiny_model, [_noise((84, 56))])["pixel_values"]
+    patches = models.pixel_inputs(tiny_model, [_noise((84, 56))])["pixel_values"]
     weight = embedding.proj.weight
     target = torch.from_numpy(np.random.default_rng(1).normal(size=(len(patches), len(weight))))
     gradients, outputs = [], []
@@ -146,8 +145,15 @@ def test_the_linear_patch_embedding_is_the_convolution(tiny_model: LoadedModel) 
 
 
 def test_positions_of_an_image_count_rows_and_columns_from_its_start() -> None:
-    positions = qwen2_vl.image_positions((84, 56), multiple_px=28, start=5)
-    assert positions.tolist() == [[5] * 6, [5, 5, 5, 6, 6, 6], [5, 6, 7, 5, 6, 7]]
+    is_image = np.array([False] * 5 + [True] * 6 + [False] * 2)
+    layout = Layout(visual_tokens=6, canvas_px=(84, 56))
+    positions = models.family_of(Qwen2VLConfig()).positions(Qwen2VLConfig(), is_image, layout)
+    before, after = [0, 1, 2, 3, 4], [8, 9]
+    assert positions.tolist() == [
+        [*before, *[5] * 6, *after],
+        [*before, 5, 5, 5, 6, 6, 6, *after],
+        [*before, 5, 6, 7, 5, 6, 7, *after],
+    ]
 
 
 def test_the_tiny_model_is_the_same_everywhere(tmp_path: Path) -> None:
@@ -199,7 +205,7 @@ def test_a_second_writer_of_the_tiny_model_leaves_the_first_one_s(
 
 def test_special_tokens_are_those_of_qwen2_vl(tiny_model: LoadedModel) -> None:
     tokenizer, config = tiny_model.tokenizer, tiny_model.network.config
-    for token in tiny.SPECIAL_TOKENS:
+    for token in models.family_of(config).tiny_tokens:
         assert len(tokenizer.encode(token, add_special_tokens=False)) == 1, token
         assert tokenizer.decode(tokenizer.encode(token), skip_special_tokens=True) == ""
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
@@ -245,7 +251,7 @@ def test_the_chat_template_puts_system_prompt_image_and_question_in_order(
 
 @pytest.fixture
 def checkpoint(tiny_model: LoadedModel, tmp_path: Path) -> Path:
-    qwen2_vl.save(tiny_model, str(tmp_path / "checkpoint"))
+    models.save(tiny_model, str(tmp_path / "checkpoint"))
     return tmp_path / "checkpoint"
 
 
@@ -253,7 +259,7 @@ def checkpoint(tiny_model: LoadedModel, tmp_path: Path) -> Path:
 def _logits(model: LoadedModel) -> torch.Tensor:
     tree = conversation.encode(model, (56, 28), ["q"], ["is it?"], [["yes", "no"]])
     batch = conversation.collate([tree], pad_token_id=model.tokenizer.pad_token_id)
-    return model.network(**batch, **qwen2_vl.pixel_inputs(model, [_noise((56, 28))])).logits
+    return model.network(**batch, **models.pixel_inputs(model, [_noise((56, 28))])).logits
 
 
 def test_a_saved_checkpoint_loads_to_equal_logits(
@@ -317,7 +323,7 @@ def test_the_fingerprint_of_a_path_follows_its_weights(
     changed = models.load(str(checkpoint))
     with torch.no_grad():
         changed.network.model.visual.patch_embed.proj.weight[0, 0, 0, 0, 0] += 1e-3
-    qwen2_vl.save(changed, str(checkpoint))
+    models.save(changed, str(checkpoint))
     after = models.fingerprint(str(checkpoint), revision="")
     assert after != before
     (checkpoint / "tokenizer_config.json").write_text("{}")

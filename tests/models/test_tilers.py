@@ -22,7 +22,8 @@ from transformers.models.llava_onevision.processing_llava_onevision import Llava
 from medres import datasets, inference, models, resolution, training
 from medres.datasets import QuestionSet
 from medres.inference import asking, generation
-from medres.models import LoadedModel, conversation, flops, internvl, tiny
+from medres.models import LoadedModel, conversation, flops, tiny
+from medres.models.families import internvl, llava_onevision
 from medres.training.samples import Samples
 from tests.models.test_conversation import without_ends
 
@@ -134,7 +135,8 @@ def test_llava_s_tokens_are_those_of_its_network_for_any_size(tiling: str) -> No
     for size_px in _sizes(2_000, 4_000):
         layout = models.geometry(config, size_px, tiling=tiling)
         canvas = (layout.canvas_px[1], layout.canvas_px[0])
-        told = models.llava_onevision._size_for_network(size_px, canvas, tiling)
+        is_free = tiling == "information"
+        told = size_px[::-1] if is_free else llava_onevision._fitted(size_px, canvas)
         (rows,), _ = LlavaOnevisionModel.pack_image_features(
             packer, [torch.zeros(layout.n_crops, 729, 1)], [told], image_newline=torch.zeros(1)
         )

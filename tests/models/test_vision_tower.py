@@ -6,7 +6,7 @@ from transformers import Qwen2VLForConditionalGeneration
 from transformers.activations import QuickGELUActivation
 
 from medres import models
-from medres.models import LoadedModel, qwen2_vl, vision_tower
+from medres.models import LoadedModel, vision_tower
 
 ORDERS = {
     "one image": [(56, 84)],
@@ -23,7 +23,7 @@ def _inputs(model: LoadedModel, sizes_px: list[tuple[int, int]]) -> dict[str, to
         Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
         for width, height in sizes_px
     ]
-    inputs = qwen2_vl.pixel_inputs(model, images)
+    inputs = models.pixel_inputs(model, images)
     return {"hidden_states": inputs["pixel_values"], "grid_thw": inputs["image_grid_thw"]}
 
 
@@ -59,7 +59,7 @@ def test_one_frame_has_the_gradients_of_two_equal_ones(tiny_model: LoadedModel) 
     images = [Image.effect_noise(size, 90).convert("RGB") for size in sizes_px]
     tower = tiny_model.network.model.visual
     gradients = []
-    for make in (qwen2_vl.pixel_inputs, qwen2_vl.answer_inputs):
+    for make in (models.pixel_inputs, models.answer_inputs):
         tower.zero_grad()
         inputs = make(tiny_model, images)
         output = tower(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"])

@@ -16,8 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import Trainer, TrainingArguments
 
 from medres import datasets, models, resolution, runs, training
-from medres.models import conversation, flops, qwen2_vl, shared_prompt, tiny
-from medres.models.qwen2_vl import LoadedModel
+from medres.models import LoadedModel, conversation, flops, shared_prompt, tiny
 from medres.resolution import Treatment
 from medres.training import checkpoints, progress
 from medres.training import trainer as answer_trainer
@@ -138,7 +137,7 @@ def finetune_until(
     [
         (Samples, "collate", 1, 0),
         (progress.Progress, "on_save", 3, 4),
-        (qwen2_vl, "save", 1, 8),
+        (models, "save", 1, 8),
         (runs.Run, "finish", 1, 8),
     ],
     ids=["at the start", "before a checkpoint is whole", "in saving", "at the end"],
@@ -201,7 +200,7 @@ def test_the_newest_checkpoint_is_so_by_number(tmp_path: Path) -> None:
 
 def test_trainer_s_own_loader_restores_nothing_of_qwen2_vl(tmp_path: Path) -> None:
     """The defect we override: once this fails, `_load_from_checkpoint` of ours can go."""
-    loaded = qwen2_vl.load(str(tiny.make(tmp_path / "tiny")))
+    loaded = models.load(str(tiny.make(tmp_path / "tiny")))
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
     loaded.network.save_pretrained(tmp_path / "checkpoint-1")
     saved = {name: value.clone() for name, value in loaded.network.state_dict().items()}
@@ -272,12 +271,12 @@ def test_a_base_model_with_other_weights_is_another_run(
 ) -> None:
     """Same path, other weights: reuse would report the old model under the new one's name."""
     prepare(project)
-    changed = qwen2_vl.load(str(tiny.make(project / "base")))
+    changed = models.load(str(tiny.make(project / "base")))
     monkeypatch.setitem(SETTINGS, "model", "base")
     finetune_until(monkeypatch, models, "load", 1)
     with torch.no_grad():
         changed.network.model.visual.patch_embed.proj.weight.mul_(1.5)
-    qwen2_vl.save(changed, str(project / "base"))
+    models.save(changed, str(project / "base"))
     capsys.readouterr()
     finetune_until(monkeypatch, models, "load", 1)
     said = capsys.readouterr().out
@@ -552,7 +551,7 @@ def flat_losses(model: LoadedModel, question_set: datasets.QuestionSet, image: s
                 input_ids=input_ids,
                 attention_mask=torch.ones_like(input_ids),
                 mm_token_type_ids=(input_ids == model.image_token_id).int(),
-                **qwen2_vl.pixel_inputs(model, [pixels]),
+                **models.pixel_inputs(model, [pixels]),
             ).logits[0, len(prompt) - 1 : -1]
         losses += torch.nn.functional.cross_entropy(
             logits, torch.tensor(answer), reduction="none"

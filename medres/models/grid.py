@@ -1,0 +1,197 @@
+"""Families that encode an image as a whole, on a grid of patches that are merged to tokens.
+
+Their pixels are cut into patches here. Sizes are planned on the grid beforehand, so that nothing
+is resampled a second time, except by a model whose published processor enlarges small images.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import PretrainedConfig
+
+from medres.models import loaded
+from medres.models.family import Family
+from medres.models.flops import ModelShape
+from medres.models.loaded import LoadedModel
+from medres.resolution import Layout, visual_token_count
+
+
+class GridFamily(Family):
+    """A family with the inputs of Qwen2-VL: patches in rows of merged squares, and their grid."""
+
+    budgets = ("tokens",)
+    min_pixels: ClassVar[int] = 0
+    """Width x height to which the published image processor enlarges smaller images."""
+
+    def check(self, config: PretrainedConfig, processor: Any, name: str) -> None:
+        """Refuse patches of other sides than the config's."""
+        vision = config.vision_config
+        patches = (vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
+        made = (processor.patch_size, processor.merge_size, processor.temporal_patch_size)
+        if made != patches or not (processor.do_normalize and processor.do_rescale):
+            raise ValueError(
+                f"{name}: the image processor makes patches of {made} (side, merged, frames), "
+                f"the config says {patches}, both normalised; they belong to different models"
+            )
+
+    def check_config(self, config: PretrainedConfig, name: str) -> None:
+        """Refuse a config whose rotary sections do not fill the heads."""
+        text = config.text_config
+        head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        rope = text.rope_parameters or {}
+        sections = rope.get("mrope_section")
+        filled = int(head * rope.get("partial_rotary_factor", 1))
+        if not sections or 2 * sum(sections) != filled:
+            raise ValueError(
+                f"{name}: config.json gives mrope_section {sections}, which does not fill heads of "
+                f"{filled}; its rope_scaling (or rope_parameters) is missing or of another model, "
+                "copy config.json from the model it was made from"
+            )
+
+    def multiple_px(self, config: PretrainedConfig) -> int:
+        """Return the side of one visual token, in pixels."""
+        side: int = config.vision_config.patch_size * config.vision_config.spatial_merge_size
+        return side
+
+    def layout(
+        self,
+        config: PretrainedConfig,
+        given_px: tuple[int, int],
+        *,
+        tiling: str = "information",
+        budget: str = "",
+    ) -> Layout:
+        """Return the layout of pixels on the grid: used as they are, unless below the minimum.
+
+        Raises:
+            ValueError: If a side is off the grid.
+        """
+        side = self.multiple_px(config)
+        n_tokens = visual_token_count(given_px, multiple_px=side)
+        if given_px[0] * given_px[1] >= self.min_pixels:
+            return Layout(visual_tokens=n_tokens, canvas_px=given_px, budget=budget)
+        factor = math.sqrt(self.min_pixels / (given_px[0] * given_px[1]))
+        width, height = (math.ceil(each * factor / side) * side for each in given_px)
+        return Layout(
+            visual_tokens=visual_token_count((width, height), multiple_px=side),
+            canvas_px=(width, height),
+            resampling_filter="bicubic",
+            budget=budget,
+        )
+
+    def shape_of(self, config: PretrainedConfig) -> ModelShape:
+        """Return the sizes that determine the cost of a model, from its config."""
+        vision = config.vision_config
+        return ModelShape(
+            vision_layers=vision.depth,
+            vision_width=vision.hidden_size,
+            vision_mlp_width=vision.intermediate_size,
+            patch_values=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
+            patches_per_token=vision.spatial_merge_size**2,
+            **loaded.text_shape(config),
+        )
+
+    def positions(
+        self, config: PretrainedConfig, is_image: np.ndarray, layout: Layout
+    ) -> np.ndarray:
+        """Return time, height and width of each token; text goes on after the larger side."""
+        side = self.multiple_px(config)
+        width, height = layout.canvas_px[0] // side, layout.canvas_px[1] // side
+        start = int(np.argmax(is_image))
+        rows, columns = np.divmod(np.arange(width * height), width)
+        image = start + np.stack([np.zeros_like(rows), rows, columns])
+        n_after = len(is_image) - start - width * height
+        after = start + max(width, height) + np.arange(n_after)
+        text = [np.broadcast_to(each, (3, len(each))) for each in (np.arange(start), after)]
+        return np.concatenate([text[0], image, text[1]], axis=1)
+
+    def pixel_inputs(
+        self, model: LoadedModel, images: Sequence[Image.Image], layouts: Sequence[Layout]
+    ) -> dict[str, torch.Tensor]:
+        """Return the patches of images that already lie on the grid.
+
+        Bit-identical to the image processor without its own resizing, in a third of the time:
+        bytes are cut into patches before they are converted to floating point.
+
+        Returns:
+            pixel_values of shape (n_patches, patch_values) and image_grid_thw of (n_images, 3).
+
+        Raises:
+            ValueError: If an image is off the grid; it is never resampled a second time.
+        """
+        n_frames = model.image_processor.temporal_patch_size
+        return patches(model, self._on_canvas(images, layouts), n_frames=n_frames)
+
+    def _on_canvas(
+        self, images: Sequence[Image.Image], layouts: Sequence[Layout]
+    ) -> list[Image.Image]:
+        return [
+            image
+            if image.size == layout.canvas_px
+            else image.resize(layout.canvas_px, Image.Resampling.BICUBIC)
+            for image, layout in zip(images, layouts, strict=True)
+        ]
+
+    def flat_inputs(self, model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the input from which the network derives the positions of a conversation."""
+        return {"mm_token_type_ids": (input_ids == model.image_token_id).int()}
+
+
+def patches(
+    model: LoadedModel, images: Sequence[Image.Image], *, n_frames: int
+) -> dict[str, torch.Tensor]:
+    """Return the patches of images on a model's grid, and the grids.
+
+    Args:
+        model: With the image processor's mean, standard deviation and patch size.
+        images: RGB.
+        n_frames: Equal frames of each patch.
+
+    Returns:
+        pixel_values of shape (n_patches, patch_values) and image_grid_thw of (n_images, 3).
+
+    Raises:
+        ValueError: If an image is off the grid.
+    """
+    processor = model.image_processor
+    side, merged = processor.patch_size, processor.merge_size
+    grids = [(image.height // side, image.width // side) for image in images]
+    values = torch.empty(sum(rows * columns for rows, columns in grids), 3, n_frames, side * side)
+    mean, std = (
+        torch.tensor(each, dtype=torch.float32)[:, None]
+        for each in (processor.image_mean, processor.image_std)
+    )
+    rescaled = _rescaling(processor.rescale_factor)
+    start = 0
+    for image, (rows, columns) in zip(images, grids, strict=True):
+        if image.width % (side * merged) or image.height % (side * merged):
+            raise ValueError(
+                f"an image of {image.width} x {image.height} px is off the grid of "
+                f"{side * merged} px; plan its size first"
+            )
+        windows = (rows // merged, merged, side, columns // merged, merged, side, 3)
+        cut = np.asarray(image).reshape(windows).transpose(0, 3, 1, 4, 6, 2, 5)
+        patches = torch.from_numpy(cut.reshape(rows * columns, 3, side * side))
+        first, *others = values[start : start + len(patches)].unbind(2)
+        rescaled(first.copy_(patches)).sub_(mean).div_(std)
+        for frame in others:
+            frame.copy_(first)
+        start += len(patches)
+    return {
+        "pixel_values": values.flatten(1),
+        "image_grid_thw": torch.tensor([(1, rows, columns) for rows, columns in grids]),
+    }
+
+
+def _rescaling(factor: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what rescales bytes in place to the last bit as the processor does, in 64 bits."""
+    every = torch.arange(256)
+    expected = every.double().mul_(factor).float()
+    divisor = round(1 / factor)
+    if torch.equal(every.float().div_(divisor), expected):
+        return lambda values: values.div_(divisor)
+    return lambda values: values.copy_(values.double().mul_(factor))
