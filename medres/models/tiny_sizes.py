@@ -29,3 +29,15 @@ VISION = {
     "initializer_range": INITIALIZER_RANGE,
 }
 PIXELS: dict[str, Any] = {"size": {"height": TILE_PX, "width": TILE_PX}, **NORMALISED}
+GRID_VISION = {
+    "depth": 2,
+    "hidden_size": 96,
+    "intermediate_size": 192,
+    "num_heads": 3,
+    "out_hidden_size": TEXT["hidden_size"],
+    "patch_size": 14,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+    "initializer_range": INITIALIZER_RANGE,
+}
+"""Of vision towers that encode an image as a whole, on a grid."""

@@ -93,6 +93,7 @@ def _predictions(samples: Samples, settings: TrainingSettings) -> Callable[[Sett
     longest = int(np.argmax([len(tree.token_ids) for tree in samples.trees]))
     geometry, tree = samples.geometries[longest], samples.trees[longest]
     config = samples.model.config
+    assert geometry.layout is not None  # planned for a model
     load = Load(
         geometry.layout,
         text_tokens=len(tree.token_ids) - geometry.visual_tokens,

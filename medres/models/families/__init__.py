@@ -22,6 +22,8 @@ REFUSED = {
     "made as planned",
     "lfm2_vl": "its image processor exists for torchvision alone, so that its pixels cannot be "
     "made as planned",
+    "paligemma": "its checkpoints have no chat template, answer to task prefixes and hold no "
+    "conversation",
 }
 """Architectures that people ask for and that are not read, with the reason."""
 

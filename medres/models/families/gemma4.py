@@ -1,0 +1,168 @@
+"""Gemma 4: every image is scaled up or down to fill a budget of visual tokens.
+
+The budget is one of 70, 140, 280, 560 and 1,120 tokens, 280 if nothing is said, and one token
+covers 48 x 48 px of the scaled image: `low` costs what `native` costs, and is enlarged. The
+resolution `tokens-<n>` sets the budget for native pixels.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import Gemma4Config, Gemma4ImageProcessorPil, PretrainedConfig
+from transformers.models.gemma4.image_processing_pil_gemma4 import (
+    get_aspect_ratio_preserving_size,
+)
+
+from medres.models import loaded, tiny_sizes
+from medres.models.family import Family, budget_number, no_budget
+from medres.models.flops import ModelShape
+from medres.models.loaded import LoadedModel
+from medres.resolution import Layout
+
+BUDGETS = (70, 140, 280, 560, 1120)
+OWN_BUDGET = 280
+# As in the real checkpoints: a turn is a mark, the role, a line break, the text, a mark.
+TEMPLATE = """\
+{{- bos_token -}}
+{%- for message in messages -%}
+{{- '<|turn>' + ('model' if message.role == 'assistant' else message.role) + '\\n' -}}
+{%- if message.content is string %}{{ message.content | trim }}{% else -%}
+{%- for part in message.content -%}
+{%- if part.type == 'image' %}<|image|>{% else %}{{ part.text | trim }}{% endif -%}
+{%- endfor -%}
+{%- endif -%}
+{{- '<turn|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ '<|turn>model\\n' }}{% endif -%}
+"""
+
+
+class Gemma4(Family):
+    """Gemma 4."""
+
+    network = "Gemma4ForConditionalGeneration"
+    processor = "Gemma4ImageProcessorPil"
+    image_token = "<|image|>"
+    end_of_turn = "<turn|>"
+    stops = ("<eos>",)
+    budgets = ("tokens",)
+    tiny_tokens = (
+        "<pad>",
+        "<eos>",
+        "<bos>",
+        "<|turn>",
+        "<turn|>",
+        "<|image>",
+        "<image|>",
+        "<|image|>",
+        "<|video|>",
+    )
+    tiny_template = TEMPLATE
+    tiny_begins_with = "<bos>"
+
+    def layout(
+        self,
+        config: PretrainedConfig,
+        given_px: tuple[int, int],
+        *,
+        tiling: str = "information",
+        budget: str = "",
+    ) -> Layout:
+        """Return the size that fills the budget, and its visual tokens."""
+        n_tokens = budget_number(budget) if budget else OWN_BUDGET
+        if n_tokens not in BUDGETS:
+            known = ", ".join(f"tokens-{each}" for each in BUDGETS)
+            raise no_budget(config, budget, known)
+        vision = config.vision_config
+        pooled = vision.pooling_kernel_size
+        height, width = get_aspect_ratio_preserving_size(
+            given_px[1], given_px[0], vision.patch_size, n_tokens * pooled**2, pooled
+        )
+        side = vision.patch_size * pooled
+        return Layout(
+            visual_tokens=(height // side) * (width // side),
+            canvas_px=(width, height),
+            resampling_filter="bicubic",
+            budget=budget,
+        )
+
+    def image_in_prompt(self, layout: Layout) -> str:
+        """Return the image between its marks."""
+        return f"<|image>{self.image_token}<image|>"
+
+    def shape_of(self, config: PretrainedConfig) -> ModelShape:
+        """Return the sizes that determine the cost of a model, from its config."""
+        vision = config.vision_config
+        return ModelShape(
+            vision_layers=vision.num_hidden_layers,
+            vision_width=vision.hidden_size,
+            vision_mlp_width=vision.intermediate_size,
+            patch_values=3 * vision.patch_size**2,
+            patches_per_token=vision.pooling_kernel_size**2,
+            **loaded.text_shape(config),
+        )
+
+    def pixel_inputs(
+        self, model: LoadedModel, images: Sequence[Image.Image], layouts: Sequence[Layout]
+    ) -> dict[str, torch.Tensor]:
+        """Return the patches of images of any size, made by the model's own processor.
+
+        Returns:
+            pixel_values of shape (n_images, most patches, patch_values) and image_position_ids of
+            (n_images, most patches, 2), -1 where an image has fewer.
+        """
+        made = [
+            model.image_processor(
+                image,
+                max_soft_tokens=budget_number(layout.budget) if layout.budget else OWN_BUDGET,
+                resample=Image.Resampling.BICUBIC,
+                return_tensors="pt",
+            )
+            for image, layout in zip(images, layouts, strict=True)
+        ]
+        names = ("pixel_values", "image_position_ids")
+        return {name: torch.cat([each[name] for each in made]) for name in names}
+
+    def flat_inputs(self, model: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the input that lets the tokens of an image see each other both ways."""
+        return {"mm_token_type_ids": (input_ids == model.image_token_id).long()}
+
+    def tiny_config(self, text: dict[str, Any], ids: dict[str, int]) -> PretrainedConfig:
+        """Return a config with one layer of either kind of attention, and capped logits."""
+        own = {name: text[name] for name in text if name != "rope_parameters"}
+        return Gemma4Config(
+            text_config=own
+            | {
+                "head_dim": 32,
+                "global_head_dim": 48,
+                "layer_types": ["sliding_attention", "full_attention"],
+                "sliding_window": 64,
+                "final_logit_softcapping": 30.0,
+                "hidden_size_per_layer_input": 16,
+                "vocab_size_per_layer_input": text["vocab_size"],
+                "use_bidirectional_attention": "vision",
+            },
+            vision_config={
+                "hidden_size": 96,
+                "intermediate_size": 192,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 3,
+                "num_key_value_heads": 3,
+                "head_dim": 32,
+                "initializer_range": tiny_sizes.INITIALIZER_RANGE,
+            },
+            audio_config=None,
+            boi_token_id=ids["<|image>"],
+            eoi_token_id=ids["<image|>"],
+            image_token_id=ids["<|image|>"],
+            video_token_id=ids["<|video|>"],
+        )
+
+    def tiny_processor(self) -> Gemma4ImageProcessorPil:
+        """Return the image processor, which has no size of its own."""
+        return Gemma4ImageProcessorPil()
+
+
+FAMILY = Gemma4()

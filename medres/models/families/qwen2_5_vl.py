@@ -1,0 +1,42 @@
+"""Qwen2.5-VL: pixels and tokens as in Qwen2-VL, with windows of attention in the vision tower.
+
+Also Lingshu and HuatuoGPT-Vision on Qwen2.5-VL, and other models trained from it.
+"""
+
+from typing import Any
+
+from transformers import PretrainedConfig, Qwen2_5_VLConfig, Qwen2VLImageProcessorPil
+
+from medres.models import grid, tiny_sizes
+from medres.models.families import qwen2_vl
+
+
+class Qwen25VL(grid.GridFamily):
+    """Qwen2.5-VL."""
+
+    network = "Qwen2_5_VLForConditionalGeneration"
+    processor = "Qwen2VLImageProcessorPil"
+    image_token = qwen2_vl.IMAGE_TOKEN
+    image_in_template = qwen2_vl.IMAGE
+    stops = ("<|endoftext|>",)
+    sharing = "tree"
+    tiny_tokens = qwen2_vl.TOKENS
+    tiny_template = qwen2_vl.TEMPLATE
+
+    def tiny_config(self, text: dict[str, Any], ids: dict[str, int]) -> PretrainedConfig:
+        """Return a config whose second vision layer sees the whole image, the first windows."""
+        rope = {"rope_parameters": {**tiny_sizes.ROPE, "mrope_section": [4, 6, 6]}}
+        return Qwen2_5_VLConfig(
+            text_config=text | rope,
+            vision_config=tiny_sizes.GRID_VISION
+            | {"window_size": 56, "fullatt_block_indexes": [1], "hidden_act": "silu"},
+            **qwen2_vl.token_ids(ids),
+            tie_word_embeddings=True,
+        )
+
+    def tiny_processor(self) -> Qwen2VLImageProcessorPil:
+        """Return the image processor of the tiny model."""
+        return qwen2_vl.FAMILY.tiny_processor()
+
+
+FAMILY = Qwen25VL()
