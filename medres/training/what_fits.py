@@ -91,12 +91,11 @@ def _most(predicted: Callable[[Setting, int], int], settings: TrainingSettings, 
 def _predictions(samples: Samples, settings: TrainingSettings) -> Callable[[Setting, int], int]:
     """Return a function that predicts the bytes of a GPU from a setting and images per pass."""
     longest = int(np.argmax([len(tree.token_ids) for tree in samples.trees]))
-    geometry, tree = samples.geometries[longest], samples.trees[longest]
+    tree = samples.trees[longest]
     config = samples.model.config
-    assert geometry.layout is not None  # planned for a model
     load = Load(
-        geometry.layout,
-        text_tokens=len(tree.token_ids) - geometry.visual_tokens,
+        tree.layout,
+        text_tokens=len(tree.token_ids) - tree.layout.visual_tokens,
         answer_tokens=0,
     )
     sizes = offline.sizes_of(config)
