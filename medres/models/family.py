@@ -98,6 +98,10 @@ class Family:
         """
         raise NotImplementedError
 
+    def told_to_processor(self, config: PretrainedConfig) -> dict[str, Any]:
+        """Return what transformers' processor of the architecture tells its image processor."""
+        return {}
+
     def shape_of(self, config: PretrainedConfig) -> ModelShape:
         """Return the sizes that determine the cost of a model, from its config."""
         raise NotImplementedError
