@@ -50,6 +50,9 @@ class LoadedModel:
     shape: ModelShape
     tiling: str = "information"
     """How a model that tiles does it, as in `models.TILINGS`."""
+    sharing: str = "cache"
+    """How the questions about an image share it: by one tree (`tree`), exact only in networks that
+    take their mask for all that one token sees of another, or by copies of a cache (`cache`)."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Parts:
             end_of_turn=END_OF_TURN,
             shape=shape,
             tiling=tiling,
+            sharing="tree",
         )
 
 
