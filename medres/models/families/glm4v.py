@@ -34,6 +34,8 @@ class Glm4v(grid.GridFamily):
     end_of_turn = "<|user|>"
     stops = ("<|endoftext|>", "<|observation|>")
     sharing = "tree"
+    min_pixels = 6_272
+    """Half of the published 12,544, which counts two frames of a picture."""
     tiny_tokens = (
         "<|endoftext|>",
         "[gMASK]",
@@ -68,7 +70,10 @@ class Glm4v(grid.GridFamily):
 
     def tiny_processor(self) -> Glm4vImageProcessorPil:
         """Return the image processor of the tiny model."""
-        return Glm4vImageProcessorPil(**tiny_sizes.NORMALISED)
+        return Glm4vImageProcessorPil(
+            size={"shortest_edge": 2 * self.min_pixels, "longest_edge": 9_633_792},
+            **tiny_sizes.NORMALISED,
+        )
 
 
 FAMILY = Glm4v()
