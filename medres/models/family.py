@@ -33,6 +33,8 @@ class Family:
     """What the chat template writes for an image; empty means the image token."""
     after_image: ClassVar[str] = ""
     """What the processor writes between the image and the text behind it."""
+    is_system_text: ClassVar[bool] = False
+    """Whether the chat template takes the system prompt as a text alone, not as a list of parts."""
     end_of_turn: ClassVar[str] = "<|im_end|>"
     """Token that ends every reply in the chat template."""
     stops: ClassVar[tuple[str, ...]] = ()

@@ -16,7 +16,7 @@ class Glm46V(glm4v.Glm4v):
     def tiny_processor(self) -> Glm46VImageProcessorPil:
         """Return the image processor of the tiny model."""
         return Glm46VImageProcessorPil(
-            size={"shortest_edge": 2 * self.min_pixels, "longest_edge": 9_633_792},
+            size={"shortest_edge": 2 * self.min_pixels, "longest_edge": 2 * self.max_pixels},
             **tiny_sizes.NORMALISED,
         )
 

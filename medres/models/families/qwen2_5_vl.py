@@ -21,6 +21,7 @@ class Qwen25VL(grid.GridFamily):
     stops = ("<|endoftext|>",)
     sharing = "tree"
     min_pixels = 3_136
+    max_pixels = 12_845_056
     tiny_tokens = qwen2_vl.TOKENS
     tiny_template = qwen2_vl.TEMPLATE
 
@@ -38,7 +39,7 @@ class Qwen25VL(grid.GridFamily):
     def tiny_processor(self) -> Qwen2VLImageProcessorPil:
         """Return the image processor of the tiny model."""
         return Qwen2VLImageProcessorPil(
-            size={"shortest_edge": self.min_pixels, "longest_edge": 12_845_056},
+            size={"shortest_edge": self.min_pixels, "longest_edge": self.max_pixels},
             **tiny_sizes.NORMALISED,
         )
 
