@@ -135,11 +135,7 @@ def sizes_of(config: PretrainedConfig) -> Sizes:
         network = AutoModelForImageTextToText.from_config(
             config, attn_implementation=ATTENTION, trust_remote_code=False
         )
-    linear = [
-        layer
-        for layer in parts.language_model(network).modules()
-        if isinstance(layer, torch.nn.Linear)
-    ]
+    linear = [network.get_submodule(name) for name in parts.linear_layers(network)]
     return Sizes(
         family=config.model_type,
         shape=models.family_of(config).shape_of(config),

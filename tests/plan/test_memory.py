@@ -17,6 +17,7 @@ from medres.plan import memory
 from medres.plan.memory import GPUS, Load, Setting, Split
 from medres.resolution import Layout
 from medres.training import recomputation
+from tests import families
 
 SIZES_PX = {
     "tiny-qwen2-vl": (448, 336),
@@ -81,7 +82,7 @@ def inputs_of(model: LoadedModel, size_px: tuple[int, int]) -> tuple[dict[str, A
     return inputs, Load(layout, n_text, len(tree.targets))
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_predicted_activations_are_what_autograd_keeps(
     name: str, load: Callable[[str], LoadedModel]
 ) -> None:
@@ -99,7 +100,7 @@ def test_predicted_activations_are_what_autograd_keeps(
     )
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [("float32", 0.06), ("bfloat16", AUTOCAST_TOLERANCE)]
 )
@@ -122,7 +123,7 @@ def test_without_deepspeed_weights_are_in_32_bits_and_more_is_kept(
     assert predicted[1] - predicted[0] == pytest.approx(measured[1] - measured[0], rel=tolerance)
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_with_gradient_checkpointing_each_layer_keeps_its_input(
     name: str, load: Callable[[str], LoadedModel]
 ) -> None:
@@ -183,7 +184,7 @@ def require_predicted_layers(
     )
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_with_gradient_checkpointing_each_layer_also_keeps_its_attention(
     name: str, dtype: str, load: Callable[[str], LoadedModel]
@@ -195,7 +196,7 @@ def test_with_gradient_checkpointing_each_layer_also_keeps_its_attention(
     require_predicted_layers(networks, setting, inputs, costliest)
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_a_frozen_tower_keeps_nothing_with_gradient_checkpointing(
     name: str, load: Callable[[str], LoadedModel]
 ) -> None:
