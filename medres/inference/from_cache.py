@@ -161,17 +161,19 @@ class _Answers:
         of_tree: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
         for number, row in enumerate(rows):
             places = row.places[first:]
-            found = places, width * number + np.arange(len(places))
-            of_tree.setdefault(row.tree, []).append(found)
-        # A question whose options are rows of their own is in several of them: one is read.
-        places, at = [], []
+            at = width * number + np.arange(len(places))
+            of_tree.setdefault(row.tree, []).append((places, at))
+        all_places: list[np.ndarray] = []
+        all_at: list[np.ndarray] = []
         for found in of_tree.values():
-            own, index = np.unique(np.concatenate([each for each, _ in found]), return_index=True)
-            places.append(own)
-            at.append(np.concatenate([each for _, each in found])[index])
+            # A question that is repeated in front of its options is read once.
+            every = np.concatenate([places for places, _ in found])
+            own, index = np.unique(every, return_index=True)
+            all_places.append(own)
+            all_at.append(np.concatenate([at for _, at in found])[index])
         predicted = [self.predicted[tree] for tree in of_tree]
         logits = output.logits.flatten(0, 1)
-        read(self.model, predicted, places, at, logits, head=lambda chosen: chosen)
+        read(self.model, predicted, all_places, all_at, logits, head=lambda chosen: chosen)
         return output.past_key_values
 
     def _followed(self, asked: Sequence[_Row]) -> list[tuple[_Row, Reply]]:
@@ -204,12 +206,14 @@ class _Answers:
         for step in range(self.most_tokens):
             # A reply that has ended but is still carried along repeats its last token.
             last = [reply.token_ids[: step + 1][-1] for reply in going]
-            ends = [
-                self.trees[reply.tree].positions[:, self.trees[reply.tree].prompt_ends[number]]
-                for reply in going
-                for number in [reply.question]
-            ]
-            positions = np.stack(ends, axis=1)[:, :, None] + 1 + step
+            trees = [self.trees[reply.tree] for reply in going]
+            positions = np.stack(
+                [
+                    tree.positions[:, tree.prompt_ends[reply.question]] + 1 + step
+                    for tree, reply in zip(trees, going, strict=True)
+                ],
+                axis=1,
+            )[:, :, None]
             output = _forward(self.model, np.array(last)[:, None], positions, cache)
             best = output.logits[:, -1].argmax(-1).tolist()
             for reply, token_id in zip(going, best, strict=True):
