@@ -123,8 +123,16 @@ def _generated(model: LoadedModel, image: Image.Image, question: str) -> str:
     return _reply(model, tree, models.pixel_inputs(model, [image]))
 
 
-@torch.no_grad()
 def _reply(model: LoadedModel, tree: Tree, vision: dict[str, torch.Tensor]) -> str:
+    return _text(model, _reply_ids(model, tree, vision))
+
+
+def _text(model: LoadedModel, ids: list[int]) -> str:
+    return str(model.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+@torch.no_grad()
+def _reply_ids(model: LoadedModel, tree: Tree, vision: dict[str, torch.Tensor]) -> list[int]:
     """Return the greedy reply to the question of a flat conversation, by `generate`."""
     input_ids = torch.from_numpy(tree.token_ids)[None]
     found = model.network.generate(
@@ -137,8 +145,8 @@ def _reply(model: LoadedModel, tree: Tree, vision: dict[str, torch.Tensor]) -> s
         eos_token_id=decoding.end_of_turn(model),
         pad_token_id=model.tokenizer.pad_token_id,
     )
-    ids = found[0, input_ids.shape[1] :].tolist()
-    return str(model.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+    ids: list[int] = found[0, input_ids.shape[1] :].tolist()
+    return ids
 
 
 @pytest.fixture
@@ -172,21 +180,27 @@ def test_passes_are_few(tiny_model: LoadedModel, passes: list[tuple[int, int, in
     assert [rows for rows, _, _ in passes] == [3, 3, 30, 3, 30], "and questions of each length"
 
 
+@pytest.mark.parametrize("n_common", range(N_NEW_TOKENS + 1))
 def test_a_reply_goes_on_from_the_option_where_it_left(
-    tiny_model: LoadedModel, passes: list[tuple[int, int, int]]
+    tiny_model: LoadedModel, passes: list[tuple[int, int, int]], n_common: int
 ) -> None:
     model, image = _by_cache(tiny_model), _noise((56, 56), 0)
-    open_one = _tree(model, image.size, {"what?": []}, ends=False)
-    _, (said,) = _answers(model, [open_one], [image])
-    n_prompt = int(open_one.prompt_ends[0]) + 1 - open_one.n_root
-    assert [n for _, n, _ in passes] == [open_one.n_root, n_prompt] + [1] * (N_NEW_TOKENS - 1)
-    for option in (said[0], said[0][:2], "no"):
-        tree = _tree(model, image.size, {"what?": [option]}, ends=False)
-        assert _answers(model, [tree], [image])[1] == [said]
-    passes.clear()
-    tree = _tree(model, image.size, {"what?": [said[0]]}, ends=False)
-    _answers(model, [tree], [image])
-    assert len(passes) == 2, "the root and the option, which is all of the reply"
+    prompt = _tree(model, image.size, {"what?": []}, ends=False)
+    said = _reply_ids(model, prompt, models.pixel_inputs(model, [image]))
+    assert len(said) == N_NEW_TOKENS
+    tree = _tree(model, image.size, {"what?": ["abcdefghijklmnopq"]}, ends=False)
+    leaf = tree.targets[:N_NEW_TOKENS]
+    assert (leaf > 0).all()
+    token_ids, target_ids = tree.token_ids.copy(), tree.target_ids.copy()
+    token_ids[leaf[:n_common]] = target_ids[:n_common] = said[:n_common]
+    tree = dataclasses.replace(tree, token_ids=token_ids, target_ids=target_ids)
+    _, (replies,) = _answers(model, [tree], [image])
+    assert replies == {0: _text(model, said)}
+    # The last token of the reply is not fed, so that the option need not go that far.
+    is_followed = n_common >= N_NEW_TOKENS - 1
+    n_prompt = len(prompt.token_ids) - prompt.n_root
+    further = [] if is_followed else [n_prompt] + [1] * (N_NEW_TOKENS - 1)
+    assert [n_tokens for _, n_tokens, _ in passes][2:] == further
 
 
 @pytest.mark.usefixtures("repeated")
@@ -200,7 +214,6 @@ def test_passes_of_bounded_size_answer_as_large_ones(
         for image, each in zip(images, ASKED.values(), strict=True)
     ]
     expected, replies = _answers(model, asked, images)
-    vocabulary = model.shape.vocabulary
     most = 9 * model.shape.vocabulary
     bounds: list[tuple[Any, str, int, Callable[[int, int, int], bool]]] = [
         (conversation, "MAX_PASS_TOKENS", 70, lambda rows, n_tokens, _: rows * n_tokens <= 70),
@@ -318,7 +331,7 @@ def made(
             for name, weight in network.named_parameters():
                 # So large that every token matters, the image's too.
                 if weight.ndim > 1 or "mm_input_projection" in name:
-                    weight.normal_(0, 0.3)
+                    weight.normal_(0, 0.1)
     model = dataclasses.replace(tiny_model, network=network, sharing="cache")
     kind = "token_type_ids" if is_gemma else "mm_token_type_ids"
 
@@ -394,10 +407,11 @@ def test_networks_that_no_tree_serves_answer_as_in_flat_conversations(made: _Mad
 def test_the_tree_would_be_wrong_there_and_pixels_matter(made: _Made) -> None:
     tree = made.encode(ASKED["four of each"])
     pixels = [made.pixels(seed) for seed in range(2)]
-    (one,), (other,) = (_answers(made.model, [tree], [each])[0] for each in pixels)
-    assert np.abs(one - other).max() > 1e-3
     by_tree = dataclasses.replace(made.model, sharing="tree")
-    (wrong,), _ = _answers(by_tree, [tree], pixels[:1])
+    with torch.no_grad():
+        (one,), (other,) = (generation.score(made.model, [tree], [each]) for each in pixels)
+        (wrong,) = generation.score(by_tree, [tree], pixels[:1])
+    assert np.abs(one - other).max() > 1e-3
     assert np.abs(wrong - one).max() > 1e-3
 
 
