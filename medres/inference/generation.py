@@ -171,8 +171,9 @@ def _in_one_pass(
             begun=begun,
         )
     cached = [np.arange(len(tree.token_ids)) for tree in trees]
-    due = [needed[needed < len(tree.token_ids)] for tree in trees]
-    read(model, predicted, due, rest.hidden, head=network.lm_head)
+    places = [needed[needed < len(tree.token_ids)] for tree in trees]
+    rows = [rest.hidden.shape[1] * number + np.arange(len(at)) for number, at in enumerate(places)]
+    read(model, predicted, places, rows, rest.hidden.flatten(0, 1), head=network.lm_head)
     scores = [each.scores() for each in predicted]
     replies = [
         reply
@@ -204,8 +205,9 @@ def _in_passes(
 
     predicted = Predicted(model, tree)
     for places in passes(tree, n_tokens=conversation.MAX_PASS_TOKENS):
-        hidden = below(places).last_hidden_state
-        read(model, [predicted], [places], hidden, head=model.network.lm_head)
+        (hidden,) = below(places).last_hidden_state
+        rows = np.arange(len(places))
+        read(model, [predicted], [places], [rows], hidden, head=model.network.lm_head)
     replies = predicted.follow(0, to_reply, most_tokens=MAX_NEW_TOKENS)
     for places, group in _grouped(tree, [reply for reply in replies if not reply.is_done]):
         cached = np.concatenate([root, places])
