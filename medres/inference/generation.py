@@ -18,14 +18,16 @@ import numpy as np
 import torch
 
 from medres import models
-from medres.inference.decoding import Reply, Waiting, end_of_turn
+from medres.inference import said
+from medres.inference.decoding import Reply, Waiting, stops
+from medres.inference.said import Said
 from medres.models import LoadedModel, conversation, last_layer, shared_prompt
 from medres.models.shared_prompt import Beginning
 from medres.models.trees import Tree, passes
 from medres.resolution import Geometry
 
 MAX_NEW_TOKENS = 32
-"""Of a reply, end of turn included."""
+"""Of a reply if nothing else is said, end of turn included."""
 MOST_IMAGES = 16
 """Images of a pass."""
 CPU_PASS_TOKENS = 2_048
@@ -57,7 +59,8 @@ def score_and_reply(
     pixels: Sequence[Any],
     to_reply: Sequence[Sequence[int]],
     most_images: int = MOST_IMAGES,
-) -> tuple[list[np.ndarray], list[dict[int, str]]]:
+    max_new_tokens: int | None = None,
+) -> tuple[list[np.ndarray], list[dict[int, Said]]]:
     """Return the log-probability of every option, and the greedy reply to some questions.
 
     Args:
@@ -66,12 +69,14 @@ def score_and_reply(
         pixels: Each image, as `resolution.apply` makes it.
         to_reply: For each tree the questions that get a reply, by their number in the tree.
         most_images: Of one pass, fewer where they are large.
+        max_new_tokens: Of a reply, end of turn included; None means `MAX_NEW_TOKENS`.
 
     Returns:
-        Scores as from `score`; for each tree the replies by question, without end of turn.
+        Scores as from `score`; for each tree the replies by question.
     """
+    most_tokens = max_new_tokens or MAX_NEW_TOKENS
     scores: list[np.ndarray] = []
-    waiting = Waiting(model, most_tokens=MAX_NEW_TOKENS)
+    waiting = Waiting(model, most_tokens=most_tokens)
     begun = _begin(model, trees[0]) if len(trees) > 1 else None
     ended: list[tuple[int, Reply]] = []
     replies: list[Reply]
@@ -82,14 +87,15 @@ def score_and_reply(
         elif _fits(trees[part]):
             made, replies = _in_one_pass(*asked, begun, waiting)
         else:
-            made, replies = _in_passes(model, trees[part][0], pixels[part][0], to_reply[part][0])
+            tree, image, wanted = trees[part][0], pixels[part][0], to_reply[part][0]
+            made, replies = _in_passes(model, tree, image, wanted, most_tokens)
         scores += made
         ended += [(part.start + reply.tree, reply) for reply in replies]
     waiting.finish()
-    texts: list[dict[int, str]] = [{} for _ in trees]
+    found: list[dict[int, Said]] = [{} for _ in trees]
     for index, reply in ended:
-        texts[index][reply.question] = _text(model, reply.token_ids)
-    return scores, texts
+        found[index][reply.question] = said.read(model, reply.token_ids)
+    return scores, found
 
 
 def _passes(model: LoadedModel, trees: Sequence[Tree], *, most_images: int) -> Iterator[slice]:
@@ -155,14 +161,14 @@ def _in_one_pass(
     replies = [
         reply
         for index, each in enumerate(predicted)
-        for reply in each.follow(index, to_reply[index])
+        for reply in each.follow(index, to_reply[index], waiting.most_tokens)
     ]
     waiting.add(trees, rest.cache, cached, inputs["input_ids"].shape[1], replies)
     return scores, replies
 
 
 def _in_passes(
-    model: LoadedModel, tree: Tree, pixels: Any, to_reply: Sequence[int]
+    model: LoadedModel, tree: Tree, pixels: Any, to_reply: Sequence[int], most_tokens: int
 ) -> tuple[list[np.ndarray], list[Reply]]:
     """Return what `score_and_reply` does for a single tree, the replies as tokens."""
     root = np.arange(tree.n_root)
@@ -183,10 +189,11 @@ def _in_passes(
     predicted = _Predicted(model, tree)
     for places in passes(tree, n_tokens=conversation.MAX_PASS_TOKENS):
         _read(model, [predicted], [places], below(places).last_hidden_state)
-    replies = predicted.follow(0, to_reply)
-    for places, group in _grouped(tree, [reply for reply in replies if not reply.is_done]):
+    replies = predicted.follow(0, to_reply, most_tokens)
+    unfinished = [reply for reply in replies if not reply.is_done]
+    for places, group in _grouped(tree, unfinished, most_tokens):
         cached = np.concatenate([root, places])
-        waiting = Waiting(model, most_tokens=MAX_NEW_TOKENS)
+        waiting = Waiting(model, most_tokens=most_tokens)
         waiting.add([tree], below(places).past_key_values, [cached], len(cached), group)
         waiting.finish()
     return [predicted.scores()], replies
@@ -203,14 +210,16 @@ def _inputs(model: LoadedModel, tree: Tree, places: np.ndarray) -> dict[str, Any
     return {name: value.to(device) for name, value in inputs.items()} | {"use_cache": True}
 
 
-def _grouped(tree: Tree, replies: list[Reply]) -> Iterator[tuple[np.ndarray, list[Reply]]]:
+def _grouped(
+    tree: Tree, replies: list[Reply], most_tokens: int
+) -> Iterator[tuple[np.ndarray, list[Reply]]]:
     """Yield replies that are decoded together, with the tokens below the root that they need."""
     group: list[Reply] = []
     needed = np.zeros(0, dtype=np.int64)
     for reply in replies:
         both = np.union1d(needed, tree.path(reply.place))
         # Every reply also writes its own tokens.
-        if group and len(both) + MAX_NEW_TOKENS * (len(group) + 1) > conversation.MAX_PASS_TOKENS:
+        if group and len(both) + most_tokens * (len(group) + 1) > conversation.MAX_PASS_TOKENS:
             yield needed, group
             group, both = [], tree.path(reply.place)
         group, needed = [*group, reply], both
@@ -269,14 +278,15 @@ class _Predicted:
         sums = np.bincount(self.tree.replies, weights=self._log_probabilities)
         return np.stack([sums, sums / np.maximum(1, np.bincount(self.tree.replies))])
 
-    def follow(self, index: int, questions: Sequence[int]) -> list[Reply]:
+    def follow(self, index: int, questions: Sequence[int], most_tokens: int) -> list[Reply]:
         """Return greedy replies up to the first token that no option has at its place.
 
         Args:
             index: Number of the tree in the batch.
             questions: Numbers of the questions in the tree.
+            most_tokens: Of a reply, end of turn included.
         """
-        tree, best, end = self.tree, self._best, end_of_turn(self.model)
+        tree, best, ends = self.tree, self._best, stops(self.model)
         # Options with a common beginning repeat it in the tree: the first one represents all.
         same: dict[int, int] = {}
         steps: dict[tuple[int, int], int] = {}
@@ -288,12 +298,12 @@ class _Predicted:
         for question in questions:
             place = int(tree.prompt_ends[question])
             token_ids = [best[place]]
-            while token_ids[-1] != end and len(token_ids) < MAX_NEW_TOKENS:
+            while token_ids[-1] not in ends and len(token_ids) < most_tokens:
                 if (place, token_ids[-1]) not in steps:
                     break
                 place = steps[place, token_ids[-1]]
                 token_ids.append(best[place])
-            is_done = token_ids[-1] == end or len(token_ids) == MAX_NEW_TOKENS
+            is_done = token_ids[-1] in ends or len(token_ids) == most_tokens
             replies.append(Reply(index, question, place, token_ids, is_done))
         return replies
 
@@ -348,8 +358,13 @@ def _read(
 
 
 def generate(
-    model: LoadedModel, geometry: Geometry, image: Any, question_id: str, question: str
-) -> str:
+    model: LoadedModel,
+    geometry: Geometry,
+    image: Any,
+    question_id: str,
+    question: str,
+    max_new_tokens: int | None = None,
+) -> Said:
     """Return the greedy reply to a single question, by transformers' `generate`."""
     tree = conversation.encode(
         model, geometry.given_px, [question_id], [question], [[]], budget=geometry.budget
@@ -361,12 +376,8 @@ def generate(
         attention_mask=torch.ones_like(input_ids),
         **models.flat_inputs(model, input_ids),
         **{name: value.to(model.network.device) for name, value in pixels.items()},
-        max_new_tokens=MAX_NEW_TOKENS,
+        max_new_tokens=max_new_tokens or MAX_NEW_TOKENS,
         do_sample=False,
-        eos_token_id=end_of_turn(model),
+        eos_token_id=sorted(stops(model)),
     )
-    return _text(model, output[0, input_ids.shape[1] :].tolist())
-
-
-def _text(model: LoadedModel, token_ids: list[int]) -> str:
-    return str(model.tokenizer.decode(token_ids, skip_special_tokens=True)).strip()
+    return said.read(model, output[0, input_ids.shape[1] :].tolist())

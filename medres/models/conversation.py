@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from medres import models
 from medres.models import LoadedModel
+from medres.models.loaded import PROBE, TEMPLATE_SWITCHES
 from medres.models.trees import ROOT, Tree
 from medres.resolution import Layout
 
@@ -54,7 +55,15 @@ def encode(
 
     Raises:
         TooLongError: If a path is longer than the model's maximum; nothing is ever truncated.
+        ValueError: If there are replies, and the chat template begins a thought in front of them.
     """
+    if any(replies) and opens_reasoning(model):
+        raise ValueError(
+            f"question {question_ids[0]} would be answered inside a thought, which the chat "
+            "template begins for every reply: neither an option nor a reference can stand there; "
+            "take the checkpoint of this model that answers at once (often called Instruct), or "
+            "ask open questions without training"
+        )
     prefix, _ = _render(model, questions[0])
     layout = models.geometry(model.config, size_px, tiling=model.tiling, budget=budget)
     root_ids, root_positions = _root(model, prefix, layout)
@@ -199,6 +208,12 @@ def reply_length(model: LoadedModel, reply: str) -> int:
     return len(_token_ids(model.tokenizer, reply + model.end_of_turn))
 
 
+def opens_reasoning(model: LoadedModel) -> bool:
+    """Return whether the prompt ends inside the model's reasoning, though it is switched off."""
+    marks = models.family_of(model.config).reasoning
+    return marks is not None and marks.is_open_after(_rendered(model.tokenizer, PROBE))
+
+
 def _render(model: LoadedModel, question: str) -> tuple[str, str]:
     """Return the prompt before the image, and the rest of it."""
     return _rendered_parts(model.tokenizer, _Marks.of(model), question)
@@ -229,6 +244,7 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
         ],
         tokenize=False,
         add_generation_prompt=True,
+        **TEMPLATE_SWITCHES,
     )
     return text
 

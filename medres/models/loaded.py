@@ -26,6 +26,9 @@ ATTENTION = "sdpa"
 could name one to be fetched and run."""
 PROBE, PROBE_OF_SYSTEM = "Is there a nodule?", "Look closely."
 """With these a chat template is tried before the weights are read."""
+TEMPLATE_SWITCHES = {"enable_thinking": False}
+"""Given to every chat template: those that know no such switch ignore it. Where reasoning is on by
+default, a prompt would end before it or inside it, and options be scored there."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ def tokenizer_of(found: checkpoint.Checkpoint, family: Family) -> PreTrainedToke
             ],
             tokenize=False,
             add_generation_prompt=True,
+            **TEMPLATE_SWITCHES,
         )
     mark = family.in_template
     before, _, after = text.partition(mark)
