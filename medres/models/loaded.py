@@ -26,9 +26,6 @@ ATTENTION = "sdpa"
 could name one to be fetched and run."""
 PROBE, PROBE_OF_SYSTEM = "Is there a nodule?", "Look closely."
 """With these a chat template is tried before the weights are read."""
-TEMPLATE_SWITCHES = {"enable_thinking": False}
-"""Given to every chat template: those that know no such switch ignore it. Where reasoning is on by
-default, a prompt would end before it or inside it, and options be scored there."""
 
 
 @dataclass(frozen=True)
@@ -173,16 +170,7 @@ def tokenizer_of(found: checkpoint.Checkpoint, family: Family) -> PreTrainedToke
     if tokenizer.encode(end, add_special_tokens=False)[1:]:
         raise ValueError(f"{name}: its tokenizer has no token {end}; take another revision")
     with checkpoint.one_line(name, "chat template"):
-        content = [{"type": "image"}, {"type": "text", "text": PROBE}]
-        text = tokenizer.apply_chat_template(
-            [
-                {"role": "system", "content": [{"type": "text", "text": PROBE_OF_SYSTEM}]},
-                {"role": "user", "content": content},
-            ],
-            tokenize=False,
-            add_generation_prompt=True,
-            **TEMPLATE_SWITCHES,
-        )
+        text = rendered(tokenizer, family, PROBE_OF_SYSTEM, PROBE)
     mark = family.in_template
     before, _, after = text.partition(mark)
     if text.count(mark) != 1 or PROBE not in after or PROBE_OF_SYSTEM not in before:
@@ -192,6 +180,24 @@ def tokenizer_of(found: checkpoint.Checkpoint, family: Family) -> PreTrainedToke
             "with images it was made from"
         )
     return tokenizer
+
+
+def rendered(tokenizer: PreTrainedTokenizerBase, family: Family, system: str, question: str) -> str:
+    """Return a prompt with one image by the chat template of a checkpoint."""
+    # Contents are lists where they may be: some templates silently ignore a text.
+    content: Any = system if family.is_system_text else [{"type": "text", "text": system}]
+    text: str = tokenizer.apply_chat_template(
+        [
+            {"role": "system", "content": content},
+            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]},
+        ],
+        tokenize=False,
+        add_generation_prompt=True,
+        # Most templates know no such switch. Where reasoning is on by default, a prompt would end
+        # before it or inside it, and options be scored there.
+        enable_thinking=False,
+    )
+    return text
 
 
 def text_shape(config: PretrainedConfig) -> dict[str, int]:

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from medres import models, runs
-from medres.models import adapters, checkpoint, places, tiny
+from medres.models import adapters, checkpoint, parts, places, tiny
 from medres.models.flops import ModelShape
 from medres.models.loaded import ATTENTION
 from medres.resolution import Treatment
@@ -137,7 +137,7 @@ def sizes_of(config: PretrainedConfig) -> Sizes:
         )
     linear = [
         layer
-        for layer in network.model.language_model.modules()
+        for layer in parts.language_model(network).modules()
         if isinstance(layer, torch.nn.Linear)
     ]
     return Sizes(

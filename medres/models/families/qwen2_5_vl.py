@@ -23,6 +23,8 @@ class Qwen25VL(grid.GridFamily):
     reasoning = THINK
     answer_marks = (ANSWER,)
     sharing = "tree"
+    min_pixels = 3_136
+    max_pixels = 12_845_056
     tiny_tokens = qwen2_vl.TOKENS
     tiny_template = qwen2_vl.TEMPLATE
 
@@ -39,7 +41,10 @@ class Qwen25VL(grid.GridFamily):
 
     def tiny_processor(self) -> Qwen2VLImageProcessorPil:
         """Return the image processor of the tiny model."""
-        return qwen2_vl.FAMILY.tiny_processor()
+        return Qwen2VLImageProcessorPil(
+            size={"shortest_edge": self.min_pixels, "longest_edge": self.max_pixels},
+            **tiny_sizes.NORMALISED,
+        )
 
 
 FAMILY = Qwen25VL()
