@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from medres import models
-from medres.inference.decoding import KEPT_SHARE, Reply, end_of_turn
+from medres.inference.decoding import KEPT_SHARE, Reply, stops
 from medres.inference.predicted import MAX_LOGITS, Predicted, read
 from medres.models import LoadedModel, conversation
 from medres.models.trees import Tree
@@ -203,7 +203,7 @@ class _Answers:
             return
         going = [self.replies[asked[number].tree, asked[number].question] for number in kept]
         cache = _selected(cache, kept)
-        end = end_of_turn(self.model)
+        ends = stops(self.model)
         for step in range(self.most_tokens):
             # A reply that has ended but is still carried along repeats its last token.
             last = [reply.token_ids[: step + 1][-1] for reply in going]
@@ -221,7 +221,7 @@ class _Answers:
                 if not reply.is_done and len(reply.token_ids) == step + 1:
                     reply.token_ids.append(token_id)
                     n_tokens = len(reply.token_ids)
-                    reply.is_done = token_id == end or n_tokens == self.most_tokens
+                    reply.is_done = token_id in ends or n_tokens == self.most_tokens
             kept = [row for row, reply in enumerate(going) if not reply.is_done]
             if not kept:
                 return

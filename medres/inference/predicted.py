@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from medres.inference.decoding import Reply, end_of_turn
+from medres.inference.decoding import Reply, stops
 from medres.models import LoadedModel
 from medres.models.trees import Tree
 
@@ -73,17 +73,17 @@ class Predicted:
             questions: Numbers of the questions in the tree.
             most_tokens: Of a reply, end of turn included.
         """
-        tree, best, steps, end = self.tree, self._best, self._steps, end_of_turn(self.model)
+        tree, best, steps, ends = self.tree, self._best, self._steps, stops(self.model)
         replies = []
         for question in questions:
             place = int(tree.prompt_ends[question])
             token_ids = [best[place]]
-            while token_ids[-1] != end and len(token_ids) < most_tokens:
+            while token_ids[-1] not in ends and len(token_ids) < most_tokens:
                 if (place, token_ids[-1]) not in steps:
                     break
                 place = steps[place, token_ids[-1]]
                 token_ids.append(best[place])
-            is_done = token_ids[-1] == end or len(token_ids) == most_tokens
+            is_done = token_ids[-1] in ends or len(token_ids) == most_tokens
             replies.append(Reply(index, question, place, token_ids, is_done))
         return replies
 

@@ -14,6 +14,7 @@ from PIL import Image
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from medres.models.flops import ModelShape
+from medres.models.reasoning import Marks
 from medres.resolution import Layout
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class Family:
     """Token that ends every reply in the chat template."""
     stops: ClassVar[tuple[str, ...]] = ()
     """Further tokens at which a reply is over."""
+    reasoning: ClassVar[Marks | None] = None
+    """What stands around the reasoning in front of an answer, for models that write any."""
+    answer_marks: ClassVar[tuple[Marks, ...]] = ()
+    """What may stand around the answer itself, the outermost first."""
     sharing: ClassVar[str] = "cache"
     """How the questions about an image share it: tree, as one sequence with a mask, which only
     networks compute that obey any mask; or cache, each from a copy of the image's keys and

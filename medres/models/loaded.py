@@ -193,6 +193,9 @@ def rendered(tokenizer: PreTrainedTokenizerBase, family: Family, system: str, qu
         ],
         tokenize=False,
         add_generation_prompt=True,
+        # Most templates know no such switch. Where reasoning is on by default, a prompt would end
+        # before it or inside it, and options be scored there.
+        enable_thinking=False,
     )
     return text
 

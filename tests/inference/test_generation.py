@@ -56,7 +56,7 @@ def _replies(
     trees = [_tree(model, image, each) for image, each in zip(images, asked, strict=True)]
     wanted = [list(range(len(each))) for each in asked]
     _, replies = generation.score_and_reply(model, trees, images, wanted)
-    return [list(each.values()) for each in replies]
+    return [[reply.answer for reply in each.values()] for each in replies]
 
 
 def _alone(model: LoadedModel, image: Image.Image, question: str) -> str:
@@ -65,7 +65,7 @@ def _alone(model: LoadedModel, image: Image.Image, question: str) -> str:
     )
     geometry = resolution.plan(image.size, "native", treatment)
     assert geometry.given_px == image.size
-    return generation.generate(model, geometry, image, "q", question)
+    return generation.generate(model, geometry, image, "q", question).answer
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def test_bfloat16_scores_are_near_and_log_probabilities_are_whole(name: str) -> 
         wanted = [[0, 1]] * len(trees)
         with torch.no_grad():
             scores, replies = generation.score_and_reply(model, trees, images, wanted)
-        assert all(isinstance(reply, str) for each in replies for reply in each.values())
+        assert all(isinstance(reply.answer, str) for each in replies for reply in each.values())
         found[dtype] = np.concatenate([each[0] for each in scores])
     difference = np.abs(found["bfloat16"] - found["float32"]).max()
     assert 1e-6 < difference < 0.15

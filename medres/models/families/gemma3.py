@@ -21,6 +21,7 @@ from medres.models import loaded, tiny_sizes
 from medres.models.family import Family
 from medres.models.flops import ModelShape
 from medres.models.loaded import LoadedModel
+from medres.models.reasoning import Marks
 from medres.resolution import Layout
 
 MIN_CROP_PX, MAX_CROPS, MIN_RATIO = 256, 4, 1.2
@@ -53,6 +54,7 @@ class Gemma3(Family):
     after_image = "\n\n"
     end_of_turn = "<end_of_turn>"
     stops = ("<eos>",)
+    reasoning = Marks("<unused94>", "<unused95>", heading="thought")
     cuts = True
     budgets = ("pan-and-scan",)
     tiny_tokens = (

@@ -19,6 +19,7 @@ from medres.models import loaded, tiny_sizes
 from medres.models.family import Family, budget_number, no_budget
 from medres.models.flops import ModelShape
 from medres.models.loaded import LoadedModel
+from medres.models.reasoning import Marks
 from medres.resolution import Layout
 
 BUDGETS = (70, 140, 280, 560, 1120)
@@ -47,6 +48,7 @@ class Gemma4(Family):
     image_token = "<|image|>"
     end_of_turn = "<turn|>"
     stops = ("<eos>",)
+    reasoning = Marks("<|channel>", "<channel|>", heading="thought")
     budgets = ("tokens",)
     tiny_tokens = (
         "<pad>",

@@ -29,6 +29,7 @@ from medres.models import loaded, tiny_sizes
 from medres.models.family import Family, budget_number
 from medres.models.flops import ModelShape
 from medres.models.loaded import LoadedModel
+from medres.models.reasoning import ANSWER, THINK
 from medres.models.tiny_sizes import TILE_PX
 from medres.resolution import Layout
 
@@ -56,6 +57,8 @@ class InternVL(Family):
     network = "InternVLForConditionalGeneration"
     processor = "GotOcr2ImageProcessorPil"
     image_token = "<IMG_CONTEXT>"
+    reasoning = THINK
+    answer_marks = (ANSWER,)
     sharing = "tree"
     tiles = True
     cuts = True

@@ -14,6 +14,7 @@ from medres.models import loaded, tiny_sizes
 from medres.models.family import Family
 from medres.models.flops import ModelShape
 from medres.models.loaded import LoadedModel
+from medres.models.reasoning import Marks
 from medres.resolution import Layout
 
 # As in the real checkpoints: the tokenizer's <s> is written, no word for a role.
@@ -40,6 +41,7 @@ class Mistral3(Family):
     processor = "PixtralImageProcessorPil"
     image_token = "[IMG]"
     end_of_turn = "</s>"
+    reasoning = Marks("[THINK]", "[/THINK]")
     sharing = "tree"
     budgets = ("tokens",)
     longest_px: ClassVar[int] = 1_540

@@ -9,6 +9,7 @@ from transformers import PretrainedConfig, Qwen2_5_VLConfig, Qwen2VLImageProcess
 
 from medres.models import grid, tiny_sizes
 from medres.models.families import qwen2_vl
+from medres.models.reasoning import ANSWER, THINK
 
 
 class Qwen25VL(grid.GridFamily):
@@ -19,6 +20,8 @@ class Qwen25VL(grid.GridFamily):
     image_token = qwen2_vl.IMAGE_TOKEN
     image_in_template = qwen2_vl.IMAGE
     stops = ("<|endoftext|>",)
+    reasoning = THINK
+    answer_marks = (ANSWER,)
     sharing = "tree"
     min_pixels = 3_136
     max_pixels = 12_845_056

@@ -20,6 +20,7 @@ from transformers import (
 from medres.models import grid, loaded, tiny_sizes, vision_tower
 from medres.models.flops import ModelShape
 from medres.models.loaded import LoadedModel
+from medres.models.reasoning import ANSWER, THINK
 from medres.models.tiny_sizes import INITIALIZER_RANGE
 from medres.resolution import Layout
 
@@ -58,6 +59,8 @@ class Qwen2VL(grid.GridFamily):
     image_token = IMAGE_TOKEN
     image_in_template = IMAGE
     stops = ("<|endoftext|>",)
+    reasoning = THINK
+    answer_marks = (ANSWER,)
     sharing = "tree"
     tiny_tokens = TOKENS
     tiny_template = TEMPLATE
