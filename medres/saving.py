@@ -108,10 +108,10 @@ def lines(saved: pd.DataFrame) -> list[str]:
     return [f"{', '.join(named)}: {said}" for said, named in places.items() if said]
 
 
-def said(seen: pd.DataFrame) -> str:
-    """Return the lines about answers for the verdict of a page; empty if there is nothing to say.
+def said(saved: pd.DataFrame) -> str:
+    """Return the lines for the verdict of a page; empty if there is nothing to say.
 
     Args:
-        seen: As for `table`.
+        saved: As from `table`.
     """
-    return "".join(f"\n* {in_markdown(line)}" for line in lines(table(seen)))
+    return "".join(f"\n* {in_markdown(line)}" for line in lines(saved))

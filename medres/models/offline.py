@@ -136,9 +136,7 @@ def sizes_of(config: PretrainedConfig) -> Sizes:
             config, attn_implementation=ATTENTION, trust_remote_code=False
         )
     linear = [
-        layer
-        for layer in network.model.language_model.modules()
-        if isinstance(layer, torch.nn.Linear)
+        layer for layer in network.get_decoder().modules() if isinstance(layer, torch.nn.Linear)
     ]
     return Sizes(
         family=config.model_type,

@@ -146,8 +146,8 @@ def arms(
         changes: Parameters of its trainings to change, such as processes.
 
     Raises:
-        ValueError: If a model is unknown or lacks a resolution, a data set is empty, or processes cannot share a
-            training, saying what to do.
+        ValueError: If a model is unknown or lacks a resolution, a data set is empty, or processes
+            cannot share a training, saying what to do.
     """
     configs = {model: offline.config_of(model) for model in study.models}
     seen.check(study)

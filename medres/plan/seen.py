@@ -14,7 +14,7 @@ from medres import resolution, saving, texts
 from medres import study as studies
 from medres.models import flops, offline
 from medres.models.offline import Sizes
-from medres.plan import contents, memory
+from medres.plan import memory
 from medres.plan.contents import Described, Images
 from medres.plan.memory import Load
 from medres.resolution import BUDGETS, Geometry, Layout, Treatment
@@ -29,7 +29,7 @@ OWN = {
 UPSAMPLED = "upsampled-<filter>"
 """All filters give the same sizes."""
 SHOWN = (
-    "dataset model stored_px resolution given_px seen_px tiles visual_tokens range "
+    "dataset model stored_px resolution given_px seen_px tiles visual_tokens tokens_range "
     "flops_per_question training_bytes enlarged"
 ).split()
 """Columns for a reader; the others are the same as numbers."""
@@ -37,7 +37,8 @@ CAPTION = (
     "Sizes, tokens, operations and memory of the image of median area; range: of the visual tokens "
     "of all images. Seen: the pixels that the model's own processor makes of the given ones. "
     "Operations: of one question with all its options. Memory: of each GPU in training with one "
-    "image per pass and the study's settings. Nothing was run."
+    "image per pass and the study's settings. Enlarged: with the share of the images where it is "
+    "not all of them. Nothing was run."
 )
 
 
@@ -67,6 +68,20 @@ def resolutions(asked: Sequence[str], treatment: Treatment) -> list[str]:
     return [name for name in names if name not in ("mixed", "blank")]
 
 
+def pictured(asked: Sequence[str], treatment: Treatment) -> list[str]:
+    """Return the four resolutions at which a picture shows best what differs: low and native first.
+
+    Args:
+        asked: As in `resolutions`.
+        treatment: As in `resolutions`.
+    """
+    kinds = {name: resolution.parse(name)[0] for name in asked}
+    others = [name for name in asked if kinds[name] not in ("mixed", "blank", "upsampled")]
+    own = [name for kind in treatment.budgets for name in OWN[kind]]
+    filled = ["low", "native", *others, *own[::-1], "scale-0.5", "upsampled-bicubic"]
+    return list(dict.fromkeys(filled))[:4]
+
+
 def typical_px(images: Sequence[Images]) -> tuple[int, int]:
     """Return width and height of the image of median area, of a data set's images."""
     ordered = sorted(images, key=lambda each: (each.size_px[0] * each.size_px[1], each.size_px))
@@ -94,7 +109,7 @@ def table(
     Returns:
         Columns stored_px, resolution, given_px, seen_px, tiles, visual_tokens, flops_per_question
         and training_bytes (NaN without a training) of the image of median area; least_tokens,
-        most_tokens and, as text, range over all images; share_enlarged and
+        most_tokens and, as text, tokens_range over all images; share_enlarged and
         share_enlarged_by_model of the images, and in words enlarged. Sizes are text, width x
         height.
     """
@@ -128,13 +143,13 @@ def _row(
         "seen_px": _size(typical.layout.image_px or typical.layout.canvas_px),
         "tiles": tiles(typical.layout),
         "visual_tokens": typical.visual_tokens,
-        "range": f"{min(tokens):,} to {max(tokens):,}" if min(tokens) < max(tokens) else "",
+        "tokens_range": f"{min(tokens):,} to {max(tokens):,}" if min(tokens) < max(tokens) else "",
         "least_tokens": min(tokens),
         "most_tokens": max(tokens),
         "flops_per_question": float(flops_of(typical.layout)),
         "training_bytes": float(bytes_of(typical.layout)) if bytes_of else np.nan,
         "enlarged": ", ".join(
-            f"{who}{'' if share == 1 else f' ({_percent(share)} of images)'}"
+            f"{who}{'' if share == 1 else f' ({_percent(share)})'}"
             for who, share in (("before the model", by_us), ("by the model", by_model))
             if share
         ),
@@ -178,7 +193,7 @@ def of_study(study: Study, holds: Mapping[str, Described]) -> pd.DataFrame:
     for model in filter(offline.is_at_hand, study.models):
         sizes = offline.sizes_of(offline.config_of(model))
         for dataset, held in holds.items():
-            settings = study.settings(_cell(study, dataset, model, "evaluate"))
+            settings = study.settings(cell_of(study, dataset, model, "evaluate"))
             treatment = offline.treatment_of(model, settings)
             per_token = offline.characters_per_token(model, held.train.texts)
             text_tokens = held.test.text_tokens(1, per_token)
@@ -200,7 +215,8 @@ def of_study(study: Study, holds: Mapping[str, Described]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=SHOWN)
 
 
-def _cell(study: Study, dataset: str, model: str, stage: str) -> Cell:
+def cell_of(study: Study, dataset: str, model: str, stage: str) -> Cell:
+    """Return a cell of a study, for the parameters that all cells of a model share."""
     return Cell(stage, dataset, model, study.train_resolutions[0], study.seeds[0])
 
 
@@ -210,7 +226,7 @@ def _training_bytes(
     side = held.train
     if not study.cells("finetune") or not side.images:
         return None
-    settings = study.settings(_cell(study, dataset, model, "finetune"))
+    settings = study.settings(cell_of(study, dataset, model, "finetune"))
     weights = [each.n_images for each in side.images]
     n_questions = np.average([each.questions_each for each in side.images], weights=weights)
 
@@ -250,7 +266,7 @@ def saved(study: Study, holds: Mapping[str, Described]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for model in filter(offline.is_at_hand, study.models):
         for dataset, held in holds.items():
-            settings = study.settings(_cell(study, dataset, model, "evaluate"))
+            settings = study.settings(cell_of(study, dataset, model, "evaluate"))
             treatment = offline.treatment_of(model, settings)
             for number, images in enumerate([*held.train.images, *held.test.images]):
                 for name in ("low", "native"):
@@ -280,7 +296,7 @@ def check(study: Study) -> None:
         ValueError: With the file, the resolution, the model, and what it takes.
     """
     for model in study.models:
-        settings = study.settings(_cell(study, next(iter(study.datasets)), model, "evaluate"))
+        settings = study.settings(cell_of(study, next(iter(study.datasets)), model, "evaluate"))
         names = settings["eval_resolutions"]
         is_own = any(resolution.parse(name)[0] in BUDGETS for name in names)
         if not is_own or not offline.is_at_hand(model):

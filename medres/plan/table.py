@@ -186,7 +186,7 @@ def images(made: pd.DataFrame) -> str:
             "seen": made["seen_px"],
             "tiles": made["tiles"],
             "tokens": made["visual_tokens"].map("{:,}".format),
-            "of all images": made["range"],
+            "of all images": made["tokens_range"],
             "FLOP": made["flops_per_question"].map("{:.2e}".format),
             "peak": made["training_bytes"].map(_bytes, na_action="ignore"),
             "enlarged": made["enlarged"],
