@@ -87,12 +87,7 @@ def evaluate(
         FileNotFoundError: If the data set or the checkpoint does not exist yet.
     """
     parameters = dict(locals())
-    if not eval_resolutions:
-        raise ValueError("eval_resolutions is empty; name low, native or others")
-    for name in eval_resolutions:
-        resolution.parse(name)
-    if "mixed" in eval_resolutions and not {"low", "native"} <= set(eval_resolutions):
-        raise ValueError("eval_resolutions has mixed without low and native; add them")
+    resolution.check(eval_resolutions)
     if train_resolution not in resolution.TRAIN_RESOLUTIONS:
         known = ", ".join(resolution.TRAIN_RESOLUTIONS)
         raise ValueError(f"train_resolution is {train_resolution!r}; use {known}")
@@ -106,6 +101,7 @@ def evaluate(
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
     config = models.config_of(model, revision=revision)
     treatment = models.treatment(config, **{name: parameters[name] for name in models.TREATMENT})
+    resolution.check(eval_resolutions, treatment)
     if not models.tiles(config):
         del parameters["tiling"]
     if max_new_tokens == generation.MAX_NEW_TOKENS:

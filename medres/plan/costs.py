@@ -14,7 +14,7 @@ import numpy as np
 from medres import resolution
 from medres.models import conversation, flops, offline
 from medres.models.offline import Sizes
-from medres.plan import contents, memory
+from medres.plan import contents, memory, seen
 from medres.plan.contents import Described, Images, Side
 from medres.plan.memory import Gpu, Load, Memory, Setting, Split
 from medres.resolution import Geometry, Layout, Treatment
@@ -146,10 +146,11 @@ def arms(
         changes: Parameters of its trainings to change, such as processes.
 
     Raises:
-        ValueError: If a model is unknown, a data set is empty, or processes cannot share a
-            training, saying what to do.
+        ValueError: If a model is unknown or lacks a resolution, a data set is empty, or processes
+            cannot share a training, saying what to do.
     """
     configs = {model: offline.config_of(model) for model in study.models}
+    seen.check(study)
     sizes = {model: offline.sizes_of(config) for model, config in configs.items()}
     cells: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in study.cells("evaluate"):

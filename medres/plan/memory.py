@@ -236,7 +236,7 @@ def activation_bytes(sizes: Sizes, load: Load, setting: Setting) -> int:
     if shape.crop_patches:
         patches = load.layout.n_crops * (shape.crop_patches + shape.class_tokens)
     tokens = load.layout.visual_tokens + load.text_tokens
-    per_width, per_mlp = VISION_BYTES[sizes.family]
+    per_width, per_mlp = VISION_BYTES.get(sizes.family, max(VISION_BYTES.values()))
     vision = patches * (per_width * shape.vision_width + per_mlp * shape.vision_mlp_width)
     per_width, per_mlp = TEXT_BYTES
     # Masked attention keeps its mask in bf16, in every layer.
