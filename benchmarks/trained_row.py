@@ -60,7 +60,6 @@ def build(place: str, hub_id: str, *, device: str, as_is: bool = False) -> Loade
         model,
         network=network,
         config=config,
-        shape=qwen2_vl.shape_of(config),
         max_length=config.text_config.max_position_embeddings,
     )
 

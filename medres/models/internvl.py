@@ -24,7 +24,7 @@ from transformers import (
 )
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
-from medres.models import loaded
+from medres.models import loaded, shapes
 from medres.models.flops import ModelShape
 from medres.models.loaded import LoadedModel, save
 from medres.resolution import Layout
@@ -72,7 +72,6 @@ def load(
     return parts.together(
         multiple_px=1,
         image_in_prompt=IMAGE,
-        shape=shape_of(config),
         tiling=tiling,
     )
 
@@ -105,18 +104,7 @@ def geometry(
 
 def shape_of(config: PretrainedConfig) -> ModelShape:
     """Return the sizes that determine the cost of a model, from its config."""
-    vision = config.vision_config
-    return ModelShape(
-        vision_layers=vision.num_hidden_layers,
-        vision_width=vision.hidden_size,
-        vision_mlp_width=vision.intermediate_size,
-        patch_values=vision.num_channels * int(np.prod(vision.patch_size)),
-        patches_per_token=round(config.downsample_ratio**-2),
-        crop_patches=_crop_patches(config),
-        class_tokens=1,
-        merger_width=config.text_config.hidden_size,
-        **loaded.text_shape(config),
-    )
+    return shapes.shape_of(config)
 
 
 def pixel_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, torch.Tensor]:

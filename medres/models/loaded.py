@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from medres.models import checkpoint
+from medres.models import checkpoint, shapes
 from medres.models.flops import ModelShape
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -47,9 +47,19 @@ class LoadedModel:
     """What replaces it in the prompt, with one image token that is then repeated."""
     end_of_turn: str
     """Token that ends every reply; not always the tokenizer's end of text."""
-    shape: ModelShape
     tiling: str = "information"
     """How a model that tiles does it, as in `models.TILINGS`."""
+
+    @property
+    def shape(self) -> ModelShape:
+        """Sizes that determine the cost; traced when they are first asked for."""
+        return shapes.shape_of(self.config)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of logits of a token."""
+        n_tokens: int = self.config.get_text_config().vocab_size
+        return n_tokens
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,6 @@ class Parts:
         *,
         multiple_px: int,
         image_in_prompt: str,
-        shape: ModelShape,
         tiling: str = "information",
     ) -> LoadedModel:
         """Return them as one model, with what only its family knows.
@@ -76,7 +85,6 @@ class Parts:
         Args:
             multiple_px: As in `LoadedModel`, like all others.
             image_in_prompt: What replaces the image of the chat template in the prompt.
-            shape: Sizes that decide the cost.
             tiling: How a model that tiles does it.
         """
         config = self.network.config
@@ -91,7 +99,6 @@ class Parts:
             image_in_template=self.image_in_template,
             image_in_prompt=image_in_prompt,
             end_of_turn=END_OF_TURN,
-            shape=shape,
             tiling=tiling,
         )
 
@@ -214,19 +221,6 @@ def tokenizer_of(
             "with images it was made from"
         )
     return tokenizer
-
-
-def text_shape(config: PretrainedConfig) -> dict[str, int]:
-    """Return the fields of `ModelShape` that describe the language model."""
-    text = config.text_config
-    return {
-        "text_layers": text.num_hidden_layers,
-        "text_width": text.hidden_size,
-        "text_mlp_width": text.intermediate_size,
-        "text_key_value_width": text.num_key_value_heads
-        * (text.hidden_size // text.num_attention_heads),
-        "vocabulary": text.vocab_size,
-    }
 
 
 def save(

@@ -16,7 +16,7 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
-from medres.models import loaded, vision_tower
+from medres.models import loaded, shapes, vision_tower
 from medres.models.flops import ModelShape
 from medres.models.loaded import LoadedModel, save
 from medres.resolution import Layout, visual_token_count
@@ -65,7 +65,6 @@ def load(
     return parts.together(
         multiple_px=multiple_px(config),
         image_in_prompt=IMAGE,
-        shape=shape_of(config),
     )
 
 
@@ -111,15 +110,7 @@ def geometry(
 
 def shape_of(config: PretrainedConfig) -> ModelShape:
     """Return the sizes that determine the cost of a model, from its config."""
-    vision = config.vision_config
-    return ModelShape(
-        vision_layers=vision.depth,
-        vision_width=vision.embed_dim,
-        vision_mlp_width=int(vision.embed_dim * vision.mlp_ratio),
-        patch_values=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
-        patches_per_token=vision.spatial_merge_size**2,
-        **loaded.text_shape(config),
-    )
+    return shapes.shape_of(config)
 
 
 def pixel_inputs(model: LoadedModel, images: list[Image.Image]) -> dict[str, torch.Tensor]:

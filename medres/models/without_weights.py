@@ -41,7 +41,6 @@ def load(model: str, *, revision: str = "", tiling: str = "information") -> Load
     return Parts(network, tokenizer, None, in_template, found.name).together(
         multiple_px=1 if is_tiling else qwen2_vl.multiple_px(config),
         image_in_prompt=in_prompt,
-        shape=models.FAMILIES[config.model_type].shape_of(config),
         tiling=tiling,
     )
 

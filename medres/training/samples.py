@@ -185,6 +185,7 @@ class Samples(Dataset[tuple[Tree, Any]]):
                 visual_tokens=geometry.visual_tokens,
                 text_tokens=len(tree.token_ids) - geometry.visual_tokens,
                 n_crops=geometry.n_crops,
+                logit_tokens=len(np.unique(tree.predictors)),
                 is_adapted=is_adapted,
             )
             for geometry, tree in zip(self.geometries, self.trees, strict=True)
