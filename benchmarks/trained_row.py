@@ -20,7 +20,7 @@ from benchmarks import training as small
 from benchmarks.images import draw
 from benchmarks.levers import Row
 from medres import datasets, models, runs
-from medres.models import LoadedModel, offline, qwen2_vl, vision_tower
+from medres.models import LoadedModel, offline, vision_tower
 from medres.resolution import Treatment
 from medres.training import progress, what_fits
 from medres.training import strategy as strategies

@@ -51,17 +51,11 @@ def trace(layer: torch.nn.Module, inputs: "Inputs") -> Cost:
     Raises:
         ValueError: If the layer has a parameter that nothing is known about, with its name.
     """
-    layer.train()
+    layer.train().to(torch.bfloat16)
     for module in layer.modules():
         if is_experts(module):
             module.forward = MethodType(_dense_experts, module)
     attention = _Attention()
-    kept = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        layer.to(dtype)
-        kept[dtype] = _grown(
-            [_kept_bytes(layer, inputs.of(layer, each, dtype), attention) for each in TOKENS]
-        )
     counted = {
         each: _flops(layer, inputs, attention, each, is_again=each in TOKENS[:2])
         for each in (*TOKENS, CHUNK + 1)
@@ -69,6 +63,14 @@ def trace(layer: torch.nn.Module, inputs: "Inputs") -> Cost:
     forward, pairs = _grown([counted[each][0] for each in TOKENS])
     one_more = counted[CHUNK + 1][0] - (forward * CHUNK + pairs * (CHUNK + 1) ** 2)
     again = [counted[each][1] - pairs * each**2 for each in TOKENS[:2]]
+    kept = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        layer.to(dtype)
+        n_bytes = [_kept_bytes(layer, inputs.of(layer, each, dtype), attention) for each in TOKENS]
+        kept[dtype] = _grown(n_bytes)
+        if not attention.width and not pairs:
+            # The first chunk of a state keeps less than others; nothing is kept per pair.
+            kept[dtype] = (n_bytes[2] - n_bytes[1]) / (TOKENS[2] - TOKENS[1]), 0.0
     return Cost(
         flops_per_token=round(forward),
         # A token that begins a chunk costs its own share and that of the others in it.
@@ -278,7 +280,9 @@ class Inputs:
             each = getattr(self.config, "head_dim", None) or self.width // heads
             is_batched = not is_flat and "pixtral" not in self.config.model_type
             shape = (1, n_tokens, each) if is_batched else (n_tokens, each)
-            return torch.empty(shape, dtype=dtype), torch.empty(shape, dtype=dtype)
+            # Towers without batches make and use their angles in 32 bits, all layers the same ones.
+            angles = torch.float32 if is_flat else dtype
+            return torch.empty(shape, dtype=angles), torch.empty(shape, dtype=angles)
         is_several = "mrope_section" in str(getattr(self.config, "rope_parameters", ""))
         positions = torch.empty((3, 1, n_tokens) if is_several else (1, n_tokens), dtype=torch.long)
         states = torch.empty((1, n_tokens, self.width), dtype=dtype)
