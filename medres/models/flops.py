@@ -28,6 +28,8 @@ class Layers:
     float32_bytes: float
     """Kept per token in 32 bits."""
     float32_pair_bytes: float
+    padded_bytes: float = 0.0
+    """Of the bytes per token, those that are kept of whole chunks."""
     window: int = 0
     """Tokens that attend to each other; zero means all."""
 
@@ -67,6 +69,8 @@ class ModelShape:
     """Tokens of a crop beside its patches whose output is not used."""
     padded_tokens: tuple[int, ...] = ()
     """Numbers of visual tokens to which an image is padded in the vision tower."""
+    shares_mask: bool = False
+    """Whether the layers of the vision tower share one mask, of numbers."""
 
     def patches(self, visual_tokens: int) -> int:
         """Return the patches of a crop, or of an image that is encoded as a whole."""

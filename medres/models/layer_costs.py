@@ -43,6 +43,8 @@ class Cost:
     float32_bytes: float
     """Bytes per token in 32 bits."""
     float32_pair_bytes: float
+    padded_bytes: float
+    """Of the bytes per token, those of whole chunks; a state is in 32 bits with any weights."""
 
 
 def trace(layer: torch.nn.Module, inputs: "Inputs") -> Cost:
@@ -63,14 +65,18 @@ def trace(layer: torch.nn.Module, inputs: "Inputs") -> Cost:
     forward, pairs = _grown([counted[each][0] for each in TOKENS])
     one_more = counted[CHUNK + 1][0] - (forward * CHUNK + pairs * (CHUNK + 1) ** 2)
     again = [counted[each][1] - pairs * each**2 for each in TOKENS[:2]]
+    is_chunked = not attention.width and not pairs
     kept = {}
     for dtype in (torch.float32, torch.bfloat16):
         layer.to(dtype)
         n_bytes = [_kept_bytes(layer, inputs.of(layer, each, dtype), attention) for each in TOKENS]
         kept[dtype] = _grown(n_bytes)
-        if not attention.width and not pairs:
+        if is_chunked:
             # The first chunk of a state keeps less than others; nothing is kept per pair.
             kept[dtype] = (n_bytes[2] - n_bytes[1]) / (TOKENS[2] - TOKENS[1]), 0.0
+    # In bf16, as the loop left it.
+    longer = _kept_bytes(layer, inputs.of(layer, CHUNK + 1, torch.bfloat16), attention)
+    begun = longer - kept[torch.bfloat16][0] * (CHUNK + 1) if is_chunked else 0.0
     return Cost(
         flops_per_token=round(forward),
         # A token that begins a chunk costs its own share and that of the others in it.
@@ -81,6 +87,7 @@ def trace(layer: torch.nn.Module, inputs: "Inputs") -> Cost:
         pair_bytes=kept[torch.bfloat16][1],
         float32_bytes=kept[torch.float32][0],
         float32_pair_bytes=kept[torch.float32][1],
+        padded_bytes=max(0.0, begun / (CHUNK - 1)),
     )
 
 
@@ -165,7 +172,7 @@ def _tensors(values: Any) -> list[torch.Tensor]:
 class _Attention(TorchFunctionMode):
     """Replaces attention by its size, and remembers the width of its heads together."""
 
-    width = 0
+    width: int = 0
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any | None = None
@@ -173,7 +180,7 @@ class _Attention(TorchFunctionMode):
         if func is not torch.nn.functional.scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
         query, key, value = args[:3] if len(args) >= 3 else ((kwargs or {})[name] for name in QKV)
-        self.width: int = query.shape[-3] * (query.shape[-1] + value.shape[-1]) // 2
+        self.width = query.shape[-3] * (query.shape[-1] + value.shape[-1]) // 2
         mask = args[3] if len(args) > 3 else (kwargs or {}).get("attn_mask")
         return _Fused.apply(query, key, value, mask)  # type: ignore[no-untyped-call]
 
@@ -231,6 +238,8 @@ class Inputs:
     """Of the language model or the vision tower."""
     width: int
     is_text: bool
+    has_mask: bool
+    """Whether attention has a mask of yes and no; layers with a state never have."""
     rotary: torch.nn.Module | None = None
     """Of a language model: makes the angles of its positions."""
 
@@ -253,7 +262,7 @@ class Inputs:
                 elif name == "position_embeddings":
                     made[name] = self._angles(layer, n_tokens, dtype, is_flat=is_flat)
                 elif name == "attention_mask":
-                    has_mask = self.is_text and not hasattr(layer, "linear_attn")
+                    has_mask = self.has_mask and not hasattr(layer, "linear_attn")
                     mask_shape = (1, 1, n_tokens, n_tokens)
                     made[name] = torch.empty(mask_shape, dtype=torch.bool) if has_mask else None
                 elif name == "position_ids":
@@ -288,7 +297,8 @@ class Inputs:
         states = torch.empty((1, n_tokens, self.width), dtype=dtype)
         further = {}
         if "layer_type" in inspect.signature(self.rotary.forward).parameters:
-            further["layer_type"] = layer.self_attn.layer_type
+            attention: Any = layer.self_attn
+            further["layer_type"] = attention.layer_type
         return self.rotary(states, positions, **further)
 
     def _shared(

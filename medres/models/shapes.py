@@ -43,7 +43,9 @@ class Patches:
     full_layers: tuple[int, ...] = ()
     """Layers without windows in a tower that has them."""
     padded_tokens: tuple[int, ...] = ()
-    """Numbers of visual tokens; an image is padded to the next of them."""
+    """Numbers of visual tokens; an image is padded to the next of them, behind a mask."""
+    shares_mask: bool = False
+    """Whether all layers of the tower share one mask, of numbers."""
 
 
 def patches_of(config: PretrainedConfig) -> Patches:
@@ -98,7 +100,7 @@ def _gemma4(config: Any) -> Patches:
 
 
 def _mistral3(config: Any) -> Patches:
-    return Patches(per_token=getattr(config, "spatial_merge_size", 1) ** 2)
+    return Patches(per_token=getattr(config, "spatial_merge_size", 1) ** 2, shares_mask=True)
 
 
 PATCHES = {
@@ -152,9 +154,9 @@ def _shape(stored: str, patches: Patches) -> ModelShape:
 def shape_of_network(network: Any, patches: Patches) -> ModelShape:
     """Return the sizes of a network on the meta device, whose layers are changed by it."""
     config, model = network.config, network.model
-    tower = _part(model, TOWERS)
-    language = _part(model, LANGUAGE_MODELS)
-    vision_layers, text_layers = _layers_of(tower), _layers_of(language)
+    tower = part_of(model, TOWERS)
+    language = part_of(model, LANGUAGE_MODELS)
+    vision_layers, text_layers = layers_of(tower), layers_of(language)
     of_layers = {id(each) for layer in [*vision_layers, *text_layers] for each in layer.modules()}
     per_patch = per_visual = per_token = patch_values = 0
     for name, module in model.named_modules():
@@ -186,14 +188,16 @@ def shape_of_network(network: Any, patches: Patches) -> ModelShape:
         crop_patches=patches.per_crop,
         class_tokens=patches.class_tokens,
         padded_tokens=patches.padded_tokens,
+        shares_mask=patches.shares_mask,
     )
 
 
-def _part(model: Any, names: tuple[str, ...]) -> Any:
+def part_of(model: Any, names: tuple[str, ...]) -> Any:
+    """Return the tower or the language model of a network, by the names that it may have."""
     return next(getattr(model, name) for name in names if hasattr(model, name))
 
 
-def _layers_of(part: torch.nn.Module) -> list[torch.nn.Module]:
+def layers_of(part: torch.nn.Module) -> list[torch.nn.Module]:
     """Return the layers of a tower or language model: the longest list whose members attend."""
 
     def lists() -> Iterator[list[torch.nn.Module]]:
@@ -207,9 +211,11 @@ def _layers_of(part: torch.nn.Module) -> list[torch.nn.Module]:
 
 def _inputs(config: Any, part: Any, patches: Patches | None) -> layer_costs.Inputs:
     if patches is None:
-        return layer_costs.Inputs(config, config.hidden_size, True, part.rotary_emb)
+        return layer_costs.Inputs(
+            config, config.hidden_size, is_text=True, has_mask=True, rotary=part.rotary_emb
+        )
     width = getattr(config, "embed_dim", None) or config.hidden_size
-    return layer_costs.Inputs(config, width, False)
+    return layer_costs.Inputs(config, width, is_text=False, has_mask=bool(patches.padded_tokens))
 
 
 def _grouped(

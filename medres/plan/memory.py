@@ -5,11 +5,12 @@ without values (`medres.models.layer_costs`) and measured on small networks of e
 (`tests/plan/test_memory.py`), not a rule of thumb.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from medres.models.flops import Layers
+from medres.models.flops import CHUNK, Layers
 from medres.models.offline import Sizes
 from medres.resolution import Layout
 
@@ -44,12 +45,17 @@ class Gpu:
 def _gpus() -> dict[str, Gpu]:
     """Return the known GPUs.
 
-    From NVIDIA's data sheets of the A100 (312 TFLOP/s in bf16; 40 and 80 GB), the H100 SXM
-    (1,979 TFLOP/s with sparsity, so 989 dense; 80 GB) and the H200 SXM (the same; 141 GB). A GB
-    is taken as 10^9 bytes. GPUs count in 2^30: the difference of 7 % is left to the CUDA context,
-    communication buffers and fragmentation. Utilisation was measured on an H200 with Qwen2-VL 2B:
-    24 % at 1280 x 1024, 31 % at 2048 x 2048. The H100 has the same arithmetic; the A100, with a
-    third of it and the same attention kernels, is assumed to reach more.
+    Dense matrix products in bf16, summed in 32 bits, from NVIDIA's documents: data sheets of the
+    A10 (125 TFLOP/s; 24 GB), the RTX A6000 (309.7 with sparsity, so 154.8; 48 GB), the L40S
+    (362.05; 48 GB), the A100 (312; 40 and 80 GB), the H100 SXM (1,979 with sparsity, so 989;
+    80 GB) and the H200 SXM (the same; 141 GB); white papers of Ada for the RTX 4090 (165.2;
+    24 GB) and of RTX Blackwell for the RTX 5090 (209.5; 32 GB), which are twice as fast only if
+    sums are in 16 bits. A GB is taken as 10^9 bytes. GPUs count in 2^30: the difference of 7 % is
+    left to the CUDA context, communication buffers and fragmentation.
+
+    Utilisation was measured on an H200 with Qwen2-VL 2B: 24 % at 1280 x 1024, 31 % at 2048 x
+    2048. The H100 has the same arithmetic. All others are assumed: the A100, with a third of the
+    arithmetic and the same attention kernels, to reach more, and cards of its speed the same.
     """
     cards = (
         ("A10", 125e12, 24, 0.4),
@@ -69,6 +75,20 @@ def _gpus() -> dict[str, Gpu]:
 
 
 GPUS = _gpus()
+
+
+def gpu_named(device: str) -> Gpu | None:
+    """Return a known GPU by the name that its driver gives it; None if it is not known.
+
+    >>> gpu_named("NVIDIA A100-SXM4-80GB").flops_per_s
+    312000000000000.0
+    """
+    words = set(re.split("[ -]", device))
+    for gpu in GPUS.values():
+        product = {word for word in gpu.name.split("-") if not word.endswith("GB")}
+        if product <= words and "Laptop" not in words:
+            return gpu
+    return None
 
 
 @dataclass(frozen=True)
@@ -240,11 +260,13 @@ def activation_bytes(sizes: Sizes, load: Load, setting: Setting) -> int:
     parts = [(layers, 1, tokens) for layers in shape.text]
     if not setting.lora_rank:
         parts += [(layers, n_crops, patches) for layers in shape.vision]
-    pixels = 4 * n_crops * patches * shape.patch_values
+    beside = 4 * n_crops * patches * shape.patch_values
+    if shape.shares_mask and not setting.lora_rank:
+        beside += (4 if setting.dtype == "float32" else 2) * patches**2
     each = [times * _layer_bytes(layers, n_tokens, setting) for layers, times, n_tokens in parts]
     if not setting.gradient_checkpointing:
         n_bytes = sum(kept * layers.number for kept, (layers, *_) in zip(each, parts, strict=True))
-        return pixels + round(n_bytes)
+        return beside + round(n_bytes)
     number_bytes = 4 if setting.is_autocast or setting.dtype == "float32" else 2
     inputs = 0.0
     for layers, times, n_tokens in parts:
@@ -253,15 +275,17 @@ def activation_bytes(sizes: Sizes, load: Load, setting: Setting) -> int:
             kept_bytes = (4 if setting.dtype == "float32" else 2) + LOGSUMEXP_BYTES
             per_token += kept_bytes * layers.attention_width
         inputs += layers.number * times * n_tokens * per_token
-    return pixels + round(inputs + max(each))
+    return beside + round(inputs + max(each))
 
 
 def _layer_bytes(layers: Layers, n_tokens: int, setting: Setting) -> float:
     """Return what one layer keeps for one image, or for one of its crops."""
+    padding = -n_tokens % CHUNK * layers.padded_bytes
     if setting.dtype == "float32":
-        return n_tokens * (layers.float32_bytes + layers.float32_pair_bytes * n_tokens)
+        per_token = layers.float32_bytes + layers.float32_pair_bytes * n_tokens
+        return padding + n_tokens * per_token
     factor = AUTOCAST_FACTOR if setting.is_autocast else 1.0
-    return factor * n_tokens * (layers.kept_bytes + layers.pair_bytes * n_tokens)
+    return padding + factor * n_tokens * (layers.kept_bytes + layers.pair_bytes * n_tokens)
 
 
 def split(
