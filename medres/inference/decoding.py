@@ -99,7 +99,7 @@ class Waiting:
             slots[reply.tree].append(_Slot(reply, attends, position))
         rows = _Rows(cache, length, list(slots.values()))
         values = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
-        logits = 4 * self.model.shape.vocabulary * len(kept) * max(map(len, rows.slots))
+        logits = 4 * self.model.vocabulary * len(kept) * max(map(len, rows.slots))
         if self._rows and self._n_bytes + values + logits > MAX_WAITING_BYTES:
             self.finish()
         self._rows.append(rows)

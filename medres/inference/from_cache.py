@@ -294,7 +294,7 @@ def _most_rows(
         n_bytes: Of the cache that a row goes on from.
         has_logits: Whether every token has logits, instead of the last.
     """
-    vocabulary = model.shape.vocabulary
+    vocabulary = model.vocabulary
 
     def rows(n_tokens: int) -> int:
         n_logits = vocabulary * (n_tokens if has_logits else 1)

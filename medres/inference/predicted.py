@@ -132,7 +132,7 @@ def read(
     )
     best: list[int] = []
     values = np.zeros(len(at))
-    n_at_once = max(1, MAX_LOGITS // model.shape.vocabulary)
+    n_at_once = max(1, MAX_LOGITS // model.vocabulary)
     for start in range(0, len(of_row), n_at_once):
         some = slice(start, start + n_at_once)
         logits = head(states[of_row[some]])

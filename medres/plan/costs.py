@@ -103,11 +103,9 @@ class _Costed:
         self, side: Side, geometry: Geometry, n_questions: float, *, is_adapted: bool
     ) -> tuple[int, int]:
         """Return what gradient checkpointing computes again: without attention, and attention."""
-        return flops.repeated_flops(
-            self.sizes.shape,
-            **self._tokens(side, geometry, n_questions),
-            is_adapted=is_adapted,
-        )
+        tokens = self._tokens(side, geometry, n_questions)
+        del tokens["logit_tokens"]  # never computed again
+        return flops.repeated_flops(self.sizes.shape, **tokens, is_adapted=is_adapted)
 
     def _tokens(self, side: Side, geometry: Geometry, n_questions: float) -> dict[str, int]:
         layout = self.layout(geometry)
@@ -115,6 +113,8 @@ class _Costed:
             "visual_tokens": layout.visual_tokens,
             "text_tokens": side.text_tokens(n_questions, self.characters_per_token),
             "n_crops": layout.n_crops,
+            # Logits are computed where a reply is predicted.
+            "logit_tokens": round(side.reply_tokens(self.characters_per_token) * n_questions),
         }
 
 

@@ -209,6 +209,7 @@ class Samples(Dataset[tuple[Tree, Any]]):
                     visual_tokens=geometry.visual_tokens,
                     text_tokens=len(row.token_ids) - geometry.visual_tokens,
                     n_crops=geometry.n_crops,
+                    logit_tokens=len(np.unique(row.predictors)),
                     is_adapted=is_adapted,
                 )
                 for row in self._rows_of(tree)

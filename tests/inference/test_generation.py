@@ -389,7 +389,7 @@ def test_logits_that_are_computed_in_slices_are_the_same(
     (scores,) = _scores(taught, [tree], [image])
     hook.remove()
     _, (replies,) = _answers(taught, [tree], [image])
-    vocabulary = taught.shape.vocabulary
+    vocabulary = taught.vocabulary
     assert sum(most) == len(np.unique([*tree.predictors, *tree.prompt_ends])) * vocabulary
     assert max(most) == max(1, n_logits // vocabulary) * vocabulary
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)

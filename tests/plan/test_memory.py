@@ -324,6 +324,48 @@ def test_cards_have_the_bytes_and_operations_of_their_data_sheets() -> None:
     assert GPUS["A100-80GB"].memory_bytes == 80e9
     assert GPUS["A100-80GB"].flops_per_s == 312e12
     assert GPUS["H200"].flops_per_s == GPUS["H100-80GB"].flops_per_s == 989e12
+    cards = {name: (card.flops_per_s / 1e12, card.memory_bytes) for name, card in GPUS.items()}
+    assert cards["A6000"] == (154.8, 48e9)
+    assert cards["L40S"] == (362.05, 48e9)
+    assert cards["RTX-4090"] == (165.2, 24e9)
+    assert cards["RTX-5090"] == (209.5, 32e9)
+    assert cards["A10"] == (125, 24e9)
+
+
+@pytest.mark.parametrize(
+    ("device", "tflops"),
+    [
+        ("NVIDIA A10", 125),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA A100-PCIE-40GB", 312),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H200", 989),
+        ("NVIDIA L40S", 362.05),
+        ("NVIDIA RTX A6000", 154.8),
+        ("NVIDIA GeForce RTX 4090", 165.2),
+        ("NVIDIA GeForce RTX 5090", 209.5),
+    ],
+)
+def test_a_card_is_known_by_the_name_of_its_driver(device: str, tflops: float) -> None:
+    found = memory.gpu_named(device)
+    assert found is not None
+    assert found.flops_per_s == pytest.approx(tflops * 1e12)
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "NVIDIA A10G",
+        "NVIDIA L40",
+        "NVIDIA RTX 6000 Ada Generation",
+        "NVIDIA GeForce RTX 4090 Laptop GPU",
+        "NVIDIA GeForce RTX 3090",
+        "Tesla T4",
+        "",
+    ],
+)
+def test_another_card_is_not_taken_for_one_that_is_known(device: str) -> None:
+    assert memory.gpu_named(device) is None
 
 
 def test_a_setting_says_all_of_itself_and_what_to_change() -> None:
