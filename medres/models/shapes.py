@@ -51,7 +51,9 @@ def _shape(stored: str, patches: Patches) -> ModelShape:
     config = AutoConfig.for_model(fields.pop("model_type"), **fields)
     with torch.device("meta"):
         network = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
-    return shape_of_network(network, patches)
+    # Layers are run backwards too, whoever asks.
+    with torch.enable_grad():
+        return shape_of_network(network, patches)
 
 
 def shape_of_network(network: Any, patches: Patches) -> ModelShape:

@@ -193,7 +193,7 @@ def images(made: pd.DataFrame) -> str:
         }
     )
     is_said = rows.notna().any() & rows.ne("").any()
-    return rows.loc[:, is_said].to_string(index=False)
+    return str(rows.loc[:, is_said].to_string(index=False))
 
 
 def _weights(model: str, planned: Sequence[Arm]) -> str:
