@@ -76,8 +76,8 @@ def score_and_reply(
     for rows in _passes(roots, _most_rows(model, most=most_images), of_one_length=True):
         vision = models.answer_inputs(model, [pixels[row.tree] for row in rows])
         answers.add(rows, _pass(model, trees, rows, None, vision=vision).past_key_values)
-    answers.replies.sort(key=lambda reply: (reply.tree, reply.question))
-    return [each.scores() for each in answers.predicted], answers.replies
+    replies = [answers.replies[key] for key in sorted(answers.replies)]
+    return [each.scores() for each in answers.predicted], replies
 
 
 class _Answers:
@@ -95,7 +95,8 @@ class _Answers:
         self.to_reply = to_reply
         self.most_tokens = most_tokens
         self.predicted = [Predicted(model, tree) for tree in trees]
-        self.replies: list[Reply] = []
+        self.replies: dict[tuple[int, int], Reply] = {}
+        """By tree and question."""
 
     def add(self, roots: Sequence[_Row], cache: Any) -> None:
         """Compute all that lies below some roots.
@@ -111,42 +112,39 @@ class _Answers:
             for question, end in enumerate(self.trees[row.tree].prompt_ends.tolist())
         ]
         few, many = _few_and_many(questions, options)
-        whole = [
-            replace(row, places=np.concatenate([row.places, places]))
-            for row in few
-            for places in options[row.tree][row.question]
-        ]
-        n_bytes = _bytes_per_row(cache, len(roots))
-        for rows in _passes(whole, _most_rows(self.model, n_bytes=n_bytes, has_logits=True)):
-            ends = [self.trees[row.tree].prompt_ends[row.question] for row in rows]
-            first = min(
-                int(np.searchsorted(row.places, end)) for row, end in zip(rows, ends, strict=True)
-            )
-            self._read(rows, cache, first=first)
-        most_rows = _most_rows(self.model, n_bytes=n_bytes)
+        most_rows = _most_rows(self.model, n_bytes=_bytes_per_row(cache, len(roots)))
+        self._score(few, options, cache, len(roots))
+        self._follow(few)
+        again = [row for row in few if self._is_unfinished(row)]
+        for asked in _passes(again, most_rows, of_one_length=True):
+            self._decode(asked, _pass(self.model, self.trees, asked, cache).past_key_values)
         for asked in _passes(many, most_rows, of_one_length=True):
             of_questions = self._read(asked, cache, first=len(asked[0].places) - 1)
-            below = [
-                _Row(row.tree, row.question, places, before)
-                for before, row in enumerate(asked)
-                for places in options[row.tree][row.question]
+            kept = [replace(row, places=row.places[:0], before=n) for n, row in enumerate(asked)]
+            self._score(kept, options, of_questions, len(kept))
+            self._follow(kept)
+            self._decode(kept, of_questions)
+
+    def _score(
+        self,
+        questions: Sequence[_Row],
+        options: Mapping[int, list[list[np.ndarray]]],
+        cache: Any,
+        n_rows: int,
+    ) -> None:
+        """Compute the options of questions, each behind what the cache lacks of its question."""
+        rows = [
+            replace(row, places=np.concatenate([row.places, places]))
+            for row in questions
+            for places in options[row.tree][row.question]
+        ]
+        n_bytes = _bytes_per_row(cache, n_rows)
+        for some in _passes(rows, _most_rows(self.model, n_bytes=n_bytes, has_logits=True)):
+            ends = [self.trees[row.tree].prompt_ends[row.question] for row in some]
+            n_unread = [
+                int(np.searchsorted(row.places, end)) for row, end in zip(some, ends, strict=True)
             ]
-            own_bytes = _bytes_per_row(of_questions, len(asked))
-            fits = _most_rows(self.model, n_bytes=own_bytes, has_logits=True)
-            for rows in _passes(below, fits):
-                self._read(rows, of_questions)
-            self._decode(self._followed(asked), of_questions)
-        again = self._followed(few)
-        reply_of = {(row.tree, row.question): reply for row, reply in again}
-        for asked in _passes([row for row, _ in again], most_rows, of_one_length=True):
-            of_questions = _pass(self.model, self.trees, asked, cache).past_key_values
-            self._decode(
-                [
-                    (replace(row, before=before), reply_of[row.tree, row.question])
-                    for before, row in enumerate(asked)
-                ],
-                of_questions,
-            )
+            self._read(some, cache, first=min(n_unread))
 
     def _read(self, rows: Sequence[_Row], cache: Any, *, first: int = 0) -> Any:
         """Compute rows, and read what is predicted from their `first` token on; return the cache.
@@ -176,33 +174,34 @@ class _Answers:
         read(self.model, predicted, all_places, all_at, logits, head=lambda chosen: chosen)
         return output.past_key_values
 
-    def _followed(self, asked: Sequence[_Row]) -> list[tuple[_Row, Reply]]:
-        """Begin the replies to some questions; return those that go on where no option does."""
-        unfinished = []
+    def _follow(self, asked: Sequence[_Row]) -> None:
+        """Begin the replies to questions whose options were read."""
         for row in asked:
             if row.question in self.to_reply[row.tree]:
-                predicted = self.predicted[row.tree]
-                (reply,) = predicted.follow(row.tree, [row.question], most_tokens=self.most_tokens)
-                self.replies.append(reply)
-                if not reply.is_done:
-                    unfinished.append((row, reply))
-        return unfinished
+                predicted, most_tokens = self.predicted[row.tree], self.most_tokens
+                (reply,) = predicted.follow(row.tree, [row.question], most_tokens=most_tokens)
+                self.replies[row.tree, row.question] = reply
 
-    def _decode(self, unfinished: Sequence[tuple[_Row, Reply]], cache: Any) -> None:
-        """Decode replies to their end, one token of each per pass.
+    def _is_unfinished(self, row: _Row) -> bool:
+        reply = self.replies.get((row.tree, row.question))
+        return reply is not None and not reply.is_done
+
+    def _decode(self, asked: Sequence[_Row], cache: Any) -> None:
+        """Decode unfinished replies to their end, one token of each per pass.
 
         Those that an option begins with are fed again as far as it goes, so that all rows have
         one length.
 
         Args:
-            unfinished: Replies, with the rows of their questions in the cache.
-            cache: Of the questions; copied.
+            asked: The questions of the cache, row by row.
+            cache: Of which rows are copied.
         """
-        if not unfinished:
+        kept = [number for number, row in enumerate(asked) if self._is_unfinished(row)]
+        if not kept:
             return
+        going = [self.replies[asked[number].tree, asked[number].question] for number in kept]
+        cache = _selected(cache, kept)
         end = end_of_turn(self.model)
-        going = [reply for _, reply in unfinished]
-        cache = _selected(cache, [row.before for row, _ in unfinished])
         for step in range(self.most_tokens):
             # A reply that has ended but is still carried along repeats its last token.
             last = [reply.token_ids[: step + 1][-1] for reply in going]
