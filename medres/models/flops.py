@@ -63,6 +63,8 @@ class Patches:
     """Numbers of visual tokens; an image is padded to the next of them, behind a mask."""
     shares_mask: bool = False
     """Whether all layers of the tower share one mask, of numbers."""
+    is_pooled_by_product: bool = False
+    """Whether patches are averaged by a product with a matrix of all patches and tokens."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class ModelShape:
     """Numbers of visual tokens to which an image is padded in the vision tower."""
     shares_mask: bool = False
     """Whether the layers of the vision tower share one mask, of numbers."""
+    is_pooled_by_product: bool = False
+    """Whether patches are averaged by a product with a matrix of all patches and tokens."""
 
     def patches(self, visual_tokens: int) -> int:
         """Return the patches of a crop, or of an image that is encoded as a whole."""
@@ -168,8 +172,12 @@ def _parts(
     merged = patches // shape.patches_per_token if shape.crop_patches else visual_tokens
     tokens = visual_tokens + text_tokens
     n_logits = tokens if logit_tokens is None else logit_tokens
+    pooled = 0
+    if shape.is_pooled_by_product:
+        pooled = 2 * patches * (patches // shape.patches_per_token) * shape.vision[0].width
+    of_merger = merged * shape.merger_flops + pooled
     return _Parts(
-        vision=n_crops * (patches * shape.patch_flops + merged * shape.merger_flops),
+        vision=n_crops * (patches * shape.patch_flops + of_merger),
         vision_layers=n_crops * sum(layers.token_flops(of_crop) for layers in shape.vision),
         vision_repeated=n_crops
         * of_crop

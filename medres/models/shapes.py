@@ -94,6 +94,7 @@ def shape_of_network(network: Any, patches: Patches) -> ModelShape:
         class_tokens=patches.class_tokens,
         padded_tokens=patches.padded_tokens,
         shares_mask=patches.shares_mask,
+        is_pooled_by_product=patches.is_pooled_by_product,
     )
 
 

@@ -97,7 +97,7 @@ class Gemma4(Family):
     def patches(self, config: PretrainedConfig) -> Patches:
         """Return that patches are pooled, after padding to a budget."""
         per_token = config.vision_config.pooling_kernel_size**2
-        return Patches(per_token=per_token, padded_tokens=BUDGETS)
+        return Patches(per_token=per_token, padded_tokens=BUDGETS, is_pooled_by_product=True)
 
     def pixel_inputs(
         self, model: LoadedModel, images: Sequence[Image.Image], layouts: Sequence[Layout]
