@@ -100,6 +100,12 @@ def evaluate(
     # Before a run is started, since that would move an older one aside.
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
     config = models.config_of(model, revision=revision)
+    most_tokens = config.get_text_config().max_position_embeddings
+    if max_new_tokens >= most_tokens:
+        raise ValueError(
+            f"max_new_tokens is {max_new_tokens}, but a conversation of {texts.named(model)} has "
+            f"at most {most_tokens} tokens, prompt and image included; lower it"
+        )
     treatment = models.treatment(config, **{name: parameters[name] for name in models.TREATMENT})
     resolution.check(eval_resolutions, treatment)
     if not models.tiles(config):

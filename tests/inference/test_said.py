@@ -293,6 +293,13 @@ def test_a_budget_below_one_token_is_refused(reasoning: dict[str, Any]) -> None:
         inference.evaluate(**reasoning | {"max_new_tokens": 0})
 
 
+def test_a_budget_that_leaves_no_room_for_a_prompt_is_refused(reasoning: dict[str, Any]) -> None:
+    most = models.config_of(reasoning["model"], revision="").get_text_config()
+    number = most.max_position_embeddings
+    with pytest.raises(ValueError, match=f"max_new_tokens is {number}, but a conversation of .*"):
+        inference.evaluate(**reasoning | {"max_new_tokens": number})
+
+
 def test_a_reply_ends_at_a_further_stop_as_in_generate(reasoning: dict[str, Any]) -> None:
     """<|endoftext|> is no end of turn, but nothing is said behind it."""
     model = models.load(reasoning["model"])
