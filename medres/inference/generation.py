@@ -8,6 +8,8 @@ a trained model cost almost nothing, and image and prompt prefix are encoded onc
 A tree with more questions and options than one pass can take is computed in several: its root
 once, then at most `conversation.MAX_PASS_TOKENS` of the others at a time, each time from a copy of
 the root's keys and values. Memory is bounded then, and time grows with the tokens.
+
+Families whose networks a tree's mask does not reach are computed by `from_cache`.
 """
 
 import copy
@@ -18,7 +20,9 @@ import numpy as np
 import torch
 
 from medres import models
+from medres.inference import from_cache
 from medres.inference.decoding import Reply, Waiting, end_of_turn
+from medres.inference.predicted import Predicted, read
 from medres.models import LoadedModel, conversation, last_layer, shared_prompt
 from medres.models.shared_prompt import Beginning
 from medres.models.trees import Tree, passes
@@ -32,8 +36,6 @@ CPU_PASS_TOKENS = 2_048
 """Most tokens of a pass of several images on a CPU, padding included: more leave its cache."""
 MAX_PAIRS = 2**27
 """Most pairs of tokens in one pass, of all its images with their roots: the mask holds them all."""
-MAX_LOGITS = 2**24
-"""Most logits at once, but those of one token: 110 tokens of a vocabulary of 151,936."""
 
 
 def score(model: LoadedModel, trees: Sequence[Tree], pixels: Sequence[Any]) -> list[np.ndarray]:
@@ -70,10 +72,30 @@ def score_and_reply(
     Returns:
         Scores as from `score`; for each tree the replies by question, without end of turn.
     """
+    if model.sharing == "cache":
+        scores, replies = from_cache.score_and_reply(
+            model, trees, pixels, to_reply, most_images, most_tokens=MAX_NEW_TOKENS
+        )
+    else:
+        scores, replies = _from_trees(model, trees, pixels, to_reply, most_images)
+    texts: list[dict[int, str]] = [{} for _ in trees]
+    for reply in replies:
+        texts[reply.tree][reply.question] = _text(model, reply.token_ids)
+    return scores, texts
+
+
+def _from_trees(
+    model: LoadedModel,
+    trees: Sequence[Tree],
+    pixels: Sequence[Any],
+    to_reply: Sequence[Sequence[int]],
+    most_images: int,
+) -> tuple[list[np.ndarray], list[Reply]]:
+    """Return what `score_and_reply` does, the replies as tokens."""
     scores: list[np.ndarray] = []
     waiting = Waiting(model, most_tokens=MAX_NEW_TOKENS)
     begun = _begin(model, trees[0]) if len(trees) > 1 else None
-    ended: list[tuple[int, Reply]] = []
+    ended: list[Reply] = []
     replies: list[Reply]
     for part in _passes(model, trees, most_images=most_images):
         asked = (model, trees[part], pixels[part], to_reply[part])
@@ -84,12 +106,11 @@ def score_and_reply(
         else:
             made, replies = _in_passes(model, trees[part][0], pixels[part][0], to_reply[part][0])
         scores += made
-        ended += [(part.start + reply.tree, reply) for reply in replies]
+        for reply in replies:
+            reply.tree += part.start
+        ended += replies
     waiting.finish()
-    texts: list[dict[int, str]] = [{} for _ in trees]
-    for index, reply in ended:
-        texts[index][reply.question] = _text(model, reply.token_ids)
-    return scores, texts
+    return scores, ended
 
 
 def _passes(model: LoadedModel, trees: Sequence[Tree], *, most_images: int) -> Iterator[slice]:
@@ -138,10 +159,10 @@ def _in_one_pass(
     del batch["logits_to_keep"]
     vision = models.answer_inputs(model, list(pixels), [tree.layout for tree in trees])
     inputs = {name: value.to(device) for name, value in (batch | vision).items()}
-    predicted = [_Predicted(model, tree) for tree in trees]
+    predicted = [Predicted(model, tree) for tree in trees]
     # Of no other token is anything read; keys and values of all of them are in the cache.
-    read = np.unique(np.concatenate([each.unread() for each in predicted]))
-    with last_layer.only_at(network, torch.from_numpy(read)):
+    needed = np.unique(np.concatenate([each.unread() for each in predicted]))
+    with last_layer.only_at(network, torch.from_numpy(needed)):
         rest = shared_prompt.forward(
             network,
             inputs,
@@ -150,12 +171,13 @@ def _in_one_pass(
             begun=begun,
         )
     cached = [np.arange(len(tree.token_ids)) for tree in trees]
-    _read(model, predicted, [read[read < len(tree.token_ids)] for tree in trees], rest.hidden)
+    due = [needed[needed < len(tree.token_ids)] for tree in trees]
+    read(model, predicted, due, rest.hidden, head=network.lm_head)
     scores = [each.scores() for each in predicted]
     replies = [
         reply
         for index, each in enumerate(predicted)
-        for reply in each.follow(index, to_reply[index])
+        for reply in each.follow(index, to_reply[index], most_tokens=MAX_NEW_TOKENS)
     ]
     waiting.add(trees, rest.cache, cached, inputs["input_ids"].shape[1], replies)
     return scores, replies
@@ -180,10 +202,11 @@ def _in_passes(
             past_key_values=copy.deepcopy(root_cache),
         )
 
-    predicted = _Predicted(model, tree)
+    predicted = Predicted(model, tree)
     for places in passes(tree, n_tokens=conversation.MAX_PASS_TOKENS):
-        _read(model, [predicted], [places], below(places).last_hidden_state)
-    replies = predicted.follow(0, to_reply)
+        hidden = below(places).last_hidden_state
+        read(model, [predicted], [places], hidden, head=model.network.lm_head)
+    replies = predicted.follow(0, to_reply, most_tokens=MAX_NEW_TOKENS)
     for places, group in _grouped(tree, [reply for reply in replies if not reply.is_done]):
         cached = np.concatenate([root, places])
         waiting = Waiting(model, most_tokens=MAX_NEW_TOKENS)
@@ -216,135 +239,6 @@ def _grouped(tree: Tree, replies: list[Reply]) -> Iterator[tuple[np.ndarray, lis
         group, needed = [*group, reply], both
     if group:
         yield needed, group
-
-
-class _Predicted:
-    """What the network predicts at the places of a tree, gathered pass by pass."""
-
-    def __init__(self, model: LoadedModel, tree: Tree) -> None:
-        self.model = model
-        self.tree = tree
-        self._best: dict[int, int] = {}
-        self._log_probabilities = np.zeros(len(tree.targets))
-        self._order = np.argsort(tree.predictors, kind="stable")
-        self._is_due = np.zeros(len(tree.token_ids), dtype=bool)
-        self._is_due[tree.predictors] = True
-        self._is_due[tree.prompt_ends] = True
-
-    def unread(self) -> np.ndarray:
-        """Return the places whose predictions are still needed, ascending."""
-        return np.flatnonzero(self._is_due)
-
-    def due(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return what is to be read at the tokens of a pass, where nothing was read yet.
-
-        Args:
-            places: The tokens, in ascending order, shape (n_places,).
-
-        Returns:
-            Rows of `places` whose predictions are needed, shape (n_due,); the targets predicted
-            there, shape (n,); and for each of these its number among the rows.
-        """
-        rows = np.flatnonzero(self._is_due[places])
-        self._is_due[places] = False
-        # Of each place the targets that it predicts.
-        ordered = self.tree.predictors[self._order]
-        first, after = (
-            np.searchsorted(ordered, places[rows], side=side) for side in ("left", "right")
-        )
-        n_each = after - first
-        at = np.repeat(np.arange(len(rows)), n_each)
-        nth = np.arange(len(at)) - np.repeat(n_each.cumsum() - n_each, n_each)
-        return rows, self._order[np.repeat(first, n_each) + nth], at
-
-    def add(
-        self, places: list[int], best: list[int], targets: np.ndarray, values: np.ndarray
-    ) -> None:
-        """Add the most probable token of some places, and the log-probabilities of targets."""
-        self._best.update(zip(places, best, strict=True))
-        self._log_probabilities[targets] = values
-
-    def scores(self) -> np.ndarray:
-        """Return the scores of the tree's replies, as `score` does, once all places are read."""
-        sums = np.bincount(self.tree.replies, weights=self._log_probabilities)
-        return np.stack([sums, sums / np.maximum(1, np.bincount(self.tree.replies))])
-
-    def follow(self, index: int, questions: Sequence[int]) -> list[Reply]:
-        """Return greedy replies up to the first token that no option has at its place.
-
-        Args:
-            index: Number of the tree in the batch.
-            questions: Numbers of the questions in the tree.
-        """
-        tree, best, end = self.tree, self._best, end_of_turn(self.model)
-        # Options with a common beginning repeat it in the tree: the first one represents all.
-        same: dict[int, int] = {}
-        steps: dict[tuple[int, int], int] = {}
-        for target, predictor, token in zip(
-            tree.targets.tolist(), tree.predictors.tolist(), tree.target_ids.tolist(), strict=True
-        ):
-            same[target] = steps.setdefault((same.get(predictor, predictor), token), target)
-        replies = []
-        for question in questions:
-            place = int(tree.prompt_ends[question])
-            token_ids = [best[place]]
-            while token_ids[-1] != end and len(token_ids) < MAX_NEW_TOKENS:
-                if (place, token_ids[-1]) not in steps:
-                    break
-                place = steps[place, token_ids[-1]]
-                token_ids.append(best[place])
-            is_done = token_ids[-1] == end or len(token_ids) == MAX_NEW_TOKENS
-            replies.append(Reply(index, question, place, token_ids, is_done))
-        return replies
-
-
-def _read(
-    model: LoadedModel,
-    predicted: Sequence[_Predicted],
-    places: Sequence[np.ndarray],
-    hidden: torch.Tensor,
-) -> None:
-    """Add what a pass predicts to what is known of its trees.
-
-    Args:
-        model: From `asking.load`.
-        predicted: Of each tree.
-        places: The tokens of each tree in the pass, in ascending order.
-        hidden: Last hidden states, shape (n_trees, n_places or more, width).
-    """
-    due = [each.due(at) for each, at in zip(predicted, places, strict=True)]
-    n_each = [len(rows) for rows, _, _ in due]
-    starts = np.cumsum([0, *n_each])
-    # All needed rows one after the other, and the targets by the row that predicts them.
-    of_tree = torch.from_numpy(np.repeat(np.arange(len(due)), n_each)).to(hidden.device)
-    of_row = torch.from_numpy(np.concatenate([rows for rows, _, _ in due])).to(hidden.device)
-    at = np.concatenate([start + at for start, (_, _, at) in zip(starts[:-1], due, strict=True)])
-    tokens = np.concatenate(
-        [each.tree.target_ids[own] for each, (_, own, _) in zip(predicted, due, strict=True)]
-    )
-    best: list[int] = []
-    values = np.zeros(len(at))
-    n_at_once = max(1, MAX_LOGITS // model.shape.vocabulary)
-    for start in range(0, len(of_row), n_at_once):
-        some = slice(start, start + n_at_once)
-        logits = model.network.lm_head(hidden[of_tree[some], of_row[some]])
-        best += logits.argmax(-1).tolist()
-        # Targets are in the order of their rows within a tree, hence over all trees.
-        first, after = np.searchsorted(at, [start, start + n_at_once])
-        exact = torch.log_softmax(logits.double(), dim=-1)
-        found = exact[
-            torch.from_numpy(at[first:after] - start).to(logits.device),
-            torch.from_numpy(tokens[first:after]).to(logits.device),
-        ]
-        values[first:after] = found.cpu().numpy()
-    taken = np.cumsum([0, *(len(own) for _, own, _ in due)])
-    for number, (tree, (rows, own, _)) in enumerate(zip(predicted, due, strict=True)):
-        tree.add(
-            places[number][rows].tolist(),
-            best[starts[number] : starts[number + 1]],
-            own,
-            values[taken[number] : taken[number + 1]],
-        )
 
 
 def generate(

@@ -15,7 +15,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from medres import models
-from medres.models import LoadedModel
+from medres.models import LoadedModel, loaded
+from medres.models.family import Family
 from medres.models.trees import ROOT, Tree
 from medres.resolution import Layout
 
@@ -96,16 +97,13 @@ def encode(
 class _Marks:
     """What a model's text parts are besides its tokenizer."""
 
-    image_in_template: str
-    image_token: str
-    after_image: str
+    family: Family
     end_of_turn: str
 
     @classmethod
     def of(cls, model: LoadedModel) -> "_Marks":
         """Return those of a model."""
-        family = models.family_of(model.config)
-        return cls(family.in_template, family.image_token, family.after_image, model.end_of_turn)
+        return cls(models.family_of(model.config), model.end_of_turn)
 
 
 @dataclass(frozen=True)
@@ -207,30 +205,22 @@ def _render(model: LoadedModel, question: str) -> tuple[str, str]:
 def _rendered_parts(
     tokenizer: PreTrainedTokenizerBase, marks: _Marks, question: str
 ) -> tuple[str, str]:
-    text = _rendered(tokenizer, question)
-    before, _, after = text.partition(marks.image_in_template)
-    written, n_written = marks.image_in_template, text.count(marks.image_token)
-    is_one = text.count(written) == 1 and n_written == written.count(marks.image_token)
-    if not is_one or question not in after:
+    family = marks.family
+    text, written = _rendered(tokenizer, family, question), family.in_template
+    before, _, after = text.partition(written)
+    n_tokens = text.count(family.image_token)
+    is_one = text.count(written) == 1 and n_tokens == written.count(family.image_token)
+    # Some templates trim a text at its ends.
+    if not is_one or question.strip() not in after:
         raise ValueError("the chat template must place exactly one image, before the question")
     if SYSTEM_PROMPT not in before:
         raise ValueError("the chat template leaves out the system prompt; take another revision")
-    return before, marks.after_image + after
+    return before, family.after_image + after
 
 
 @functools.lru_cache(maxsize=4096)
-def _rendered(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
-    # Contents are lists throughout: some templates silently ignore a string.
-    content = [{"type": "image"}, {"type": "text", "text": question}]
-    text: str = tokenizer.apply_chat_template(
-        [
-            {"role": "system", "content": [{"type": "text", "text": SYSTEM_PROMPT}]},
-            {"role": "user", "content": content},
-        ],
-        tokenize=False,
-        add_generation_prompt=True,
-    )
-    return text
+def _rendered(tokenizer: PreTrainedTokenizerBase, family: Family, question: str) -> str:
+    return loaded.rendered(tokenizer, family, SYSTEM_PROMPT, question)
 
 
 @functools.lru_cache(maxsize=65_536)

@@ -33,6 +33,8 @@ class Family:
     """What the chat template writes for an image; empty means the image token."""
     after_image: ClassVar[str] = ""
     """What the processor writes between the image and the text behind it."""
+    is_system_text: ClassVar[bool] = False
+    """Whether the chat template takes the system prompt as a text alone, not as a list of parts."""
     end_of_turn: ClassVar[str] = "<|im_end|>"
     """Token that ends every reply in the chat template."""
     stops: ClassVar[tuple[str, ...]] = ()
@@ -97,6 +99,10 @@ class Family:
             ValueError: If the model has no such budget.
         """
         raise NotImplementedError
+
+    def told_to_processor(self, config: PretrainedConfig) -> dict[str, Any]:
+        """Return what transformers' processor of the architecture tells its image processor."""
+        return {}
 
     def shape_of(self, config: PretrainedConfig) -> ModelShape:
         """Return the sizes that determine the cost of a model, from its config."""

@@ -26,6 +26,8 @@ class GridFamily(Family):
     budgets = ("tokens",)
     min_pixels: ClassVar[int] = 0
     """Width x height to which the published image processor enlarges smaller images."""
+    max_pixels: ClassVar[float] = math.inf
+    """Width x height to which it shrinks larger ones."""
 
     def check(self, config: PretrainedConfig, processor: Any, name: str) -> None:
         """Refuse patches of other sides than the config's."""
@@ -65,17 +67,20 @@ class GridFamily(Family):
         tiling: str = "information",
         budget: str = "",
     ) -> Layout:
-        """Return the layout of pixels on the grid: used as they are, unless below the minimum.
+        """Return the layout of pixels on the grid: used as they are within the model's limits.
 
         Raises:
             ValueError: If a side is off the grid.
         """
         side = self.multiple_px(config)
         n_tokens = visual_token_count(given_px, multiple_px=side)
-        if given_px[0] * given_px[1] >= self.min_pixels:
+        n_pixels = given_px[0] * given_px[1]
+        if self.min_pixels <= n_pixels <= self.max_pixels:
             return Layout(visual_tokens=n_tokens, canvas_px=given_px, budget=budget)
-        factor = math.sqrt(self.min_pixels / (given_px[0] * given_px[1]))
-        width, height = (math.ceil(each * factor / side) * side for each in given_px)
+        is_small = n_pixels < self.min_pixels
+        factor = math.sqrt((self.min_pixels if is_small else self.max_pixels) / n_pixels)
+        rounded = math.ceil if is_small else math.floor
+        width, height = (max(1, rounded(each * factor / side)) * side for each in given_px)
         return Layout(
             visual_tokens=visual_token_count((width, height), multiple_px=side),
             canvas_px=(width, height),

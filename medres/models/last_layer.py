@@ -14,7 +14,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLDecoderLayer
 
-from medres.models import rotary
+from medres.models import parts, rotary
 
 KNOWN = (LlamaDecoderLayer, Qwen2DecoderLayer, Qwen2VLDecoderLayer)
 """Layers of the families' language models, all built alike; others are computed whole."""
@@ -32,7 +32,7 @@ def only_at(network: Any, places: torch.Tensor) -> Iterator[None]:
         places: Of tokens in their rows, counted from the beginning of a cache if there is one;
             ascending, shape (n_places,).
     """
-    layer = network.model.language_model.layers[-1]
+    layer = parts.language_model(network).layers[-1]
     whole, own = layer.forward, layer.__dict__.get("forward")
     attention = layer.self_attn
     is_known = type(layer) in KNOWN and not (

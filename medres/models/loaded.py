@@ -170,15 +170,7 @@ def tokenizer_of(found: checkpoint.Checkpoint, family: Family) -> PreTrainedToke
     if tokenizer.encode(end, add_special_tokens=False)[1:]:
         raise ValueError(f"{name}: its tokenizer has no token {end}; take another revision")
     with checkpoint.one_line(name, "chat template"):
-        content = [{"type": "image"}, {"type": "text", "text": PROBE}]
-        text = tokenizer.apply_chat_template(
-            [
-                {"role": "system", "content": [{"type": "text", "text": PROBE_OF_SYSTEM}]},
-                {"role": "user", "content": content},
-            ],
-            tokenize=False,
-            add_generation_prompt=True,
-        )
+        text = rendered(tokenizer, family, PROBE_OF_SYSTEM, PROBE)
     mark = family.in_template
     before, _, after = text.partition(mark)
     if text.count(mark) != 1 or PROBE not in after or PROBE_OF_SYSTEM not in before:
@@ -188,6 +180,21 @@ def tokenizer_of(found: checkpoint.Checkpoint, family: Family) -> PreTrainedToke
             "with images it was made from"
         )
     return tokenizer
+
+
+def rendered(tokenizer: PreTrainedTokenizerBase, family: Family, system: str, question: str) -> str:
+    """Return a prompt with one image by the chat template of a checkpoint."""
+    # Contents are lists where they may be: some templates silently ignore a text.
+    content: Any = system if family.is_system_text else [{"type": "text", "text": system}]
+    text: str = tokenizer.apply_chat_template(
+        [
+            {"role": "system", "content": content},
+            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]},
+        ],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    return text
 
 
 def text_shape(config: PretrainedConfig) -> dict[str, int]:

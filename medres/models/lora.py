@@ -12,11 +12,9 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from medres.models import adapters, weights
+from medres.models import adapters, parts, weights
 from medres.models.loaded import LoadedModel
 
-LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-"""Adapted layers: all linear layers of the language model."""
 PREFIX = "base_model.model."
 """Of every tensor of an adapter, before the name of the layer."""
 RENAMED = (
@@ -32,14 +30,21 @@ RENAMED = (
 def adapt(model: LoadedModel, *, rank: int, seed: int) -> LoadedModel:
     """Return the model with adapters to train, initialised so that its output is unchanged.
 
-    The adapter's product is scaled by 2 (alpha twice the rank), without dropout.
+    All linear layers in the blocks of the language model are adapted. The adapter's product is
+    scaled by 2 (alpha twice the rank), without dropout.
 
     Args:
         model: From `models.load`; its network is modified.
         rank: Of each adapter.
         seed: For the random first factor of each adapter; the second factor is zero.
     """
-    settings = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=LINEAR)
+    # By whole names: some vision towers have layers with the names of the language model's.
+    settings = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        target_modules=parts.linear_layers(model.network),
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = get_peft_model(model.network, settings, autocast_adapter_dtype=False)

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from medres import models, runs
-from medres.models import adapters, checkpoint, places, tiny
+from medres.models import adapters, checkpoint, parts, places, tiny
 from medres.models.flops import ModelShape
 from medres.models.loaded import ATTENTION
 from medres.resolution import Treatment
@@ -136,7 +136,9 @@ def sizes_of(config: PretrainedConfig) -> Sizes:
             config, attn_implementation=ATTENTION, trust_remote_code=False
         )
     linear = [
-        layer for layer in network.get_decoder().modules() if isinstance(layer, torch.nn.Linear)
+        layer
+        for layer in parts.language_model(network).modules()
+        if isinstance(layer, torch.nn.Linear)
     ]
     return Sizes(
         family=config.model_type,

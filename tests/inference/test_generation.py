@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import Qwen2VLForConditionalGeneration
 
 from medres import models, resolution
-from medres.inference import asking, check, generation
+from medres.inference import asking, check, generation, predicted
 from medres.models import LoadedModel, conversation, tiny
 from medres.models.trees import Tree
 
@@ -384,7 +384,7 @@ def test_logits_that_are_computed_in_slices_are_the_same(
     hook = taught.network.lm_head.register_forward_hook(
         lambda module, inputs, output: most.append(output.numel())
     )
-    monkeypatch.setattr(generation, "MAX_LOGITS", n_logits)
+    monkeypatch.setattr(predicted, "MAX_LOGITS", n_logits)
     (scores,) = _scores(taught, [tree], [image])
     hook.remove()
     _, (replies,) = _answers(taught, [tree], [image])

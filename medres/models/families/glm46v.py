@@ -15,7 +15,10 @@ class Glm46V(glm4v.Glm4v):
 
     def tiny_processor(self) -> Glm46VImageProcessorPil:
         """Return the image processor of the tiny model."""
-        return Glm46VImageProcessorPil(**tiny_sizes.NORMALISED)
+        return Glm46VImageProcessorPil(
+            size={"shortest_edge": 2 * self.min_pixels, "longest_edge": 2 * self.max_pixels},
+            **tiny_sizes.NORMALISED,
+        )
 
 
 FAMILY = Glm46V()

@@ -12,7 +12,7 @@ TEMPLATE = """\
 {{- '[gMASK]<sop>' }}
 {%- for message in messages -%}
 {{- '<|' + message.role + '|>\\n' }}
-{%- if message.content is string %}{{ message.content }}{% else -%}
+{%- if message.role != 'user' or message.content is string %}{{ message.content }}{% else -%}
 {%- for part in message.content -%}
 {%- if part.type == 'image' %}<|begin_of_image|><|image|><|end_of_image|>
 {%- else %}{{ part.text }}{% endif -%}
@@ -32,8 +32,13 @@ class Glm4v(grid.GridFamily):
     image_token = "<|image|>"
     image_in_template = IMAGE
     end_of_turn = "<|user|>"
-    stops = ("<|endoftext|>", "<|observation|>")
+    stops = ("<|endoftext|>", "<|observation|>", "</answer>")
     sharing = "tree"
+    min_pixels = 6_272
+    """Half of the published 12,544, which counts two frames of a picture."""
+    max_pixels = 4_816_896
+    """Half of the published 9,633,792."""
+    is_system_text = True
     tiny_tokens = (
         "<|endoftext|>",
         "[gMASK]",
@@ -45,6 +50,7 @@ class Glm4v(grid.GridFamily):
         "<|begin_of_image|>",
         "<|end_of_image|>",
         "<|image|>",
+        "</answer>",
         "<|video|>",
         "<|begin_of_video|>",
         "<|end_of_video|>",
@@ -68,7 +74,10 @@ class Glm4v(grid.GridFamily):
 
     def tiny_processor(self) -> Glm4vImageProcessorPil:
         """Return the image processor of the tiny model."""
-        return Glm4vImageProcessorPil(**tiny_sizes.NORMALISED)
+        return Glm4vImageProcessorPil(
+            size={"shortest_edge": 2 * self.min_pixels, "longest_edge": 2 * self.max_pixels},
+            **tiny_sizes.NORMALISED,
+        )
 
 
 FAMILY = Glm4v()

@@ -112,6 +112,10 @@ class InternVL(Family):
             budget=budget,
         )
 
+    def told_to_processor(self, config: PretrainedConfig) -> dict[str, Any]:
+        """Return that images are cut."""
+        return {"crop_to_patches": True}
+
     def shape_of(self, config: PretrainedConfig) -> ModelShape:
         """Return the sizes that determine the cost of a model, from its config."""
         vision = config.vision_config

@@ -100,6 +100,11 @@ class Mistral3(Family):
         """Return the tokens of each row."""
         return [layout.visual_tokens // layout.mark_tokens] * layout.mark_tokens
 
+    def told_to_processor(self, config: PretrainedConfig) -> dict[str, Any]:
+        """Return the side of a visual token."""
+        side = self.multiple_px(config)
+        return {"patch_size": {"height": side, "width": side}}
+
     def shape_of(self, config: PretrainedConfig) -> ModelShape:
         """Return the sizes that determine the cost of a model, from its config."""
         vision = config.vision_config
@@ -131,7 +136,7 @@ class Mistral3(Family):
         ]
         made = model.image_processor(
             enlarged,
-            patch_size={"height": side, "width": side},
+            **self.told_to_processor(model.config),
             size={"longest_edge": self.longest_px},
             resample=Image.Resampling.BICUBIC,
             return_tensors="pt",

@@ -20,6 +20,8 @@ class Qwen25VL(grid.GridFamily):
     image_in_template = qwen2_vl.IMAGE
     stops = ("<|endoftext|>",)
     sharing = "tree"
+    min_pixels = 3_136
+    max_pixels = 12_845_056
     tiny_tokens = qwen2_vl.TOKENS
     tiny_template = qwen2_vl.TEMPLATE
 
@@ -36,7 +38,10 @@ class Qwen25VL(grid.GridFamily):
 
     def tiny_processor(self) -> Qwen2VLImageProcessorPil:
         """Return the image processor of the tiny model."""
-        return qwen2_vl.FAMILY.tiny_processor()
+        return Qwen2VLImageProcessorPil(
+            size={"shortest_edge": self.min_pixels, "longest_edge": self.max_pixels},
+            **tiny_sizes.NORMALISED,
+        )
 
 
 FAMILY = Qwen25VL()

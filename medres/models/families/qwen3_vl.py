@@ -22,6 +22,7 @@ class Qwen3VL(grid.GridFamily):
     stops = ("<|endoftext|>",)
     sharing = "tree"
     min_pixels = 65_536
+    max_pixels = 16_777_216
     tiny_tokens = qwen2_vl.TOKENS
     tiny_template = qwen2_vl.TEMPLATE
 
@@ -40,7 +41,7 @@ class Qwen3VL(grid.GridFamily):
         """Return the image processor of the tiny model, with the published smallest size."""
         return Qwen2VLImageProcessorPil(
             patch_size=16,
-            size={"shortest_edge": self.min_pixels, "longest_edge": 16_777_216},
+            size={"shortest_edge": self.min_pixels, "longest_edge": self.max_pixels},
             **tiny_sizes.NORMALISED,
         )
 
