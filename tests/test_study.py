@@ -94,6 +94,33 @@ def test_a_wrong_study_file_is_named_with_the_key(
     assert str(project / "params" / "small" / "study.yaml") in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("[low, nativ]", "unknown resolution 'nativ'; use low, native"),
+        ("[]", "eval_resolutions is empty; name low"),
+        ("[low, mixed]", "eval_resolutions has mixed without low and native; add them"),
+        ("[native, tokens-0]", "unknown resolution 'tokens-0'"),
+        ("[native, tiles]", "unknown resolution 'tiles'.*tiles-<n>, pan-and-scan"),
+        ("[native, 4]", "unknown resolution '4'"),
+        ("[native, null]", "unknown resolution 'None'"),
+    ],
+)
+def test_a_wrong_eval_resolution_is_refused_with_its_file(
+    small: Path, names: str, message: str
+) -> None:
+    _add(small, "03_evaluate", f"eval_resolutions: {names}")
+    with pytest.raises(ValueError, match=rf"small/03_evaluate\.yaml: {message}"):
+        study.load("small")
+
+
+@pytest.mark.parametrize("name", ["tokens-280", "tiles-4", "pan-and-scan", "scale-2", "blank"])
+def test_every_kind_of_resolution_may_be_asked_for(small: Path, name: str) -> None:
+    _add(small, "03_evaluate", f"eval_resolutions: [low, native, mixed, {name}]")
+    loaded = study.load("small")
+    assert loaded.settings(loaded.cells("evaluate")[0])["eval_resolutions"][-1] == name
+
+
 def test_a_report_without_a_notebook_is_named(project: Path) -> None:
     _write(project, reports=["05_alignmant"])
     with pytest.raises(FileNotFoundError, match=r"05_alignmant\.ipynb: no such notebook"):

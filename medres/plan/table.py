@@ -192,7 +192,7 @@ def images(made: pd.DataFrame) -> str:
             "enlarged": made["enlarged"],
         }
     )
-    is_said = rows.notna().any() & rows.ne("").any()
+    is_said = rows.ne("").any()
     return str(rows.loc[:, is_said].to_string(index=False))
 
 

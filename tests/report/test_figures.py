@@ -567,6 +567,27 @@ def test_enlarged_images_share_the_field_of_view_and_its_crop():
         figures.enlarged_images({}, (0, 0, 1, 1))
 
 
+def test_seen_images_are_cut_where_the_model_cuts_them():
+    images = {"low": np.zeros((56, 112, 3), np.uint8), "tiles-4": np.zeros((896, 448, 3), np.uint8)}
+    tiles = {"low": (1, 1), "tiles-4": (2, 4)}
+    figure = figures.seen_images(
+        images, tiles, {"low": "4 tokens", "tiles-4": "2 x 4\n2,304 tokens"}
+    )
+    low, cut = figure.axes
+    assert [ax.images[0].get_extent() for ax in figure.axes] == [[0, 112, 56, 0], [0, 448, 896, 0]]
+    assert not low.lines
+    borders = {tuple(np.ravel(line.get_data())) for line in cut.lines}
+    down, across = {(224, 224, 0, 1)}, {(0, 1, y, y) for y in (224, 448, 672)}
+    assert borders == down | across
+    assert [ax.images[0].get_interpolation() for ax in figure.axes] == ["nearest", "auto"]
+    assert "2 x 4\n2,304 tokens" in words(figure)
+    assert "tiles-4" in words(figure)
+    with pytest.raises(ValueError, match="give one of each per resolution"):
+        figures.seen_images(images, {"low": (1, 1)}, dict.fromkeys(images, ""))
+    with pytest.raises(ValueError, match="give one of each per resolution"):
+        figures.seen_images({}, {}, {})
+
+
 def test_power_spectrum_marks_the_nyquist_limit():
     def limits(figure):
         lines = [[x for x in ax.lines if x.get_linestyle() == ":"] for ax in figure.axes]

@@ -141,6 +141,14 @@ def test_what_all_rows_share_is_said_once() -> None:
     assert "data set <d>" in page.caption.text
 
 
+def test_a_merged_column_that_all_rows_share_is_said_once_too() -> None:
+    table = pd.DataFrame({"dataset": ["d", "d"], "claim": ["a", "a"], "n": [1, 2]})
+    page = shown(table, merged=("dataset", "claim"))
+    assert rows(page)[0] == ["claim", "n"]
+    assert "data set d" in page.caption.text
+    assert len(page.find_all("td", rowspan="2")) == 1
+
+
 def test_a_value_that_some_rows_lack_is_not_said_of_all() -> None:
     table = pd.DataFrame({"n_groups": [4.0, np.nan], "accuracy": [0.1, 0.2]})
     assert rows(shown(table)) == [["groups", "accuracy (%)"], ["4", "10.0"], ["–", "20.0"]]

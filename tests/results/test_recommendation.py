@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 
+from medres import saving
 from medres.results import grids, paired, recommendation
 from medres.results.numbers import percent, points
 from medres.statistics import groups
@@ -188,3 +189,21 @@ def test_trainings_that_differ_much_ask_for_more_seeds() -> None:
     assert choice == recommendation.NEITHER
     assert said.endswith("differ too much for a likely difference to be found; train more seeds.")
     assert "89" not in said
+
+
+@pytest.mark.parametrize("answers", [three(20, 36, 40), three(20, 21, 40), untrained(5, 35, 40)])
+def test_a_recommendation_says_where_low_saves_nothing(answers: pd.DataFrame) -> None:
+    answers = answers.assign(visual_tokens=256, image=answers["question_id"]).reset_index(drop=True)
+    cells, compared = grids.over_trainings(answers), paired.comparisons(answers)
+    without = recommendation.table(cells, compared)["sentence"].item()
+    saved = saving.table(answers)
+    said = recommendation.table(cells, compared, saved)["sentence"].item()
+    assert said == f"{without} {saving.sentence(saved.iloc[0])}"
+    assert said.endswith("(256 of 256 visual tokens): the comparison is of detail, not of cost.")
+    cheaper = answers.assign(
+        visual_tokens=answers["eval_resolution"].map({"low": 12, "native": 256})
+    )
+    cells = grids.over_trainings(cheaper)
+    without = recommendation.table(cells, compared)
+    saved = saving.table(cheaper)
+    pd.testing.assert_frame_equal(recommendation.table(cells, compared, saved), without)
