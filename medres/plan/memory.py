@@ -58,15 +58,15 @@ def _gpus() -> dict[str, Gpu]:
     arithmetic and the same attention kernels, to reach more, and cards of its speed the same.
     """
     cards = (
+        ("A100-40GB", 312e12, 40, 0.4),
+        ("A100-80GB", 312e12, 80, 0.4),
+        ("H100-80GB", 989e12, 80, 0.25),
+        ("H200", 989e12, 141, 0.25),
         ("A10", 125e12, 24, 0.4),
         ("RTX-4090", 165.2e12, 24, 0.4),
         ("RTX-5090", 209.5e12, 32, 0.4),
         ("A6000", 154.8e12, 48, 0.4),
         ("L40S", 362.05e12, 48, 0.4),
-        ("A100-40GB", 312e12, 40, 0.4),
-        ("A100-80GB", 312e12, 80, 0.4),
-        ("H100-80GB", 989e12, 80, 0.25),
-        ("H200", 989e12, 141, 0.25),
     )
     return {
         name: Gpu(name, flops, gigabytes * 10**9, utilisation)

@@ -19,6 +19,7 @@ from medres.study import Study
 A100 = GPUS["A100-80GB"]
 TINY = "tiny-qwen2-vl"
 PAPER = ("paper-internvl2.5-2b", "paper-llava-onevision", "paper-qwen2-vl-2b", "paper-qwen2-vl-7b")
+ANSWER_TOKENS = 3
 HAND_TOLERANCE = 0.02
 """Arithmetic by weights and tokens, without the embedding of patches."""
 
@@ -76,22 +77,28 @@ def test_the_paper_s_2b_study_costs_what_arithmetic_by_weights_gives(
     planned = arms_of(studies.load("paper-qwen2-vl-2b"))
     for train_resolution, visual_tokens in (("native", native), ("low", low)):
         patches, tokens = 4 * visual_tokens, visual_tokens + 64
+        # The head works where an answer is predicted alone: a few of 64 tokens.
+        of_layers = TEXT_WEIGHTS - 1536 * 151_936
         by_weights = 6 * (
-            TOWER_WEIGHTS * patches + MERGER_WEIGHTS * visual_tokens + TEXT_WEIGHTS * tokens
+            TOWER_WEIGHTS * patches + MERGER_WEIGHTS * visual_tokens + of_layers * tokens
         )
+        by_weights += 6 * 1536 * 151_936 * ANSWER_TOKENS
         attention = 3 * 4 * (32 * 1280 * patches**2 + 28 * 1536 * tokens**2)
         by_hand = epochs * n_images * (by_weights + attention)
         arm = arm_of(planned, dataset, train_resolution)
         assert arm.train_flops == pytest.approx(by_hand, rel=HAND_TOLERANCE)
         assert arm.max_tokens == visual_tokens
         hours = by_hand / (0.4 * 312e12) / 3600
-        # Checkpointing repeats the forward pass, a third of the whole: the weights' part of it
-        # where attention is kept, all of it with zero-3.
-        weights_share = by_weights / (by_weights + attention)
+        # Checkpointing repeats the layers up to their last product, and attention with zero-3.
+        repeated = 2 * (
+            (TOWER_WEIGHTS - 32 * 1280 * 5120) * patches + (of_layers - 28 * 1536 * 8960) * tokens
+        )
+        kept = repeated / (by_weights + attention)
+        whole = (repeated + attention / 3) / (by_weights + attention)
         for setting, again in (
             (Setting(), 0.0),
-            (Setting(gradient_checkpointing=True), weights_share / 3),
-            (Setting("zero-3", gradient_checkpointing=True), 1 / 3),
+            (Setting(gradient_checkpointing=True), kept),
+            (Setting("zero-3", gradient_checkpointing=True), whole),
         ):
             planned_s, _ = dataclasses.replace(arm, setting=setting).seconds(A100, 0.4)
             assert planned_s / 3600 == pytest.approx((1 + again) * hours, rel=HAND_TOLERANCE)
