@@ -96,7 +96,7 @@ class Asked:
             scores, replies = generation.score_and_reply(
                 self.model, trees, pixels, [asked] * len(trees)
             )
-            self.replies += [reply for each in replies for reply in each.values()]
+            self.replies += [reply.answer for each in replies for reply in each.values()]
             for sums, _ in scores:
                 for of_question in sums.reshape(n_questions, len(OPTIONS)):
                     self.scores.append(of_question.tolist())

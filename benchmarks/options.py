@@ -15,6 +15,7 @@ with both. The exponent is the slope of log time over log tokens: 1 is linear.
 """
 
 import argparse
+import copy
 import json
 import resource
 import subprocess
@@ -75,7 +76,9 @@ def _with_vocabulary(model: LoadedModel) -> LoadedModel:
     added = torch.randn(VOCABULARY - head.out_features, head.in_features) * head.weight.std().item()
     model.network.lm_head = torch.nn.Linear(head.in_features, VOCABULARY, bias=False)
     model.network.lm_head.weight.data = torch.cat([head.weight.data, added])
-    return replace(model, shape=replace(model.shape, vocabulary=VOCABULARY))
+    config = copy.deepcopy(model.config)
+    config.get_text_config().vocab_size = VOCABULARY
+    return replace(model, config=config)
 
 
 def main() -> None:

@@ -60,7 +60,6 @@ def build(place: str, hub_id: str, *, device: str, as_is: bool = False) -> Loade
         model,
         network=network,
         config=config,
-        shape=models.family_of(config).shape_of(config),
         max_length=config.text_config.max_position_embeddings,
     )
 

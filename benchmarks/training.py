@@ -77,12 +77,13 @@ LOSS_TOLERANCE = {True: 2e-3, False: 1e-4}
 """By whether the Trainer reads as usual: then single values of pixels are 1 or 2 greys apart."""
 
 
-def prepare(folder: Path, *, questions_an_image: int) -> datasets.QuestionSet:
+def prepare(
+    folder: Path, *, questions_an_image: int, n_images: int = BATCH_IMAGES * N_STEPS
+) -> datasets.QuestionSet:
     """Store the pictures of a round with their questions as a prepared data set."""
     pictures = folder / "drawn"
     pictures.mkdir(parents=True)
     rows = []
-    n_images = BATCH_IMAGES * N_STEPS
     for index in range(n_images + 1):
         draw((SIDE_PX, SIDE_PX), seed=index).save(pictures / f"{index}.png")
         for number in range(questions_an_image):

@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from medres import runs, texts
+from medres import resolution, runs, texts
 from medres import study as studies
 from medres.report import current, warm
+from medres.study import Study
 
 ERROR = "medres: "
 """Begins the line that every command of ours prints when it fails."""
@@ -42,6 +43,7 @@ def main(arguments: list[str]) -> int:
         study = studies.load(asked.study)
         for line in studies.unpinned(study):
             texts.say(f"{ERROR}{line}", file=sys.stderr)
+        _refuse_budgets(study)
         look = current.look if asked.dry_run else partial(current.plan, repair=asked.repair)
         found = look(study)
         few = studies.too_few_groups(study) if found.stale and not found.damaged else []
@@ -106,6 +108,19 @@ def _said(found: current.Plan) -> list[str]:
         f"medres: to be made: {names[0] if len(names) == 1 else f'{len(names)} things'}: {why}"
         for why, names in named.items()
     ]
+
+
+def _refuse_budgets(study: Study) -> None:
+    """Refuse a budget that one of a study's models does not have, before anything is made."""
+    asked = {
+        name
+        for cell in study.cells("evaluate")
+        for name in study.settings(cell)["eval_resolutions"]
+    }
+    if any(resolution.parse(name)[0] in resolution.BUDGETS for name in asked):
+        from medres.plan import seen  # takes seconds, and few studies have one
+
+        seen.check(study)
 
 
 def _snakemake(study: str, cores: str, options: list[str]) -> tuple[int, list[str]]:

@@ -296,6 +296,26 @@ def parse(resolution: str) -> tuple[str, str]:
     )
 
 
+def check(names: Sequence[str], treatment: Treatment | None = None) -> None:
+    """Refuse eval resolutions that are none, lack each other, or that a model does not have.
+
+    Args:
+        names: As in `plan`, with mixed.
+        treatment: Of the model; none checks the names alone.
+
+    Raises:
+        ValueError: With the first name that is wrong, and what to use.
+    """
+    if not names:
+        raise ValueError("eval_resolutions is empty; name low, native or others")
+    kinds = {name: parse(str(name))[0] for name in names}
+    if "mixed" in kinds and not {"low", "native"} <= set(kinds):
+        raise ValueError("eval_resolutions has mixed without low and native; add them")
+    for name, kind in kinds.items():
+        if treatment and kind in BUDGETS:
+            plan((1000, 1000), name, treatment)
+
+
 def assign_mixed(
     units: Sequence[Hashable],
     modalities: Sequence[str],

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from medres import names, runs, texts
+from medres import names, resolution, runs, texts
 from medres.resolution import TRAIN_RESOLUTIONS
 
 KEYS = {
@@ -187,6 +187,11 @@ def load(name: str) -> Study:
             )
     trained = [study.settings(cell) for cell in study.cells("finetune")]
     asked = [study.settings(cell) for cell in study.cells("evaluate")]
+    for settings in asked:
+        try:
+            resolution.check(settings["eval_resolutions"])
+        except ValueError as error:
+            raise ValueError(f"{params_path(name, '03_evaluate')}: {error}") from None
     for key in TREATMENT:
         values = {settings[key] for settings in trained + asked}
         if len(values) > 1:

@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -169,7 +168,9 @@ def blank_differs(model: LoadedModel) -> float:
 
 def _loss(model: LoadedModel, samples: list[tuple[Tree, Any]]) -> torch.Tensor:
     """Return the summed loss of some images, with the inputs that training makes of them."""
-    batch = Samples.collate(SimpleNamespace(model=model), samples)  # type: ignore[arg-type]
+    made = object.__new__(Samples)  # of which only the making of inputs is asked
+    made.model = model
+    batch = made.collate(samples)
     targets = batch.pop("labels")[:, 1:]
     vision = batch.pop("vision").on(torch.device("cpu"), torch.float32)
     logits = model.network(**batch, **vision, use_cache=False).logits

@@ -30,6 +30,7 @@ FLOORS = {
     "locks": 0,
     "csv_files": 0,
     "names": 0,
+    "saving": 0,
     "texts": -1,
 }
 MOST_LINES = 400

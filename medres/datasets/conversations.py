@@ -186,7 +186,7 @@ def _refuse_long(
         most = np.array(
             [
                 max(
-                    (resolution.plan((int(w), int(h)), each, treatment).visual_tokens
+                    (_image_tokens(resolution.plan((int(w), int(h)), each, treatment))
                      for each in names),
                     default=-1,
                 )
@@ -228,6 +228,12 @@ def _refuse_long(
         f"{name},",
         remedy="lower low_max_pixels or native_max_pixels, or shorten question, answer or options",
     )
+
+
+def _image_tokens(geometry: resolution.Geometry) -> int:
+    """Return the tokens of an image in a prompt, marks of rows and tiles included."""
+    marks = geometry.layout.mark_tokens if geometry.layout else 0
+    return geometry.visual_tokens + marks
 
 
 def _most_tokens(text: str) -> int:

@@ -18,7 +18,7 @@ import torch
 from medres import datasets, files, models, resolution, runs, scoring, texts
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import HELD_BYTES
-from medres.inference import asking
+from medres.inference import asking, generation
 from medres.inference.answer_log import AnswerLog
 from medres.inference.asking import Asked
 from medres.resolution import Geometry, Treatment
@@ -50,6 +50,7 @@ def evaluate(
     tiling: str = "information",
     dtype: str = "float32",
     generate_closed: bool = True,
+    max_new_tokens: int = generation.MAX_NEW_TOKENS,
 ) -> runs.Run:
     """Evaluate one checkpoint on the test questions of a data set, or reuse the finished run.
 
@@ -76,6 +77,7 @@ def evaluate(
         tiling: For models that tile: information or compute, as in `models.TILINGS`.
         dtype: Precision of the model, float32 or bfloat16.
         generate_closed: Whether closed questions get a generated reply beside their score.
+        max_new_tokens: Most tokens of a generated reply, reasoning and end of turn included.
 
     Returns:
         The finished run: answers.parquet, one row per question and resolution.
@@ -85,16 +87,11 @@ def evaluate(
         FileNotFoundError: If the data set or the checkpoint does not exist yet.
     """
     parameters = dict(locals())
-    if not eval_resolutions:
-        raise ValueError("eval_resolutions is empty; name low, native or others")
-    for name in eval_resolutions:
-        resolution.parse(name)
-    if "mixed" in eval_resolutions and not {"low", "native"} <= set(eval_resolutions):
-        raise ValueError("eval_resolutions has mixed without low and native; add them")
+    resolution.check(eval_resolutions)
     if train_resolution not in resolution.TRAIN_RESOLUTIONS:
         known = ", ".join(resolution.TRAIN_RESOLUTIONS)
         raise ValueError(f"train_resolution is {train_resolution!r}; use {known}")
-    for name, least in (("limit", 0), ("batch_images", 1), ("threads", 1)):
+    for name, least in (("limit", 0), ("batch_images", 1), ("threads", 1), ("max_new_tokens", 1)):
         if parameters[name] < least:
             raise ValueError(f"{name} is {parameters[name]}; it must be at least {least}")
     if not 0 <= low_share <= 1:
@@ -104,8 +101,11 @@ def evaluate(
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
     config = models.config_of(model, revision=revision)
     treatment = models.treatment(config, **{name: parameters[name] for name in models.TREATMENT})
+    resolution.check(eval_resolutions, treatment)
     if not models.tiles(config):
         del parameters["tiling"]
+    if max_new_tokens == generation.MAX_NEW_TOKENS:
+        del parameters["max_new_tokens"]  # so that runs from before it could be set are the same
     made = set(eval_resolutions) - {"mixed", "blank"}
     held_bytes = HELD_BYTES if len(made) > 1 else 0
     cache = pixel_cache.of_study(study, gib=cache_gib, held_bytes=held_bytes)
@@ -134,6 +134,7 @@ def evaluate(
         ids = [question_id for _, each in batch for question_id in each.question_ids]
         ask = partial(asking.answer, loaded, question_set, batch, name, cache=cache)
         named = {"generate_closed": generate_closed, "most_images": batch_images}
+        named |= {"max_new_tokens": max_new_tokens}
         log.extend(name, ids, partial(ask, **named))
         if time.monotonic() - reported > REPORT_EVERY_S:
             reported = time.monotonic()

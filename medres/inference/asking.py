@@ -12,6 +12,7 @@ from medres import datasets, models
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import PixelCache
 from medres.inference import generation
+from medres.inference.said import Said
 from medres.models import LoadedModel, conversation
 from medres.resolution import Geometry
 
@@ -76,6 +77,7 @@ def answer(
     cache: PixelCache = pixel_cache.NONE,
     generate_closed: bool = True,
     most_images: int = generation.MOST_IMAGES,
+    max_new_tokens: int | None = None,
 ) -> list[dict[str, Any]]:
     """Return the answers to all questions about a batch of images, one row per question.
 
@@ -89,6 +91,7 @@ def answer(
         cache: Of prepared pixels.
         generate_closed: Whether closed questions also get a generated reply.
         most_images: Of one forward pass.
+        max_new_tokens: Of a reply, as in `generation.score_and_reply`.
     """
     places: dict[Hashable, int] = {}
     place_of = [places.setdefault(_key(*each), number) for number, each in enumerate(batch)]
@@ -114,7 +117,9 @@ def answer(
         [number for number, options in enumerate(asked.options) if generate_closed or not options]
         for _, asked in distinct
     ]
-    scores, replies = generation.score_and_reply(model, trees, pixels, to_reply, most_images)
+    scores, replies = generation.score_and_reply(
+        model, trees, pixels, to_reply, most_images, max_new_tokens
+    )
     result = []
     for (geometry, asked), place in zip(batch, place_of, strict=True):
         number = computed.index(place)
@@ -136,7 +141,7 @@ def _rows(
     asked: Asked,
     eval_resolution: str,
     scores: np.ndarray,
-    replies: dict[int, str],
+    replies: dict[int, Said],
 ) -> list[dict[str, Any]]:
     """Return the answers about one image, as `answer` does."""
     shared = {
@@ -155,12 +160,18 @@ def _rows(
     for number, options in enumerate(asked.options):
         sums, per_token = scores[:, taken : taken + len(options)].tolist()
         taken += len(options)
+        said = replies.get(number)
+        answer = said.answer if said else None
         rows.append(
             {
                 "question_id": asked.question_ids[number],
                 "eval_resolution": eval_resolution,
-                "reply": options[int(np.argmax(sums))] if options else replies[number],
-                "generated_reply": replies.get(number),
+                "reply": options[int(np.argmax(sums))] if options else answer,
+                "generated_reply": answer,
+                "reasoning": said.reasoning if said else None,
+                "reasoning_tokens": said.reasoning_tokens if said else 0,
+                "reply_tokens": said.reply_tokens if said else 0,
+                "is_cut": bool(said and said.is_cut),
                 "option_log_probabilities": sums,
                 "option_log_probabilities_per_token": per_token,
                 **shared,

@@ -80,12 +80,17 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
         again = np.array(
             [score_alone(*asked, options[number], budget=geometry.budget) for number in taken]
         )
-        reply = row.generated_reply
+        reply, thought = row.generated_reply, None
         if isinstance(reply, str):
-            reply = generation.generate(model, geometry, image, row.question_id, row.question)
+            most = parameters.get("max_new_tokens", generation.MAX_NEW_TOKENS)
+            asked_alone = (model, geometry, image, row.question_id, row.question, most)
+            said = generation.generate(*asked_alone)
+            reply, thought = said.answer, said.reasoning
         answer = options[taken[int(np.argmax(again))]] if options else reply
         difference = np.abs(before[taken] - again).max() if options else np.nan
-        is_other_reply = isinstance(reply, str) and reply != row.generated_reply
+        is_other_reply = isinstance(reply, str) and (
+            reply != row.generated_reply or (thought or "") != (_reasoning(row) or "")
+        )
         is_other = (answer != row.reply, is_other_reply)
         n_left_out = len(options) - len(taken)
         rows.append((row.question_id, row.eval_resolution, difference, *is_other, n_left_out))
@@ -114,6 +119,12 @@ def _left_out(checked: pd.DataFrame) -> str:
         f"probable and {MOST_OPTIONS - MOST_OPTIONS // 2} random others were; {n_left_out:,} "
         "options were not."
     )
+
+
+def _reasoning(row: Any) -> str | None:
+    """Return the stored reasoning of a reply; None where there is none, or was no such column."""
+    found = getattr(row, "reasoning", None)
+    return found if isinstance(found, str) else None
 
 
 def _sample(log_probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -99,7 +99,7 @@ class Waiting:
             slots[reply.tree].append(_Slot(reply, attends, position))
         rows = _Rows(cache, length, list(slots.values()))
         values = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
-        logits = 4 * self.model.shape.vocabulary * len(kept) * max(map(len, rows.slots))
+        logits = 4 * self.model.vocabulary * len(kept) * max(map(len, rows.slots))
         if self._rows and self._n_bytes + values + logits > MAX_WAITING_BYTES:
             self.finish()
         self._rows.append(rows)
@@ -119,7 +119,7 @@ class Waiting:
     def _decode(self, rows: _Rows) -> None:
         """Decode replies to their end, one token of each per pass."""
         model, cache, slots = self.model, rows.cache, rows.slots
-        device, end = model.network.device, end_of_turn(model)
+        device, end, ends = model.network.device, end_of_turn(model), stops(model)
         while slots:
             width, n_position_rows = max(map(len, slots)), len(slots[0][0].position)
             input_ids = np.full((len(slots), width), end)
@@ -150,7 +150,7 @@ class Waiting:
                         continue
                     reply.token_ids.append(best[row][column])
                     n_tokens = len(reply.token_ids)
-                    reply.is_done = reply.token_ids[-1] == end or n_tokens == self.most_tokens
+                    reply.is_done = reply.token_ids[-1] in ends or n_tokens == self.most_tokens
                     slot.attends = attends[row, column]
                     slot.position = slot.position + 1
             slots = self._unfinished(cache, slots, rows.length)
@@ -191,5 +191,11 @@ def _padded(values: torch.Tensor, length: int) -> torch.Tensor:
 
 
 def end_of_turn(model: LoadedModel) -> int:
-    """Return the token that ends a reply."""
+    """Return the token that ends every reply in the chat template."""
     return int(model.tokenizer.convert_tokens_to_ids(model.end_of_turn))
+
+
+def stops(model: LoadedModel) -> frozenset[int]:
+    """Return the tokens at which a reply is over: the end of turn, and the family's others."""
+    further = model.tokenizer.convert_tokens_to_ids(list(model.stops))
+    return frozenset([end_of_turn(model), *further])

@@ -14,21 +14,22 @@ several families keep the offset behind an image on the network, where the next 
 import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from medres import models
-from medres.inference import predicted as predictions
-from medres.inference.decoding import KEPT_SHARE, Reply, end_of_turn
-from medres.inference.predicted import Predicted
+from medres.inference.decoding import KEPT_SHARE, Reply, stops
+from medres.inference.predicted import MAX_LOGITS, Predicted, read
 from medres.models import LoadedModel, conversation
 from medres.models.trees import Tree
 
 MAX_CACHE_BYTES = 2**28
 """Most bytes of the copies that the rows of a pass go on from; a single row may have more."""
+PASS_TOKENS = 256
+"""Tokens that take about as long as the two passes that a length of questions needs."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,7 @@ def score_and_reply(
     Returns:
         Scores as from `generation.score`; the replies, in the order of trees and questions.
     """
-    predicted = [Predicted(model, tree) for tree in trees]
-    replies: list[Reply] = []
+    answers = _Answers(model, trees, to_reply, most_tokens)
     roots = [
         _Row(index, -1, np.arange(tree.n_root), 0)
         for index, tree in enumerate(trees)
@@ -77,119 +77,188 @@ def score_and_reply(
         vision = models.answer_inputs(
             model, [pixels[row.tree] for row in rows], [trees[row.tree].layout for row in rows]
         )
-        root = _pass(model, trees, rows, None, vision=vision).past_key_values
+        answers.add(rows, _pass(model, trees, rows, None, vision=vision).past_key_values)
+    replies = [answers.replies[key] for key in sorted(answers.replies)]
+    return [each.scores() for each in answers.predicted], replies
+
+
+class _Answers:
+    """Scores and replies, gathered from the roots of one pass after the other."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        trees: Sequence[Tree],
+        to_reply: Sequence[Sequence[int]],
+        most_tokens: int,
+    ) -> None:
+        self.model = model
+        self.trees = trees
+        self.to_reply = to_reply
+        self.most_tokens = most_tokens
+        self.predicted = [Predicted(model, tree) for tree in trees]
+        self.replies: dict[tuple[int, int], Reply] = {}
+        """By tree and question."""
+
+    def add(self, roots: Sequence[_Row], cache: Any) -> None:
+        """Compute all that lies below some roots.
+
+        Args:
+            roots: The rows of a pass.
+            cache: What it leaves.
+        """
+        options = {row.tree: _options(self.trees[row.tree]) for row in roots}
         questions = [
-            _Row(row.tree, question, trees[row.tree].path(end), before)
-            for before, row in enumerate(rows)
-            for question, end in enumerate(trees[row.tree].prompt_ends.tolist())
+            _Row(row.tree, question, self.trees[row.tree].path(end), before)
+            for before, row in enumerate(roots)
+            for question, end in enumerate(self.trees[row.tree].prompt_ends.tolist())
         ]
-        most_rows = _most_rows(model, n_bytes=_bytes_per_row(root, len(rows)))
-        for asked in _passes(questions, most_rows, of_one_length=True):
-            replies += _ask(model, predicted, asked, root, to_reply, most_tokens=most_tokens)
-    replies.sort(key=lambda reply: (reply.tree, reply.question))
-    return [each.scores() for each in predicted], replies
+        few, many = _few_and_many(questions, options)
+        most_rows = _most_rows(self.model, n_bytes=_bytes_per_row(cache, len(roots)))
+        self._score(few, options, cache, len(roots))
+        self._follow(few)
+        again = [row for row in few if self._is_unfinished(row)]
+        for asked in _passes(again, most_rows, of_one_length=True):
+            self._decode(asked, _pass(self.model, self.trees, asked, cache).past_key_values)
+        for asked in _passes(many, most_rows, of_one_length=True):
+            of_questions = self._read(asked, cache, first=len(asked[0].places) - 1)
+            kept = [replace(row, places=row.places[:0], before=n) for n, row in enumerate(asked)]
+            self._score(kept, options, of_questions, len(kept))
+            self._follow(kept)
+            self._decode(kept, of_questions)
 
-
-def _ask(
-    model: LoadedModel,
-    predicted: Sequence[Predicted],
-    asked: Sequence[_Row],
-    root: Any,
-    to_reply: Sequence[Sequence[int]],
-    *,
-    most_tokens: int,
-) -> list[Reply]:
-    """Score the options of some questions of one length; return the replies to them."""
-    trees = [each.tree for each in predicted]
-    output = _pass(model, trees, asked, root)
-    ends = [row.places[-1:] for row in asked]
-    _read(model, predicted, asked, ends, output.logits)
-    cache = output.past_key_values
-    options = [
-        _Row(row.tree, row.question, places, before)
-        for before, row in enumerate(asked)
-        for places in _options(trees[row.tree], int(row.places[-1]))
-    ]
-    n_bytes = _bytes_per_row(cache, len(asked))
-    for rows in _passes(options, _most_rows(model, n_bytes=n_bytes, has_logits=True)):
-        logits = _pass(model, trees, rows, cache, logits_to_keep=0).logits
-        _read(model, predicted, rows, [row.places for row in rows], logits)
-    replies, unfinished = [], []
-    for before, row in enumerate(asked):
-        if row.question not in to_reply[row.tree]:
-            continue
-        (reply,) = predicted[row.tree].follow(row.tree, [row.question], most_tokens=most_tokens)
-        replies.append(reply)
-        if not reply.is_done:
-            unfinished.append((before, reply))
-    if unfinished:
-        kept, going = zip(*unfinished, strict=True)
-        _decode(model, trees, going, _selected(cache, kept), most_tokens=most_tokens)
-    return replies
-
-
-def _decode(
-    model: LoadedModel,
-    trees: Sequence[Tree],
-    going: Sequence[Reply],
-    cache: Any,
-    *,
-    most_tokens: int,
-) -> None:
-    """Decode replies to their end, one token of each per pass.
-
-    Args:
-        model: Of any family.
-        trees: Of all replies.
-        going: Unfinished replies. Those that an option begins with are given as far as it goes.
-        cache: Of their questions, a row for each reply; modified.
-        most_tokens: Of a reply, end of turn included.
-    """
-    end = end_of_turn(model)
-    for step in range(most_tokens):
-        # A reply that has ended, but is still carried along, repeats its last token.
-        last = [reply.token_ids[: step + 1][-1] for reply in going]
-        positions = [
-            trees[reply.tree].positions[:, trees[reply.tree].prompt_ends[reply.question]]
-            for reply in going
+    def _score(
+        self,
+        questions: Sequence[_Row],
+        options: Mapping[int, list[list[np.ndarray]]],
+        cache: Any,
+        n_rows: int,
+    ) -> None:
+        """Compute the options of questions, each behind what the cache lacks of its question."""
+        rows = [
+            replace(row, places=np.concatenate([row.places, places]))
+            for row in questions
+            for places in options[row.tree][row.question]
         ]
-        output = _forward(
-            model,
-            np.array(last)[:, None],
-            np.stack(positions, axis=1)[:, :, None] + 1 + step,
-            cache,
-        )
-        best = output.logits[:, -1].argmax(-1).tolist()
-        for reply, token_id in zip(going, best, strict=True):
-            if not reply.is_done and len(reply.token_ids) == step + 1:
-                reply.token_ids.append(token_id)
-                reply.is_done = token_id == end or len(reply.token_ids) == most_tokens
-        kept = [row for row, reply in enumerate(going) if not reply.is_done]
+        n_bytes = _bytes_per_row(cache, n_rows)
+        for some in _passes(rows, _most_rows(self.model, n_bytes=n_bytes, has_logits=True)):
+            ends = [self.trees[row.tree].prompt_ends[row.question] for row in some]
+            n_unread = [
+                int(np.searchsorted(row.places, end)) for row, end in zip(some, ends, strict=True)
+            ]
+            self._read(some, cache, first=min(n_unread))
+
+    def _read(self, rows: Sequence[_Row], cache: Any, *, first: int = 0) -> Any:
+        """Compute rows, and read what is predicted from their `first` token on; return the cache.
+
+        Args:
+            rows: Of trees, padded at their ends.
+            cache: That they go on from; copied.
+            first: Token of every row at which, or behind which, all predictions are.
+        """
+        width = max(len(row.places) for row in rows) - first
+        output = _pass(self.model, self.trees, rows, cache, logits_to_keep=width)
+        of_tree: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for number, row in enumerate(rows):
+            places = row.places[first:]
+            at = width * number + np.arange(len(places))
+            of_tree.setdefault(row.tree, []).append((places, at))
+        all_places: list[np.ndarray] = []
+        all_at: list[np.ndarray] = []
+        for found in of_tree.values():
+            # A question that is repeated in front of its options is read once.
+            every = np.concatenate([places for places, _ in found])
+            own, index = np.unique(every, return_index=True)
+            all_places.append(own)
+            all_at.append(np.concatenate([at for _, at in found])[index])
+        predicted = [self.predicted[tree] for tree in of_tree]
+        logits = output.logits.flatten(0, 1)
+        read(self.model, predicted, all_places, all_at, logits, head=lambda chosen: chosen)
+        return output.past_key_values
+
+    def _follow(self, asked: Sequence[_Row]) -> None:
+        """Begin the replies to questions whose options were read."""
+        for row in asked:
+            if row.question in self.to_reply[row.tree]:
+                predicted, most_tokens = self.predicted[row.tree], self.most_tokens
+                (reply,) = predicted.follow(row.tree, [row.question], most_tokens=most_tokens)
+                self.replies[row.tree, row.question] = reply
+
+    def _is_unfinished(self, row: _Row) -> bool:
+        reply = self.replies.get((row.tree, row.question))
+        return reply is not None and not reply.is_done
+
+    def _decode(self, asked: Sequence[_Row], cache: Any) -> None:
+        """Decode unfinished replies to their end, one token of each per pass.
+
+        Those that an option begins with are fed again as far as it goes, so that all rows have
+        one length.
+
+        Args:
+            asked: The questions of the cache, row by row.
+            cache: Of which rows are copied.
+        """
+        kept = [number for number, row in enumerate(asked) if self._is_unfinished(row)]
         if not kept:
             return
-        cache = output.past_key_values
-        if len(kept) <= KEPT_SHARE * len(going):
-            going, cache = [going[row] for row in kept], _selected(cache, kept)
+        going = [self.replies[asked[number].tree, asked[number].question] for number in kept]
+        cache = _selected(cache, kept)
+        ends = stops(self.model)
+        for step in range(self.most_tokens):
+            # A reply that has ended but is still carried along repeats its last token.
+            last = [reply.token_ids[: step + 1][-1] for reply in going]
+            trees = [self.trees[reply.tree] for reply in going]
+            positions = np.stack(
+                [
+                    tree.positions[:, tree.prompt_ends[reply.question]] + 1 + step
+                    for tree, reply in zip(trees, going, strict=True)
+                ],
+                axis=1,
+            )[:, :, None]
+            output = _forward(self.model, np.array(last)[:, None], positions, cache)
+            best = output.logits[:, -1].argmax(-1).tolist()
+            for reply, token_id in zip(going, best, strict=True):
+                if not reply.is_done and len(reply.token_ids) == step + 1:
+                    reply.token_ids.append(token_id)
+                    n_tokens = len(reply.token_ids)
+                    reply.is_done = token_id in ends or n_tokens == self.most_tokens
+            kept = [row for row, reply in enumerate(going) if not reply.is_done]
+            if not kept:
+                return
+            cache = output.past_key_values
+            if len(kept) <= KEPT_SHARE * len(going):
+                going, cache = [going[row] for row in kept], _selected(cache, kept)
 
 
-def _options(tree: Tree, prompt_end: int) -> list[np.ndarray]:
-    """Return the tokens of a question's options that predict others, option by option."""
-    (own,) = np.nonzero(tree.branches == tree.nodes[prompt_end])
-    places = own[own > prompt_end]
-    places = places[np.isin(places, tree.predictors)]
+def _options(tree: Tree) -> list[list[np.ndarray]]:
+    """Return the tokens of options that predict others: question by question, option by option."""
+    places = np.setdiff1d(tree.predictors, tree.prompt_ends)
+    found: list[list[np.ndarray]] = [[] for _ in tree.prompt_ends]
     starts = np.flatnonzero(np.diff(tree.nodes[places]))
-    return np.split(places, starts + 1) if len(places) else []
+    for own in np.split(places, starts + 1) if len(places) else []:
+        question = np.searchsorted(tree.nodes[tree.prompt_ends], tree.branches[own[0]])
+        found[question].append(own)
+    return found
 
 
-def _read(
-    model: LoadedModel,
-    predicted: Sequence[Predicted],
-    rows: Sequence[_Row],
-    places: Sequence[np.ndarray],
-    logits: torch.Tensor,
-) -> None:
-    of_rows = [predicted[row.tree] for row in rows]
-    predictions.read(model, of_rows, places, logits, head=lambda chosen: chosen)
+def _few_and_many(
+    questions: Sequence[_Row], options: Mapping[int, list[list[np.ndarray]]]
+) -> tuple[list[_Row], list[_Row]]:
+    """Return the questions that are repeated in front of each option, and those computed once.
+
+    Where few images are asked, or few questions have a length, a pass of its own for each length
+    takes longer than the tokens that it saves.
+    """
+    few: list[_Row] = []
+    many: list[_Row] = []
+    ordered = sorted(questions, key=lambda row: len(row.places))
+    for n_tokens, found in itertools.groupby(ordered, key=lambda row: len(row.places)):
+        alike = list(found)
+        n_options = [len(options[row.tree][row.question]) for row in alike]
+        n_repeated = n_tokens * sum(max(0, n - 1) for n in n_options)
+        for row, n in zip(alike, n_options, strict=True):
+            (few if n and n_repeated <= PASS_TOKENS else many).append(row)
+    return few, many
 
 
 def _passes(
@@ -225,11 +294,11 @@ def _most_rows(
         n_bytes: Of the cache that a row goes on from.
         has_logits: Whether every token has logits, instead of the last.
     """
-    vocabulary = model.shape.vocabulary
+    vocabulary = model.vocabulary
 
     def rows(n_tokens: int) -> int:
         n_logits = vocabulary * (n_tokens if has_logits else 1)
-        bounds = [conversation.MAX_PASS_TOKENS // n_tokens, predictions.MAX_LOGITS // n_logits]
+        bounds = [conversation.MAX_PASS_TOKENS // n_tokens, MAX_LOGITS // n_logits]
         bounds += [MAX_CACHE_BYTES // n_bytes] if n_bytes else []
         bounds += [most] if most is not None else []
         return min(bounds)

@@ -20,16 +20,17 @@ import numpy as np
 import torch
 
 from medres import models
-from medres.inference import from_cache
-from medres.inference.decoding import Reply, Waiting, end_of_turn
+from medres.inference import from_cache, said
+from medres.inference.decoding import Reply, Waiting, stops
 from medres.inference.predicted import Predicted, read
+from medres.inference.said import Said
 from medres.models import LoadedModel, conversation, last_layer, shared_prompt
 from medres.models.shared_prompt import Beginning
 from medres.models.trees import Tree, passes
 from medres.resolution import Geometry
 
 MAX_NEW_TOKENS = 32
-"""Of a reply, end of turn included."""
+"""Of a reply if nothing else is said, end of turn included."""
 MOST_IMAGES = 16
 """Images of a pass."""
 CPU_PASS_TOKENS = 2_048
@@ -59,7 +60,8 @@ def score_and_reply(
     pixels: Sequence[Any],
     to_reply: Sequence[Sequence[int]],
     most_images: int = MOST_IMAGES,
-) -> tuple[list[np.ndarray], list[dict[int, str]]]:
+    max_new_tokens: int | None = None,
+) -> tuple[list[np.ndarray], list[dict[int, Said]]]:
     """Return the log-probability of every option, and the greedy reply to some questions.
 
     Args:
@@ -68,20 +70,18 @@ def score_and_reply(
         pixels: Each image, as `resolution.apply` makes it.
         to_reply: For each tree the questions that get a reply, by their number in the tree.
         most_images: Of one pass, fewer where they are large.
+        max_new_tokens: Of a reply, end of turn included; None means `MAX_NEW_TOKENS`.
 
     Returns:
-        Scores as from `score`; for each tree the replies by question, without end of turn.
+        Scores as from `score`; for each tree the replies by question.
     """
-    if model.sharing == "cache":
-        scores, replies = from_cache.score_and_reply(
-            model, trees, pixels, to_reply, most_images, most_tokens=MAX_NEW_TOKENS
-        )
-    else:
-        scores, replies = _from_trees(model, trees, pixels, to_reply, most_images)
-    texts: list[dict[int, str]] = [{} for _ in trees]
+    most_tokens = max_new_tokens or MAX_NEW_TOKENS
+    way = from_cache.score_and_reply if model.sharing == "cache" else _from_trees
+    scores, replies = way(model, trees, pixels, to_reply, most_images, most_tokens=most_tokens)
+    found: list[dict[int, Said]] = [{} for _ in trees]
     for reply in replies:
-        texts[reply.tree][reply.question] = _text(model, reply.token_ids)
-    return scores, texts
+        found[reply.tree][reply.question] = said.read(model, reply.token_ids)
+    return scores, found
 
 
 def _from_trees(
@@ -90,10 +90,12 @@ def _from_trees(
     pixels: Sequence[Any],
     to_reply: Sequence[Sequence[int]],
     most_images: int,
+    *,
+    most_tokens: int,
 ) -> tuple[list[np.ndarray], list[Reply]]:
     """Return what `score_and_reply` does, the replies as tokens."""
     scores: list[np.ndarray] = []
-    waiting = Waiting(model, most_tokens=MAX_NEW_TOKENS)
+    waiting = Waiting(model, most_tokens=most_tokens)
     begun = _begin(model, trees[0]) if len(trees) > 1 else None
     ended: list[Reply] = []
     replies: list[Reply]
@@ -104,7 +106,8 @@ def _from_trees(
         elif _fits(trees[part]):
             made, replies = _in_one_pass(*asked, begun, waiting)
         else:
-            made, replies = _in_passes(model, trees[part][0], pixels[part][0], to_reply[part][0])
+            tree, image, wanted = trees[part][0], pixels[part][0], to_reply[part][0]
+            made, replies = _in_passes(model, tree, image, wanted, most_tokens)
         scores += made
         for reply in replies:
             reply.tree += part.start
@@ -171,20 +174,21 @@ def _in_one_pass(
             begun=begun,
         )
     cached = [np.arange(len(tree.token_ids)) for tree in trees]
-    due = [needed[needed < len(tree.token_ids)] for tree in trees]
-    read(model, predicted, due, rest.hidden, head=network.lm_head)
+    places = [needed[needed < len(tree.token_ids)] for tree in trees]
+    rows = [rest.hidden.shape[1] * number + np.arange(len(at)) for number, at in enumerate(places)]
+    read(model, predicted, places, rows, rest.hidden.flatten(0, 1), head=network.lm_head)
     scores = [each.scores() for each in predicted]
     replies = [
         reply
         for index, each in enumerate(predicted)
-        for reply in each.follow(index, to_reply[index], most_tokens=MAX_NEW_TOKENS)
+        for reply in each.follow(index, to_reply[index], most_tokens=waiting.most_tokens)
     ]
     waiting.add(trees, rest.cache, cached, inputs["input_ids"].shape[1], replies)
     return scores, replies
 
 
 def _in_passes(
-    model: LoadedModel, tree: Tree, pixels: Any, to_reply: Sequence[int]
+    model: LoadedModel, tree: Tree, pixels: Any, to_reply: Sequence[int], most_tokens: int
 ) -> tuple[list[np.ndarray], list[Reply]]:
     """Return what `score_and_reply` does for a single tree, the replies as tokens."""
     root = np.arange(tree.n_root)
@@ -204,12 +208,14 @@ def _in_passes(
 
     predicted = Predicted(model, tree)
     for places in passes(tree, n_tokens=conversation.MAX_PASS_TOKENS):
-        hidden = below(places).last_hidden_state
-        read(model, [predicted], [places], hidden, head=model.network.lm_head)
-    replies = predicted.follow(0, to_reply, most_tokens=MAX_NEW_TOKENS)
-    for places, group in _grouped(tree, [reply for reply in replies if not reply.is_done]):
+        (hidden,) = below(places).last_hidden_state
+        rows = np.arange(len(places))
+        read(model, [predicted], [places], [rows], hidden, head=model.network.lm_head)
+    replies = predicted.follow(0, to_reply, most_tokens=most_tokens)
+    unfinished = [reply for reply in replies if not reply.is_done]
+    for places, group in _grouped(tree, unfinished, most_tokens):
         cached = np.concatenate([root, places])
-        waiting = Waiting(model, most_tokens=MAX_NEW_TOKENS)
+        waiting = Waiting(model, most_tokens=most_tokens)
         waiting.add([tree], below(places).past_key_values, [cached], len(cached), group)
         waiting.finish()
     return [predicted.scores()], replies
@@ -226,14 +232,16 @@ def _inputs(model: LoadedModel, tree: Tree, places: np.ndarray) -> dict[str, Any
     return {name: value.to(device) for name, value in inputs.items()} | {"use_cache": True}
 
 
-def _grouped(tree: Tree, replies: list[Reply]) -> Iterator[tuple[np.ndarray, list[Reply]]]:
+def _grouped(
+    tree: Tree, replies: list[Reply], most_tokens: int
+) -> Iterator[tuple[np.ndarray, list[Reply]]]:
     """Yield replies that are decoded together, with the tokens below the root that they need."""
     group: list[Reply] = []
     needed = np.zeros(0, dtype=np.int64)
     for reply in replies:
         both = np.union1d(needed, tree.path(reply.place))
         # Every reply also writes its own tokens.
-        if group and len(both) + MAX_NEW_TOKENS * (len(group) + 1) > conversation.MAX_PASS_TOKENS:
+        if group and len(both) + most_tokens * (len(group) + 1) > conversation.MAX_PASS_TOKENS:
             yield needed, group
             group, both = [], tree.path(reply.place)
         group, needed = [*group, reply], both
@@ -242,8 +250,13 @@ def _grouped(tree: Tree, replies: list[Reply]) -> Iterator[tuple[np.ndarray, lis
 
 
 def generate(
-    model: LoadedModel, geometry: Geometry, image: Any, question_id: str, question: str
-) -> str:
+    model: LoadedModel,
+    geometry: Geometry,
+    image: Any,
+    question_id: str,
+    question: str,
+    max_new_tokens: int | None = None,
+) -> Said:
     """Return the greedy reply to a single question, by transformers' `generate`."""
     tree = conversation.encode(
         model, geometry.given_px, [question_id], [question], [[]], budget=geometry.budget
@@ -255,12 +268,8 @@ def generate(
         attention_mask=torch.ones_like(input_ids),
         **models.flat_inputs(model, input_ids),
         **{name: value.to(model.network.device) for name, value in pixels.items()},
-        max_new_tokens=MAX_NEW_TOKENS,
+        max_new_tokens=max_new_tokens or MAX_NEW_TOKENS,
         do_sample=False,
-        eos_token_id=end_of_turn(model),
+        eos_token_id=sorted(stops(model)),
     )
-    return _text(model, output[0, input_ids.shape[1] :].tolist())
-
-
-def _text(model: LoadedModel, token_ids: list[int]) -> str:
-    return str(model.tokenizer.decode(token_ids, skip_special_tokens=True)).strip()
+    return said.read(model, output[0, input_ids.shape[1] :].tolist())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from medres.inference.decoding import Reply, end_of_turn
+from medres.inference.decoding import Reply, stops
 from medres.models import LoadedModel
 from medres.models.trees import Tree
 
@@ -73,17 +73,17 @@ class Predicted:
             questions: Numbers of the questions in the tree.
             most_tokens: Of a reply, end of turn included.
         """
-        tree, best, steps, end = self.tree, self._best, self._steps, end_of_turn(self.model)
+        tree, best, steps, ends = self.tree, self._best, self._steps, stops(self.model)
         replies = []
         for question in questions:
             place = int(tree.prompt_ends[question])
             token_ids = [best[place]]
-            while token_ids[-1] != end and len(token_ids) < most_tokens:
+            while token_ids[-1] not in ends and len(token_ids) < most_tokens:
                 if (place, token_ids[-1]) not in steps:
                     break
                 place = steps[place, token_ids[-1]]
                 token_ids.append(best[place])
-            is_done = token_ids[-1] == end or len(token_ids) == most_tokens
+            is_done = token_ids[-1] in ends or len(token_ids) == most_tokens
             replies.append(Reply(index, question, place, token_ids, is_done))
         return replies
 
@@ -105,6 +105,7 @@ def read(
     model: LoadedModel,
     predicted: Sequence[Predicted],
     places: Sequence[np.ndarray],
+    rows: Sequence[np.ndarray],
     states: torch.Tensor,
     *,
     head: Callable[[torch.Tensor], torch.Tensor],
@@ -113,27 +114,28 @@ def read(
 
     Args:
         model: From `asking.load`.
-        predicted: Of the tree of each row; several rows may belong to one tree.
-        places: The tokens of each row, by their places in its tree, in ascending order.
-        states: What `head` takes, shape (n_rows, n_places or more, width).
+        predicted: Of each tree.
+        places: The tokens of each tree in the pass, each of shape (n_places,).
+        rows: The row of `states` of each of these tokens, of the same shapes.
+        states: What `head` takes, shape (n_rows, width).
         head: Makes logits of states.
     """
     due = [each.due(at) for each, at in zip(predicted, places, strict=True)]
-    n_each = [len(rows) for rows, _, _ in due]
+    n_each = [len(read_at) for read_at, _, _ in due]
     starts = np.cumsum([0, *n_each])
     # All needed rows one after the other, and the targets by the row that predicts them.
-    of_tree = torch.from_numpy(np.repeat(np.arange(len(due)), n_each)).to(states.device)
-    of_row = torch.from_numpy(np.concatenate([rows for rows, _, _ in due])).to(states.device)
+    needed = np.concatenate([own[read_at] for own, (read_at, _, _) in zip(rows, due, strict=True)])
+    of_row = torch.from_numpy(needed).to(states.device)
     at = np.concatenate([start + at for start, (_, _, at) in zip(starts[:-1], due, strict=True)])
     tokens = np.concatenate(
         [each.tree.target_ids[own] for each, (_, own, _) in zip(predicted, due, strict=True)]
     )
     best: list[int] = []
     values = np.zeros(len(at))
-    n_at_once = max(1, MAX_LOGITS // model.shape.vocabulary)
+    n_at_once = max(1, MAX_LOGITS // model.vocabulary)
     for start in range(0, len(of_row), n_at_once):
         some = slice(start, start + n_at_once)
-        logits = head(states[of_tree[some], of_row[some]])
+        logits = head(states[of_row[some]])
         best += logits.argmax(-1).tolist()
         # Targets are in the order of their rows within a tree, hence over all trees.
         first, after = np.searchsorted(at, [start, start + n_at_once])
@@ -144,9 +146,9 @@ def read(
         ]
         values[first:after] = found.cpu().numpy()
     taken = np.cumsum([0, *(len(own) for _, own, _ in due)])
-    for number, (tree, (rows, own, _)) in enumerate(zip(predicted, due, strict=True)):
+    for number, (tree, (read_at, own, _)) in enumerate(zip(predicted, due, strict=True)):
         tree.add(
-            places[number][rows].tolist(),
+            places[number][read_at].tolist(),
             best[starts[number] : starts[number + 1]],
             own,
             values[taken[number] : taken[number + 1]],

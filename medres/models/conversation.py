@@ -55,7 +55,15 @@ def encode(
 
     Raises:
         TooLongError: If a path is longer than the model's maximum; nothing is ever truncated.
+        ValueError: If there are replies, and the chat template begins a thought in front of them.
     """
+    if any(replies) and opens_reasoning(model):
+        raise ValueError(
+            f"question {question_ids[0]} would be answered inside a thought, which the chat "
+            "template begins for every reply: neither an option nor a reference can stand there; "
+            "take the checkpoint of this model that answers at once (often called Instruct), or "
+            "ask open questions without training"
+        )
     prefix, _ = _render(model, questions[0])
     layout = models.geometry(model.config, size_px, tiling=model.tiling, budget=budget)
     root_ids, root_positions = _root(model, prefix, layout)
@@ -195,6 +203,14 @@ def prompt_lengths(model: LoadedModel, question: str) -> tuple[int, int]:
 def reply_length(model: LoadedModel, reply: str) -> int:
     """Return the tokens of a reply, its end of turn included."""
     return len(_token_ids(model.tokenizer, reply + model.end_of_turn))
+
+
+def opens_reasoning(model: LoadedModel) -> bool:
+    """Return whether the prompt ends inside the model's reasoning, though it is switched off."""
+    family = models.family_of(model.config)
+    if family.reasoning is None:
+        return False
+    return family.reasoning.is_open_after(_rendered(model.tokenizer, family, loaded.PROBE))
 
 
 def _render(model: LoadedModel, question: str) -> tuple[str, str]:

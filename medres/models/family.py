@@ -13,7 +13,8 @@ import transformers
 from PIL import Image
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from medres.models.flops import ModelShape
+from medres.models.flops import Patches
+from medres.models.reasoning import Marks
 from medres.resolution import Layout
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class Family:
     """Token that ends every reply in the chat template."""
     stops: ClassVar[tuple[str, ...]] = ()
     """Further tokens at which a reply is over."""
+    reasoning: ClassVar[Marks | None] = None
+    """What stands around the reasoning in front of an answer, for models that write any."""
+    answer_marks: ClassVar[tuple[Marks, ...]] = ()
+    """What may stand around the answer itself, the outermost first."""
     sharing: ClassVar[str] = "cache"
     """How the questions about an image share it: tree, as one sequence with a mask, which only
     networks compute that obey any mask; or cache, each from a copy of the image's keys and
@@ -104,8 +109,8 @@ class Family:
         """Return what transformers' processor of the architecture tells its image processor."""
         return {}
 
-    def shape_of(self, config: PretrainedConfig) -> ModelShape:
-        """Return the sizes that determine the cost of a model, from its config."""
+    def patches(self, config: PretrainedConfig) -> Patches:
+        """Return how the vision tower sees an image, which decides what it costs."""
         raise NotImplementedError
 
     def image_in_prompt(self, layout: Layout) -> str:
@@ -176,6 +181,17 @@ class Family:
     def in_template(self) -> str:
         """What the chat template writes for an image."""
         return self.image_in_template or self.image_token
+
+
+def square_patches(config: PretrainedConfig) -> int:
+    """Return the patches of a crop of the size that a vision tower was made for."""
+    vision = config.vision_config
+    sides = [
+        each if isinstance(each, list | tuple) else (each, each)
+        for each in (vision.image_size, vision.patch_size)
+    ]
+    (height, width), (patch_height, patch_width) = sides
+    return int((height // patch_height) * (width // patch_width))
 
 
 def begin_with(tokenizer: PreTrainedTokenizerFast, token: str) -> None:

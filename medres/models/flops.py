@@ -2,29 +2,123 @@
 
 from dataclasses import dataclass
 
+CHUNK = 64
+"""Tokens that layers with a state, such as gated delta nets, take at a time."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Layers of equal cost, in a vision tower or a language model."""
+
+    number: int
+    width: int
+    """Of what goes from layer to layer."""
+    flops_per_token: int
+    """Operations of a layer outside attention, per token (per patch in a vision tower)."""
+    padded_flops_per_token: int
+    """Those of them that are done in whole chunks of `CHUNK` tokens."""
+    repeated_flops_per_token: int
+    """Those of them that gradient checkpointing does again."""
+    attention_width: int
+    """Heads times their width; zero for layers without attention."""
+    kept_bytes: float
+    """Kept per token for the backward pass in bf16, in bytes."""
+    pair_bytes: float
+    """The same per pair of tokens: mostly the mask of attention."""
+    float32_bytes: float
+    """Kept per token in 32 bits."""
+    float32_pair_bytes: float
+    padded_bytes: float = 0.0
+    """Of the bytes per token, those that are kept of whole chunks."""
+    window: int = 0
+    """Tokens that attend to each other; zero means all."""
+
+    def token_flops(self, n_tokens: int) -> int:
+        """Return the operations of all layers outside attention."""
+        padding = -n_tokens % CHUNK
+        one = n_tokens * self.flops_per_token + padding * self.padded_flops_per_token
+        return self.number * one
+
+    def attention_flops(self, n_tokens: int) -> int:
+        """Return the operations of all layers' attention among so many tokens."""
+        seen = min(self.window or n_tokens, n_tokens)
+        return self.number * 4 * self.attention_width * n_tokens * seen
+
+
+@dataclass(frozen=True)
+class Patches:
+    """How a family's vision tower sees an image."""
+
+    per_token: int = 1
+    """Patches that become one visual token."""
+    per_crop: int = 0
+    """Patches of a crop; zero if an image is encoded as a whole."""
+    class_tokens: int = 0
+    """Tokens of a crop beside its patches whose output is not used."""
+    window: int = 0
+    """Most patches that attend to each other, in layers with windows."""
+    full_layers: tuple[int, ...] = ()
+    """Layers without windows in a tower that has them."""
+    padded_tokens: tuple[int, ...] = ()
+    """Numbers of visual tokens; an image is padded to the next of them, behind a mask."""
+    shares_mask: bool = False
+    """Whether all layers of the tower share one mask, of numbers."""
+
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The sizes of a model that determine its cost."""
+    """The sizes of a model that determine its cost; `shapes.shape_of` reads them off a config."""
 
-    vision_layers: int
-    vision_width: int
-    vision_mlp_width: int
+    vision: tuple[Layers, ...]
+    text: tuple[Layers, ...]
     patch_values: int
     """Numbers in one patch: channels x frames x patch side squared (3 x 2 x 14 x 14)."""
+    patch_flops: int
+    """Operations per patch before the layers of the tower."""
+    merger_flops: int
+    """Operations per visual token between the tower and the language model."""
+    token_flops: int
+    """Operations per token of the language model outside its layers, the head aside."""
+    text_width: int
+    vocabulary: int
     patches_per_token: int
     """Patches merged into one visual token (2 x 2)."""
-    text_layers: int
-    text_width: int
-    text_mlp_width: int
-    text_key_value_width: int
-    vocabulary: int
     crop_patches: int = 0
     """Patches per crop of a model that tiles; zero if an image is encoded as a whole."""
     class_tokens: int = 0
     """Tokens of a crop beside its patches whose output is not used."""
-    merger_width: int = 0
-    """Width between the merger's two layers; zero means that of the merged patches."""
+    padded_tokens: tuple[int, ...] = ()
+    """Numbers of visual tokens to which an image is padded in the vision tower."""
+    shares_mask: bool = False
+    """Whether the layers of the vision tower share one mask, of numbers."""
+
+    def patches(self, visual_tokens: int) -> int:
+        """Return the patches of a crop, or of an image that is encoded as a whole."""
+        padded = min(
+            (each for each in self.padded_tokens if each >= visual_tokens), default=visual_tokens
+        )
+        return self.crop_patches or padded * self.patches_per_token
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Operations of a forward pass over one conversation."""
+
+    vision: int
+    """Of patch embedding and merger."""
+    vision_layers: int
+    vision_repeated: int
+    vision_attention: int
+    text: int
+    """Of what stands beside the layers, and of the head."""
+    text_layers: int
+    text_repeated: int
+    text_attention: int
+
+    @property
+    def all(self) -> int:
+        of_vision = self.vision + self.vision_layers + self.vision_attention
+        return of_vision + self.text + self.text_layers + self.text_attention
 
 
 def forward_flops(
@@ -34,12 +128,13 @@ def forward_flops(
     text_tokens: int,
     n_crops: int = 1,
     pass_tokens: int = 0,
+    logit_tokens: int | None = None,
 ) -> int:
     """Return the floating-point operations of one forward pass over one conversation.
 
-    Counts matrix products and attention (a multiply-add is two operations), with full attention
-    in the vision tower, full instead of causal attention in the language model, and logits at
-    every position; norms and activations are not counted, as in PyTorch's FlopCounterMode.
+    Counts matrix products and attention (a multiply-add is two operations), with attention among
+    all patches in the vision tower or in a window of it, and full instead of causal attention in
+    the language model; norms and activations are not counted, as in PyTorch's FlopCounterMode.
 
     Args:
         shape: Sizes of the model.
@@ -48,40 +143,44 @@ def forward_flops(
         n_crops: Crops that the vision tower encodes separately.
         pass_tokens: Most text tokens at once; more attend to the image in several passes. Zero
             means all.
+        logit_tokens: Tokens at which logits are computed; None means all.
 
     Returns:
         Operations of vision tower, merger, language model and head together.
     """
-    vision, _, weights, attention = _parts(shape, visual_tokens, text_tokens, n_crops)
+    parts = _parts(shape, visual_tokens, text_tokens, n_crops, logit_tokens)
+    attention = parts.text_attention
     if 0 < pass_tokens < text_tokens:
         pairs = visual_tokens**2 + text_tokens * (visual_tokens + pass_tokens)
         attention = attention * pairs // (visual_tokens + text_tokens) ** 2
-    return vision + weights + attention
+    return parts.all - parts.text_attention + attention
 
 
 def _parts(
-    shape: ModelShape, visual_tokens: int, text_tokens: int, n_crops: int
-) -> tuple[int, int, int, int]:
-    """Return operations of vision (with merger), its attention, and the language model's two."""
-    patches = shape.crop_patches or visual_tokens * shape.patches_per_token
-    width = shape.vision_width
-    merged = width * shape.patches_per_token
-    tokens_of_crop = patches + shape.class_tokens
-    crop = 2 * patches * shape.patch_values * width
-    in_attention = shape.vision_layers * 4 * tokens_of_crop**2 * width
-    crop += in_attention + shape.vision_layers * (
-        2 * tokens_of_crop * (4 * width**2 + 2 * width * shape.vision_mlp_width)
-    )
-    hidden = shape.merger_width or merged
-    crop += 2 * (patches // shape.patches_per_token) * hidden * (merged + shape.text_width)
+    shape: ModelShape,
+    visual_tokens: int,
+    text_tokens: int,
+    n_crops: int,
+    logit_tokens: int | None,
+) -> _Parts:
+    patches = shape.patches(visual_tokens)
+    of_crop = patches + shape.class_tokens
+    merged = patches // shape.patches_per_token if shape.crop_patches else visual_tokens
     tokens = visual_tokens + text_tokens
-    text = shape.text_layers * (
-        2 * tokens * shape.text_width * (2 * shape.text_width + 2 * shape.text_key_value_width)
-        + 6 * tokens * shape.text_width * shape.text_mlp_width
+    n_logits = tokens if logit_tokens is None else logit_tokens
+    return _Parts(
+        vision=n_crops * (patches * shape.patch_flops + merged * shape.merger_flops),
+        vision_layers=n_crops * sum(layers.token_flops(of_crop) for layers in shape.vision),
+        vision_repeated=n_crops
+        * of_crop
+        * sum(layers.number * layers.repeated_flops_per_token for layers in shape.vision),
+        vision_attention=n_crops * sum(layers.attention_flops(of_crop) for layers in shape.vision),
+        text=tokens * shape.token_flops + 2 * n_logits * shape.text_width * shape.vocabulary,
+        text_layers=sum(layers.token_flops(tokens) for layers in shape.text),
+        text_repeated=tokens
+        * sum(layers.number * layers.repeated_flops_per_token for layers in shape.text),
+        text_attention=sum(layers.attention_flops(tokens) for layers in shape.text),
     )
-    attention = shape.text_layers * 4 * tokens**2 * shape.text_width
-    head = 2 * tokens * shape.text_width * shape.vocabulary
-    return n_crops * crop, n_crops * in_attention, text + head, attention
 
 
 def training_flops(
@@ -90,18 +189,20 @@ def training_flops(
     visual_tokens: int,
     text_tokens: int,
     n_crops: int = 1,
+    logit_tokens: int | None = None,
     is_adapted: bool = False,
 ) -> int:
     """Return the operations of one training step over one conversation.
 
-    The backward pass costs twice the forward pass (gradients of inputs and of weights). With
-    adapters there is no backward pass through vision tower and merger, and weights of the
-    language model have no gradients; the adapters' own operations are not counted.
+    The backward pass costs twice the forward pass (gradients of inputs and of weights); pixels
+    have no gradient. With adapters there is no backward pass through vision tower and merger, and
+    weights of the language model have no gradients; the adapters' own operations are not counted.
     """
-    vision, _, weights, attention = _parts(shape, visual_tokens, text_tokens, n_crops)
+    parts = _parts(shape, visual_tokens, text_tokens, n_crops, logit_tokens)
     if is_adapted:
-        return vision + 2 * weights + 3 * attention
-    return 3 * (vision + weights + attention)
+        seen = parts.vision + parts.vision_layers + parts.vision_attention
+        return seen + 2 * (parts.text + parts.text_layers) + 3 * parts.text_attention
+    return 3 * parts.all - n_crops * shape.patches(visual_tokens) * shape.patch_flops
 
 
 def repeated_flops(
@@ -114,12 +215,14 @@ def repeated_flops(
 ) -> tuple[int, int]:
     """Return what gradient checkpointing computes again for a conversation.
 
-    With adapters that is the language model alone.
+    That is the layers, up to what their backward pass needs; with adapters those of the language
+    model alone.
 
     Returns:
         Operations without attention, and those of attention, which can be kept instead.
     """
-    vision, of_vision, weights, attention = _parts(shape, visual_tokens, text_tokens, n_crops)
+    parts = _parts(shape, visual_tokens, text_tokens, n_crops, 0)
     if is_adapted:
-        return weights, attention
-    return vision - of_vision + weights, of_vision + attention
+        return parts.text_repeated, parts.text_attention
+    attention = parts.vision_attention + parts.text_attention
+    return parts.vision_repeated + parts.text_repeated, attention

@@ -13,9 +13,8 @@ import torch
 from PIL import Image
 from transformers import PretrainedConfig
 
-from medres.models import loaded
 from medres.models.family import Family
-from medres.models.flops import ModelShape
+from medres.models.flops import Patches
 from medres.models.loaded import LoadedModel
 from medres.resolution import Layout, visual_token_count
 
@@ -88,17 +87,9 @@ class GridFamily(Family):
             budget=budget,
         )
 
-    def shape_of(self, config: PretrainedConfig) -> ModelShape:
-        """Return the sizes that determine the cost of a model, from its config."""
-        vision = config.vision_config
-        return ModelShape(
-            vision_layers=vision.depth,
-            vision_width=vision.hidden_size,
-            vision_mlp_width=vision.intermediate_size,
-            patch_values=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
-            patches_per_token=vision.spatial_merge_size**2,
-            **loaded.text_shape(config),
-        )
+    def patches(self, config: PretrainedConfig) -> Patches:
+        """Return that patches are merged."""
+        return Patches(per_token=config.vision_config.spatial_merge_size**2)
 
     def positions(
         self, config: PretrainedConfig, is_image: np.ndarray, layout: Layout
@@ -129,7 +120,7 @@ class GridFamily(Family):
             ValueError: If an image is off the grid; it is never resampled a second time.
         """
         n_frames = model.image_processor.temporal_patch_size
-        return patches(model, self._on_canvas(images, layouts), n_frames=n_frames)
+        return cut(model, self._on_canvas(images, layouts), n_frames=n_frames)
 
     def _on_canvas(
         self, images: Sequence[Image.Image], layouts: Sequence[Layout]
@@ -146,7 +137,7 @@ class GridFamily(Family):
         return {"mm_token_type_ids": (input_ids == model.image_token_id).int()}
 
 
-def patches(
+def cut(
     model: LoadedModel, images: Sequence[Image.Image], *, n_frames: int
 ) -> dict[str, torch.Tensor]:
     """Return the patches of images on a model's grid, and the grids.

@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from medres.models import checkpoint
+from medres.models import checkpoint, shapes
 from medres.models.family import Family
 from medres.models.flops import ModelShape
 
@@ -43,13 +43,23 @@ class LoadedModel:
     image_token_id: int
     end_of_turn: str
     """Token that ends every reply; not always the tokenizer's end of text."""
-    shape: ModelShape
     tiling: str = "information"
     """How a model that tiles does it, as in `models.TILINGS`."""
     sharing: str = "cache"
     """How the questions about an image share it, as in `Family.sharing`."""
     stops: tuple[str, ...] = ()
     """Further tokens at which a reply is over."""
+
+    @property
+    def shape(self) -> ModelShape:
+        """Sizes that determine the cost; traced when they are first asked for."""
+        return shapes.shape_of(self.config)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of logits of a token."""
+        n_tokens: int = self.config.get_text_config().vocab_size
+        return n_tokens
 
 
 def together(
@@ -72,7 +82,6 @@ def together(
         max_length=config.get_text_config().max_position_embeddings,
         image_token_id=config.image_token_id,
         end_of_turn=family.end_of_turn,
-        shape=family.shape_of(config),
         tiling=tiling,
         sharing=family.sharing,
         stops=tuple(token for token in family.stops if token in known),
@@ -193,21 +202,11 @@ def rendered(tokenizer: PreTrainedTokenizerBase, family: Family, system: str, qu
         ],
         tokenize=False,
         add_generation_prompt=True,
+        # Most templates know no such switch. Where reasoning is on by default, a prompt would end
+        # before it or inside it, and options be scored there.
+        enable_thinking=False,
     )
     return text
-
-
-def text_shape(config: PretrainedConfig) -> dict[str, int]:
-    """Return the fields of `ModelShape` that describe the language model."""
-    text = config.get_text_config()
-    return {
-        "text_layers": text.num_hidden_layers,
-        "text_width": text.hidden_size,
-        "text_mlp_width": text.intermediate_size,
-        "text_key_value_width": text.num_key_value_heads
-        * (text.hidden_size // text.num_attention_heads),
-        "vocabulary": text.vocab_size,
-    }
 
 
 def save(

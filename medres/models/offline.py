@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from medres import models, runs
-from medres.models import adapters, checkpoint, parts, places, tiny
+from medres.models import adapters, checkpoint, parts, places, shapes, tiny
 from medres.models.flops import ModelShape
 from medres.models.loaded import ATTENTION
 from medres.resolution import Treatment
@@ -135,14 +135,10 @@ def sizes_of(config: PretrainedConfig) -> Sizes:
         network = AutoModelForImageTextToText.from_config(
             config, attn_implementation=ATTENTION, trust_remote_code=False
         )
-    linear = [
-        layer
-        for layer in parts.language_model(network).modules()
-        if isinstance(layer, torch.nn.Linear)
-    ]
+    linear = [network.get_submodule(name) for name in parts.linear_layers(network)]
     return Sizes(
         family=config.model_type,
-        shape=models.family_of(config).shape_of(config),
+        shape=shapes.shape_of(config),
         n_weights=sum(weight.numel() for weight in network.parameters()),
         text_linear_sides=sum(layer.in_features + layer.out_features for layer in linear),
     )

@@ -1,7 +1,7 @@
 """The tokens of an image and its questions as a tree: who attends to whom, and what to predict."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -110,3 +110,44 @@ def passes(tree: Tree, *, n_tokens: int) -> list[np.ndarray]:
         held.append(node)
         n_held += len(node)
     return [*groups, np.concatenate(held)] if held else groups
+
+
+def flat(tree: Tree) -> list[Tree]:
+    """Return each path of a tree as a tree of its own, that is, as a flat conversation.
+
+    Args:
+        tree: From `encode`.
+
+    Returns:
+        One for each reply, and for each question without one, in their order.
+    """
+    firsts = np.flatnonzero(np.diff(tree.replies, prepend=-1))
+    question_of = np.searchsorted(tree.prompt_ends, tree.predictors[firsts])
+    found = []
+    for question, end in enumerate(tree.prompt_ends.tolist()):
+        prompt = np.concatenate([np.arange(tree.n_root), tree.path(end)])
+        replies = [
+            np.flatnonzero(tree.replies == n) for n in np.flatnonzero(question_of == question)
+        ]
+        found += [_path_alone(tree, prompt, own) for own in replies or [np.zeros(0, np.int64)]]
+    return found
+
+
+def _path_alone(tree: Tree, prompt: np.ndarray, reply: np.ndarray) -> Tree:
+    """Return a prompt with one of its replies, given by its targets' numbers."""
+    targets = tree.targets[reply]
+    places = np.concatenate([prompt, targets[targets >= 0]])
+    # The question is node 0, its reply node 1.
+    nodes = np.repeat([ROOT, 0, 1], [tree.n_root, len(prompt) - tree.n_root, np.sum(targets >= 0)])
+    return replace(
+        tree,
+        token_ids=tree.token_ids[places],
+        positions=tree.positions[:, places],
+        nodes=nodes.astype(np.int32),
+        branches=np.minimum(nodes, 0).astype(np.int32),
+        targets=np.where(targets < 0, -1, np.searchsorted(places, targets)),
+        target_ids=tree.target_ids[reply],
+        predictors=np.searchsorted(places, tree.predictors[reply]),
+        replies=np.zeros(len(reply), dtype=np.int64),
+        prompt_ends=np.array([len(prompt) - 1]),
+    )

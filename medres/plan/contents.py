@@ -180,21 +180,26 @@ def _drawn(dataset: str, parameters: Mapping[str, Any]) -> Described:
     )
 
 
-def _side(table: pd.DataFrame, *, with_options: bool = False) -> Side:
-    """Return one split of a question table; a test split scores all options of closed questions."""
+def images_of(table: pd.DataFrame) -> list[Images]:
+    """Return how many images of each size and number of questions a question table is about."""
     rows = table.groupby("image").agg({"width_px": "first", "height_px": "first"})
     rows["questions"] = table.groupby("image").size()
     counts = Counter(rows.itertuples(index=False, name=None))
+    return [
+        Images((int(width), int(height)), n_images, float(questions))
+        for (width, height, questions), n_images in sorted(counts.items())
+    ]
+
+
+def _side(table: pd.DataFrame, *, with_options: bool = False) -> Side:
+    """Return one split of a question table; a test split scores all options of closed questions."""
     replies = [
         list(options) if with_options and len(options) else [reference]
         for options, reference in zip(table["options"], table["reference"], strict=True)
     ]
     texts = [*table["question"].head(SAMPLED_TEXTS), *itertools.chain(*replies[:SAMPLED_TEXTS])]
     return Side(
-        [
-            Images((int(width), int(height)), n_images, float(questions))
-            for (width, height, questions), n_images in sorted(counts.items())
-        ],
+        images_of(table),
         question_characters=sum(map(len, table["question"])) / max(1, len(table)),
         n_replies=sum(map(len, replies)) / max(1, len(table)),
         reply_characters=sum(len(text) for each in replies for text in each) / max(1, len(table)),

@@ -14,7 +14,7 @@ import numpy as np
 from medres import resolution
 from medres.models import conversation, flops, offline
 from medres.models.offline import Sizes
-from medres.plan import contents, memory
+from medres.plan import contents, memory, seen
 from medres.plan.contents import Described, Images, Side
 from medres.plan.memory import Gpu, Load, Memory, Setting, Split
 from medres.resolution import Geometry, Layout, Treatment
@@ -103,11 +103,9 @@ class _Costed:
         self, side: Side, geometry: Geometry, n_questions: float, *, is_adapted: bool
     ) -> tuple[int, int]:
         """Return what gradient checkpointing computes again: without attention, and attention."""
-        return flops.repeated_flops(
-            self.sizes.shape,
-            **self._tokens(side, geometry, n_questions),
-            is_adapted=is_adapted,
-        )
+        tokens = self._tokens(side, geometry, n_questions)
+        del tokens["logit_tokens"]  # never computed again
+        return flops.repeated_flops(self.sizes.shape, **tokens, is_adapted=is_adapted)
 
     def _tokens(self, side: Side, geometry: Geometry, n_questions: float) -> dict[str, int]:
         layout = self.layout(geometry)
@@ -115,6 +113,8 @@ class _Costed:
             "visual_tokens": layout.visual_tokens,
             "text_tokens": side.text_tokens(n_questions, self.characters_per_token),
             "n_crops": layout.n_crops,
+            # Logits are computed where a reply is predicted.
+            "logit_tokens": round(side.reply_tokens(self.characters_per_token) * n_questions),
         }
 
 
@@ -146,10 +146,11 @@ def arms(
         changes: Parameters of its trainings to change, such as processes.
 
     Raises:
-        ValueError: If a model is unknown, a data set is empty, or processes cannot share a
-            training, saying what to do.
+        ValueError: If a model is unknown or lacks a resolution, a data set is empty, or processes
+            cannot share a training, saying what to do.
     """
     configs = {model: offline.config_of(model) for model in study.models}
+    seen.check(study)
     sizes = {model: offline.sizes_of(config) for model, config in configs.items()}
     cells: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in study.cells("evaluate"):

@@ -1,13 +1,16 @@
 """Predicted GPU memory of a training, and the split of a total batch that fits into it.
 
-Arithmetic only. Bytes per layer are what autograd keeps for transformers' own layers in bf16,
-measured on small ones (`tests/plan/test_memory.py` measures them again), not a rule of thumb.
+Arithmetic only. Bytes per layer are what autograd keeps for transformers' own layers, traced
+without values (`medres.models.layer_costs`) and measured on small networks of every family
+(`tests/plan/test_memory.py`), not a rule of thumb.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from medres.models.flops import CHUNK, Layers
 from medres.models.offline import Sizes
 from medres.resolution import Layout
 
@@ -19,13 +22,8 @@ LORA_RANK = 8
 """Rank of the adapters that are proposed if nothing larger fits."""
 BUCKET_VALUES = 500_000_000
 """DeepSpeed's default for the gradients reduced at a time; it holds two such buckets."""
-VISION_BYTES = {"qwen2_vl": (22, 6), "internvl": (20, 4), "llava_onevision": (16, 4)}
-"""Kept per patch in a layer of the vision tower: bytes per unit of width, and of MLP width."""
-TEXT_BYTES = (24, 8)
-"""The same per token in a layer of the language model; keys and values are repeated for all
-heads there, because attention is masked."""
-FLOAT32_FACTOR, AUTOCAST_FACTOR = 1.9, 1.25
-"""What layers keep in 32 bits, and under autocast to bf16, relative to bf16 throughout."""
+AUTOCAST_FACTOR = 1.25
+"""What layers keep under autocast to bf16, relative to bf16 throughout."""
 LOGSUMEXP_BYTES = 1 / 16
 """Kept beside the output of attention, per unit of width: 32 bits per head of at least 64."""
 LOGIT_BYTES = 14
@@ -47,14 +45,24 @@ class Gpu:
 def _gpus() -> dict[str, Gpu]:
     """Return the known GPUs.
 
-    From NVIDIA's data sheets of the A100 (312 TFLOP/s in bf16; 40 and 80 GB), the H100 SXM
-    (1,979 TFLOP/s with sparsity, so 989 dense; 80 GB) and the H200 SXM (the same; 141 GB). A GB
-    is taken as 10^9 bytes. GPUs count in 2^30: the difference of 7 % is left to the CUDA context,
-    communication buffers and fragmentation. Utilisation was measured on an H200 with Qwen2-VL 2B:
-    24 % at 1280 x 1024, 31 % at 2048 x 2048. The H100 has the same arithmetic; the A100, with a
-    third of it and the same attention kernels, is assumed to reach more.
+    Dense matrix products in bf16, summed in 32 bits, from NVIDIA's documents: data sheets of the
+    A10 (125 TFLOP/s; 24 GB), the RTX A6000 (309.7 with sparsity, so 154.8; 48 GB), the L40S
+    (362.05; 48 GB), the A100 (312; 40 and 80 GB), the H100 SXM (1,979 with sparsity, so 989;
+    80 GB) and the H200 SXM (the same; 141 GB); white papers of Ada for the RTX 4090 (165.2;
+    24 GB) and of RTX Blackwell for the RTX 5090 (209.5; 32 GB), which are twice as fast only if
+    sums are in 16 bits. A GB is taken as 10^9 bytes. GPUs count in 2^30: the difference of 7 % is
+    left to the CUDA context, communication buffers and fragmentation.
+
+    Utilisation was measured on an H200 with Qwen2-VL 2B: 24 % at 1280 x 1024, 31 % at 2048 x
+    2048. The H100 has the same arithmetic. All others are assumed: the A100, with a third of the
+    arithmetic and the same attention kernels, to reach more, and cards of its speed the same.
     """
     cards = (
+        ("A10", 125e12, 24, 0.4),
+        ("RTX-4090", 165.2e12, 24, 0.4),
+        ("RTX-5090", 209.5e12, 32, 0.4),
+        ("A6000", 154.8e12, 48, 0.4),
+        ("L40S", 362.05e12, 48, 0.4),
         ("A100-40GB", 312e12, 40, 0.4),
         ("A100-80GB", 312e12, 80, 0.4),
         ("H100-80GB", 989e12, 80, 0.25),
@@ -67,6 +75,20 @@ def _gpus() -> dict[str, Gpu]:
 
 
 GPUS = _gpus()
+
+
+def gpu_named(device: str) -> Gpu | None:
+    """Return a known GPU by the name that its driver gives it; None if it is not known.
+
+    >>> gpu_named("NVIDIA A100-SXM4-80GB").flops_per_s
+    312000000000000.0
+    """
+    words = set(re.split("[ -]", device))
+    for gpu in GPUS.values():
+        product = {word for word in gpu.name.split("-") if not word.endswith("GB")}
+        if product <= words and "Laptop" not in words:
+            return gpu
+    return None
 
 
 @dataclass(frozen=True)
@@ -232,30 +254,38 @@ def activation_bytes(sizes: Sizes, load: Load, setting: Setting) -> int:
     nothing.
     """
     shape = sizes.shape
-    patches = load.layout.visual_tokens * shape.patches_per_token
-    if shape.crop_patches:
-        patches = load.layout.n_crops * (shape.crop_patches + shape.class_tokens)
+    patches = shape.patches(load.layout.visual_tokens) + shape.class_tokens
+    n_crops = load.layout.n_crops if shape.crop_patches else 1
     tokens = load.layout.visual_tokens + load.text_tokens
-    per_width, per_mlp = VISION_BYTES[sizes.family]
-    vision = patches * (per_width * shape.vision_width + per_mlp * shape.vision_mlp_width)
-    per_width, per_mlp = TEXT_BYTES
-    # Masked attention keeps its mask in bf16, in every layer.
-    text = tokens * (per_width * shape.text_width + per_mlp * shape.text_mlp_width + 2 * tokens)
-    pixels = 4 * patches * shape.patch_values
-    if setting.lora_rank:
-        vision = 0
-    factor = 1.0
-    if setting.is_autocast or setting.dtype == "float32":
-        factor = AUTOCAST_FACTOR if setting.is_autocast else FLOAT32_FACTOR
+    parts = [(layers, 1, tokens) for layers in shape.text]
+    if not setting.lora_rank:
+        parts += [(layers, n_crops, patches) for layers in shape.vision]
+    beside = 4 * n_crops * patches * shape.patch_values
+    if shape.shares_mask and not setting.lora_rank:
+        beside += (4 if setting.dtype == "float32" else 2) * patches**2
+    each = [times * _layer_bytes(layers, n_tokens, setting) for layers, times, n_tokens in parts]
     if not setting.gradient_checkpointing:
-        return pixels + round(factor * (shape.vision_layers * vision + shape.text_layers * text))
-    number_bytes = 2.0 if factor == 1 else 4.0
-    if setting.keeps_attention:
-        number_bytes += (4 if setting.dtype == "float32" else 2) + LOGSUMEXP_BYTES
-    inputs = shape.text_layers * tokens * shape.text_width
-    if vision:
-        inputs += shape.vision_layers * patches * shape.vision_width
-    return pixels + round(number_bytes * inputs + factor * max(vision, text))
+        n_bytes = sum(kept * layers.number for kept, (layers, *_) in zip(each, parts, strict=True))
+        return beside + round(n_bytes)
+    number_bytes = 4 if setting.is_autocast or setting.dtype == "float32" else 2
+    inputs = 0.0
+    for layers, times, n_tokens in parts:
+        per_token = float(number_bytes * layers.width)
+        if setting.keeps_attention:
+            kept_bytes = (4 if setting.dtype == "float32" else 2) + LOGSUMEXP_BYTES
+            per_token += kept_bytes * layers.attention_width
+        inputs += layers.number * times * n_tokens * per_token
+    return beside + round(inputs + max(each))
+
+
+def _layer_bytes(layers: Layers, n_tokens: int, setting: Setting) -> float:
+    """Return what one layer keeps for one image, or for one of its crops."""
+    padding = -n_tokens % CHUNK * layers.padded_bytes
+    if setting.dtype == "float32":
+        per_token = layers.float32_bytes + layers.float32_pair_bytes * n_tokens
+        return padding + n_tokens * per_token
+    factor = AUTOCAST_FACTOR if setting.is_autocast else 1.0
+    return padding + factor * n_tokens * (layers.kept_bytes + layers.pair_bytes * n_tokens)
 
 
 def split(

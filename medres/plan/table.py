@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from medres import saving, texts
 from medres import study as studies
 from medres.models import offline
-from medres.plan import costs
+from medres.plan import costs, seen
 from medres.plan.costs import Arm
 from medres.plan.memory import Gpu
 from medres.statistics import groups
@@ -22,9 +23,10 @@ GPU = "A100-80GB"
 LEGEND = """\
 tokens, max tokens: visual tokens per image, mean and largest. FLOP: operations of all epochs and
 seeds. act, ckpt: activations with one image per pass, without and with gradient checkpointing.
-peak: memory with the study's own settings. fits: images per pass x passes x processes, the most
-that fit, with: the strategy for it, c gradient checkpointing, l LoRA. train, eval, total: GPU
-time."""
+peak: memory with the study's own settings (of single images: with one per pass). fits: images
+per pass x passes x processes, the most that fit, with: the strategy for it, c gradient
+checkpointing, l LoRA. train, eval, total: GPU time. Of the image of median area: given to the
+model, seen by it after its own processor, FLOP of one question, enlarged by whom."""
 
 
 def table(planned: Sequence[Arm], *, gpu: Gpu, utilisation: float) -> pd.DataFrame:
@@ -124,10 +126,16 @@ def report(
         f"bf16, of which {utilisation:.0%} is reached; {_bytes(gpu.memory_bytes)}). Nothing was "
         "started.",
     ]
+    made = seen.of_study(study, holds)
     for model in study.models:
         own = [arm for arm in planned if arm.cell.model == model]
         shown = table(own, gpu=gpu, utilisation=utilisation).to_string(index=False)
         lines += ["", _weights(model, own), shown]
+        lines += [
+            "",
+            f"What {model} makes of an image:",
+            images(made[made["model"] == texts.named(model)]),
+        ]
     seconds = [arm.seconds(gpu, utilisation) for arm in planned]
     train_s, eval_s = sum(each[0] for each in seconds), sum(each[1] for each in seconds)
     unshared_s = sum(
@@ -150,6 +158,7 @@ def report(
     lines += [
         "",
         *misfits(planned, gpu=gpu),
+        *saving.lines(seen.saved(study, holds)),
         *studies.unpinned(study),
         *(f"{dataset}: {each.origin}." for dataset, each in holds.items()),
         *(
@@ -159,6 +168,32 @@ def report(
         LEGEND,
     ]
     return "\n".join(lines)
+
+
+def images(made: pd.DataFrame) -> str:
+    """Return what a model makes of images of each data set, as a narrow table.
+
+    Args:
+        made: Rows of one model, as from `seen.of_study`.
+    """
+    is_next = made["dataset"].duplicated()
+    rows = pd.DataFrame(
+        {
+            "data set": made["dataset"].mask(is_next, ""),
+            "image": made["stored_px"].mask(is_next, ""),
+            "resolution": made["resolution"],
+            "given": made["given_px"],
+            "seen": made["seen_px"],
+            "tiles": made["tiles"],
+            "tokens": made["visual_tokens"].map("{:,}".format),
+            "of all images": made["tokens_range"],
+            "FLOP": made["flops_per_question"].map("{:.2e}".format),
+            "peak": made["training_bytes"].map(_bytes, na_action="ignore"),
+            "enlarged": made["enlarged"],
+        }
+    )
+    is_said = rows.notna().any() & rows.ne("").any()
+    return str(rows.loc[:, is_said].to_string(index=False))
 
 
 def _weights(model: str, planned: Sequence[Arm]) -> str:

@@ -22,6 +22,10 @@ from medres.marks import Mark
 from medres.study import Cell, Study
 
 INDEX = "index"
+PLANNING = "01_datasets"
+"""Stem of the page that says what trainings and evaluations will take."""
+PLANNED = "eval_resolutions strategy processes dtype gradient_checkpointing lora_rank".split()
+"""Parameters of theirs that it depends on, besides the study's treatment."""
 DRAWING = ("matplotlib", "nbconvert", "pandas", "scipy", "seaborn", "statsmodels")
 """Packages whose version can change a page, beside those that can change a run."""
 PACKAGE = "the source of medres changed"
@@ -76,6 +80,9 @@ def decides(
         says |= {"models": study.models, "train_resolutions": study.train_resolutions}
         says |= {"seeds": study.seeds, "datasets": list(study.datasets)}
         says |= {"treatment": studies.treatment(study)}
+    if stem == PLANNING:
+        cells = [each for stage in studies.STAGES for each in study.cells(stage)]
+        says |= {"cells": {each.page: _planned(study, each) for each in cells}}
     if stem == INDEX:
         says |= {"tables": tables_of(study)}
     notebook = studies.notebook_path(stem if cell is None else cell.notebook)
@@ -87,6 +94,11 @@ def decides(
         "package": files.package_sha256(),
         "versions": _versions(),
     }
+
+
+def _planned(study: Study, cell: Cell) -> dict[str, Any]:
+    settings = study.settings(cell)
+    return {name: settings[name] for name in PLANNED if name in settings}
 
 
 def tables_of(study: Study) -> list[str]:

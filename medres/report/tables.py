@@ -82,6 +82,8 @@ FORMATS: dict[str, tuple[str, Form]] = {
     "joint": ("joint (points)", percent),
     "error_before": ("error before (points)", percent),
     "error_after": ("error after (points)", percent),
+    "flops_per_question": ("operations per question (FLOP)", lambda value: f"{value:.2e}"),
+    "training_bytes": ("training memory (GB)", lambda value: f"{value / 1e9:.3g}"),
     "seconds": ("time (s)", lambda value: f"{value:.1f}"),
     "learning_rate": ("learning rate", lambda value: f"{value:g}"),
 }
@@ -124,6 +126,10 @@ HEADINGS = {
     "n_test_texts": "test question texts",
     "n_shared_texts": "test question texts also in train",
     "commonest_answer": "most common answer in train",
+    "stored_px": "stored (px)",
+    "given_px": "given to the model (px)",
+    "seen_px": "seen by the model (px)",
+    "tokens_range": "visual tokens, all images",
     # trainings
     "tokens": "visual tokens, mean",
     "max tokens": "visual tokens, largest image",
@@ -249,6 +255,7 @@ def html_table(table: pd.DataFrame, *, caption: str, csv: str, merged: Sequence[
         named = [f"{_label(n)} {table[n].iloc[0]}" for n in agreed if table[n].iloc[0] != ""]
         caption += f" All rows: {', '.join(named)}." if named else ""
         table = table.drop(columns=agreed)
+        merged = [name for name in merged if name not in agreed]
     titles = [""] * len(table)
     if GROUPED in table:
         table = table.sort_values(GROUPED, key=lambda names: names.factorize()[0], kind="stable")

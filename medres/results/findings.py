@@ -21,7 +21,34 @@ def describe_answers(table: pd.DataFrame) -> str:
         if n_unparsable
         else "No answer was unparsable (those would count as wrong)."
     )
-    return f"{len(table):,} answers in {n_cells} cells, {seeds}. {unparsable}"
+    return f"{len(table):,} answers in {n_cells} cells, {seeds}. {unparsable}{cut_off(table)}"
+
+
+def cut_off(table: pd.DataFrame) -> str:
+    """Return how many generated replies were cut off; nothing if none was.
+
+    Args:
+        table: Answers; the columns is_cut, reply_tokens, reasoning and generated_reply of their
+            replies, which answers from before replies were recorded do not have.
+    """
+    if "is_cut" not in table:
+        return ""
+    # The answers of mixed are those of low and native again.
+    own = table[(table["eval_resolution"] != "mixed") & table["generated_reply"].notna()]
+    cut = own[own["is_cut"].eq(True)]
+    if cut.empty:
+        return ""
+    budgets = " or ".join(f"{int(number):,}" for number in sorted(cut["reply_tokens"].unique()))
+    n_inside = int((cut["reasoning"].notna() & (cut["generated_reply"] == "")).sum())
+    inside = (
+        f", {n_inside:,} of them inside their reasoning, so that they have no answer"
+        if n_inside
+        else ""
+    )
+    return (
+        f" {len(cut):,} of {len(own):,} generated replies were cut off at max_new_tokens = "
+        f"{budgets} before their end{inside}."
+    )
 
 
 def describe_cells(grid: pd.DataFrame) -> str:

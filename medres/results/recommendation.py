@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from medres import saving
 from medres.results import paired
 from medres.results.numbers import percent, points
 from medres.texts import in_markdown
@@ -21,12 +22,16 @@ MANY_TRAININGS = 5
 NATIVE, LOW, NEITHER = "native", "low", "not settled"
 
 
-def table(cells: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+def table(
+    cells: pd.DataFrame, compared: pd.DataFrame, saved: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Return one recommendation per data set and model, for fine-tuned models before others.
 
     Args:
         cells: As from `grids.over_trainings`.
         compared: As from `paired.comparisons`.
+        saved: As from `saving.table`, of the same answers: where low saves nothing, the
+            recommendation says so.
 
     Returns:
         Columns dataset, model, of (`trained` or `none`), choice (`NATIVE`, `LOW` or `NEITHER`),
@@ -37,6 +42,8 @@ def table(cells: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     at = cells.set_index(["dataset", "model", "train_resolution", "eval_resolution"])
     tested = compared.set_index(["dataset", "model", "claim"])
+    known = saved if saved is not None else pd.DataFrame(columns=saving.COLUMNS)
+    costs = {(row["dataset"], row["model"]): saving.sentence(row) for _, row in known.iterrows()}
     for dataset, model in compared[["dataset", "model"]].drop_duplicates().itertuples(index=False):
         for of, (low, native, better, suffices) in PAIRS.items():
             if (dataset, model, better) in tested.index:
@@ -51,7 +58,7 @@ def table(cells: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
                         "model": model,
                         "of": of,
                         "choice": choice,
-                        "sentence": sentence,
+                        "sentence": f"{sentence} {costs.get((dataset, model), '')}".strip(),
                     }
                 )
                 break

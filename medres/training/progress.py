@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback
 
 from medres import runs, texts
-from medres.plan.memory import GPUS
+from medres.plan import memory
 from medres.results import losses
 from medres.training import checkpoints, launch
 
@@ -20,11 +20,8 @@ REPORT_EVERY_S = 10.0
 
 def peak_flops_per_s() -> float:
     """Return the peak rate of the GPU in use; NaN if there is none or it is unknown."""
-    if torch.cuda.is_available():
-        for gpu in GPUS.values():
-            if gpu.name.partition("-")[0] in torch.cuda.get_device_name():
-                return gpu.flops_per_s
-    return float("nan")
+    gpu = memory.gpu_named(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+    return gpu.flops_per_s if gpu else float("nan")
 
 
 class Progress(TrainerCallback):  # type: ignore[misc]

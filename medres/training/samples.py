@@ -1,5 +1,6 @@
 """Training samples: images with all their questions, in the order of all epochs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.utils.data import Dataset
 from medres import datasets, models, resolution
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import Held, PixelCache
-from medres.models import LoadedModel, conversation, flops, lora
+from medres.models import LoadedModel, conversation, flops, lora, trees
 from medres.models.trees import Tree
 from medres.resolution import Treatment
 from medres.results import losses
@@ -137,28 +138,49 @@ class Samples(Dataset[tuple[Tree, Any]]):
 
     def collate(self, samples: list[tuple[Tree, Any]]) -> dict[str, Any]:
         """Return the samples of one pass as inputs of the network, with labels and `vision`."""
-        trees = [tree for tree, _ in samples]
-        batch = conversation.collate(trees, pad_token_id=self.model.tokenizer.pad_token_id)
-        targets = conversation.labels(trees, batch["logits_to_keep"])
+        rows = [(row, pixels) for tree, pixels in samples for row in self._rows_of(tree)]
+        of_rows = [row for row, _ in rows]
+        batch = conversation.collate(of_rows, pad_token_id=self.model.tokenizer.pad_token_id)
+        targets = conversation.labels(of_rows, batch["logits_to_keep"])
         # Trainer counts labels from the second column on, as if they still had to be shifted.
-        ahead = torch.full((len(trees), 1), conversation.IGNORED)
+        ahead = torch.full((len(rows), 1), conversation.IGNORED)
         batch["labels"] = torch.cat([ahead, targets], dim=1)
-        pixels = [pixels for _, pixels in samples]
-        layouts = [tree.layout for tree in trees]
+        if self.is_flat:
+            batch |= models.flat_inputs(self.model, batch["input_ids"])
+        pixels = [pixels for _, pixels in rows]
+        layouts = [row.layout for row in of_rows]
         return batch | {"vision": VisionInputs(models.answer_inputs(self.model, pixels, layouts))}
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether every question is a row of its own, with its own copy of the image."""
+        return self.model.sharing == "cache"
+
+    def _rows_of(self, tree: Tree) -> list[Tree]:
+        return trees.flat(tree) if self.is_flat else [tree]
+
+    def rows(self, places: Sequence[int] | np.ndarray) -> list[Tree]:
+        """Return the rows of a pass of some samples."""
+        return [row for place in places for row in self._rows_of(self.trees[self.order[place]])]
+
+    def n_rows(self, place: int) -> int:
+        """Return the number of rows of a sample in a pass."""
+        return len(self.questions_at(place)) if self.is_flat else 1
 
     def questions_at(self, place: int) -> list[str]:
         """Return the ids of the questions of a sample."""
         return self.question_ids[self.order[place]]
 
     def n_predictors(self, places: np.ndarray) -> int:
-        """Return at how many positions each of the samples of one pass has logits."""
-        trees = [self.trees[self.order[place]] for place in places]
-        return len(np.unique(np.concatenate([tree.predictors for tree in trees])))
+        """Return at how many positions each row of a pass of some samples has logits."""
+        return len(np.unique(np.concatenate([row.predictors for row in self.rows(places)])))
 
     def lengths(self) -> np.ndarray:
-        """Return the tokens of each sample in order, shape (n_samples,)."""
+        """Return the tokens of each sample in order, those of all its rows, shape (n_samples,)."""
         each = np.array([len(tree.token_ids) for tree in self.trees], dtype=np.int64)
+        if self.is_flat:
+            n_repeated = [(len(tree.prompt_ends) - 1) * tree.n_root for tree in self.trees]
+            each += np.array(n_repeated, dtype=np.int64)
         return np.take(each, self.order)
 
     def chance_loss(self) -> float | None:
@@ -181,12 +203,16 @@ class Samples(Dataset[tuple[Tree, Any]]):
         """
         is_adapted = lora.is_adapted(self.model)
         per_image = [
-            flops.training_flops(
-                self.model.shape,
-                visual_tokens=geometry.visual_tokens,
-                text_tokens=len(tree.token_ids) - geometry.visual_tokens,
-                n_crops=geometry.n_crops,
-                is_adapted=is_adapted,
+            sum(
+                flops.training_flops(
+                    self.model.shape,
+                    visual_tokens=geometry.visual_tokens,
+                    text_tokens=len(row.token_ids) - geometry.visual_tokens,
+                    n_crops=geometry.n_crops,
+                    logit_tokens=len(np.unique(row.predictors)),
+                    is_adapted=is_adapted,
+                )
+                for row in self._rows_of(tree)
             )
             for geometry, tree in zip(self.geometries, self.trees, strict=True)
         ]
@@ -215,7 +241,8 @@ class MicroBatches(Dataset[dict[str, Any]]):
         """Return one micro-batch as inputs of the network, with labels."""
         group = self.groups[place]
         batch = self.samples.collate([self.samples[index] for index in group.samples])
-        batch["places"] = torch.from_numpy(group.samples)
+        n_rows = [self.samples.n_rows(index) for index in group.samples]
+        batch["places"] = torch.from_numpy(np.repeat(group.samples, n_rows))
         if not group.is_counted:
             batch["labels"].fill_(conversation.IGNORED)
         return batch

@@ -90,6 +90,10 @@ def trainer_of(samples: Samples, folder: Path, settings: TrainingSettings) -> Tr
         data_collator=_only_one,
         callbacks=[GivenSaveInterval()],
     )
+    # Some classes say of their own loss that it cannot take the number of the step's tokens, and
+    # ours would not get it.
+    trainer.model_accepts_loss_kwargs = True
+    trainer.is_flat = samples.is_flat
     trainer.remove_callback(_printer(trainer))
     return trainer
 
@@ -113,6 +117,9 @@ class GivenSaveInterval(TrainerCallback):  # type: ignore[misc]
 
 class AnswerTrainer(Trainer):  # type: ignore[misc]
     """Trainer with the loss of the answer tokens, a given order, and restored weights."""
+
+    is_flat = False
+    """Whether rows are plain conversations, which the network's own forward pass computes."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)
@@ -156,7 +163,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         """Return the logits at the positions that `inputs` asks for."""
         is_adapted = isinstance(self.model, PeftModel)
         network: Any = self.model.get_base_model() if is_adapted else self.model
-        if shared_prompt.recomputes(network):
+        if self.is_flat or shared_prompt.recomputes(network):
             return torch.as_tensor(model(**inputs, use_cache=False).logits)
         with last_layer.only_at(network, inputs.pop("logits_to_keep")):
             if model is not self.model or self.is_deepspeed_enabled:

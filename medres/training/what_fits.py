@@ -90,12 +90,13 @@ def _most(predicted: Callable[[Setting, int], int], settings: TrainingSettings, 
 
 def _predictions(samples: Samples, settings: TrainingSettings) -> Callable[[Setting, int], int]:
     """Return a function that predicts the bytes of a GPU from a setting and images per pass."""
-    longest = int(np.argmax([len(tree.token_ids) for tree in samples.trees]))
-    tree = samples.trees[longest]
+    lengths = samples.lengths()
+    rows = samples.rows([int(np.argmax(lengths))])
+    layout = rows[0].layout
     config = samples.model.config
     load = Load(
-        tree.layout,
-        text_tokens=len(tree.token_ids) - tree.layout.visual_tokens,
+        layout,
+        text_tokens=max(len(row.token_ids) for row in rows) - layout.visual_tokens,
         answer_tokens=0,
     )
     sizes = offline.sizes_of(config)
@@ -105,17 +106,23 @@ def _predictions(samples: Samples, settings: TrainingSettings) -> Callable[[Sett
         # Of the passes as they will be: one of many low images has the most logits, since each
         # sample has them at the positions of all.
         groups, _ = micro_batches.group(
-            samples.lengths(),
+            lengths,
             batch_images=settings.batch_images,
             micro_batch_images=images,
             n_processes=strategies.n_processes(),
         )
-        most = max(len(part.samples) * samples.n_predictors(part.samples) for part in groups)
+        most = max(
+            len(samples.rows(part.samples)) * samples.n_predictors(part.samples) for part in groups
+        )
         return memory.LOGIT_BYTES * most * sizes.shape.vocabulary
 
     def predicted(setting: Setting, images: int) -> int:
         without = memory.predict(
-            sizes, load, setting=setting, micro_batch=images, processes=strategies.n_processes()
+            sizes,
+            load,
+            setting=setting,
+            micro_batch=images * len(rows),
+            processes=strategies.n_processes(),
         )
         return replace(without, logits=logits_bytes(images)).peak
 

@@ -22,8 +22,8 @@ from medres.models import LoadedModel, conversation, tiny, without_weights
 from medres.scoring import paper, strict
 
 TREATMENT: dict[str, Any] = {
-    "low_max_pixels": 784,
-    "native_max_pixels": 3136,
+    "low_max_pixels": 1_024,
+    "native_max_pixels": 4_096,
     "resampling_filter": "bicubic",
     "tiling": "information",
 }

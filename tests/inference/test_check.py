@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from medres import inference, runs
-from medres.inference import check, generation
+from medres.inference import check
 from tests.inference.test_inference import SETTINGS, draw, store
 
 ALL = 1_000
@@ -23,7 +23,6 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runs.Run]:
     root = tmp_path_factory.mktemp("evaluated")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "ROOT", root)
-        patch.setattr(generation, "MAX_NEW_TOKENS", 3)
         table = draw(root)
         table.loc[:1, ["answer", "options"]] = ["a nodule", ""]
         store(root, table)

@@ -13,6 +13,7 @@ from medres import models, resolution
 from medres.inference import asking, check, generation, predicted
 from medres.models import LoadedModel, conversation, tiny
 from medres.models.trees import Tree
+from tests import families
 
 SAID = {
     "is it enlarged?": "yes",
@@ -55,7 +56,7 @@ def _replies(
     trees = [_tree(model, image, each) for image, each in zip(images, asked, strict=True)]
     wanted = [list(range(len(each))) for each in asked]
     _, replies = generation.score_and_reply(model, trees, images, wanted)
-    return [list(each.values()) for each in replies]
+    return [[reply.answer for reply in each.values()] for each in replies]
 
 
 def _alone(model: LoadedModel, image: Image.Image, question: str) -> str:
@@ -64,7 +65,7 @@ def _alone(model: LoadedModel, image: Image.Image, question: str) -> str:
     )
     geometry = resolution.plan(image.size, "native", treatment)
     assert geometry.given_px == image.size
-    return generation.generate(model, geometry, image, "q", question)
+    return generation.generate(model, geometry, image, "q", question).answer
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def passes(monkeypatch: pytest.MonkeyPatch, taught: LoadedModel) -> Iterator[lis
     hook.remove()
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_replies_of_many_questions_and_images_are_those_of_each_asked_alone(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +180,7 @@ def test_scores_do_not_depend_on_whether_replies_are_wanted(taught: LoadedModel)
     assert list(replies[0]) == [0, 1]
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_bfloat16_scores_are_near_and_log_probabilities_are_whole(name: str) -> None:
     images = [_noise((112, 84), 1), _noise((56, 56), 2)]
     found = {}
@@ -193,7 +194,7 @@ def test_bfloat16_scores_are_near_and_log_probabilities_are_whole(name: str) -> 
         wanted = [[0, 1]] * len(trees)
         with torch.no_grad():
             scores, replies = generation.score_and_reply(model, trees, images, wanted)
-        assert all(isinstance(reply, str) for each in replies for reply in each.values())
+        assert all(isinstance(reply.answer, str) for each in replies for reply in each.values())
         found[dtype] = np.concatenate([each[0] for each in scores])
     difference = np.abs(found["bfloat16"] - found["float32"]).max()
     assert 1e-6 < difference < 0.15
@@ -263,7 +264,7 @@ def _without_ends(model: LoadedModel, image: Image.Image, asked: dict[str, list[
     )
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 @pytest.mark.parametrize("kind", MANY)
 def test_several_passes_answer_as_one_does(
     name: str, kind: str, groups: list[int], monkeypatch: pytest.MonkeyPatch
@@ -284,7 +285,7 @@ def test_several_passes_answer_as_one_does(
         assert replies == at_once
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_several_passes_score_each_option_as_a_pass_of_its_own(
     name: str, groups: list[int]
 ) -> None:
@@ -301,7 +302,7 @@ def test_several_passes_score_each_option_as_a_pass_of_its_own(
     assert list(replies.values()) == [_alone(model, image, question) for question in asked]
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_a_batch_of_few_and_many_questions_answers_as_each_image_does(
     name: str, groups: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -388,7 +389,7 @@ def test_logits_that_are_computed_in_slices_are_the_same(
     (scores,) = _scores(taught, [tree], [image])
     hook.remove()
     _, (replies,) = _answers(taught, [tree], [image])
-    vocabulary = taught.shape.vocabulary
+    vocabulary = taught.vocabulary
     assert sum(most) == len(np.unique([*tree.predictors, *tree.prompt_ends])) * vocabulary
     assert max(most) == max(1, n_logits // vocabulary) * vocabulary
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)

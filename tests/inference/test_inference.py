@@ -33,6 +33,7 @@ SETTINGS: dict[str, Any] = {
     "batch_images": 3,
     "threads": 1,
     "cache_gib": 0.01,
+    "max_new_tokens": 3,
 }
 SIZES_PX = ((84, 56), (30, 80), (56, 56), (56, 56), (84, 84), (41, 67), (28, 28), (100, 60))
 N_BATCHES = 3
@@ -47,7 +48,6 @@ SCORES = ("option_log_probabilities", "option_log_probabilities_per_token")
 @pytest.fixture(autouse=True, scope="module")
 def few_new_tokens_and_images_at_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generation, "MAX_NEW_TOKENS", 3)
         patch.setattr(inference, "PASSES_AT_ONCE", 1)
         yield
 
@@ -475,7 +475,7 @@ def test_the_generated_reply_is_the_greedy_one(
     stored = datasets.load("small", "drawn").read("0.png")
     geometry = resolution.plan(stored.shape[1::-1], "native", TREATMENT)
     pixels = resolution.apply(stored, geometry)
-    reply = generation.generate(tiny_model, geometry, pixels, "q", "what is seen?")
+    reply = generation.generate(tiny_model, geometry, pixels, "q", "what is seen?", 3)
     tree = conversation.encode(tiny_model, geometry.given_px, ["q"], ["what is seen?"], [[]])
     input_ids = torch.from_numpy(tree.token_ids)[None]
     for _ in range(3):
@@ -491,7 +491,7 @@ def test_the_generated_reply_is_the_greedy_one(
             break
     new_tokens = input_ids[0, len(tree.token_ids) :]
     expected = tiny_model.tokenizer.decode(new_tokens, skip_special_tokens=True).strip()
-    assert reply == expected
+    assert reply.answer == expected
 
 
 def test_the_reply_is_the_most_probable_option_by_its_sum(

@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from medres.inference import generation
 from medres.models import LoadedModel, conversation, tiny
+from tests import families
 
-QWEN, INTERNVL, LLAVA = tiny.NAMES
+QWEN, INTERNVL, LLAVA = families.PAPER
 Edit = Callable[[Path], Any]
 
 

@@ -20,6 +20,7 @@ from medres.models import LoadedModel, conversation, tiny
 from medres.models.trees import Tree, passes
 from medres.resolution import Treatment
 from medres.training.samples import Samples
+from tests import families
 
 ASKED = {
     "is there a nodule?": ["yes", "no"],
@@ -287,7 +288,7 @@ def test_padding_changes_nothing(tiny_model: LoadedModel) -> None:
         )
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_a_tree_that_does_not_branch_needs_no_mask(name: str, tmp_path: Path) -> None:
     model = models.load(str(tiny.make(tmp_path / name, name)))
     pixels = [_noise((56, 56), 1), _noise((112, 84), 2)]

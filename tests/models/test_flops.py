@@ -7,23 +7,11 @@ from PIL import Image
 
 from medres import models
 from medres.inference import generation
-from medres.models import LoadedModel, conversation, flops
-from medres.models.flops import ModelShape
+from medres.models import LoadedModel, conversation, flops, offline, shapes
 from medres.resolution import Treatment, plan
 
 SMALL = Treatment(3_136, 50_176, "bicubic", 28)
-QWEN2_VL_2B = ModelShape(
-    vision_layers=32,
-    vision_width=1280,
-    vision_mlp_width=5120,
-    patch_values=1176,
-    patches_per_token=4,
-    text_layers=28,
-    text_width=1536,
-    text_mlp_width=8960,
-    text_key_value_width=256,
-    vocabulary=151_936,
-)
+QWEN2_VL_2B = shapes.shape_of(offline.config_of("Qwen/Qwen2-VL-2B-Instruct"))
 
 
 def _noise(size_px: tuple[int, int], seed: int = 0) -> Image.Image:
@@ -95,21 +83,45 @@ def test_operations_of_qwen2_vl_2b_are_those_of_the_cost_table(
     assert counted == pytest.approx(expected, rel=0.02)
 
 
-def test_a_training_step_costs_three_forward_passes() -> None:
+def test_the_sizes_of_qwen2_vl_2b_are_those_of_its_config() -> None:
+    (vision,), (text,) = QWEN2_VL_2B.vision, QWEN2_VL_2B.text
+    assert (vision.number, vision.width, vision.attention_width) == (32, 1280, 1280)
+    # Queries, keys, values and output; two layers of four times the width.
+    assert vision.flops_per_token == 2 * (4 * 1280**2 + 2 * 1280 * 5120)
+    assert (text.number, text.width, text.attention_width) == (28, 1536, 1536)
+    products = 2 * 1536**2 + 2 * 1536 * 256 + 3 * 1536 * 8960
+    assert text.flops_per_token == 2 * products
+    # The last product of a layer is not done again.
+    assert vision.repeated_flops_per_token == vision.flops_per_token - 2 * 1280 * 5120
+    assert text.repeated_flops_per_token == text.flops_per_token - 2 * 1536 * 8960
+    assert (text.padded_flops_per_token, text.window) == (0, 0)
+    assert QWEN2_VL_2B.patch_flops == 2 * 1176 * 1280
+    assert QWEN2_VL_2B.merger_flops == 2 * (5120**2 + 5120 * 1536)
+    assert (QWEN2_VL_2B.text_width, QWEN2_VL_2B.vocabulary) == (1536, 151_936)
+
+
+def test_a_training_step_costs_three_forward_passes_but_gradients_of_pixels() -> None:
     tokens = {"visual_tokens": 64, "text_tokens": 40}
     forward = flops.forward_flops(QWEN2_VL_2B, **tokens)
-    assert flops.training_flops(QWEN2_VL_2B, **tokens) == 3 * forward
+    embedding = 4 * 64 * QWEN2_VL_2B.patch_flops
+    assert flops.training_flops(QWEN2_VL_2B, **tokens) == 3 * forward - embedding
+
+
+def test_logits_are_counted_where_they_are_computed() -> None:
+    tokens = {"visual_tokens": 64, "text_tokens": 40}
+    everywhere = flops.forward_flops(QWEN2_VL_2B, **tokens)
+    some = flops.forward_flops(QWEN2_VL_2B, **tokens, logit_tokens=9)
+    assert everywhere - some == 2 * (64 + 40 - 9) * 1536 * 151_936
+    assert everywhere == flops.forward_flops(QWEN2_VL_2B, **tokens, logit_tokens=104)
 
 
 def test_adapters_cost_no_backward_pass_of_the_vision_side_and_no_gradient_of_weights() -> None:
     tokens = {"visual_tokens": 64, "text_tokens": 40}
-    blind = dataclasses.replace(
-        QWEN2_VL_2B, vision_layers=0, patch_values=0, vision_width=0, text_layers=28
-    )
-    wordless = dataclasses.replace(QWEN2_VL_2B, text_layers=0, vocabulary=0)
+    blind = dataclasses.replace(QWEN2_VL_2B, vision=(), patch_flops=0, merger_flops=0)
+    wordless = dataclasses.replace(QWEN2_VL_2B, text=(), vocabulary=0)
     seen = flops.forward_flops(wordless, **tokens)
     assert flops.training_flops(wordless, **tokens, is_adapted=True) == seen
     said = flops.forward_flops(blind, **tokens)
-    attention = 28 * 4 * (64 + 40) ** 2 * QWEN2_VL_2B.text_width
+    attention = 28 * 4 * (64 + 40) ** 2 * 1536
     found = flops.training_flops(blind, **tokens, is_adapted=True)
     assert found == 2 * (said - attention) + 3 * attention

@@ -8,6 +8,7 @@ from PIL import Image
 
 from medres import models
 from medres.models import LoadedModel, conversation, last_layer, shared_prompt, tiny
+from tests import families
 
 SIZES_PX = ((56, 84), (28, 56))
 ASKED = {
@@ -49,7 +50,7 @@ def _gradients(model: LoadedModel, logits: torch.Tensor) -> dict[str, torch.Tens
 
 @pytest.mark.parametrize("is_shared", [False, True])
 @pytest.mark.parametrize("kind", ASKED)
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_logits_and_gradients_are_those_of_the_whole_layer(
     name: str, kind: str, is_shared: bool, load: Callable[[str], LoadedModel]
 ) -> None:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from medres import models
 from medres.models import LoadedModel, conversation, shared_prompt, tiny
+from tests import families
 
 ASKED: list[dict[str, list[str]]] = [
     {"is there a nodule?": ["yes", "no"], "what is it?": ["a", "golgi apparatus"]},
@@ -49,7 +50,7 @@ def _log_probabilities(model: LoadedModel, hidden: torch.Tensor) -> torch.Tensor
 
 
 @pytest.mark.parametrize("is_branched", [True, False])
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_the_rest_is_that_of_the_whole_rows(
     name: str, is_branched: bool, load: Callable[[str], LoadedModel]
 ) -> None:
@@ -76,7 +77,7 @@ def test_the_rest_is_that_of_the_whole_rows(
         )
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_gradients_are_those_of_the_whole_rows(
     name: str, load: Callable[[str], LoadedModel]
 ) -> None:

@@ -326,7 +326,7 @@ def test_an_open_question_is_generated_as_the_scores_say(model: LoadedModel) -> 
             input_ids=torch.tensor([prompt]), **models.pixel_inputs(model, [image])
         ).logits
     first = model.tokenizer.decode(logits[0, -1].argmax(), skip_special_tokens=True).strip()
-    assert reply.startswith(first)
+    assert reply.answer.startswith(first)
 
 
 def _question_set(folder: Path) -> QuestionSet:

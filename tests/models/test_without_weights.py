@@ -20,7 +20,7 @@ def test_conversations_are_those_of_the_model_with_its_weights(project: object, 
         each: getattr(whole, each) for each in same
     }
     treatment = models.treatment(
-        model.config, low_max_pixels=784, native_max_pixels=50_176, resampling_filter="bicubic"
+        model.config, low_max_pixels=1_024, native_max_pixels=50_176, resampling_filter="bicubic"
     )
     geometry = resolution.plan((300, 200), "native", treatment)
     for question in QUESTIONS:
@@ -29,7 +29,8 @@ def test_conversations_are_those_of_the_model_with_its_weights(project: object, 
         assert np.array_equal(tree.token_ids, expected.token_ids)
         lengths = [conversation.reply_length(model, reply) for reply in ("yes", "nö")]
         before, after = conversation.prompt_lengths(model, question)
-        assert before + after + geometry.visual_tokens + sum(lengths) == len(tree.token_ids)
+        image = geometry.visual_tokens + tree.layout.mark_tokens
+        assert before + after + image + sum(lengths) == len(tree.token_ids)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from medres.plan import memory
 from medres.plan.memory import GPUS, Load, Setting, Split
 from medres.resolution import Layout
 from medres.training import recomputation
+from tests import families
 
 SIZES_PX = {
     "tiny-qwen2-vl": (448, 336),
@@ -81,7 +82,7 @@ def inputs_of(model: LoadedModel, size_px: tuple[int, int]) -> tuple[dict[str, A
     return inputs, Load(layout, n_text, len(tree.targets))
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_predicted_activations_are_what_autograd_keeps(
     name: str, load: Callable[[str], LoadedModel]
 ) -> None:
@@ -99,7 +100,7 @@ def test_predicted_activations_are_what_autograd_keeps(
     )
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [("float32", 0.06), ("bfloat16", AUTOCAST_TOLERANCE)]
 )
@@ -122,7 +123,7 @@ def test_without_deepspeed_weights_are_in_32_bits_and_more_is_kept(
     assert predicted[1] - predicted[0] == pytest.approx(measured[1] - measured[0], rel=tolerance)
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_with_gradient_checkpointing_each_layer_keeps_its_input(
     name: str, load: Callable[[str], LoadedModel]
 ) -> None:
@@ -183,7 +184,7 @@ def require_predicted_layers(
     )
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_with_gradient_checkpointing_each_layer_also_keeps_its_attention(
     name: str, dtype: str, load: Callable[[str], LoadedModel]
@@ -195,7 +196,7 @@ def test_with_gradient_checkpointing_each_layer_also_keeps_its_attention(
     require_predicted_layers(networks, setting, inputs, costliest)
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_a_frozen_tower_keeps_nothing_with_gradient_checkpointing(
     name: str, load: Callable[[str], LoadedModel]
 ) -> None:
@@ -323,6 +324,48 @@ def test_cards_have_the_bytes_and_operations_of_their_data_sheets() -> None:
     assert GPUS["A100-80GB"].memory_bytes == 80e9
     assert GPUS["A100-80GB"].flops_per_s == 312e12
     assert GPUS["H200"].flops_per_s == GPUS["H100-80GB"].flops_per_s == 989e12
+    cards = {name: (card.flops_per_s / 1e12, card.memory_bytes) for name, card in GPUS.items()}
+    assert cards["A6000"] == (154.8, 48e9)
+    assert cards["L40S"] == (362.05, 48e9)
+    assert cards["RTX-4090"] == (165.2, 24e9)
+    assert cards["RTX-5090"] == (209.5, 32e9)
+    assert cards["A10"] == (125, 24e9)
+
+
+@pytest.mark.parametrize(
+    ("device", "tflops"),
+    [
+        ("NVIDIA A10", 125),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA A100-PCIE-40GB", 312),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H200", 989),
+        ("NVIDIA L40S", 362.05),
+        ("NVIDIA RTX A6000", 154.8),
+        ("NVIDIA GeForce RTX 4090", 165.2),
+        ("NVIDIA GeForce RTX 5090", 209.5),
+    ],
+)
+def test_a_card_is_known_by_the_name_of_its_driver(device: str, tflops: float) -> None:
+    found = memory.gpu_named(device)
+    assert found is not None
+    assert found.flops_per_s == pytest.approx(tflops * 1e12)
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "NVIDIA A10G",
+        "NVIDIA L40",
+        "NVIDIA RTX 6000 Ada Generation",
+        "NVIDIA GeForce RTX 4090 Laptop GPU",
+        "NVIDIA GeForce RTX 3090",
+        "Tesla T4",
+        "",
+    ],
+)
+def test_another_card_is_not_taken_for_one_that_is_known(device: str) -> None:
+    assert memory.gpu_named(device) is None
 
 
 def test_a_setting_says_all_of_itself_and_what_to_change() -> None:

@@ -1,4 +1,5 @@
 import pandas as pd
+import pytest
 
 from medres.published.claims import Claim
 from medres.results import findings, grids, paired
@@ -40,6 +41,43 @@ def test_sentences_take_their_numbers_from_the_table() -> None:
         "50 answers in 2 cells, one training seed. No answer was unparsable (those would count as "
         "wrong)."
     )
+
+
+REPLIES = pd.DataFrame(
+    {
+        "eval_resolution": ["low", "low", "native", "native", "mixed", "native"],
+        "generated_reply": ["yes", "", "no", None, "", "a nodule in the"],
+        "reasoning": [None, "It is", "So.", None, "It is", None],
+        "reply_tokens": [2, 1024, 40, 0, 1024, 1024],
+        "is_cut": [False, True, False, False, True, True],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([0, 2, 3], ""),
+        (
+            [0, 2, 5],
+            " 1 of 3 generated replies were cut off at max_new_tokens = 1,024 before their end.",
+        ),
+        (
+            [0, 1, 2, 3, 4, 5],
+            " 2 of 4 generated replies were cut off at max_new_tokens = 1,024 before their end, 1 "
+            "of them inside their reasoning, so that they have no answer.",
+        ),
+        ([4], ""),
+    ],
+)
+def test_replies_that_were_cut_off_are_counted(rows: list[int], expected: str) -> None:
+    assert findings.cut_off(REPLIES.iloc[rows]) == expected
+
+
+def test_answers_from_before_replies_were_recorded_are_not_said_to_be_whole_or_cut() -> None:
+    assert findings.cut_off(REPLIES.drop(columns=["is_cut", "reply_tokens"])) == ""
+    partly = pd.concat([REPLIES.iloc[:2], REPLIES.iloc[2:3].drop(columns="is_cut")])
+    assert findings.cut_off(partly).startswith(" 1 of 3 generated replies")
 
 
 def test_a_sentence_says_why_nothing_is_decided() -> None:

@@ -15,6 +15,7 @@ from medres import models
 from medres.models import LoadedModel, conversation, lora, tiny
 from medres.plan.memory import Setting
 from medres.training import recomputation
+from tests import families
 
 SIZE_PX = 168, 112
 ASKED = ["is there a nodule in the lung?", "what is the plane of this picture?"]
@@ -23,7 +24,7 @@ SINGLE = Setting("single", "float32", gradient_checkpointing=True)
 ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
-@pytest.fixture(scope="module", params=tiny.NAMES)
+@pytest.fixture(scope="module", params=families.PAPER)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return models.load(str(tiny.make(tmp_path_factory.mktemp("models") / "one", request.param)))
 
@@ -82,7 +83,7 @@ def test_attention_is_computed_once_and_gradients_are_equal_to_the_bit(
     assert products[1] > products[0]
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_with_adapters_the_frozen_tower_is_computed_once_and_not_backward(
     name: str, tmp_path: Path
 ) -> None:

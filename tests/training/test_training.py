@@ -517,6 +517,7 @@ def test_training_flops_are_those_of_the_samples_seen(
             tiny_model.shape,
             visual_tokens=int((tree.token_ids == tiny_model.image_token_id).sum()),
             text_tokens=int((tree.token_ids != tiny_model.image_token_id).sum()),
+            logit_tokens=len(set(tree.predictors.tolist())),
         )
         for tree, _ in (samples[step] for step in range(len(samples)))
     ]

@@ -63,7 +63,7 @@ def test_logits_are_those_of_the_pass_that_has_most_not_of_the_largest_image(
     samples: Samples,
 ) -> None:
     """Many short samples pass at once, each with logits at the places of all."""
-    vocabulary = samples.model.shape.vocabulary
+    vocabulary = samples.model.vocabulary
     longest = int(np.argmax(samples.lengths()))
     alone = memory.LOGIT_BYTES * vocabulary * samples.n_predictors(np.array([longest]))
     setting = GIVEN.memory_setting

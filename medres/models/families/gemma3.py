@@ -17,10 +17,11 @@ from transformers import (
     PreTrainedModel,
 )
 
-from medres.models import loaded, tiny_sizes
-from medres.models.family import Family
-from medres.models.flops import ModelShape
+from medres.models import tiny_sizes
+from medres.models.family import Family, square_patches
+from medres.models.flops import Patches
 from medres.models.loaded import LoadedModel
+from medres.models.reasoning import Marks
 from medres.resolution import Layout
 
 MIN_CROP_PX, MAX_CROPS, MIN_RATIO = 256, 4, 1.2
@@ -53,6 +54,7 @@ class Gemma3(Family):
     after_image = "\n\n"
     end_of_turn = "<end_of_turn>"
     stops = ("<eos>",)
+    reasoning = Marks("<unused94>", "<unused95>", heading="thought")
     cuts = True
     budgets = ("pan-and-scan",)
     tiny_tokens = (
@@ -105,19 +107,10 @@ class Gemma3(Family):
         """Return the tokens of each square."""
         return [layout.visual_tokens // layout.n_crops] * layout.n_crops
 
-    def shape_of(self, config: PretrainedConfig) -> ModelShape:
-        """Return the sizes that determine the cost of a model, from its config."""
-        vision = config.vision_config
-        crop_patches = (vision.image_size // vision.patch_size) ** 2
-        return ModelShape(
-            vision_layers=vision.num_hidden_layers,
-            vision_width=vision.hidden_size,
-            vision_mlp_width=vision.intermediate_size,
-            patch_values=vision.num_channels * vision.patch_size**2,
-            patches_per_token=crop_patches // config.mm_tokens_per_image,
-            crop_patches=crop_patches,
-            **loaded.text_shape(config),
-        )
+    def patches(self, config: PretrainedConfig) -> Patches:
+        """Return that crops of one size are encoded, and their patches pooled."""
+        per_crop = square_patches(config)
+        return Patches(per_token=per_crop // config.mm_tokens_per_image, per_crop=per_crop)
 
     def pixel_inputs(
         self, model: LoadedModel, images: Sequence[Image.Image], layouts: Sequence[Layout]

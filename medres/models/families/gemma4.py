@@ -15,10 +15,11 @@ from transformers.models.gemma4.image_processing_pil_gemma4 import (
     get_aspect_ratio_preserving_size,
 )
 
-from medres.models import loaded, tiny_sizes
+from medres.models import tiny_sizes
 from medres.models.family import Family, budget_number, no_budget
-from medres.models.flops import ModelShape
+from medres.models.flops import Patches
 from medres.models.loaded import LoadedModel
+from medres.models.reasoning import Marks
 from medres.resolution import Layout
 
 BUDGETS = (70, 140, 280, 560, 1120)
@@ -47,6 +48,7 @@ class Gemma4(Family):
     image_token = "<|image|>"
     end_of_turn = "<turn|>"
     stops = ("<eos>",)
+    reasoning = Marks("<|channel>", "<channel|>", heading="thought")
     budgets = ("tokens",)
     tiny_tokens = (
         "<pad>",
@@ -92,17 +94,10 @@ class Gemma4(Family):
         """Return the image between its marks."""
         return f"<|image>{self.image_token}<image|>"
 
-    def shape_of(self, config: PretrainedConfig) -> ModelShape:
-        """Return the sizes that determine the cost of a model, from its config."""
-        vision = config.vision_config
-        return ModelShape(
-            vision_layers=vision.num_hidden_layers,
-            vision_width=vision.hidden_size,
-            vision_mlp_width=vision.intermediate_size,
-            patch_values=3 * vision.patch_size**2,
-            patches_per_token=vision.pooling_kernel_size**2,
-            **loaded.text_shape(config),
-        )
+    def patches(self, config: PretrainedConfig) -> Patches:
+        """Return that patches are pooled, after padding to a budget."""
+        per_token = config.vision_config.pooling_kernel_size**2
+        return Patches(per_token=per_token, padded_tokens=BUDGETS)
 
     def pixel_inputs(
         self, model: LoadedModel, images: Sequence[Image.Image], layouts: Sequence[Layout]

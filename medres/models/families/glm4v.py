@@ -5,6 +5,7 @@ from typing import Any
 from transformers import Glm4vConfig, Glm4vImageProcessorPil, PretrainedConfig
 
 from medres.models import grid, tiny_sizes
+from medres.models.reasoning import ANSWER, BOX, THINK
 
 IMAGE = "<|begin_of_image|><|image|><|end_of_image|>"
 # As in the real checkpoints: a role's token, a line break, the text; nothing ends a turn.
@@ -33,6 +34,8 @@ class Glm4v(grid.GridFamily):
     image_in_template = IMAGE
     end_of_turn = "<|user|>"
     stops = ("<|endoftext|>", "<|observation|>", "</answer>")
+    reasoning = THINK
+    answer_marks = (ANSWER, BOX)
     sharing = "tree"
     min_pixels = 6_272
     """Half of the published 12,544, which counts two frames of a picture."""

@@ -25,10 +25,11 @@ from PIL import Image
 from transformers import GotOcr2ImageProcessorPil, InternVLConfig, PretrainedConfig
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
-from medres.models import loaded, tiny_sizes
-from medres.models.family import Family, budget_number
-from medres.models.flops import ModelShape
+from medres.models import tiny_sizes
+from medres.models.family import Family, budget_number, square_patches
+from medres.models.flops import Patches
 from medres.models.loaded import LoadedModel
+from medres.models.reasoning import ANSWER, THINK
 from medres.models.tiny_sizes import TILE_PX
 from medres.resolution import Layout
 
@@ -56,6 +57,8 @@ class InternVL(Family):
     network = "InternVLForConditionalGeneration"
     processor = "GotOcr2ImageProcessorPil"
     image_token = "<IMG_CONTEXT>"
+    reasoning = THINK
+    answer_marks = (ANSWER,)
     sharing = "tree"
     tiles = True
     cuts = True
@@ -116,19 +119,12 @@ class InternVL(Family):
         """Return that images are cut."""
         return {"crop_to_patches": True}
 
-    def shape_of(self, config: PretrainedConfig) -> ModelShape:
-        """Return the sizes that determine the cost of a model, from its config."""
-        vision = config.vision_config
-        return ModelShape(
-            vision_layers=vision.num_hidden_layers,
-            vision_width=vision.hidden_size,
-            vision_mlp_width=vision.intermediate_size,
-            patch_values=vision.num_channels * int(np.prod(vision.patch_size)),
-            patches_per_token=round(config.downsample_ratio**-2),
-            crop_patches=_crop_patches(config),
+    def patches(self, config: PretrainedConfig) -> Patches:
+        """Return that crops of one size are encoded, and their patches merged."""
+        return Patches(
+            per_token=round(config.downsample_ratio**-2),
+            per_crop=square_patches(config),
             class_tokens=1,
-            merger_width=config.text_config.hidden_size,
-            **loaded.text_shape(config),
         )
 
     def pixel_inputs(

@@ -28,9 +28,9 @@ from transformers import (
 )
 from transformers.image_processing_utils import select_best_resolution
 
-from medres.models import loaded, tiny_sizes
-from medres.models.family import Family, budget_number
-from medres.models.flops import ModelShape
+from medres.models import tiny_sizes
+from medres.models.family import Family, budget_number, square_patches
+from medres.models.flops import Patches
 from medres.models.loaded import LoadedModel
 from medres.models.tiny_sizes import TILE_PX
 from medres.resolution import Layout
@@ -107,19 +107,9 @@ class LlavaOnevision(Family):
             image_px=_fitted(given_px, canvas)[::-1],
         )
 
-    def shape_of(self, config: PretrainedConfig) -> ModelShape:
-        """Return the sizes that determine the cost of a model, from its config."""
-        vision = config.vision_config
-        return ModelShape(
-            vision_layers=vision.num_hidden_layers,
-            vision_width=vision.hidden_size,
-            vision_mlp_width=vision.intermediate_size,
-            patch_values=vision.num_channels * vision.patch_size**2,
-            patches_per_token=1,
-            crop_patches=(vision.image_size // vision.patch_size) ** 2,
-            merger_width=config.text_config.hidden_size,
-            **loaded.text_shape(config),
-        )
+    def patches(self, config: PretrainedConfig) -> Patches:
+        """Return that crops of one size are encoded."""
+        return Patches(per_crop=square_patches(config))
 
     def pixel_inputs(
         self, model: LoadedModel, images: Sequence[Image.Image], layouts: Sequence[Layout]

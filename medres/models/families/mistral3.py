@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 from transformers import Mistral3Config, PixtralImageProcessorPil, PretrainedConfig
 
-from medres.models import loaded, tiny_sizes
+from medres.models import tiny_sizes
 from medres.models.family import Family
-from medres.models.flops import ModelShape
+from medres.models.flops import Patches
 from medres.models.loaded import LoadedModel
+from medres.models.reasoning import Marks
 from medres.resolution import Layout
 
 # As in the real checkpoints: the tokenizer's <s> is written, no word for a role.
@@ -40,6 +41,7 @@ class Mistral3(Family):
     processor = "PixtralImageProcessorPil"
     image_token = "[IMG]"
     end_of_turn = "</s>"
+    reasoning = Marks("[THINK]", "[/THINK]")
     sharing = "tree"
     budgets = ("tokens",)
     longest_px: ClassVar[int] = 1_540
@@ -105,18 +107,9 @@ class Mistral3(Family):
         side = self.multiple_px(config)
         return {"patch_size": {"height": side, "width": side}}
 
-    def shape_of(self, config: PretrainedConfig) -> ModelShape:
-        """Return the sizes that determine the cost of a model, from its config."""
-        vision = config.vision_config
-        return ModelShape(
-            vision_layers=vision.num_hidden_layers,
-            vision_width=vision.hidden_size,
-            vision_mlp_width=vision.intermediate_size,
-            patch_values=vision.num_channels * vision.patch_size**2,
-            patches_per_token=getattr(config, "spatial_merge_size", 1) ** 2,
-            merger_width=config.text_config.hidden_size,
-            **loaded.text_shape(config),
-        )
+    def patches(self, config: PretrainedConfig) -> Patches:
+        """Return that patches are merged, and that all layers share a mask."""
+        return Patches(per_token=getattr(config, "spatial_merge_size", 1) ** 2, shares_mask=True)
 
     def pixel_inputs(
         self, model: LoadedModel, images: Sequence[Image.Image], layouts: Sequence[Layout]

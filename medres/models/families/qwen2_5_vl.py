@@ -9,6 +9,8 @@ from transformers import PretrainedConfig, Qwen2_5_VLConfig, Qwen2VLImageProcess
 
 from medres.models import grid, tiny_sizes
 from medres.models.families import qwen2_vl
+from medres.models.flops import Patches
+from medres.models.reasoning import ANSWER, THINK
 
 
 class Qwen25VL(grid.GridFamily):
@@ -19,11 +21,23 @@ class Qwen25VL(grid.GridFamily):
     image_token = qwen2_vl.IMAGE_TOKEN
     image_in_template = qwen2_vl.IMAGE
     stops = ("<|endoftext|>",)
+    reasoning = THINK
+    answer_marks = (ANSWER,)
     sharing = "tree"
     min_pixels = 3_136
     max_pixels = 12_845_056
     tiny_tokens = qwen2_vl.TOKENS
     tiny_template = qwen2_vl.TEMPLATE
+
+    def patches(self, config: PretrainedConfig) -> Patches:
+        """Return that most layers attend within windows."""
+        vision = config.vision_config
+        side = vision.window_size // vision.spatial_merge_size // vision.patch_size
+        return Patches(
+            per_token=vision.spatial_merge_size**2,
+            window=(side * vision.spatial_merge_size) ** 2,
+            full_layers=tuple(vision.fullatt_block_indexes),
+        )
 
     def tiny_config(self, text: dict[str, Any], ids: dict[str, int]) -> PretrainedConfig:
         """Return a config whose second vision layer sees the whole image, the first windows."""

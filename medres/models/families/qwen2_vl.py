@@ -17,9 +17,9 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
-from medres.models import grid, loaded, tiny_sizes, vision_tower
-from medres.models.flops import ModelShape
+from medres.models import grid, tiny_sizes, vision_tower
 from medres.models.loaded import LoadedModel
+from medres.models.reasoning import ANSWER, THINK
 from medres.models.tiny_sizes import INITIALIZER_RANGE
 from medres.resolution import Layout
 
@@ -58,6 +58,8 @@ class Qwen2VL(grid.GridFamily):
     image_token = IMAGE_TOKEN
     image_in_template = IMAGE
     stops = ("<|endoftext|>",)
+    reasoning = THINK
+    answer_marks = (ANSWER,)
     sharing = "tree"
     tiny_tokens = TOKENS
     tiny_template = TEMPLATE
@@ -65,18 +67,6 @@ class Qwen2VL(grid.GridFamily):
     def prepare(self, network: PreTrainedModel) -> None:
         """Use the vision tower's faster operations."""
         vision_tower.use(network)
-
-    def shape_of(self, config: PretrainedConfig) -> ModelShape:
-        """Return the sizes that determine the cost of a model, from its config."""
-        vision = config.vision_config
-        return ModelShape(
-            vision_layers=vision.depth,
-            vision_width=vision.embed_dim,
-            vision_mlp_width=int(vision.embed_dim * vision.mlp_ratio),
-            patch_values=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
-            patches_per_token=vision.spatial_merge_size**2,
-            **loaded.text_shape(config),
-        )
 
     def answer_inputs(
         self, model: LoadedModel, images: Sequence[Image.Image], layouts: Sequence[Layout]
@@ -87,7 +77,7 @@ class Qwen2VL(grid.GridFamily):
         which halves the multiplications. Equal up to rounding, the gradients too: both frames'
         weights get the same one, as they do from two equal frames.
         """
-        return grid.patches(model, images, n_frames=1)
+        return grid.cut(model, images, n_frames=1)
 
     def tiny_config(self, text: dict[str, Any], ids: dict[str, int]) -> PretrainedConfig:
         """Return the config of the tiny model."""

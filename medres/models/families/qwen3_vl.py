@@ -10,6 +10,7 @@ from transformers import PretrainedConfig, Qwen2VLImageProcessorPil, Qwen3VLConf
 
 from medres.models import grid, tiny_sizes
 from medres.models.families import qwen2_vl
+from medres.models.reasoning import ANSWER, THINK
 
 
 class Qwen3VL(grid.GridFamily):
@@ -20,6 +21,8 @@ class Qwen3VL(grid.GridFamily):
     image_token = qwen2_vl.IMAGE_TOKEN
     image_in_template = qwen2_vl.IMAGE
     stops = ("<|endoftext|>",)
+    reasoning = THINK
+    answer_marks = (ANSWER,)
     sharing = "tree"
     min_pixels = 65_536
     max_pixels = 16_777_216

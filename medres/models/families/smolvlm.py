@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from transformers import PretrainedConfig, SmolVLMConfig, SmolVLMImageProcessorPil
 
-from medres.models import loaded, tiny_sizes
-from medres.models.family import Family, budget_number
-from medres.models.flops import ModelShape
+from medres.models import tiny_sizes
+from medres.models.family import Family, budget_number, square_patches
+from medres.models.flops import Patches
 from medres.models.loaded import LoadedModel
 from medres.resolution import Layout
 
@@ -117,18 +117,9 @@ class SmolVLM(Family):
         """Return the tokens of each crop."""
         return [layout.visual_tokens // layout.n_crops] * layout.n_crops
 
-    def shape_of(self, config: PretrainedConfig) -> ModelShape:
-        """Return the sizes that determine the cost of a model, from its config."""
-        vision = config.vision_config
-        return ModelShape(
-            vision_layers=vision.num_hidden_layers,
-            vision_width=vision.hidden_size,
-            vision_mlp_width=vision.intermediate_size,
-            patch_values=vision.num_channels * vision.patch_size**2,
-            patches_per_token=config.scale_factor**2,
-            crop_patches=(vision.image_size // vision.patch_size) ** 2,
-            **loaded.text_shape(config),
-        )
+    def patches(self, config: PretrainedConfig) -> Patches:
+        """Return that crops of one size are encoded, and their patches merged."""
+        return Patches(per_token=config.scale_factor**2, per_crop=square_patches(config))
 
     def pixel_inputs(
         self, model: LoadedModel, images: Sequence[Image.Image], layouts: Sequence[Layout]

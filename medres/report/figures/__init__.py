@@ -16,6 +16,7 @@ from medres.report.figures.images import (
     enlarged_images,
     image_pairs,
     power_spectrum,
+    seen_images,
     size_and_tokens,
 )
 from medres.report.figures.published import (
@@ -46,6 +47,7 @@ __all__ = [
     "power_spectrum",
     "recovery",
     "reliability",
+    "seen_images",
     "size_and_tokens",
     "smallest_sizes",
     "use_theme",

@@ -108,6 +108,48 @@ def enlarged_images(
     return figure
 
 
+def seen_images(
+    images: Mapping[str, NDArray[np.uint8]],
+    tiles: Mapping[str, tuple[int, int]],
+    notes: Mapping[str, str],
+) -> Figure:
+    """Draw an image side by side as a model sees it at several resolutions, cut into its tiles.
+
+    Args:
+        images: Pixels that arrive at each resolution, shape (height, width, 3); at most six are
+            legible.
+        tiles: Columns and rows of tiles that each is cut into.
+        notes: What stands below each, on as many lines as it has.
+    """
+    if not images or not images.keys() == tiles.keys() == notes.keys():
+        raise ValueError(
+            f"images, tiles and notes are of {list(images)}, {list(tiles)} and {list(notes)}; give "
+            "one of each per resolution"
+        )
+    side_in = min(2.2, 8.6 / len(images))
+    height_in = side_in * max(image.shape[0] / image.shape[1] for image in images.values())
+    figsize = (side_in * len(images) + 0.3, min(height_in, 2 * side_in) + 1)
+    figure = Figure(figsize=figsize, layout="constrained")
+    axes = figure.subplots(1, len(images), squeeze=False)[0]
+    for ax, (name, image) in zip(axes, images.items(), strict=True):
+        height, width = image.shape[:2]
+        # Pixels stay visible where the page has more of them.
+        how = "nearest" if max(height, width) < 120 * side_in else "auto"
+        ax.imshow(image, interpolation=how, extent=(0, width, height, 0))
+        columns, rows = tiles[name]
+        for colour, thickness in (("white", 1.8), ("black", 0.8)):
+            for x in np.linspace(0, width, columns + 1)[1:-1]:
+                ax.axvline(x, color=colour, lw=thickness)
+            for y in np.linspace(0, height, rows + 1)[1:-1]:
+                ax.axhline(y, color=colour, lw=thickness)
+        ax.set_anchor("N")
+        ax.set_title(plain(name) if len(images) < 5 else broken(name), fontsize=9)
+        ax.set_xlabel(plain(notes[name]), fontsize=8, labelpad=3)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    return figure
+
+
 def power_spectrum(spectra: pd.DataFrame, low_nyquist_cycles_per_px: float | None = None) -> Figure:
     """Draw the power spectrum of each resolution, one panel per dataset.
 

@@ -1,0 +1,142 @@
+"""The sizes of a model that determine its cost, of any family, from a network without values.
+
+What a network computes is read off its modules on the meta device: layers are traced
+(`layer_costs`), and outside layers every weight matrix is a product. A family says only how many
+patches an image has and how many of them become a visual token.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig
+
+from medres.models import families, layer_costs
+from medres.models.flops import Layers, ModelShape, Patches
+
+TOWERS = ("visual", "vision_tower", "vision_model")
+LANGUAGE_MODELS = ("language_model", "text_model")
+"""Names of the two parts with layers, in transformers' networks."""
+SOUND = ("audio_tower", "embed_audio")
+EMBEDDING = ("embed", "patch_conv")
+"""In the names of what a tower does once per patch; what it does else is done per visual token."""
+MATRICES = ("mm_input_projection_weight",)
+"""Weights that stand outside a linear layer and are one."""
+PRODUCTS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
+
+
+def shape_of(config: PretrainedConfig, patches: Patches | None = None) -> ModelShape:
+    """Return the sizes that determine the cost of a model, from its config.
+
+    Args:
+        config: Of the model.
+        patches: How its family sees an image; None means as its file says.
+
+    Raises:
+        ValueError: If the family is not known or a layer cannot be traced.
+    """
+    stored = config.to_dict()
+    stored["model_type"] = config.model_type
+    return _shape(
+        json.dumps(stored, default=str), patches or families.of(config.model_type).patches(config)
+    )
+
+
+@cache
+def _shape(stored: str, patches: Patches) -> ModelShape:
+    fields = json.loads(stored)
+    config = AutoConfig.for_model(fields.pop("model_type"), **fields)
+    with torch.device("meta"):
+        network = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+    # Layers are run backwards too, whoever asks.
+    with torch.enable_grad():
+        return shape_of_network(network, patches)
+
+
+def shape_of_network(network: Any, patches: Patches) -> ModelShape:
+    """Return the sizes of a network on the meta device, whose layers are changed by it."""
+    config, model = network.config, network.model
+    tower = part_of(model, TOWERS)
+    language = part_of(model, LANGUAGE_MODELS)
+    vision_layers, text_layers = layers_of(tower), layers_of(language)
+    of_layers = {id(each) for layer in [*vision_layers, *text_layers] for each in layer.modules()}
+    per_patch = per_visual = per_token = patch_values = 0
+    for name, module in model.named_modules():
+        if id(module) in of_layers or name.startswith(SOUND):
+            continue
+        is_matrix = isinstance(module, PRODUCTS)
+        weights = [module.weight] if is_matrix else []
+        weights += [getattr(module, each) for each in MATRICES if hasattr(module, each)]
+        n_products = sum(weight.numel() for weight in weights)
+        first, _, rest = name.partition(".")
+        if first in LANGUAGE_MODELS:
+            per_token += n_products
+        elif first in TOWERS and any(each in rest for each in EMBEDDING):
+            per_patch += n_products
+            patch_values = patch_values or sum(weight[0].numel() for weight in weights)
+        else:
+            per_visual += n_products
+    text = config.get_text_config()
+    return ModelShape(
+        vision=_grouped(vision_layers, _inputs(config.vision_config, tower, patches), patches),
+        text=_grouped(text_layers, _inputs(text, language, None), None),
+        patch_values=patch_values,
+        patch_flops=2 * per_patch,
+        merger_flops=2 * per_visual,
+        token_flops=2 * per_token,
+        text_width=text.hidden_size,
+        vocabulary=text.vocab_size,
+        patches_per_token=patches.per_token,
+        crop_patches=patches.per_crop,
+        class_tokens=patches.class_tokens,
+        padded_tokens=patches.padded_tokens,
+        shares_mask=patches.shares_mask,
+    )
+
+
+def part_of(model: Any, names: tuple[str, ...]) -> Any:
+    """Return the tower or the language model of a network, by the names that it may have."""
+    return next(getattr(model, name) for name in names if hasattr(model, name))
+
+
+def layers_of(part: torch.nn.Module) -> list[torch.nn.Module]:
+    """Return the layers of a tower or language model: the longest list whose members attend."""
+
+    def lists() -> Iterator[list[torch.nn.Module]]:
+        for module in part.modules():
+            if isinstance(module, torch.nn.ModuleList) and len(module):
+                is_layer = type(module[0]).__name__.endswith(("Layer", "Block"))
+                yield list(module) if is_layer else []
+
+    return max(lists(), key=len, default=[])
+
+
+def _inputs(config: Any, part: Any, patches: Patches | None) -> layer_costs.Inputs:
+    if patches is None:
+        return layer_costs.Inputs(
+            config, config.hidden_size, is_text=True, has_mask=True, rotary=part.rotary_emb
+        )
+    width = getattr(config, "embed_dim", None) or config.hidden_size
+    return layer_costs.Inputs(config, width, is_text=False, has_mask=bool(patches.padded_tokens))
+
+
+def _grouped(
+    layers: list[torch.nn.Module], inputs: layer_costs.Inputs, patches: Patches | None
+) -> tuple[Layers, ...]:
+    """Return layers of equal cost together; each kind is traced once."""
+    found: dict[tuple[Any, ...], list[torch.nn.Module]] = {}
+    for index, layer in enumerate(layers):
+        window = 0
+        if patches and patches.window and index not in patches.full_layers:
+            window = patches.window
+        sizes = tuple((name, tuple(each.shape)) for name, each in layer.named_parameters())
+        kind = getattr(getattr(layer, "self_attn", None), "layer_type", None)
+        found.setdefault((window, kind, sizes), []).append(layer)
+    made = []
+    for (window, _, _), same in found.items():
+        cost = layer_costs.trace(same[0], inputs)
+        made.append(Layers(number=len(same), width=inputs.width, window=window, **asdict(cost)))
+    return tuple(made)
