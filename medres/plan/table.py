@@ -188,7 +188,7 @@ def images(made: pd.DataFrame) -> str:
             "tokens": made["visual_tokens"].map("{:,}".format),
             "of all images": made["tokens_range"],
             "FLOP": made["flops_per_question"].map("{:.2e}".format),
-            "peak": made["training_bytes"].map(_bytes, na_action="ignore"),
+            "peak": [_bytes(each) if each == each else "" for each in made["training_bytes"]],
             "enlarged": made["enlarged"],
         }
     )
