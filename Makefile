@@ -8,10 +8,10 @@ READY := $(VENV)/.ready
 export STUDY REPAIR GPU GPUS
 
 .DEFAULT_GOAL := help
-.PHONY: help study plan test lint smoke lab clean
+.PHONY: help study plan test lint smoke smoke-families lab clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 study: $(READY) ## make a study's runs and reports: make study STUDY=demo; REPAIR=1 remakes damaged runs
 	@$(PYTHON) -m medres.make "$$STUDY" $${REPAIR:+--repair}
@@ -24,6 +24,9 @@ test: $(READY) ## run all tests
 
 smoke: $(READY) ## run every notebook on a handful of images
 	@$(PYTHON) -m medres.make smoke
+
+smoke-families: $(READY) ## train and evaluate the tiny model of every family on a handful of images
+	@$(PYTHON) -m medres.make smoke-families
 
 lint: $(READY) ## check style and types
 	$(VENV)/bin/ruff check .

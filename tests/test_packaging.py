@@ -20,7 +20,7 @@ DEPENDENCIES = {
         + PYPROJECT["build-system"]["requires"],
     )
 }
-TARGETS = ("help", "study", "test", "lint", "smoke", "lab", "clean")
+TARGETS = ("help", "study", "test", "lint", "smoke", "smoke-families", "lab", "clean")
 
 
 def _pinned() -> list[Requirement]:
