@@ -8,17 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import (
-    Gemma3Config,
-    Gemma3ForConditionalGeneration,
-    Qwen3_5Config,
-    Qwen3_5ForConditionalGeneration,
-)
 
 from medres import models
 from medres.inference import check, decoding, from_cache, generation
-from medres.models import LoadedModel, conversation, tiny, trees
+from medres.inference.said import Said
+from medres.models import LoadedModel, conversation
 from medres.models.trees import Tree
+from tests import families
 
 ASKED: dict[str, dict[str, list[str]]] = {
     "four of each": {
@@ -77,12 +73,12 @@ def _by_cache(model: LoadedModel) -> LoadedModel:
 @torch.no_grad()
 def _answers(
     model: LoadedModel, asked: Sequence[Tree], pixels: Sequence[Any]
-) -> tuple[list[np.ndarray], list[dict[int, str]]]:
+) -> tuple[list[np.ndarray], list[dict[int, Said]]]:
     wanted = [list(range(len(tree.prompt_ends))) for tree in asked]
     return generation.score_and_reply(model, asked, pixels, wanted)
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 @pytest.mark.parametrize("ends", [True, False])
 @pytest.mark.usefixtures("repeated")
 def test_scores_and_replies_are_those_of_the_tree(name: str, ends: bool) -> None:
@@ -101,7 +97,7 @@ def test_scores_and_replies_are_those_of_the_tree(name: str, ends: bool) -> None
     assert [list(each) for each in ours] == [list(each) for each in replies]
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", families.PAPER)
 def test_scores_and_replies_are_those_of_flat_conversations(name: str) -> None:
     model = _by_cache(models.load(name))
     images = [_noise(size_px, seed) for seed, size_px in enumerate(SIZES[1:3])]
@@ -115,7 +111,8 @@ def test_scores_and_replies_are_those_of_flat_conversations(name: str) -> None:
             for option in options
         ]
         np.testing.assert_allclose(sums[0], alone, rtol=0, atol=1e-5)
-        assert list(texts.values()) == [_generated(model, image, each) for each in asked]
+        said = [each.answer for each in texts.values()]
+        assert said == [_generated(model, image, each) for each in asked]
 
 
 def _generated(model: LoadedModel, image: Image.Image, question: str) -> str:
@@ -142,7 +139,7 @@ def _reply_ids(model: LoadedModel, tree: Tree, vision: dict[str, torch.Tensor]) 
         **vision,
         max_new_tokens=N_NEW_TOKENS,
         do_sample=False,
-        eos_token_id=decoding.end_of_turn(model),
+        eos_token_id=sorted(decoding.stops(model)),
         pad_token_id=model.tokenizer.pad_token_id,
     )
     ids: list[int] = found[0, input_ids.shape[1] :].tolist()
@@ -195,7 +192,7 @@ def test_a_reply_goes_on_from_the_option_where_it_left(
     token_ids[leaf[:n_common]] = target_ids[:n_common] = said[:n_common]
     tree = dataclasses.replace(tree, token_ids=token_ids, target_ids=target_ids)
     _, (replies,) = _answers(model, [tree], [image])
-    assert replies == {0: _text(model, said)}
+    assert {number: each.answer for number, each in replies.items()} == {0: _text(model, said)}
     # The last token of the reply is not fed, so that the option need not go that far.
     is_followed = n_common >= N_NEW_TOKENS - 1
     n_prompt = len(prompt.token_ids) - prompt.n_root
@@ -231,200 +228,3 @@ def test_passes_of_bounded_size_answer_as_large_ones(
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
         assert ours == replies
-
-
-# Networks that no tree serves, made from their configs: a gated delta rule takes no mask of a tree,
-# and in Gemma 3 the tokens of an image see each other, which the tree's mask forbids.
-
-N_VISUAL = 4
-
-
-def _qwen3_5(model: LoadedModel) -> torch.nn.Module:
-    """A network of gated delta rules and attention, with positions in three rows."""
-    config = Qwen3_5Config(
-        text_config={
-            "vocab_size": model.shape.vocabulary,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 16,
-            "linear_num_key_heads": 2,
-            "linear_num_value_heads": 4,
-            "linear_key_head_dim": 8,
-            "linear_value_head_dim": 8,
-            "layer_types": ["linear_attention", "full_attention"] * 2,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1e4,
-                "partial_rotary_factor": 1.0,
-                "mrope_section": [4, 2, 2],
-                "mrope_interleaved": True,
-            },
-        },
-        vision_config={
-            "depth": 1,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_heads": 2,
-            "patch_size": 4,
-            "out_hidden_size": 32,
-            "num_position_embeddings": 16,
-        },
-        image_token_id=model.image_token_id,
-        video_token_id=model.tokenizer.convert_tokens_to_ids("<|video_pad|>"),
-        vision_start_token_id=model.tokenizer.convert_tokens_to_ids("<|vision_start|>"),
-        vision_end_token_id=model.tokenizer.convert_tokens_to_ids("<|vision_end|>"),
-    )
-    return Qwen3_5ForConditionalGeneration(config)
-
-
-def _gemma3(model: LoadedModel) -> torch.nn.Module:
-    """A network with sliding windows shorter than a prompt, and a head that caps its logits."""
-    config = Gemma3Config(
-        text_config={
-            "vocab_size": model.shape.vocabulary,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 8,
-            "query_pre_attn_scalar": 8,
-            "sliding_window": 9,
-            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
-            "final_logit_softcapping": 3.0,
-        },
-        vision_config={
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": 8,
-            "patch_size": 4,
-        },
-        mm_tokens_per_image=N_VISUAL,
-        image_token_index=model.image_token_id,
-    )
-    return Gemma3ForConditionalGeneration(config)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Made:
-    """A network with what its family would give it."""
-
-    model: LoadedModel
-    pixels: Callable[[int], torch.Tensor]
-    encode: Callable[[dict[str, list[str]]], Tree]
-
-
-@pytest.fixture(params=["qwen3_5", "gemma3"])
-def made(
-    request: pytest.FixtureRequest, tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> _Made:
-    is_gemma = request.param == "gemma3"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = (_gemma3 if is_gemma else _qwen3_5)(tiny_model).eval()
-        with torch.no_grad():
-            for name, weight in network.named_parameters():
-                # So large that every token matters, the image's too.
-                if weight.ndim > 1 or "mm_input_projection" in name:
-                    weight.normal_(0, 0.1)
-    model = dataclasses.replace(tiny_model, network=network, sharing="cache")
-    kind = "token_type_ids" if is_gemma else "mm_token_type_ids"
-
-    def vision(_: LoadedModel, images: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-        if is_gemma:
-            return {"pixel_values": torch.stack(images)}
-        return {
-            "pixel_values": torch.cat(images),
-            "image_grid_thw": torch.tensor([(1, 4, 4)] * len(images)),
-        }
-
-    def flat_inputs(_: LoadedModel, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {kind: (input_ids == model.image_token_id).long()}
-
-    for name, replacement in {
-        "answer_inputs": vision,
-        "pixel_inputs": vision,
-        "flat_inputs": flat_inputs,
-    }.items():
-        monkeypatch.setattr(models, name, replacement)
-
-    def pixels(seed: int) -> torch.Tensor:
-        shape = (3, 8, 8) if is_gemma else (16, 2 * 3 * 4 * 4)
-        return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape)).float()
-
-    def encode(asked: dict[str, list[str]]) -> Tree:
-        tree = _tree(tiny_model, (56, 56), asked, ends=False)
-        assert np.sum(tree.token_ids == model.image_token_id) == N_VISUAL
-        if not is_gemma:
-            return tree
-        n_root = tree.n_root
-        below = tree.positions[:1, n_root:]
-        counted = np.concatenate([np.arange(n_root)[None], below - below.min() + n_root], axis=1)
-        return dataclasses.replace(tree, positions=counted)
-
-    return _Made(model, pixels, encode)
-
-
-def _alone(made: _Made, pixels: torch.Tensor, question: str, option: str) -> float:
-    """Return the log-probability of an option where the network makes positions and masks."""
-    (path,) = trees.flat(made.encode({question: [option]}))
-    input_ids = torch.from_numpy(np.append(path.token_ids, path.target_ids[-1]))[None]
-    with torch.no_grad():
-        logits = made.model.network(
-            input_ids=input_ids,
-            attention_mask=torch.ones_like(input_ids),
-            **models.flat_inputs(made.model, input_ids),
-            **models.pixel_inputs(made.model, [pixels]),
-            use_cache=False,
-        ).logits[0]
-    chosen = torch.log_softmax(logits.double(), -1)
-    return float(chosen[path.predictors, path.target_ids].sum())
-
-
-@pytest.mark.usefixtures("repeated")
-def test_networks_that_no_tree_serves_answer_as_in_flat_conversations(made: _Made) -> None:
-    asked = [ASKED["open questions too"], ASKED["four of each"], ASKED["common beginnings"]]
-    encoded = [made.encode(each) for each in asked]
-    pixels = [made.pixels(seed) for seed in range(3)]
-    scores, replies = _answers(made.model, encoded, pixels)
-    for each, image, sums, texts in zip(asked, pixels, scores, replies, strict=True):
-        alone = [
-            _alone(made, image, question, option)
-            for question, options in each.items()
-            for option in options
-        ]
-        np.testing.assert_allclose(sums[0], alone, rtol=0, atol=1e-5)
-        vision = models.pixel_inputs(made.model, [image])
-        expected = [_reply(made.model, made.encode({question: []}), vision) for question in each]
-        assert list(texts.values()) == expected
-
-
-def test_the_tree_would_be_wrong_there_and_pixels_matter(made: _Made) -> None:
-    tree = made.encode(ASKED["four of each"])
-    pixels = [made.pixels(seed) for seed in range(2)]
-    by_tree = dataclasses.replace(made.model, sharing="tree")
-    with torch.no_grad():
-        (one,), (other,) = (generation.score(made.model, [tree], [each]) for each in pixels)
-        (wrong,) = generation.score(by_tree, [tree], pixels[:1])
-    assert np.abs(one - other).max() > 1e-3
-    assert np.abs(wrong - one).max() > 1e-3
-
-
-def test_a_cache_is_not_changed_by_what_goes_on_from_its_copies(made: _Made) -> None:
-    tree = made.encode(ASKED["four of each"])
-    root = from_cache._Row(0, -1, np.arange(tree.n_root), 0)
-    question = from_cache._Row(0, 0, tree.path(int(tree.prompt_ends[0])), 0)
-    vision = models.answer_inputs(made.model, [made.pixels(0)])
-    with torch.no_grad():
-        cache = from_cache._pass(made.model, [tree], [root], None, vision=vision).past_key_values
-        first, second = (
-            from_cache._pass(made.model, [tree], [question, question], cache).logits
-            for _ in range(2)
-        )
-    assert torch.equal(first, second)
-    torch.testing.assert_close(first[0], first[1])

@@ -58,7 +58,7 @@ def masked(tiny: tiny_networks.Tiny) -> dict[str, Any]:
 def test_predicted_bytes_are_what_autograd_keeps_of_every_family(name: str, dtype: str) -> None:
     tiny = tiny_networks.ALL[name]()
     inputs = masked(tiny)
-    shape = shapes.shape_of(tiny.config)
+    shape = tiny_networks.shape_of(tiny.config)
     n_text = inputs["input_ids"].shape[1] - tiny.visual_tokens
     layout = Layout(tiny.visual_tokens, (0, 0), n_crops=tiny.n_crops)
 

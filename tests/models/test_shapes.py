@@ -10,13 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from transformers import PretrainedConfig
 
 from medres.models import families, flops, shapes
-from medres.models.flops import ModelShape, Patches
+from medres.models.flops import Patches
 from tests.models import tiny_networks
-from tests.models.tiny_networks import Tiny
+from tests.models.tiny_networks import Tiny, shape_of
 
 TOLERANCE = 0.01
-NOT_READ = {"qwen3_vl_moe": Patches(per_token=4), "paligemma": Patches(per_crop=16)}
-"""How networks see an image whose families are not read; their layers occur in others."""
 TRAINING_TOLERANCE = 0.05
 
 
@@ -27,10 +25,6 @@ def _convolution_backward(grad_shape: Any, x_shape: Any, w_shape: Any, *rest: An
 
 
 COUNTED_APART = {torch.ops.aten.convolution_backward: _convolution_backward}
-
-
-def shape_of(config: PretrainedConfig, patches: Patches | None = None) -> ModelShape:
-    return shapes.shape_of(config, patches or NOT_READ.get(config.model_type))
 
 
 def tokens_of(tiny: Tiny, inputs: dict[str, Any]) -> dict[str, int]:
@@ -132,7 +126,7 @@ def test_a_family_may_say_itself_how_it_sees_an_image() -> None:
     patches = families.of(config.model_type).patches(config)
     assert patches == Patches(per_token=4, per_crop=64, class_tokens=1)
     other = dataclasses.replace(patches, class_tokens=0)
-    assert shape_of(config, other).class_tokens == 0
+    assert shapes.shape_of(config, other).class_tokens == 0
 
 
 def test_an_unknown_family_is_refused_with_those_that_are_known() -> None:

@@ -11,6 +11,10 @@ import torch
 import transformers
 from transformers import AutoModelForImageTextToText, PretrainedConfig
 
+from medres.models import shapes
+from medres.models.family import square_patches
+from medres.models.flops import ModelShape, Patches
+
 VOCABULARY = 512
 IMAGE = 5
 """Token that stands for a visual token."""
@@ -53,6 +57,16 @@ def rope(*sections: int, **further: Any) -> dict[str, Any]:
     """Return the parameters of rotary positions in three axes."""
     axes = {"mrope_section": list(sections)}
     return {"rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, **axes, **further}}
+
+
+def shape_of(config: PretrainedConfig) -> ModelShape:
+    """Sizes of a network, also of one whose family is not read."""
+    patches = None
+    if config.model_type == "paligemma":
+        patches = Patches(per_crop=square_patches(config))
+    if config.model_type == "qwen3_vl_moe":
+        patches = Patches(per_token=config.vision_config.spatial_merge_size**2)
+    return shapes.shape_of(config, patches)
 
 
 @dataclass

@@ -147,7 +147,7 @@ class Gemma3(Family):
                 "head_dim": 48,
                 "query_pre_attn_scalar": 48,
                 "layer_types": ["sliding_attention", "full_attention"],
-                "sliding_window": 64,
+                "sliding_window": 16,
             },
             vision_config=tiny_sizes.VISION
             | {"model_type": "siglip_vision_model", "vision_use_head": False},

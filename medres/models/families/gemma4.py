@@ -125,19 +125,21 @@ class Gemma4(Family):
         return {"mm_token_type_ids": (input_ids == model.image_token_id).long()}
 
     def tiny_config(self, text: dict[str, Any], ids: dict[str, int]) -> PretrainedConfig:
-        """Return a config with one layer of either kind of attention, and capped logits."""
+        """Return a config as of E4B: the last layers take keys and values from those before."""
         own = {name: text[name] for name in text if name != "rope_parameters"}
         return Gemma4Config(
             text_config=own
             | {
+                "initializer_range": 0.04,
                 "head_dim": 32,
                 "global_head_dim": 48,
-                "layer_types": ["sliding_attention", "full_attention"],
-                "sliding_window": 64,
+                "num_hidden_layers": 4,
+                "layer_types": ["sliding_attention", "full_attention"] * 2,
+                "num_kv_shared_layers": 2,
+                "sliding_window": 16,
                 "final_logit_softcapping": 30.0,
                 "hidden_size_per_layer_input": 16,
                 "vocab_size_per_layer_input": text["vocab_size"],
-                "use_bidirectional_attention": "vision",
             },
             vision_config={
                 "hidden_size": 96,
