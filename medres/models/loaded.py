@@ -21,7 +21,12 @@ from medres.models.flops import ModelShape
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Precisions of weights and activations; log-probabilities are summed in 64 bits."""
-ATTENTION = "sdpa"
+ATTENTION = {
+    "": "sdpa",
+    "text_config": "sdpa",
+    "vision_config": "sdpa",
+    "audio_config": "eager",  # Gemma 4's tower of sound, which is never run, has no other
+}
 """PyTorch's own attention, whatever a config names: it takes the masks of our trees, and a config
 could name one to be fetched and run."""
 PROBE, PROBE_OF_SYSTEM = "Is there a nodule?", "Look closely."

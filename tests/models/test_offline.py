@@ -90,6 +90,27 @@ def test_the_weights_are_those_that_the_checkpoints_are_known_to_have() -> None:
     assert counts == {TWO_B: 2_208_985_600, SEVEN_B: 8_291_375_616}
 
 
+# As public listings of the checkpoints state them; InternVL3.5 is listed with 2.348 billion alone.
+@pytest.mark.parametrize(
+    ("model", "published"),
+    [
+        ("Qwen/Qwen3-VL-4B-Instruct", 4_437_815_808),
+        ("google/medgemma-4b-it", 4_300_079_472),
+        ("google/medgemma-1.5-4b-it", 4_300_079_472),
+        ("OpenGVLab/InternVL3_5-2B-HF", 2_348_347_392),
+        ("google/gemma-4-E4B-it", 7_941_100_832),
+        ("Qwen/Qwen2.5-VL-3B-Instruct", 3_754_622_976),
+        ("lingshu-medical-mllm/Lingshu-7B", 8_292_166_656),
+        ("HuggingFaceTB/SmolVLM2-2.2B-Instruct", 2_246_784_880),
+        ("zai-org/GLM-4.1V-9B-Thinking", 10_292_777_472),
+    ],
+)
+def test_the_weights_of_a_model_of_today_are_the_published_number(
+    model: str, published: int
+) -> None:
+    assert offline.sizes_of(offline.config_of(model)).n_weights == published
+
+
 def test_an_adapter_on_every_linear_layer_is_counted_by_hand() -> None:
     width, mlp, key_value = 1536, 8960, 256
     layer = 2 * (2 * width) + 2 * (width + key_value) + 3 * (width + mlp)

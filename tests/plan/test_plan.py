@@ -17,6 +17,12 @@ from medres.plan.memory import GPUS, Setting
 from medres.study import Study
 
 A100 = GPUS["A100-80GB"]
+CURRENT = (
+    "current-gemma-4-e4b",
+    "current-internvl3.5-2b",
+    "current-medgemma-4b",
+    "current-qwen3-vl-4b",
+)
 TINY = "tiny-qwen2-vl"
 PAPER = ("paper-internvl2.5-2b", "paper-llava-onevision", "paper-qwen2-vl-2b", "paper-qwen2-vl-7b")
 ANSWER_TOKENS = 3
@@ -199,7 +205,7 @@ def test_every_drawn_data_set_can_be_planned(
     assert holds.train.n_replies == 1 <= holds.test.n_replies
 
 
-@pytest.mark.parametrize("name", [*PAPER, "demo", "smoke"])
+@pytest.mark.parametrize("name", [*PAPER, *CURRENT, "demo", "smoke"])
 def test_the_plan_of_a_study_is_narrow_and_rounds_nothing_to_nought(
     name: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
