@@ -194,7 +194,7 @@ def test_accuracy_grid_shows_percent_at_the_right_place():
     assert bars[0].get_segments()[0][:, 1] == pytest.approx([90, 95])
 
 
-@pytest.mark.parametrize("evals", [("native",), ("low", "native"), ("low", "native", "mixed")])
+@pytest.mark.parametrize("evals", [("low", "native"), ("low", "native", "mixed")])
 def test_labels_of_neighbouring_panels_do_not_meet(evals):
     names = [f"set {number}" for number in range(10)]
     figure = figures.accuracy_grid(make_grid(names, evals=evals), make_baselines().iloc[:0])
