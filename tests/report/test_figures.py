@@ -1,5 +1,7 @@
 """Figures: what a reader must find in them, whatever the table's size."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -190,6 +192,16 @@ def test_accuracy_grid_shows_percent_at_the_right_place():
     assert points == pytest.approx([93, 12])  # evaluated at low, then the blank image
     bars = [b[2][0] for b in intervals(ax) if to_hex(b[2][0].get_color()[0]) == "#0072b2"]
     assert bars[0].get_segments()[0][:, 1] == pytest.approx([90, 95])
+
+
+@pytest.mark.parametrize("evals", [("low", "native"), ("low", "native", "mixed")])
+def test_labels_of_neighbouring_panels_do_not_meet(evals):
+    names = [f"set {number}" for number in range(10)]
+    figure = figures.accuracy_grid(make_grid(names, evals=evals), make_baselines().iloc[:0])
+    FigureCanvasAgg(figure).draw()
+    boxes = [ax.xaxis.label.get_window_extent() for ax in figure.axes]
+    assert len(boxes) == len(names)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
 def test_unknown_resolutions_follow_the_known_ones():

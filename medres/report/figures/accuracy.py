@@ -64,6 +64,8 @@ def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
     n_ticks = len(evals) + bool(len(blanks))
     panel_in = 0.5 + n_ticks * tick_in(evals, 0.62)
     figure, panels = make_panels(grid, panel_in=panel_in, height_in=2.9, sharey=True)
+    # In one line it is wider than a panel of two resolutions, and would meet its neighbour's.
+    label = f"Evaluated at{' ' if n_ticks > 2 else chr(10)}(visual tokens)"
     for ax, dataset, rows in panels:
         for k, (train, style) in enumerate(styles.items()):
             dodge = 0.64 * ((k + 0.5) / len(styles) - 0.5)
@@ -88,7 +90,7 @@ def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
             labels.append("blank\nimage")
             ax.axvline(len(evals) - 0.5, color="0.8", linewidth=0.8, zorder=0)
         ax.set_xticks(range(n_ticks), labels)
-        ax.set(xlim=(-0.5, n_ticks - 0.5), ylim=(0, 102), xlabel="Evaluated at (visual tokens)")
+        ax.set(xlim=(-0.5, n_ticks - 0.5), ylim=(0, 102), xlabel=label)
     figure.supylabel("Accuracy (%)", fontsize=9)
     keys = legend_keys(
         {"not trained" if n == "none" else f"trained {n}": s for n, s in styles.items()}
