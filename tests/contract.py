@@ -8,6 +8,7 @@ all points; the table in docs/models.md is written by
 """
 
 import argparse
+import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,9 +23,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from medres import models, resolution
 from medres.inference import check, generation
-from medres.models import LoadedModel, conversation, flops, lora, tiny
+from medres.models import LoadedModel, conversation, flops, lora, parts, shapes, tiny, trees
 from medres.models.conversation import IGNORED
+from medres.models.offline import Sizes
 from medres.models.trees import Tree
+from medres.plan import memory
+from medres.plan.memory import Load, Setting
 from medres.training.samples import Samples
 
 TABLE = Path(__file__).parents[1] / "docs" / "models.md"
@@ -135,8 +139,8 @@ def options_as_flat(model: LoadedModel) -> float:
 
     Both images are read before either is asked.
     """
-    trees, images = _trees(model)
-    scores = generation.score(model, trees, images)
+    asked, images = _trees(model)
+    scores = generation.score(model, asked, images)
     asked = [(question, option) for question, options in ASKED.items() for option in options]
     flat = np.array(
         [[check.score_alone(model, image.size, image, *each) for each in asked] for image in images]
@@ -147,9 +151,9 @@ def options_as_flat(model: LoadedModel) -> float:
 @torch.no_grad()
 def replies_as_generated(model: LoadedModel) -> float:
     """Return how many replies to both questions about both images are not those of generate."""
-    trees, images = _trees(model)
+    asked, images = _trees(model)
     to_reply = [list(range(len(ASKED)))] * len(images)
-    _, replies = generation.score_and_reply(model, trees, images, to_reply)
+    _, replies = generation.score_and_reply(model, asked, images, to_reply)
     return sum(
         found[number] != generation.generate(model, _planned(model, size_px), image, "", question)
         for found, image, size_px in zip(replies, images, SIZES_PX, strict=True)
@@ -235,9 +239,9 @@ def step_is_saved(model: LoadedModel) -> float:
     with tempfile.TemporaryDirectory() as folder:
         models.save(trained, folder)
         again = models.load(folder)
-    trees, images = _trees(model)
+    asked, images = _trees(model)
     with torch.no_grad():
-        found = [generation.score(each, trees, images) for each in (trained, again)]
+        found = [generation.score(each, asked, images) for each in (trained, again)]
     return max(float(np.abs(a - b).max()) for a, b in zip(*found, strict=True))
 
 
@@ -263,6 +267,47 @@ def operations(model: LoadedModel) -> float:
         n_crops=tree.layout.n_crops,
     )
     return abs(counted / counter.get_total_flops() - 1)
+
+
+def memory_kept(model: LoadedModel) -> float:
+    """Return the share by which the layers keep more or less for a gradient than is predicted."""
+    trained = _copied(model)
+    network: Any = trained.network.train()
+    size_px = (448, 336)
+    image = resolution.apply(noise(size_px), _planned(model, size_px))
+    replies = [options[:1] for options in ASKED.values()]
+    ids = [str(number) for number in range(len(ASKED))]
+    tree = conversation.encode(model, image.size, ids, list(ASKED), replies)
+    known = {each.untyped_storage().data_ptr() for each in network.parameters()}
+    held: dict[int, torch.Tensor] = {}
+    inside = [False]
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if inside[0]:
+            held[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    towers = [shapes.part_of(network.model, shapes.TOWERS), parts.language_model(network)]
+    for layer in (layer for tower in towers for layer in shapes.layers_of(tower)):
+        layer.register_forward_pre_hook(lambda *_: inside.__setitem__(0, True))
+        layer.register_forward_hook(lambda *_: inside.__setitem__(0, False))
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = _loss(trained, [(tree, image)])
+    assert loss.requires_grad
+    measured = sum(
+        tensor.untyped_storage().nbytes() for place, tensor in held.items() if place not in known
+    )
+    rows = trees.flat(tree) if model.sharing == "cache" else [tree]
+    only_layers = dataclasses.replace(model.shape, patch_values=0)
+    predicted = sum(
+        memory.activation_bytes(
+            Sizes("", only_layers, 0, 0),
+            Load(row.layout, len(row.token_ids) - row.layout.visual_tokens, 0),
+            Setting("single", "float32"),
+        )
+        for row in rows
+    )
+    return abs(predicted / measured - 1)
 
 
 def adapted_layers(model: LoadedModel) -> float:
@@ -319,6 +364,7 @@ POINTS = (
     Point("gradient of parts (relative)", gradient_of_parts, 1e-4),
     Point("saved step against loaded (nats)", step_is_saved, 1e-6),
     Point("operations against PyTorch's", operations, 0.01),
+    Point("memory against autograd's", memory_kept, 0.1),
     Point("layers wrongly adapted", adapted_layers, 0),
 )
 
