@@ -298,11 +298,12 @@ def memory_kept(model: LoadedModel) -> float:
         tensor.untyped_storage().nbytes() for place, tensor in held.items() if place not in known
     )
     rows = trees.flat(tree) if model.sharing == "cache" else [tree]
+    longest = max(len(row.token_ids) for row in rows)  # to which all are padded
     only_layers = dataclasses.replace(model.shape, patch_values=0)
     predicted = sum(
         memory.activation_bytes(
             Sizes("", only_layers, 0, 0),
-            Load(row.layout, len(row.token_ids) - row.layout.visual_tokens, 0),
+            Load(row.layout, longest - row.layout.visual_tokens, 0),
             Setting("single", "float32"),
         )
         for row in rows

@@ -51,6 +51,8 @@ def _shape(stored: str, patches: Patches) -> ModelShape:
     config = AutoConfig.for_model(fields.pop("model_type"), **fields)
     with torch.device("meta"):
         network = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+    if config.model_type in families.MODEL_TYPES:
+        families.of(config.model_type).prepare(network)
     # Layers are run backwards too, whoever asks.
     with torch.enable_grad():
         return shape_of_network(network, patches)
