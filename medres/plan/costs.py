@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from medres import resolution
+from medres import models, resolution
 from medres.models import conversation, flops, offline
 from medres.models.offline import Sizes
 from medres.plan import contents, memory, seen
@@ -35,7 +35,8 @@ class Arm:
     epochs: int = 0
     """Zero if nothing is trained."""
     train_flops: int = 0
-    """Operations of all seeds together; an image's questions share one pass, as medres trains."""
+    """Operations of all seeds together; an image's questions share one pass, as medres trains,
+    where the model allows it."""
     repeated_flops: tuple[int, int] = (0, 0)
     """What gradient checkpointing would add: without attention, and attention."""
     unshared_flops: int = 0
@@ -204,16 +205,24 @@ def _trained(
             f"data set {arm.cell.dataset!r} has no train questions; use train resolution none"
         )
     of = partial(costed.training_flops, side, is_adapted=settings["lora_rank"] > 0)
-    shared = sum(images.n_images * of(geometry, images.questions_each) for images, geometry in seen)
     unshared = sum(
         images.n_images * images.questions_each * of(geometry, 1.0) for images, geometry in seen
     )
+    is_flat = models.family_of(costed.config).sharing == "cache"
+    shared = unshared
+    if not is_flat:
+        shared = sum(
+            images.n_images * of(geometry, images.questions_each) for images, geometry in seen
+        )
     again = np.array(
         [
             [
-                images.n_images * each
+                images.n_images * (images.questions_each if is_flat else 1) * each
                 for each in costed.repeated_flops(
-                    side, geometry, images.questions_each, is_adapted=settings["lora_rank"] > 0
+                    side,
+                    geometry,
+                    1.0 if is_flat else images.questions_each,
+                    is_adapted=settings["lora_rank"] > 0,
                 )
             ]
             for images, geometry in seen
@@ -224,10 +233,12 @@ def _trained(
     images, geometry = max(
         seen, key=lambda pair: costed.forward_flops(side, pair[1], pair[0].questions_each)
     )
+    in_row = 1.0 if is_flat else images.questions_each
     load = Load(
         costed.layout(geometry),
-        side.text_tokens(images.questions_each, costed.characters_per_token),
-        round(side.reply_tokens(costed.characters_per_token) * images.questions_each),
+        side.text_tokens(in_row, costed.characters_per_token),
+        round(side.reply_tokens(costed.characters_per_token) * in_row),
+        rows=math.ceil(images.questions_each) if is_flat else 1,
     )
     arm = replace(
         arm,

@@ -185,6 +185,8 @@ class Load:
     text_tokens: int
     answer_tokens: int
     """Text tokens whose logits are computed."""
+    rows: int = 1
+    """Rows of a pass that an image takes: more than one where each of its questions is a row."""
 
 
 @dataclass(frozen=True)
@@ -240,8 +242,8 @@ def predict(
         gradients=on_gpu * 4 * n_trained // processes,
         optimiser=on_gpu * (12 if setting.zero_stage else 8) * n_trained // processes,
         buffers=2 * (2 if is_half else 4) * n_buffered,
-        activations=micro_batch * activation_bytes(sizes, load, setting),
-        logits=micro_batch * LOGIT_BYTES * load.answer_tokens * sizes.shape.vocabulary,
+        activations=micro_batch * load.rows * activation_bytes(sizes, load, setting),
+        logits=micro_batch * load.rows * LOGIT_BYTES * load.answer_tokens * sizes.shape.vocabulary,
         update=on_gpu * 4 * n_trained // processes,
     )
 

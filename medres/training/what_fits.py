@@ -98,6 +98,7 @@ def _predictions(samples: Samples, settings: TrainingSettings) -> Callable[[Sett
         layout,
         text_tokens=max(len(row.token_ids) for row in rows) - layout.visual_tokens,
         answer_tokens=0,
+        rows=len(rows),
     )
     sizes = offline.sizes_of(config)
 
@@ -121,7 +122,7 @@ def _predictions(samples: Samples, settings: TrainingSettings) -> Callable[[Sett
             sizes,
             load,
             setting=setting,
-            micro_batch=images * len(rows),
+            micro_batch=images,
             processes=strategies.n_processes(),
         )
         return replace(without, logits=logits_bytes(images)).peak

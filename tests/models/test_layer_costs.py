@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from medres.models import layer_costs, shapes
+from medres.models import families, layer_costs, shapes
 from medres.models.flops import ModelShape
 from medres.models.offline import Sizes
 from medres.plan import memory
@@ -67,6 +67,8 @@ def test_predicted_bytes_are_what_autograd_keeps_of_every_family(name: str, dtyp
         return memory.activation_bytes(Sizes("", only, 0, 0), load, SETTINGS[dtype])
 
     network = tiny.network().to(getattr(torch, dtype)).train()
+    if tiny.config.model_type in families.MODEL_TYPES:
+        families.of(tiny.config.model_type).prepare(network)
     for names, only in (
         (shapes.TOWERS, replace(shape, text=(), patch_values=0)),
         (shapes.LANGUAGE_MODELS, replace(shape, vision=(), patch_values=0, shares_mask=False)),

@@ -48,7 +48,9 @@ def network_of(
     for name in ("depth", "num_hidden_layers"):
         if hasattr(changed.vision_config, name):
             setattr(changed.vision_config, name, n_layers)
-    return AutoModelForImageTextToText.from_config(changed).to(dtype).train()
+    network = AutoModelForImageTextToText.from_config(changed).to(dtype).train()
+    models.family_of(changed).prepare(network)
+    return network
 
 
 def kept_bytes(network: torch.nn.Module, inputs: dict[str, Any]) -> int:

@@ -167,7 +167,7 @@ def test_an_arm_that_does_not_fit_is_named_with_bytes_and_remedy(project: Path) 
     assert not plan.misfits(arms_of(study), gpu=A100)
     lines = plan.misfits(arms_of(study, gradient_checkpointing=False), gpu=A100)
     (wsi,) = (line for line in lines if line.startswith("wsi native"))
-    assert "wsi native does not fit: zero-2 in bfloat16 needs 21" in wsi
+    assert "wsi native does not fit: zero-2 in bfloat16 needs 193" in wsi
     assert "A100-80GB has 80.0 GB; fits with `gradient_checkpointing: true`, `micro_batch" in wsi
 
 
