@@ -18,6 +18,8 @@ from medres.resampling import resampler as resampler
 
 BUDGETS = {"tokens": "tokens-<n>", "tiles": "tiles-<n>", "pan-and-scan": "pan-and-scan"}
 """Kinds of a model's own budget, with how they are written."""
+MOST = {"tokens": 100_000, "tiles": 100}
+"""Largest numbers of such budgets."""
 TRAIN_RESOLUTIONS = ("none", "low", "native", "mixed")
 BLANK_GREY = 128
 
@@ -181,7 +183,7 @@ def plan(size_px: tuple[int, int], resolution: str, treatment: Treatment) -> Geo
     budget = resolution if kind in BUDGETS else ""
     if budget and kind not in treatment.budgets:
         known = ", ".join(BUDGETS[each] for each in treatment.budgets) or "none of its own"
-        raise ValueError(f"resolution {resolution!r} is no budget of the model; it takes {known}")
+        raise ValueError(f"resolution {resolution!r} is not a budget of this model; use {known}")
     grid = {"multiple_px": treatment.multiple_px}
     shrink = treatment.resampling_filter
     native_px = fit_within(size_px, max_pixels=treatment.native_max_pixels, **grid)
@@ -283,9 +285,9 @@ def parse(resolution: str) -> tuple[str, str]:
             factor = 0.0
         if 0 < factor < math.inf:
             return kind, argument
-    if kind in ("tokens", "tiles") and argument.isdecimal() and argument.isascii():
+    if kind in MOST and argument.isdecimal() and len(argument) < 10:
         # Written in one way only: a resolution's name is a key everywhere.
-        if argument == str(int(argument)) and int(argument):
+        if argument == str(int(argument)) and 1 <= int(argument) <= MOST[kind]:
             return kind, argument
     if resolution == "pan-and-scan":
         return resolution, ""

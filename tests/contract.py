@@ -302,7 +302,7 @@ def memory_kept(model: LoadedModel) -> float:
     only_layers = dataclasses.replace(model.shape, patch_values=0)
     predicted = sum(
         memory.activation_bytes(
-            Sizes("", only_layers, 0, 0),
+            Sizes(only_layers, 0, 0),
             Load(row.layout, longest - row.layout.visual_tokens, 0),
             Setting("single", "float32"),
         )

@@ -75,7 +75,9 @@ def _reasoning(
     else:
         return None, 0, ""
     text = thought.replace(marks.begin, "", 1).strip()
-    return text.removeprefix(marks.heading).strip(), n_tokens, begun
+    first, _, rest = text.partition("\n")
+    is_heading = bool(marks.heading) and first.strip() == marks.heading
+    return (rest if is_heading else text).strip(), n_tokens, begun
 
 
 def _answer(

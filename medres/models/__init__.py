@@ -154,7 +154,8 @@ def check_tiling(config: PretrainedConfig, tiling: str) -> None:
         raise ValueError(f"tiling is {tiling!r}; use {' or '.join(TILINGS)}")
     if tiling != TILINGS[0] and not tiles(config):
         raise ValueError(
-            f"tiling is {tiling!r}, but a {config.model_type} does not tile; use {TILINGS[0]}"
+            f"tiling is {tiling!r}, which changes nothing for a {config.model_type}; use "
+            f"{TILINGS[0]}"
         )
 
 

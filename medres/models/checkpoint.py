@@ -66,6 +66,11 @@ class Checkpoint:
         found = [folder for folder in self.folders if _image_settings(folder, self.name)]
         return found[0] if found else self.folder
 
+    def image_processor_type(self) -> str:
+        """Return the class that the image processor's file names, empty if it names none."""
+        settings = _image_settings(self.image_processor, self.name)
+        return str(settings.get("image_processor_type") or "")
+
     def template(self) -> str:
         """Return the chat template of the processor's own files, empty if they have none.
 

@@ -108,6 +108,10 @@ class _Marks:
     family: Family
     end_of_turn: str
 
+    def reply(self, text: str) -> str:
+        """Return a reply as the chat template writes it."""
+        return self.family.before_reply + text + self.end_of_turn
+
     @classmethod
     def of(cls, model: LoadedModel) -> "_Marks":
         """Return those of a model."""
@@ -149,7 +153,7 @@ def _below(
     for question, texts in zip(questions, replies, strict=True):
         _, prompt = _rendered_parts(tokenizer, marks, question)
         branch, prompt_ids = len(ids), _token_ids(tokenizer, prompt)
-        leaves = [_token_ids(tokenizer, text + marks.end_of_turn) for text in texts]
+        leaves = [_token_ids(tokenizer, marks.reply(text)) for text in texts]
         ids += [prompt_ids, *(leaf if with_ends else leaf[:-1] for leaf in leaves)]
         branches += [branch] * (1 + len(leaves))
         firsts += [0] + [len(prompt_ids)] * len(leaves)
@@ -202,7 +206,7 @@ def prompt_lengths(model: LoadedModel, question: str) -> tuple[int, int]:
 
 def reply_length(model: LoadedModel, reply: str) -> int:
     """Return the tokens of a reply, its end of turn included."""
-    return len(_token_ids(model.tokenizer, reply + model.end_of_turn))
+    return len(_token_ids(model.tokenizer, _Marks.of(model).reply(reply)))
 
 
 def opens_reasoning(model: LoadedModel) -> bool:

@@ -38,6 +38,8 @@ class Family:
     """Whether the chat template takes the system prompt as a text alone, not as a list of parts."""
     end_of_turn: ClassVar[str] = "<|im_end|>"
     """Token that ends every reply in the chat template."""
+    before_reply: ClassVar[str] = ""
+    """What the chat template writes between the end of a prompt and a reply."""
     stops: ClassVar[tuple[str, ...]] = ()
     """Further tokens at which a reply is over."""
     reasoning: ClassVar[Marks | None] = None
@@ -45,9 +47,9 @@ class Family:
     answer_marks: ClassVar[tuple[Marks, ...]] = ()
     """What may stand around the answer itself, the outermost first."""
     sharing: ClassVar[str] = "cache"
-    """How the questions about an image share it: tree, as one sequence with a mask, which only
-    networks compute that obey any mask; or cache, each from a copy of the image's keys and
-    values."""
+    """How the questions about an image share it, if no layer has windows: tree, as one sequence
+    with a mask, which only networks compute that obey any mask; or cache, each from a copy of the
+    image's keys and values."""
     tiles: ClassVar[bool] = False
     """Whether `models.TILINGS` differ."""
     cuts: ClassVar[bool] = False
@@ -83,6 +85,15 @@ class Family:
     def multiple_px(self, config: PretrainedConfig) -> int:
         """Return the side of one visual token, in pixels; 1 for models that take any size."""
         return 1
+
+    def sharing_of(self, config: PretrainedConfig) -> str:
+        """Return `sharing`, or cache where layers of the config see no further than a window."""
+        text = config.get_text_config()
+        window = getattr(text, "sliding_window", None)
+        is_windowed = bool(window) and getattr(text, "use_sliding_window", True)
+        kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention"}
+        is_short = is_windowed and window < text.max_position_embeddings
+        return "cache" if kinds or is_short else self.sharing
 
     def layout(
         self,
@@ -183,6 +194,29 @@ class Family:
         return self.image_in_template or self.image_token
 
 
+def require(name: str, setting: str, found: Any, published: Any, instead: str) -> None:
+    """Refuse an image processor with a size that is not the published checkpoints'.
+
+    The plan would go by the published one, and the model be used at another than its own.
+
+    Args:
+        name: Of the checkpoint.
+        setting: Of the image processor.
+        found: Its value.
+        published: That of the published checkpoints.
+        instead: What a study asks for to have another size.
+
+    Raises:
+        ValueError: If they differ, with the remedy.
+    """
+    if found != published:
+        raise ValueError(
+            f"{name}: its image processor has {setting} {found}, the published checkpoints "
+            f"{published}, by which studies are planned; restore that value in its file, and ask "
+            f"for another size by a resolution: {instead}"
+        )
+
+
 def square_patches(config: PretrainedConfig) -> int:
     """Return the patches of a crop of the size that a vision tower was made for."""
     vision = config.vision_config
@@ -202,17 +236,6 @@ def begin_with(tokenizer: PreTrainedTokenizerFast, token: str) -> None:
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{token} $A", special_tokens=[(token, tokenizer.convert_tokens_to_ids(token))]
     )
-
-
-def no_budget(config: PretrainedConfig, budget: str, known: str) -> ValueError:
-    """Return the error for a budget that a model does not have.
-
-    Args:
-        config: Of the model.
-        budget: What was asked for.
-        known: What the model has instead.
-    """
-    return ValueError(f"resolution {budget!r} is none of a {config.model_type}; it takes {known}")
 
 
 def budget_number(budget: str) -> int:

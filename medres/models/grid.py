@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from transformers import PretrainedConfig
 
+from medres.models import family
 from medres.models.family import Family
 from medres.models.flops import Patches
 from medres.models.loaded import LoadedModel
@@ -25,6 +26,8 @@ class GridFamily(Family):
     budgets = ("tokens",)
     min_pixels: ClassVar[int] = 0
     """Width x height to which the published image processor enlarges smaller images."""
+    frames_counted: ClassVar[int] = 1
+    """Frames of a still picture that the processor's limits count."""
     max_pixels: ClassVar[float] = math.inf
     """Width x height to which it shrinks larger ones."""
 
@@ -38,6 +41,10 @@ class GridFamily(Family):
                 f"{name}: the image processor makes patches of {made} (side, merged, frames), "
                 f"the config says {patches}, both normalised; they belong to different models"
             )
+
+        if self.min_pixels:
+            smallest = processor.size["shortest_edge"] // self.frames_counted
+            family.require(name, "shortest_edge", smallest, self.min_pixels, "tokens-<n>")
 
     def check_config(self, config: PretrainedConfig, name: str) -> None:
         """Refuse a config whose rotary sections do not fill the heads."""
@@ -74,7 +81,8 @@ class GridFamily(Family):
         side = self.multiple_px(config)
         n_tokens = visual_token_count(given_px, multiple_px=side)
         n_pixels = given_px[0] * given_px[1]
-        if self.min_pixels <= n_pixels <= self.max_pixels:
+        # The smallest size is no part of the network: who asks for few tokens gets them.
+        if self.min_pixels <= n_pixels <= self.max_pixels or budget:
             return Layout(visual_tokens=n_tokens, canvas_px=given_px, budget=budget)
         is_small = n_pixels < self.min_pixels
         factor = math.sqrt((self.min_pixels if is_small else self.max_pixels) / n_pixels)

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import transformers
 from transformers import (
-    AutoImageProcessor,
     AutoTokenizer,
     GenerationConfig,
     PretrainedConfig,
@@ -21,14 +20,6 @@ from medres.models.flops import ModelShape
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Precisions of weights and activations; log-probabilities are summed in 64 bits."""
-ATTENTION = {
-    "": "sdpa",
-    "text_config": "sdpa",
-    "vision_config": "sdpa",
-    "audio_config": "eager",  # Gemma 4's tower of sound, which is never run, has no other
-}
-"""PyTorch's own attention, whatever a config names: it takes the masks of our trees, and a config
-could name one to be fetched and run."""
 PROBE, PROBE_OF_SYSTEM = "Is there a nodule?", "Look closely."
 """With these a chat template is tried before the weights are read."""
 
@@ -88,7 +79,7 @@ def together(
         image_token_id=config.image_token_id,
         end_of_turn=family.end_of_turn,
         tiling=tiling,
-        sharing=family.sharing,
+        sharing=family.sharing_of(config),
         stops=tuple(token for token in family.stops if token in known),
     )
 
@@ -112,24 +103,23 @@ def load(family: Family, place: str, *, revision: str, tiling: str, dtype: str) 
     """
     found = checkpoint.opened(place, revision=revision, with_weights=True)
     tokenizer = tokenizer_of(found, family)
-    with checkpoint.one_line(found.name, "image processor"):
-        image_processor = AutoImageProcessor.from_pretrained(
-            str(found.image_processor),
-            backend="pil",
-            trust_remote_code=False,
-            local_files_only=True,
-        )
-    if type(image_processor).__name__ != family.processor:
+    made = found.image_processor_type().removesuffix("Fast").removesuffix("Pil")
+    if made and made != family.processor.removesuffix("Pil"):
         raise ValueError(
-            f"{found.name}: its image processor is a {type(image_processor).__name__}, not a "
-            f"{family.processor}; it belongs to another model"
+            f"{found.name}: its image processor is a {made}, not a "
+            f"{family.processor.removesuffix('Pil')}; it belongs to another model"
+        )
+    with checkpoint.one_line(found.name, "image processor"):
+        # Of the class itself: some versions of transformers find none of Pillow by themselves.
+        image_processor = getattr(transformers, family.processor).from_pretrained(
+            str(found.image_processor), trust_remote_code=False, local_files_only=True
         )
     greedy = GenerationConfig(do_sample=False, pad_token_id=0)
     with checkpoint.one_line(found.name, "config and weights"):
         network, report = getattr(transformers, family.network).from_pretrained(
             str(found.folder),
             dtype=DTYPES[dtype],
-            attn_implementation=ATTENTION,
+            attn_implementation=shapes.ATTENTION,
             generation_config=greedy,
             use_safetensors=True,
             output_loading_info=True,
@@ -175,6 +165,9 @@ def tokenizer_of(found: checkpoint.Checkpoint, family: Family) -> PreTrainedToke
         template = found.template()
     if template:
         tokenizer.chat_template = template
+    if tokenizer.pad_token_id is None:
+        # Nothing reads what stands there.
+        tokenizer.pad_token = family.end_of_turn
     if not tokenizer.chat_template:
         raise ValueError(
             f"{name} has no chat template, neither as {', '.join(checkpoint.TEMPLATES)} nor in "

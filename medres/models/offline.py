@@ -22,7 +22,6 @@ from transformers import (
 from medres import models, runs
 from medres.models import adapters, checkpoint, parts, places, shapes, tiny
 from medres.models.flops import ModelShape
-from medres.models.loaded import ATTENTION
 from medres.resolution import Treatment
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -34,7 +33,6 @@ CHARACTERS_PER_TOKEN = 4.0
 class Sizes:
     """The sizes that determine a model's memory and arithmetic."""
 
-    family: str
     shape: ModelShape
     n_weights: int
     text_linear_sides: int
@@ -133,11 +131,10 @@ def sizes_of(config: PretrainedConfig) -> Sizes:
     """Return the sizes that determine the cost of a model, from a network on the meta device."""
     with torch.device("meta"):
         network = AutoModelForImageTextToText.from_config(
-            config, attn_implementation=ATTENTION, trust_remote_code=False
+            config, attn_implementation=shapes.ATTENTION, trust_remote_code=False
         )
     linear = [network.get_submodule(name) for name in parts.linear_layers(network)]
     return Sizes(
-        family=config.model_type,
         shape=shapes.shape_of(config),
         n_weights=sum(weight.numel() for weight in network.parameters()),
         text_linear_sides=sum(layer.in_features + layer.out_features for layer in linear),

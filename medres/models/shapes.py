@@ -23,6 +23,14 @@ LANGUAGE_MODELS = ("language_model", "text_model")
 SOUND = ("audio_tower", "embed_audio")
 EMBEDDING = ("embed", "patch_conv")
 """In the names of what a tower does once per patch; what it does else is done per visual token."""
+ATTENTION = {
+    "": "sdpa",
+    "text_config": "sdpa",
+    "vision_config": "sdpa",
+    "audio_config": "eager",  # Gemma 4's tower of sound, which is never run, has no other
+}
+"""PyTorch's own attention, whatever a config names: it takes the masks of our trees, and a config
+could name one to be fetched and run."""
 MATRICES = ("mm_input_projection_weight",)
 """Weights that stand outside a linear layer and are one."""
 PRODUCTS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
@@ -50,7 +58,9 @@ def _shape(stored: str, patches: Patches) -> ModelShape:
     fields = json.loads(stored)
     config = AutoConfig.for_model(fields.pop("model_type"), **fields)
     with torch.device("meta"):
-        network = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
+        network = AutoModelForImageTextToText.from_config(
+            config, attn_implementation=ATTENTION, trust_remote_code=False
+        )
     if config.model_type in families.MODEL_TYPES:
         families.of(config.model_type).prepare(network)
     # Layers are run backwards too, whoever asks.

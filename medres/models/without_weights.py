@@ -4,7 +4,7 @@ import torch
 from transformers import AutoModelForImageTextToText, PreTrainedTokenizerBase
 
 from medres import models
-from medres.models import checkpoint, loaded
+from medres.models import checkpoint, loaded, shapes
 from medres.models.loaded import LoadedModel
 
 
@@ -27,7 +27,7 @@ def load(model: str, *, revision: str = "", tiling: str = "information") -> Load
     tokenizer = loaded.tokenizer_of(found, family)
     with torch.device("meta"):
         network = AutoModelForImageTextToText.from_config(
-            config, attn_implementation=loaded.ATTENTION, trust_remote_code=False
+            config, attn_implementation=shapes.ATTENTION, trust_remote_code=False
         )
     return loaded.together(family, network, tokenizer, None, tiling=tiling)
 

@@ -112,7 +112,8 @@ class _Costed:
         layout = self.layout(geometry)
         return {
             "visual_tokens": layout.visual_tokens,
-            "text_tokens": side.text_tokens(n_questions, self.characters_per_token),
+            "text_tokens": layout.mark_tokens
+            + side.text_tokens(n_questions, self.characters_per_token),
             "n_crops": layout.n_crops,
             # Logits are computed where a reply is predicted.
             "logit_tokens": round(side.reply_tokens(self.characters_per_token) * n_questions),
@@ -208,7 +209,7 @@ def _trained(
     unshared = sum(
         images.n_images * images.questions_each * of(geometry, 1.0) for images, geometry in seen
     )
-    is_flat = models.family_of(costed.config).sharing == "cache"
+    is_flat = models.family_of(costed.config).sharing_of(costed.config) == "cache"
     shared = unshared
     if not is_flat:
         shared = sum(

@@ -3,6 +3,7 @@
 From image sizes and the model's config alone: no pixels, no weights, no Hub.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import resolution, saving, texts
+from medres import models, resolution, saving, texts
 from medres import study as studies
 from medres.models import flops, offline
 from medres.models.offline import Sizes
@@ -230,11 +231,16 @@ def _training_bytes(
     weights = [each.n_images for each in side.images]
     n_questions = np.average([each.questions_each for each in side.images], weights=weights)
 
+    config = offline.config_of(model)
+    is_flat = models.family_of(config).sharing_of(config) == "cache"
+    in_row = 1.0 if is_flat else n_questions
+
     def bytes_of(layout: Layout) -> int:
         load = Load(
             layout,
-            side.text_tokens(n_questions, per_token),
-            round(side.reply_tokens(per_token) * n_questions),
+            layout.mark_tokens + side.text_tokens(in_row, per_token),
+            round(side.reply_tokens(per_token) * in_row),
+            rows=math.ceil(n_questions) if is_flat else 1,
         )
         setting = memory.setting_of(settings)
         found = memory.predict(

@@ -22,7 +22,7 @@ from medres.results.examples import PLACE, QUESTION
 from medres.results.grids import FILTERS
 
 CROP_PX = 384
-KINDS = ("low", "scale", "upsampled", "native")
+KINDS = ("low", "scale", "upsampled", "native", *resolution.BUDGETS)
 """Resolutions that have a picture of their own, in the order of the slider."""
 
 

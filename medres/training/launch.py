@@ -99,7 +99,7 @@ def launch(folder: Path, settings: TrainingSettings) -> dict[str, Any]:
             process.wait()
         finally:
             _end(process)
-            # 69 MB of main memory a process, which DeepSpeed leaves behind on a CPU for good.
+            # 69 MB of main memory per process, which DeepSpeed leaves behind on a CPU for good.
             for left in SHARED_MEMORY.glob(f"deepspeed_allreduce_buffer_{os.getuid()}_*_{port}_*"):
                 left.unlink(missing_ok=True)
     # Not by the exit code: a process may fail while it shuts down, after its work is done.

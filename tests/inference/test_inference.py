@@ -518,8 +518,14 @@ def test_the_reply_is_the_most_probable_option_by_its_sum(
         ({"eval_resolutions": ["low", "mixed"]}, "mixed without low and native; add them"),
         ({"eval_resolutions": ["middle"]}, "unknown resolution 'middle'; use low"),
         ({"eval_resolutions": []}, "eval_resolutions is empty; name low, native"),
-        ({"eval_resolutions": ["native", "tiles-4"]}, "'tiles-4' is no budget .* takes tokens-<n>"),
-        ({"eval_resolutions": ["pan-and-scan"]}, "'pan-and-scan' is no budget .* takes tokens-<n>"),
+        (
+            {"eval_resolutions": ["native", "tiles-4"]},
+            "'tiles-4' is not a budget .* tokens-<n>",
+        ),
+        (
+            {"eval_resolutions": ["pan-and-scan"]},
+            "'pan-and-scan' is not a budget .* tokens-<n>",
+        ),
         ({"train_resolution": "blank"}, "train_resolution is 'blank'; use none, low"),
         ({"limit": -1}, "limit is -1; it must be at least 0"),
         ({"batch_images": 0}, "batch_images is 0; it must be at least 1"),

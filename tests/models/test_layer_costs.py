@@ -64,7 +64,7 @@ def test_predicted_bytes_are_what_autograd_keeps_of_every_family(name: str, dtyp
 
     def predicted(only: ModelShape) -> int:
         load = Load(layout, n_text, 0)
-        return memory.activation_bytes(Sizes("", only, 0, 0), load, SETTINGS[dtype])
+        return memory.activation_bytes(Sizes(only, 0, 0), load, SETTINGS[dtype])
 
     network = tiny.network().to(getattr(torch, dtype)).train()
     if tiny.config.model_type in families.MODEL_TYPES:

@@ -12,7 +12,6 @@ import transformers
 from transformers import AutoModelForImageTextToText, PretrainedConfig
 
 from medres.models import shapes
-from medres.models.family import square_patches
 from medres.models.flops import ModelShape, Patches
 
 VOCABULARY = 512
@@ -62,8 +61,6 @@ def rope(*sections: int, **further: Any) -> dict[str, Any]:
 def shape_of(config: PretrainedConfig) -> ModelShape:
     """Sizes of a network, also of one whose family is not read."""
     patches = None
-    if config.model_type == "paligemma":
-        patches = Patches(per_crop=square_patches(config))
     if config.model_type == "qwen3_vl_moe":
         patches = Patches(per_token=config.vision_config.spatial_merge_size**2)
     return shapes.shape_of(config, patches)
@@ -346,17 +343,6 @@ def pixtral() -> Tiny:
     return Tiny(config, 12 * 16, inputs)
 
 
-def paligemma() -> Tiny:
-    config = transformers.PaliGemmaConfig(
-        text_config=TEXT | {"model_type": "gemma2", "sliding_window": 64},
-        vision_config=SIGLIP | {"projection_dim": 128},
-        image_token_index=IMAGE,
-        projection_dim=128,
-        tie_word_embeddings=False,
-    )
-    return Tiny(config, 64, {"pixel_values": torch.randn(1, 3, 112, 112)}, types="token_type_ids")
-
-
 ALL = {
     make.__name__: make
     for make in (
@@ -378,6 +364,5 @@ ALL = {
         smolvlm,
         mistral3,
         pixtral,
-        paligemma,
     )
 }

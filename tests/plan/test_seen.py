@@ -220,16 +220,16 @@ def test_a_model_that_is_not_at_hand_is_left_out_and_named(project: Path) -> Non
 
 
 REFUSED = [
-    (["tiny-qwen2-vl"], "tiles-4", "tiny-qwen2-vl: .*'tiles-4'.*takes tokens-<n>$"),
-    (["tiny-qwen3-vl"], "pan-and-scan", "tiny-qwen3-vl: .*'pan-and-scan'.*takes tokens-<n>$"),
-    (["tiny-internvl"], "tokens-280", "tiny-internvl: .*'tokens-280'.*takes tiles-<n>$"),
-    (["tiny-gemma3"], "tiles-2", "tiny-gemma3: .*'tiles-2'.*takes pan-and-scan$"),
-    (["tiny-gemma4"], "tokens-300", "tiny-gemma4: .*'tokens-300'.*takes tokens-70, tokens-140"),
+    (["tiny-qwen2-vl"], "tiles-4", "tiny-qwen2-vl: .*'tiles-4'.*use tokens-<n>$"),
+    (["tiny-qwen3-vl"], "pan-and-scan", "tiny-qwen3-vl: .*'pan-and-scan'.*use tokens-<n>$"),
+    (["tiny-internvl"], "tokens-280", "tiny-internvl: .*'tokens-280'.*use tiles-<n>$"),
+    (["tiny-gemma3"], "tiles-2", "tiny-gemma3: .*'tiles-2'.*use pan-and-scan$"),
+    (["tiny-gemma4"], "tokens-300", "tiny-gemma4: .*'tokens-300'.*use tokens-70, tokens-140"),
     (["tiny-gemma4", "tiny-qwen2-vl"], "pan-and-scan", "tiny-gemma4: .*'pan-and-scan'"),
     (
         ["Qwen/Qwen2-VL-2B-Instruct"],
         "tiles-1",
-        "Qwen/Qwen2-VL-2B-Instruct: .*'tiles-1'.*takes tokens-<n>$",
+        "Qwen/Qwen2-VL-2B-Instruct: .*'tiles-1'.*use tokens-<n>$",
     ),
     (["org/model", "tiny-qwen2-vl"], "tiles-4", "tiny-qwen2-vl: .*'tiles-4'"),
 ]

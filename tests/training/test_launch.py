@@ -93,7 +93,7 @@ def test_two_processes_under_zero_2_train_as_one_without(
 
 
 def test_no_main_memory_is_left_taken(together: runs.Run) -> None:
-    """DeepSpeed leaves 69 MB a process, until nothing else fits."""
+    """DeepSpeed leaves 69 MB per process, until nothing else fits."""
     left = list(launch.SHARED_MEMORY.glob(f"deepspeed_allreduce_buffer_{os.getuid()}_*"))
     assert [path for path in left if path.stat().st_mtime > BEGAN] == []
 

@@ -70,6 +70,16 @@ class Gemma3(Family):
     tiny_template = TEMPLATE
     tiny_begins_with = "<bos>"
 
+    def check(self, config: PretrainedConfig, processor: Any, name: str) -> None:
+        """Refuse squares of another side than the config's."""
+        side, size = config.vision_config.image_size, processor.size
+        is_plain = processor.do_normalize and processor.do_rescale
+        if (size["height"], size["width"]) != (side, side) or not is_plain:
+            raise ValueError(
+                f"{name}: the image processor makes squares of {size}, the config says {side} px, "
+                "normalised; they belong to different models"
+            )
+
     def layout(
         self,
         config: PretrainedConfig,
@@ -90,6 +100,8 @@ class Gemma3(Family):
             n_crops=n_crops,
             resampling_filter="bilinear",
             budget=budget,
+            # At most: what is written about crops, and the marks of each.
+            mark_tokens=40 + 8 * n_crops if n_crops > 1 else 0,
         )
 
     def image_in_prompt(self, layout: Layout) -> str:

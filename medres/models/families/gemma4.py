@@ -15,8 +15,8 @@ from transformers.models.gemma4.image_processing_pil_gemma4 import (
     get_aspect_ratio_preserving_size,
 )
 
-from medres.models import tiny_sizes
-from medres.models.family import Family, budget_number, no_budget
+from medres.models import family, tiny_sizes
+from medres.models.family import Family, budget_number
 from medres.models.flops import Patches
 from medres.models.loaded import LoadedModel
 from medres.models.reasoning import Marks
@@ -47,7 +47,7 @@ class Gemma4(Family):
     processor = "Gemma4ImageProcessorPil"
     image_token = "<|image|>"
     end_of_turn = "<turn|>"
-    stops = ("<eos>",)
+    stops = ("<eos>", "<|tool_response>")
     reasoning = Marks("<|channel>", "<channel|>", heading="thought")
     budgets = ("tokens",)
     tiny_tokens = (
@@ -64,6 +64,18 @@ class Gemma4(Family):
     tiny_template = TEMPLATE
     tiny_begins_with = "<bos>"
 
+    def check(self, config: PretrainedConfig, processor: Any, name: str) -> None:
+        """Refuse patches of another kind than the network's, and another budget."""
+        vision = config.vision_config
+        sides = (vision.patch_size, vision.pooling_kernel_size)
+        made = (processor.patch_size, processor.pooling_kernel_size)
+        if made != sides or processor.do_normalize:
+            raise ValueError(
+                f"{name}: the image processor makes patches of {made} (side, pooled), the config "
+                f"says {sides}, not normalised; they belong to different models"
+            )
+        family.require(name, "max_soft_tokens", processor.max_soft_tokens, OWN_BUDGET, "tokens-<n>")
+
     def layout(
         self,
         config: PretrainedConfig,
@@ -76,7 +88,7 @@ class Gemma4(Family):
         n_tokens = budget_number(budget) if budget else OWN_BUDGET
         if n_tokens not in BUDGETS:
             known = ", ".join(f"tokens-{each}" for each in BUDGETS)
-            raise no_budget(config, budget, known)
+            raise ValueError(f"resolution {budget!r} is not a budget of this model; use {known}")
         vision = config.vision_config
         pooled = vision.pooling_kernel_size
         height, width = get_aspect_ratio_preserving_size(

@@ -37,6 +37,7 @@ class Glm4v(grid.GridFamily):
     reasoning = THINK
     answer_marks = (ANSWER, BOX)
     sharing = "tree"
+    frames_counted = 2
     min_pixels = 6_272
     """Half of the published 12,544, which counts two frames of a picture."""
     max_pixels = 4_816_896

@@ -25,7 +25,7 @@ from PIL import Image
 from transformers import GotOcr2ImageProcessorPil, InternVLConfig, PretrainedConfig
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
-from medres.models import tiny_sizes
+from medres.models import family, tiny_sizes
 from medres.models.family import Family, budget_number, square_patches
 from medres.models.flops import Patches
 from medres.models.loaded import LoadedModel
@@ -85,6 +85,8 @@ class InternVL(Family):
                 f"{name}: the image processor makes tiles of {size}, the config says "
                 f"{config.vision_config.image_size} px; they belong to different models"
             )
+
+        family.require(name, "max_patches", processor.max_patches, MAX_TILES, "tiles-<n>")
 
     def image_in_prompt(self, layout: Layout) -> str:
         """Return the image between its marks."""

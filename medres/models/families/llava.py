@@ -27,7 +27,7 @@ class Pixtral(mistral3.Mistral3):
         """Return the config of the tiny model."""
         vision = tiny_sizes.VISION | {"model_type": "pixtral", "image_size": 1_024}
         return LlavaConfig(
-            text_config={"model_type": "mistral", **text, "head_dim": 48},
+            text_config={"model_type": "mistral", **text, "head_dim": 48, "sliding_window": None},
             vision_config=vision | {"patch_size": 16},
             image_token_index=ids["[IMG]"],
             vision_feature_layer=-1,

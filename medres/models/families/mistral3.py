@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from transformers import Mistral3Config, PixtralImageProcessorPil, PretrainedConfig
 
-from medres.models import tiny_sizes
+from medres.models import family, tiny_sizes
 from medres.models.family import Family
 from medres.models.flops import Patches
 from medres.models.loaded import LoadedModel
@@ -66,6 +66,16 @@ class Mistral3(Family):
         side: int = config.vision_config.patch_size * getattr(config, "spatial_merge_size", 1)
         return side
 
+    def check(self, config: PretrainedConfig, processor: Any, name: str) -> None:
+        """Refuse another longest side, and pixels that are not normalised."""
+        if not (processor.do_normalize and processor.do_rescale):
+            raise ValueError(
+                f"{name}: the image processor does not normalise, which the model was trained "
+                "with; take the file from the model it was made from"
+            )
+        longest = processor.size["longest_edge"]
+        family.require(name, "size", longest, self.longest_px, "tokens-<n>")
+
     def layout(
         self,
         config: PretrainedConfig,
@@ -79,7 +89,7 @@ class Mistral3(Family):
         canvas_px = given_px
         if longest > self.longest_px:
             sides = (each / (longest / self.longest_px) for each in given_px)
-            columns, rows = ((int(each) - 1) // side + 1 for each in sides)
+            columns, rows = (max(1, (int(each) - 1) // side + 1) for each in sides)
             canvas_px = (columns * side, rows * side)
         elif given_px == (side, side):
             # transformers' network fails on a single image of a single token.
@@ -139,7 +149,7 @@ class Mistral3(Family):
     def tiny_config(self, text: dict[str, Any], ids: dict[str, int]) -> PretrainedConfig:
         """Return the config of the tiny model."""
         return Mistral3Config(
-            text_config={"model_type": "mistral", **text, "head_dim": 48},
+            text_config={"model_type": "mistral", **text, "head_dim": 48, "sliding_window": None},
             vision_config=tiny_sizes.VISION | {"model_type": "pixtral", "image_size": 1_540},
             image_token_index=ids["[IMG]"],
             spatial_merge_size=2,

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from transformers import PretrainedConfig, SmolVLMConfig, SmolVLMImageProcessorPil
 
-from medres.models import tiny_sizes
+from medres.models import family, tiny_sizes
 from medres.models.family import Family, budget_number, square_patches
 from medres.models.flops import Patches
 from medres.models.loaded import LoadedModel
@@ -22,6 +22,8 @@ from medres.resolution import Layout
 
 LARGEST_PX = 4_096
 """Longest side of the processor."""
+MOST_LONG = 6
+"""Tiles of a side at most: tokenizers have no marks for more."""
 AROUND, WHOLE = "<fake_token_around_image>", "<global-img>"
 # As in the real checkpoints: the role with a capital, a colon, a space unless an image follows.
 TEMPLATE = """\
@@ -36,7 +38,6 @@ TEMPLATE = """\
 {%- endfor -%}
 {%- if add_generation_prompt %}{{ 'Assistant:' }}{% endif -%}
 """
-TINY_TILES = 6
 
 
 class SmolVLM(Family):
@@ -48,6 +49,7 @@ class SmolVLM(Family):
     made_by: ClassVar[Any] = SmolVLMImageProcessorPil
     image_token = "<image>"
     end_of_turn = "<end_of_utterance>"
+    before_reply = " "
     stops = ("<|im_end|>",)
     sharing = "tree"
     cuts = True
@@ -61,9 +63,22 @@ class SmolVLM(Family):
         AROUND,
         WHOLE,
         "<image>",
-        *(f"<row_{r + 1}_col_{c + 1}>" for r in range(TINY_TILES) for c in range(TINY_TILES)),
+        *(f"<row_{r + 1}_col_{c + 1}>" for r in range(MOST_LONG) for c in range(MOST_LONG)),
     )
     tiny_template = TEMPLATE
+
+    def check(self, config: PretrainedConfig, processor: Any, name: str) -> None:
+        """Refuse tiles of another side than the config's, and another number of them."""
+        tile = config.vision_config.image_size
+        made, is_plain = processor.max_image_size, processor.do_normalize and processor.do_rescale
+        if made["longest_edge"] != tile or not is_plain:
+            raise ValueError(
+                f"{name}: the image processor makes tiles of {made}, the config says {tile} px, "
+                "normalised; they belong to different models"
+            )
+        longest, asked = processor.size["longest_edge"], "tiles-<n>"
+        family.require(name, "size", longest, self.tiles_long * tile, asked)
+        family.require(name, "do_image_splitting", processor.do_image_splitting, True, asked)
 
     def layout(
         self,
@@ -79,7 +94,7 @@ class SmolVLM(Family):
         if budget:
             most = budget_number(budget)
             longest = next(
-                (each for each in range(LARGEST_PX // tile, 1, -1)
+                (each for each in range(min(MOST_LONG, LARGEST_PX // tile), 1, -1)
                  if math.prod(_tiles(given_px, each, tile)) <= most),
                 1,
             )  # fmt: skip
