@@ -51,11 +51,9 @@ def noise(size_px: tuple[int, int], seed: int = 0) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
 
 
-def _planned(
-    model: LoadedModel, size_px: tuple[int, int], name: str = "native"
-) -> resolution.Geometry:
+def _planned(model: LoadedModel, size_px: tuple[int, int]) -> resolution.Geometry:
     treatment = models.treatment(model.config, **PIXELS, tiling=model.tiling)
-    return resolution.plan(size_px, name, treatment)
+    return resolution.plan(size_px, "native", treatment)
 
 
 def _trees(model: LoadedModel) -> tuple[list[Tree], list[Image.Image]]:
@@ -349,7 +347,6 @@ class Point:
     limit: float
     is_least: bool = False
     """Whether the limit is the least value instead of the largest."""
-    unit: str = ""
 
     def holds(self, value: float) -> bool:
         """Return whether a measured value keeps to the limit."""

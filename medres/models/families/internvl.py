@@ -19,7 +19,6 @@ The resolution `tiles-<n>` allows at most n tiles instead, for native pixels.
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from transformers import GotOcr2ImageProcessorPil, InternVLConfig, PretrainedConfig
@@ -108,7 +107,7 @@ class InternVL(Family):
         n_tiles = columns * rows
         n_crops = n_tiles + 1 if n_tiles > 1 else 1
         return Layout(
-            visual_tokens=n_crops * int(_crop_patches(config) * config.downsample_ratio**2),
+            visual_tokens=n_crops * int(square_patches(config) * config.downsample_ratio**2),
             canvas_px=(columns * width_px, rows * height_px),
             columns=columns,
             rows=rows,
@@ -167,11 +166,6 @@ class InternVL(Family):
 
 
 FAMILY = InternVL()
-
-
-def _crop_patches(config: PretrainedConfig) -> int:
-    sides = zip(config.vision_config.image_size, config.vision_config.patch_size, strict=True)
-    return int(np.prod([side // patch for side, patch in sides]))
 
 
 def _max_tiles(

@@ -101,7 +101,7 @@ class SmolVLM(Family):
         columns, rows = _tiles(given_px, longest, tile)
         is_cut = longest > 1
         n_crops = columns * rows + 1 if is_cut else 1
-        patches = (tile // config.vision_config.patch_size) ** 2
+        patches = square_patches(config)
         return Layout(
             visual_tokens=n_crops * (patches // config.scale_factor**2),
             canvas_px=(columns * tile, rows * tile),
