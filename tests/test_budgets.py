@@ -25,7 +25,7 @@ def test_make_and_plan_refuse_it_in_one_line_and_make_nothing(
     ask(project, name)
     said = (
         f"params/smoke/03_evaluate.yaml: eval_resolutions, tiny-qwen2-vl: resolution '{name}' is "
-        "no budget of the model; it takes tokens-<n>"
+        "not a budget of this model; use tokens-<n>"
     )
     for main in (make.main, plan_main):
         assert main(["smoke"]) == 1
