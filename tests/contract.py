@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from medres import models, resolution
 from medres.inference import check, generation
-from medres.models import LoadedModel, conversation, flops, lora, parts, shapes, tiny, trees
+from medres.models import LoadedModel, conversation, flops, lora, parts, tiny, trees
 from medres.models.conversation import IGNORED
 from medres.models.offline import Sizes
 from medres.models.trees import Tree
@@ -285,8 +285,8 @@ def memory_kept(model: LoadedModel) -> float:
             held[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    towers = [shapes.part_of(network.model, shapes.TOWERS), parts.language_model(network)]
-    for layer in (layer for tower in towers for layer in shapes.layers_of(tower)):
+    towers = [parts.part_of(network.model, parts.TOWERS), parts.language_model(network)]
+    for layer in (layer for tower in towers for layer in parts.layers_of(tower)):
         layer.register_forward_pre_hook(lambda *_: inside.__setitem__(0, True))
         layer.register_forward_hook(lambda *_: inside.__setitem__(0, False))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

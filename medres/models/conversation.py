@@ -70,7 +70,7 @@ def encode(
     n_root, after_root = len(root_ids), int(root_positions.max()) + 1
     below = _below(
         model.tokenizer,
-        _Marks.of(model),
+        models.family_of(model.config),
         tuple(questions),
         tuple(map(tuple, replies)),
         with_ends=with_ends,
@@ -102,23 +102,6 @@ def encode(
 
 
 @dataclass(frozen=True)
-class _Marks:
-    """What a model's text parts are besides its tokenizer."""
-
-    family: Family
-    end_of_turn: str
-
-    def reply(self, text: str) -> str:
-        """Return a reply as the chat template writes it."""
-        return self.family.before_reply + text + self.end_of_turn
-
-    @classmethod
-    def of(cls, model: LoadedModel) -> "_Marks":
-        """Return those of a model."""
-        return cls(models.family_of(model.config), model.end_of_turn)
-
-
-@dataclass(frozen=True)
 class _Below:
     """A tree without its root: places and positions count from the root's end."""
 
@@ -138,7 +121,7 @@ class _Below:
 @functools.lru_cache(maxsize=1024)
 def _below(
     tokenizer: PreTrainedTokenizerBase,
-    marks: _Marks,
+    family: Family,
     questions: tuple[str, ...],
     replies: tuple[tuple[str, ...], ...],
     *,
@@ -151,9 +134,9 @@ def _below(
     ids: list[np.ndarray] = []
     branches, firsts, reply_ids, longest = [], [], [], []
     for question, texts in zip(questions, replies, strict=True):
-        _, prompt = _rendered_parts(tokenizer, marks, question)
+        _, prompt = _rendered_parts(tokenizer, family, question)
         branch, prompt_ids = len(ids), _token_ids(tokenizer, prompt)
-        leaves = [_token_ids(tokenizer, marks.reply(text)) for text in texts]
+        leaves = [_token_ids(tokenizer, family.reply(text)) for text in texts]
         ids += [prompt_ids, *(leaf if with_ends else leaf[:-1] for leaf in leaves)]
         branches += [branch] * (1 + len(leaves))
         firsts += [0] + [len(prompt_ids)] * len(leaves)
@@ -206,7 +189,7 @@ def prompt_lengths(model: LoadedModel, question: str) -> tuple[int, int]:
 
 def reply_length(model: LoadedModel, reply: str) -> int:
     """Return the tokens of a reply, its end of turn included."""
-    return len(_token_ids(model.tokenizer, _Marks.of(model).reply(reply)))
+    return len(_token_ids(model.tokenizer, models.family_of(model.config).reply(reply)))
 
 
 def opens_reasoning(model: LoadedModel) -> bool:
@@ -219,13 +202,12 @@ def opens_reasoning(model: LoadedModel) -> bool:
 
 def _render(model: LoadedModel, question: str) -> tuple[str, str]:
     """Return the prompt before the image, and the rest of it."""
-    return _rendered_parts(model.tokenizer, _Marks.of(model), question)
+    return _rendered_parts(model.tokenizer, models.family_of(model.config), question)
 
 
 def _rendered_parts(
-    tokenizer: PreTrainedTokenizerBase, marks: _Marks, question: str
+    tokenizer: PreTrainedTokenizerBase, family: Family, question: str
 ) -> tuple[str, str]:
-    family = marks.family
     text, written = _rendered(tokenizer, family, question), family.in_template
     before, _, after = text.partition(written)
     n_tokens = text.count(family.image_token)

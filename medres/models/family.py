@@ -126,7 +126,7 @@ class Family:
 
     def image_in_prompt(self, layout: Layout) -> str:
         """Return what stands in the prompt for an image, one image token per run of them."""
-        return self.image_in_template or self.image_token
+        return self.in_template
 
     def runs(self, layout: Layout) -> list[int]:
         """Return how many image tokens follow each other in each run of `image_in_prompt`."""
@@ -169,6 +169,10 @@ class Family:
     def flat_inputs(self, model: "LoadedModel", input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the inputs of flat conversations beside their tokens."""
         return {}
+
+    def reply(self, text: str) -> str:
+        """Return a reply as the chat template writes it, its end of turn included."""
+        return self.before_reply + text + self.end_of_turn
 
     def tiny_config(self, text: dict[str, Any], ids: dict[str, int]) -> PretrainedConfig:
         """Return the config of the tiny model.

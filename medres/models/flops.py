@@ -6,30 +6,37 @@ CHUNK = 64
 """Tokens that layers with a state, such as gated delta nets, take at a time."""
 
 
-@dataclass(frozen=True)
-class Layers:
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a layer computes and keeps for one image or conversation."""
+
+    flops_per_token: int
+    """Operations of a forward pass outside attention."""
+    padded_flops_per_token: int
+    """Those of them that are done in whole chunks of `CHUNK` tokens."""
+    repeated_flops_per_token: int
+    """Operations that gradient checkpointing does again, outside attention: it stops at the last
+    tensor that the backward pass needs."""
+    attention_width: int
+    """Heads times their width; zero for layers without attention."""
+    kept_bytes: float
+    """Bytes per token that are kept for the backward pass, in bf16."""
+    pair_bytes: float
+    """The same per pair of tokens: the mask, and probabilities where attention is spelt out."""
+    float32_bytes: float
+    """Bytes per token in 32 bits."""
+    float32_pair_bytes: float
+    padded_bytes: float
+    """Of the bytes per token, those of whole chunks; a state is in 32 bits with any weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layers(Cost):
     """Layers of equal cost, in a vision tower or a language model."""
 
     number: int
     width: int
     """Of what goes from layer to layer."""
-    flops_per_token: int
-    """Operations of a layer outside attention, per token (per patch in a vision tower)."""
-    padded_flops_per_token: int
-    """Those of them that are done in whole chunks of `CHUNK` tokens."""
-    repeated_flops_per_token: int
-    """Those of them that gradient checkpointing does again."""
-    attention_width: int
-    """Heads times their width; zero for layers without attention."""
-    kept_bytes: float
-    """Kept per token for the backward pass in bf16, in bytes."""
-    pair_bytes: float
-    """The same per pair of tokens: mostly the mask of attention."""
-    float32_bytes: float
-    """Kept per token in 32 bits."""
-    float32_pair_bytes: float
-    padded_bytes: float = 0.0
-    """Of the bytes per token, those that are kept of whole chunks."""
     window: int = 0
     """Tokens that attend to each other; zero means all."""
 

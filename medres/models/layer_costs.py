@@ -17,34 +17,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from medres.models.flops import CHUNK
+from medres.models.flops import CHUNK, Cost
 
 TOKENS = (CHUNK, 2 * CHUNK, 4 * CHUNK)
 """Lengths at which layers are traced."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a layer computes and keeps for one image or conversation."""
-
-    flops_per_token: int
-    """Operations of a forward pass outside attention."""
-    padded_flops_per_token: int
-    """Those of them that are done in whole chunks of `CHUNK` tokens."""
-    repeated_flops_per_token: int
-    """Operations that gradient checkpointing does again, outside attention: it stops at the last
-    tensor that the backward pass needs."""
-    attention_width: int
-    """Heads times their width; zero for layers without attention."""
-    kept_bytes: float
-    """Bytes per token that are kept for the backward pass, in bf16."""
-    pair_bytes: float
-    """The same per pair of tokens: the mask, and probabilities where attention is spelt out."""
-    float32_bytes: float
-    """Bytes per token in 32 bits."""
-    float32_pair_bytes: float
-    padded_bytes: float
-    """Of the bytes per token, those of whole chunks; a state is in 32 bits with any weights."""
 
 
 def trace(layer: torch.nn.Module, inputs: "Inputs") -> Cost:

@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from medres.models import checkpoint, shapes
+from medres.models import checkpoint, parts, shapes
 from medres.models.family import Family
 from medres.models.flops import ModelShape
 
@@ -119,7 +119,7 @@ def load(family: Family, place: str, *, revision: str, tiling: str, dtype: str) 
         network, report = getattr(transformers, family.network).from_pretrained(
             str(found.folder),
             dtype=DTYPES[dtype],
-            attn_implementation=shapes.ATTENTION,
+            attn_implementation=parts.ATTENTION,
             generation_config=greedy,
             use_safetensors=True,
             output_loading_info=True,

@@ -11,10 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import (
     AutoConfig,
-    AutoModelForImageTextToText,
     AutoTokenizer,
     PretrainedConfig,
 )
@@ -129,10 +127,7 @@ def _read() -> dict[str, dict[str, Any]]:
 
 def sizes_of(config: PretrainedConfig) -> Sizes:
     """Return the sizes that determine the cost of a model, from a network on the meta device."""
-    with torch.device("meta"):
-        network = AutoModelForImageTextToText.from_config(
-            config, attn_implementation=shapes.ATTENTION, trust_remote_code=False
-        )
+    network = parts.without_values(config)
     linear = [network.get_submodule(name) for name in parts.linear_layers(network)]
     return Sizes(
         shape=shapes.shape_of(config),

@@ -1,14 +1,52 @@
 """The parts of a network, by whatever name its architecture has for them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from transformers import AutoModelForImageTextToText, PretrainedConfig
+
+TOWERS = ("visual", "vision_tower", "vision_model")
+LANGUAGE_MODELS = ("language_model", "text_model")
+"""Names of the two parts with layers, in transformers' networks."""
+ATTENTION = {
+    "": "sdpa",
+    "text_config": "sdpa",
+    "vision_config": "sdpa",
+    "audio_config": "eager",  # Gemma 4's tower of sound, which is never run, has no other
+}
+"""PyTorch's own attention, whatever a config names: it takes the masks of our trees, and a config
+could name one to be fetched and run."""
+
+
+def without_values(config: PretrainedConfig) -> Any:
+    """Return a network on the meta device, where a weight has a size and no values."""
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(
+            config, attn_implementation=ATTENTION, trust_remote_code=False
+        )
+
+
+def part_of(model: Any, names: tuple[str, ...]) -> Any:
+    """Return the tower or the language model of a network, by the names that it may have."""
+    return next(getattr(model, name) for name in names if hasattr(model, name))
+
+
+def layers_of(part: torch.nn.Module) -> list[torch.nn.Module]:
+    """Return the layers of a tower or language model: the longest list whose members attend."""
+
+    def lists() -> Iterator[list[torch.nn.Module]]:
+        for module in part.modules():
+            if isinstance(module, torch.nn.ModuleList) and len(module):
+                is_layer = type(module[0]).__name__.endswith(("Layer", "Block"))
+                yield list(module) if is_layer else []
+
+    return max(lists(), key=len, default=[])
 
 
 def language_model(network: Any) -> Any:
     """Return the language model of a network, without its head."""
-    inner = network.model
-    return inner.language_model if hasattr(inner, "language_model") else inner.text_model
+    return part_of(network.model, LANGUAGE_MODELS)
 
 
 def linear_layers(network: torch.nn.Module) -> list[str]:

@@ -6,31 +6,19 @@ patches an image has and how many of them become a visual token.
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig
+from transformers import AutoConfig, PretrainedConfig
 
-from medres.models import families, layer_costs
+from medres.models import families, layer_costs, parts
 from medres.models.flops import Layers, ModelShape, Patches
 
-TOWERS = ("visual", "vision_tower", "vision_model")
-LANGUAGE_MODELS = ("language_model", "text_model")
-"""Names of the two parts with layers, in transformers' networks."""
 SOUND = ("audio_tower", "embed_audio")
 EMBEDDING = ("embed", "patch_conv")
 """In the names of what a tower does once per patch; what it does else is done per visual token."""
-ATTENTION = {
-    "": "sdpa",
-    "text_config": "sdpa",
-    "vision_config": "sdpa",
-    "audio_config": "eager",  # Gemma 4's tower of sound, which is never run, has no other
-}
-"""PyTorch's own attention, whatever a config names: it takes the masks of our trees, and a config
-could name one to be fetched and run."""
 MATRICES = ("mm_input_projection_weight",)
 """Weights that stand outside a linear layer and are one."""
 PRODUCTS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
@@ -57,10 +45,7 @@ def shape_of(config: PretrainedConfig, patches: Patches | None = None) -> ModelS
 def _shape(stored: str, patches: Patches) -> ModelShape:
     fields = json.loads(stored)
     config = AutoConfig.for_model(fields.pop("model_type"), **fields)
-    with torch.device("meta"):
-        network = AutoModelForImageTextToText.from_config(
-            config, attn_implementation=ATTENTION, trust_remote_code=False
-        )
+    network = parts.without_values(config)
     if config.model_type in families.MODEL_TYPES:
         families.of(config.model_type).prepare(network)
     # Layers are run backwards too, whoever asks.
@@ -71,9 +56,9 @@ def _shape(stored: str, patches: Patches) -> ModelShape:
 def shape_of_network(network: Any, patches: Patches) -> ModelShape:
     """Return the sizes of a network on the meta device, whose layers are changed by it."""
     config, model = network.config, network.model
-    tower = part_of(model, TOWERS)
-    language = part_of(model, LANGUAGE_MODELS)
-    vision_layers, text_layers = layers_of(tower), layers_of(language)
+    tower = parts.part_of(model, parts.TOWERS)
+    language = parts.part_of(model, parts.LANGUAGE_MODELS)
+    vision_layers, text_layers = parts.layers_of(tower), parts.layers_of(language)
     of_layers = {id(each) for layer in [*vision_layers, *text_layers] for each in layer.modules()}
     per_patch = per_visual = per_token = patch_values = 0
     for name, module in model.named_modules():
@@ -84,9 +69,9 @@ def shape_of_network(network: Any, patches: Patches) -> ModelShape:
         weights += [getattr(module, each) for each in MATRICES if hasattr(module, each)]
         n_products = sum(weight.numel() for weight in weights)
         first, _, rest = name.partition(".")
-        if first in LANGUAGE_MODELS:
+        if first in parts.LANGUAGE_MODELS:
             per_token += n_products
-        elif first in TOWERS and any(each in rest for each in EMBEDDING):
+        elif first in parts.TOWERS and any(each in rest for each in EMBEDDING):
             per_patch += n_products
             patch_values = patch_values or sum(weight[0].numel() for weight in weights)
         else:
@@ -108,23 +93,6 @@ def shape_of_network(network: Any, patches: Patches) -> ModelShape:
         shares_mask=patches.shares_mask,
         is_pooled_by_product=patches.is_pooled_by_product,
     )
-
-
-def part_of(model: Any, names: tuple[str, ...]) -> Any:
-    """Return the tower or the language model of a network, by the names that it may have."""
-    return next(getattr(model, name) for name in names if hasattr(model, name))
-
-
-def layers_of(part: torch.nn.Module) -> list[torch.nn.Module]:
-    """Return the layers of a tower or language model: the longest list whose members attend."""
-
-    def lists() -> Iterator[list[torch.nn.Module]]:
-        for module in part.modules():
-            if isinstance(module, torch.nn.ModuleList) and len(module):
-                is_layer = type(module[0]).__name__.endswith(("Layer", "Block"))
-                yield list(module) if is_layer else []
-
-    return max(lists(), key=len, default=[])
 
 
 def _inputs(config: Any, part: Any, patches: Patches | None) -> layer_costs.Inputs:

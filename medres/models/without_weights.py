@@ -1,10 +1,9 @@
 """A model as its conversations need it, from config and tokenizer alone: no weights are read."""
 
-import torch
-from transformers import AutoModelForImageTextToText, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from medres import models
-from medres.models import checkpoint, loaded, shapes
+from medres.models import checkpoint, loaded, parts
 from medres.models.loaded import LoadedModel
 
 
@@ -25,10 +24,7 @@ def load(model: str, *, revision: str = "", tiling: str = "information") -> Load
     found = checkpoint.opened(models.locate(model, revision=revision), revision=revision)
     family = models.family_of(config)
     tokenizer = loaded.tokenizer_of(found, family)
-    with torch.device("meta"):
-        network = AutoModelForImageTextToText.from_config(
-            config, attn_implementation=shapes.ATTENTION, trust_remote_code=False
-        )
+    network = parts.without_values(config)
     return loaded.together(family, network, tokenizer, None, tiling=tiling)
 
 

@@ -5,6 +5,7 @@ for all images. For the paper's data sets, stated sizes and counts are used.
 """
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ import pandas as pd
 from medres import datasets, runs
 from medres.datasets import phantoms, preparation
 from medres.datasets.phantoms.optics import Drawing
+from medres.plan.memory import Load
+from medres.resolution import Layout
 
 PROMPT_TOKENS = 20
 """Tokens that an image's questions share besides the image: the system prompt and its markers."""
@@ -58,6 +61,30 @@ class Side:
         question = MARK_TOKENS + self.question_characters / characters_per_token
         return round(
             PROMPT_TOKENS + n_questions * (question + self.reply_tokens(characters_per_token))
+        )
+
+    def load(
+        self,
+        layout: Layout,
+        n_questions: float,
+        characters_per_token: float,
+        *,
+        is_flat: bool,
+    ) -> Load:
+        """Return what an image with its questions takes in a training.
+
+        Args:
+            layout: Of the image.
+            n_questions: Asked about it.
+            characters_per_token: Of the model.
+            is_flat: Whether each question is a row of its own.
+        """
+        in_row = 1.0 if is_flat else n_questions
+        return Load(
+            layout,
+            layout.mark_tokens + self.text_tokens(in_row, characters_per_token),
+            round(self.reply_tokens(characters_per_token) * in_row),
+            rows=math.ceil(n_questions) if is_flat else 1,
         )
 
 

@@ -234,12 +234,11 @@ def _trained(
     images, geometry = max(
         seen, key=lambda pair: costed.forward_flops(side, pair[1], pair[0].questions_each)
     )
-    in_row = 1.0 if is_flat else images.questions_each
-    load = Load(
+    load = side.load(
         costed.layout(geometry),
-        side.text_tokens(in_row, costed.characters_per_token),
-        round(side.reply_tokens(costed.characters_per_token) * in_row),
-        rows=math.ceil(images.questions_each) if is_flat else 1,
+        images.questions_each,
+        costed.characters_per_token,
+        is_flat=is_flat,
     )
     arm = replace(
         arm,

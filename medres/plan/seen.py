@@ -3,7 +3,6 @@
 From image sizes and the model's config alone: no pixels, no weights, no Hub.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,6 @@ from medres.models import flops, offline
 from medres.models.offline import Sizes
 from medres.plan import memory
 from medres.plan.contents import Described, Images
-from medres.plan.memory import Load
 from medres.resolution import BUDGETS, Geometry, Layout, Treatment
 from medres.study import Cell, Study
 
@@ -201,7 +199,7 @@ def of_study(study: Study, holds: Mapping[str, Described]) -> pd.DataFrame:
 
             def flops_of(layout: Layout, n: int = text_tokens, sizes: Sizes = sizes) -> int:
                 seen = {"visual_tokens": layout.visual_tokens, "n_crops": layout.n_crops}
-                return flops.forward_flops(sizes.shape, text_tokens=n, **seen)
+                return flops.forward_flops(sizes.shape, text_tokens=n + layout.mark_tokens, **seen)
 
             own = table(
                 [*held.train.images, *held.test.images],
@@ -233,15 +231,9 @@ def _training_bytes(
 
     config = offline.config_of(model)
     is_flat = models.family_of(config).sharing_of(config) == "cache"
-    in_row = 1.0 if is_flat else n_questions
 
     def bytes_of(layout: Layout) -> int:
-        load = Load(
-            layout,
-            layout.mark_tokens + side.text_tokens(in_row, per_token),
-            round(side.reply_tokens(per_token) * in_row),
-            rows=math.ceil(n_questions) if is_flat else 1,
-        )
+        load = side.load(layout, n_questions, per_token, is_flat=is_flat)
         setting = memory.setting_of(settings)
         found = memory.predict(
             sizes, load, setting=setting, micro_batch=1, processes=settings["processes"]

@@ -201,11 +201,12 @@ class Samples(Dataset[tuple[Tree, Any]]):
         Returns:
             Shape (n_samples,).
         """
-        is_adapted = lora.is_adapted(self.model)
+        # Read once: it is looked up by the whole config.
+        shape, is_adapted = self.model.shape, lora.is_adapted(self.model)
         per_image = [
             sum(
                 flops.training_flops(
-                    self.model.shape,
+                    shape,
                     visual_tokens=geometry.visual_tokens,
                     text_tokens=len(row.token_ids) - geometry.visual_tokens,
                     n_crops=geometry.n_crops,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from medres.models import families, layer_costs, shapes
+from medres.models import families, layer_costs, parts
 from medres.models.flops import ModelShape
 from medres.models.offline import Sizes
 from medres.plan import memory
@@ -29,7 +29,7 @@ def kept_bytes(network: Any, part: Any, inputs: dict[str, Any]) -> int:
             held[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    for layer in shapes.layers_of(part):
+    for layer in parts.layers_of(part):
         layer.register_forward_pre_hook(lambda *_: inside.__setitem__(0, True))
         layer.register_forward_hook(lambda *_: inside.__setitem__(0, False))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -70,10 +70,10 @@ def test_predicted_bytes_are_what_autograd_keeps_of_every_family(name: str, dtyp
     if tiny.config.model_type in families.MODEL_TYPES:
         families.of(tiny.config.model_type).prepare(network)
     for names, only in (
-        (shapes.TOWERS, replace(shape, text=(), patch_values=0)),
-        (shapes.LANGUAGE_MODELS, replace(shape, vision=(), patch_values=0, shares_mask=False)),
+        (parts.TOWERS, replace(shape, text=(), patch_values=0)),
+        (parts.LANGUAGE_MODELS, replace(shape, vision=(), patch_values=0, shares_mask=False)),
     ):
-        measured = kept_bytes(network, shapes.part_of(network.model, names), inputs)
+        measured = kept_bytes(network, parts.part_of(network.model, names), inputs)
         assert predicted(only) == pytest.approx(measured, rel=TOLERANCE)
 
 

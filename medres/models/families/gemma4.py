@@ -85,7 +85,7 @@ class Gemma4(Family):
         budget: str = "",
     ) -> Layout:
         """Return the size that fills the budget, and its visual tokens."""
-        n_tokens = budget_number(budget) if budget else OWN_BUDGET
+        n_tokens = _n_tokens(budget)
         if n_tokens not in BUDGETS:
             known = ", ".join(f"tokens-{each}" for each in BUDGETS)
             raise ValueError(f"resolution {budget!r} is not a budget of this model; use {known}")
@@ -123,7 +123,7 @@ class Gemma4(Family):
         made = [
             model.image_processor(
                 image,
-                max_soft_tokens=budget_number(layout.budget) if layout.budget else OWN_BUDGET,
+                max_soft_tokens=_n_tokens(layout.budget),
                 resample=Image.Resampling.BICUBIC,
                 return_tensors="pt",
             )
@@ -175,3 +175,7 @@ class Gemma4(Family):
 
 
 FAMILY = Gemma4()
+
+
+def _n_tokens(budget: str) -> int:
+    return budget_number(budget) if budget else OWN_BUDGET

@@ -1,8 +1,9 @@
 """GLM-4.1V: one visual token per 28 x 28 px; replies begin with reasoning."""
 
-from typing import Any
+from typing import Any, ClassVar
 
-from transformers import Glm4vConfig, Glm4vImageProcessorPil, PretrainedConfig
+import transformers
+from transformers import Glm4vConfig, PretrainedConfig
 
 from medres.models import grid, tiny_sizes
 from medres.models.reasoning import ANSWER, BOX, THINK
@@ -29,7 +30,7 @@ class Glm4v(grid.GridFamily):
 
     network = "Glm4vForConditionalGeneration"
     processor = "Glm4vImageProcessorPil"
-    config = Glm4vConfig
+    config: ClassVar[Any] = Glm4vConfig
     image_token = "<|image|>"
     image_in_template = IMAGE
     end_of_turn = "<|user|>"
@@ -76,9 +77,9 @@ class Glm4v(grid.GridFamily):
             tie_word_embeddings=True,
         )
 
-    def tiny_processor(self) -> Glm4vImageProcessorPil:
+    def tiny_processor(self) -> Any:
         """Return the image processor of the tiny model."""
-        return Glm4vImageProcessorPil(
+        return getattr(transformers, self.processor)(
             size={"shortest_edge": 2 * self.min_pixels, "longest_edge": 2 * self.max_pixels},
             **tiny_sizes.NORMALISED,
         )

@@ -1,6 +1,6 @@
 """Idefics3: SmolVLM's tiles with larger models."""
 
-from transformers import Idefics3Config, Idefics3ImageProcessorPil
+from transformers import Idefics3Config
 
 from medres.models.families import smolvlm
 
@@ -11,7 +11,6 @@ class Idefics3(smolvlm.SmolVLM):
     network = "Idefics3ForConditionalGeneration"
     processor = "Idefics3ImageProcessorPil"
     config = Idefics3Config
-    made_by = Idefics3ImageProcessorPil
 
 
 FAMILY = Idefics3()

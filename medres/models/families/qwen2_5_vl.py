@@ -7,27 +7,17 @@ from typing import Any
 
 from transformers import PretrainedConfig, Qwen2_5_VLConfig, Qwen2VLImageProcessorPil
 
-from medres.models import grid, tiny_sizes
+from medres.models import tiny_sizes
 from medres.models.families import qwen2_vl
 from medres.models.flops import Patches
-from medres.models.reasoning import ANSWER, THINK
 
 
-class Qwen25VL(grid.GridFamily):
+class Qwen25VL(qwen2_vl.QwenVL):
     """Qwen2.5-VL."""
 
     network = "Qwen2_5_VLForConditionalGeneration"
-    processor = "Qwen2VLImageProcessorPil"
-    image_token = qwen2_vl.IMAGE_TOKEN
-    image_in_template = qwen2_vl.IMAGE
-    stops = ("<|endoftext|>",)
-    reasoning = THINK
-    answer_marks = (ANSWER,)
-    sharing = "tree"
     min_pixels = 3_136
     max_pixels = 12_845_056
-    tiny_tokens = qwen2_vl.TOKENS
-    tiny_template = qwen2_vl.TEMPLATE
 
     def patches(self, config: PretrainedConfig) -> Patches:
         """Return that most layers attend within windows."""

@@ -50,10 +50,9 @@ TEMPLATE = """\
 """
 
 
-class Qwen2VL(grid.GridFamily):
-    """Qwen2-VL."""
+class QwenVL(grid.GridFamily):
+    """What all of Qwen's families have in common."""
 
-    network = "Qwen2VLForConditionalGeneration"
     processor = "Qwen2VLImageProcessorPil"
     image_token = IMAGE_TOKEN
     image_in_template = IMAGE
@@ -63,6 +62,12 @@ class Qwen2VL(grid.GridFamily):
     sharing = "tree"
     tiny_tokens = TOKENS
     tiny_template = TEMPLATE
+
+
+class Qwen2VL(QwenVL):
+    """Qwen2-VL."""
+
+    network = "Qwen2VLForConditionalGeneration"
 
     def prepare(self, network: PreTrainedModel) -> None:
         """Use the vision tower's faster operations."""

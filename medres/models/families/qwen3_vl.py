@@ -8,26 +8,16 @@ from typing import Any
 
 from transformers import PretrainedConfig, Qwen2VLImageProcessorPil, Qwen3VLConfig
 
-from medres.models import grid, tiny_sizes
+from medres.models import tiny_sizes
 from medres.models.families import qwen2_vl
-from medres.models.reasoning import ANSWER, THINK
 
 
-class Qwen3VL(grid.GridFamily):
+class Qwen3VL(qwen2_vl.QwenVL):
     """Qwen3-VL."""
 
     network = "Qwen3VLForConditionalGeneration"
-    processor = "Qwen2VLImageProcessorPil"
-    image_token = qwen2_vl.IMAGE_TOKEN
-    image_in_template = qwen2_vl.IMAGE
-    stops = ("<|endoftext|>",)
-    reasoning = THINK
-    answer_marks = (ANSWER,)
-    sharing = "tree"
     min_pixels = 65_536
     max_pixels = 16_777_216
-    tiny_tokens = qwen2_vl.TOKENS
-    tiny_template = qwen2_vl.TEMPLATE
 
     def tiny_config(self, text: dict[str, Any], ids: dict[str, int]) -> PretrainedConfig:
         """Return a config with heads wider than the hidden width divided by their number."""

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import transformers
 from PIL import Image
-from transformers import PretrainedConfig, SmolVLMConfig, SmolVLMImageProcessorPil
+from transformers import PretrainedConfig, SmolVLMConfig
 
 from medres.models import family, tiny_sizes
 from medres.models.family import Family, budget_number, square_patches
@@ -46,7 +47,6 @@ class SmolVLM(Family):
     network = "SmolVLMForConditionalGeneration"
     processor = "SmolVLMImageProcessorPil"
     config: ClassVar[Any] = SmolVLMConfig
-    made_by: ClassVar[Any] = SmolVLMImageProcessorPil
     image_token = "<image>"
     end_of_turn = "<end_of_utterance>"
     before_reply = " "
@@ -181,7 +181,7 @@ class SmolVLM(Family):
     def tiny_processor(self) -> Any:
         """Return the processor that cuts tiles of the tiny size."""
         tile_px = tiny_sizes.TILE_PX
-        return self.made_by(
+        return getattr(transformers, self.processor)(
             size={"longest_edge": self.tiles_long * tile_px},
             max_image_size={"longest_edge": tile_px},
             **tiny_sizes.NORMALISED,
