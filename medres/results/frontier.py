@@ -22,8 +22,9 @@ ON, MAY_BE_ON = "on the frontier", "may be on the frontier"
 DOMINATED, MAY_BE_DOMINATED = "dominated", "may be dominated"
 VERDICTS = (ON, MAY_BE_ON, MAY_BE_DOMINATED, DOMINATED)
 RUNGS, ARMS = "rungs of one train resolution", "all arms"
-"""What an arm is compared with; each is one family of comparisons, over all data sets and models.
-"""
+"""What an arm is compared with. The arms of one data set and model, or of one train resolution of
+these, are one frontier, whose comparisons are one family."""
+KEYS = {RUNGS: ["dataset", "model", "train_resolution"], ARMS: ["dataset", "model"]}
 SHOWN = (
     "dataset model among arm mean_visual_tokens accuracy lower upper verdict because against "
     "difference difference_lower difference_upper tokens_per_point n_questions n_groups"
@@ -36,10 +37,10 @@ COLUMNS = (
 ).split()
 CAPTION = (
     "On the frontier: shown to beat every arm that costs no more tokens. Dominated: such an arm is "
-    "shown to beat it. Against: the arm that is given up for it, the dearest of the more accurate "
-    "ones among the cheaper, with the difference in accuracy; its intervals hold together for all "
-    "comparisons of the table's kind. Tokens per point: visual tokens per image that one "
-    "percentage point costs there. Accuracy with 95 % confidence interval, clustered by group."
+    "shown to beat it. Against: the most accurate of the cheaper arms, with the difference in "
+    "accuracy; intervals hold together for all comparisons of one frontier. Tokens per point: "
+    "visual tokens per image that one percentage point costs there. Accuracy with 95 % confidence "
+    "interval, clustered by group."
 )
 
 
@@ -100,38 +101,26 @@ def table(answers: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     cells = grids.over_trainings(answers)
     rows: list[dict[str, Any]] = []
-    for among, keys in ((RUNGS, ["dataset", "model", "train_resolution"]), (ARMS, keys_of_model)):
-        parts = [part for _, part in cells.groupby(keys, sort=False) if _is_choice(part, among)]
-        if not parts:
-            continue
-        pairs = {
-            pair
-            for part in parts
-            for pair in combinations(_names(part), 2)
-            if among == ARMS or pair[0][0] == pair[1][0]
-        }
-        found = paired.comparisons(answers, _claims(pairs, among))
-        of_model = dict(iter(found.groupby(["dataset", "model"], sort=False)))
-        for part in parts:
-            dataset, model = part["dataset"].iloc[0], part["model"].iloc[0]
-            rows += _placed(part, _Compared.of(of_model[(dataset, model)]), among)
+    # Few columns: texts of all answers would be copied for every frontier.
+    narrow = answers[[*grids.CELL, "question_id", "group", "correct"]]
+    for among, keys in KEYS.items():
+        of_frontier = dict(iter(narrow.groupby(keys, sort=False)))
+        for place_, part in cells.groupby(keys, sort=False):
+            if _is_choice(part, among):
+                names = part[["train_resolution", "eval_resolution"]]
+                claims = _claims(sorted(names.itertuples(index=False, name=None)))
+                compared = paired.comparisons(of_frontier[place_], claims)
+                rows += _placed(part, _gaps(compared), among)
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-keys_of_model = ["dataset", "model"]
 
 
 def _is_choice(part: pd.DataFrame, among: str) -> bool:
     return len(part) > 1 and (among == RUNGS or part["train_resolution"].nunique() > 1)
 
 
-def _names(part: pd.DataFrame) -> list[tuple[str, str]]:
-    names = part[["train_resolution", "eval_resolution"]]
-    return sorted(names.itertuples(index=False, name=None))
-
-
-def _claims(pairs: set[tuple[tuple[str, str], tuple[str, str]]], among: str) -> tuple[Claim, ...]:
-    return tuple(Claim("", "", first, second, +1, among) for first, second in sorted(pairs))
+def _claims(arms: Sequence[tuple[str, str]]) -> tuple[Claim, ...]:
+    """Return every pair of arms as a comparison without a claimed sign."""
+    return tuple(Claim("", "", first, second, +1, "") for first, second in combinations(arms, 2))
 
 
 @dataclass(frozen=True)
@@ -148,25 +137,25 @@ class Gap:
     n_family: int
 
 
-@dataclass(frozen=True)
-class _Compared:
-    """All pairs of arms of one model on one data set."""
-
-    gaps: dict[tuple[str, str], Gap]
-
-    @staticmethod
-    def of(rows: pd.DataFrame) -> "_Compared":
-        gaps = {}
-        for row in rows.itertuples():
-            is_decided = row.verdict in (paired.SUPPORTED, paired.CONTRADICTED)
-            is_same = row.n_first_only + row.n_second_only == 0
-            rest = is_decided, is_same, row.reason, row.n_family
-            gaps[row.second, row.first] = Gap(row.difference, row.lower, row.upper, *rest)
-            gaps[row.first, row.second] = Gap(-row.difference, -row.upper, -row.lower, *rest)
-        return _Compared(gaps)
+Gaps = dict[tuple[str, str], Gap]
+"""By an arm, as train→eval, and the one that it is compared with."""
 
 
-def _placed(part: pd.DataFrame, compared: _Compared, among: str) -> list[dict[str, Any]]:
+def _gaps(compared: pd.DataFrame) -> Gaps:
+    gaps = {}
+    for row in compared.itertuples():
+        rest = (
+            row.verdict in (paired.SUPPORTED, paired.CONTRADICTED),
+            row.n_first_only + row.n_second_only == 0,
+            row.reason,
+            row.n_family,
+        )
+        gaps[row.second, row.first] = Gap(row.difference, row.lower, row.upper, *rest)
+        gaps[row.first, row.second] = Gap(-row.difference, -row.upper, -row.lower, *rest)
+    return gaps
+
+
+def _placed(part: pd.DataFrame, gaps: Gaps, among: str) -> list[dict[str, Any]]:
     """Return the rows of one frontier."""
     arms = part.assign(arm=part["train_resolution"] + "→" + part["eval_resolution"])
     # Of equal tokens the more accurate first, so that it is what the next is measured against.
@@ -178,65 +167,72 @@ def _placed(part: pd.DataFrame, compared: _Compared, among: str) -> list[dict[st
             & (arms["arm"] != row.arm)
         ]
         cheaper = arms[arms["mean_visual_tokens"] < row.mean_visual_tokens * (1 - 1e-9)]
-        verdict, because = _verdict(row, others, compared)
+        verdict, because = _verdict(row, others, gaps)
         rows.append(
             {
                 **{name: getattr(row, name) for name in COLUMNS if hasattr(row, name)},
                 "among": among,
                 "verdict": verdict,
                 "because": because,
-                "n_family": next(iter(compared.gaps.values())).n_family,
-                **_price(row, cheaper, compared),
+                "n_family": next(iter(gaps.values())).n_family,
+                **_price(row, cheaper, gaps),
             }
         )
     return rows
 
 
-def _verdict(row: Any, others: pd.DataFrame, compared: _Compared) -> tuple[str, str]:
+def _verdict(row: Any, others: pd.DataFrame, gaps: Gaps) -> tuple[str, str]:
     """Return where an arm stands among those that cost no more, and why."""
-    gaps = {
-        other.arm: compared.gaps[row.arm, other.arm]
+    to_others = {
+        other.arm: gaps[row.arm, other.arm]
         for other in others.itertuples()
         if not (
-            compared.gaps[row.arm, other.arm].is_same
+            gaps[row.arm, other.arm].is_same
             and math.isclose(other.mean_visual_tokens, row.mean_visual_tokens)
         )
     }
-    if not gaps:
+    if not to_others:
         return ON, "no other arm costs as little"
-    beaten_by = {name: gap for name, gap in gaps.items() if gap.is_decided and gap.difference < 0}
-    if beaten_by:
-        return DOMINATED, _said(beaten_by, "beats it by")
-    ahead = {name: gap for name, gap in gaps.items() if gap.difference <= 0}
-    if ahead:
-        return MAY_BE_DOMINATED, _said(ahead, "is ahead by")
-    open_ = {name: gap for name, gap in gaps.items() if not gap.is_decided}
-    if open_:
-        return MAY_BE_ON, _said(open_, "is behind by", sign=1)
+    kinds = {
+        DOMINATED: [
+            name for name, gap in to_others.items() if gap.is_decided and gap.difference < 0
+        ],
+        MAY_BE_DOMINATED: [name for name, gap in to_others.items() if gap.difference <= 0],
+        MAY_BE_ON: [name for name, gap in to_others.items() if not gap.is_decided],
+    }
+    for verdict, names in kinds.items():
+        if names:
+            worst = min(names, key=lambda name: to_others[name].difference)
+            return verdict, _said(worst, to_others[worst])
     return ON, "beats every arm that costs no more"
 
 
-def _said(gaps: dict[str, Gap], verb: str, *, sign: int = -1) -> str:
-    """Return the worst of some gaps in words."""
-    name, gap = min(gaps.items(), key=lambda each: each[1].difference)
-    limits = sorted((sign * gap.lower, sign * gap.upper))
-    reason = f"; {gap.reason}" if gap.reason else ""
-    said = percent(sign * gap.difference)
-    return f"{name} {verb} {said} points ({points(limits[0])} to {points(limits[1])}){reason}"
+def _said(name: str, gap: Gap) -> str:
+    """Return how another arm that costs no more compares, in words."""
+    if gap.difference == 0:
+        said = f"{name} is level with it ({points(-gap.upper)} to {points(-gap.lower)})"
+    elif gap.difference < 0:
+        verb = "beats it" if gap.is_decided else "is ahead"
+        ahead = percent(-gap.difference)
+        said = f"{name} {verb} by {ahead} points ({points(-gap.upper)} to {points(-gap.lower)})"
+    else:
+        ahead = percent(gap.difference)
+        said = (
+            f"it is ahead of {name} by {ahead} points ({points(gap.lower)} to {points(gap.upper)})"
+        )
+    return f"{said}; {gap.reason}" if gap.reason else said
 
 
-def _price(row: Any, cheaper: pd.DataFrame, compared: _Compared) -> dict[str, Any]:
+def _price(row: Any, cheaper: pd.DataFrame, gaps: Gaps) -> dict[str, Any]:
     """Return what an arm adds to the most accurate of the cheaper ones, and at how many tokens."""
     if cheaper.empty:
         return {"against": ""}
     best = cheaper.loc[cheaper["accuracy"].idxmax()]
-    gap = compared.gaps[row.arm, best["arm"]]
+    gap = gaps[row.arm, best["arm"]]
     more = row.mean_visual_tokens - best["mean_visual_tokens"]
 
     def per_point(gain: float) -> float:
-        if math.isnan(gain):
-            return math.nan
-        return more / (100 * gain) if gain > 0 else math.inf
+        return more / (100 * gain) if gain > 0 else gain if math.isnan(gain) else math.inf
 
     return {
         "against": best["arm"],
@@ -244,7 +240,7 @@ def _price(row: Any, cheaper: pd.DataFrame, compared: _Compared) -> dict[str, An
         "difference": gap.difference,
         "difference_lower": gap.lower,
         "difference_upper": gap.upper,
-        "tokens_per_point": per_point(gap.difference),
+        "tokens_per_point": per_point(gap.difference) if gap.difference > 0 else math.nan,
         "tokens_per_point_least": per_point(gap.upper),
         "tokens_per_point_most": per_point(gap.lower),
     }
@@ -301,7 +297,8 @@ def _cost(row: Any) -> str:
     to = f"{_eval(row.against)} to {_eval(row.arm)}, {row.tokens_more:,.0f} tokens more: {gain}"
     if row.difference_lower > 0:
         least, most = row.tokens_per_point_least, row.tokens_per_point_most
-        return f"{to}, {_tokens(row.tokens_per_point)} tokens a point ({_tokens(least)} to {_tokens(most)})"
+        per_point = f"{_tokens(row.tokens_per_point)} tokens per point"
+        return f"{to}, {per_point} ({_tokens(least)} to {_tokens(most)})"
     if row.difference_upper < 0:
         return f"{to}, which costs more and is worse"
     return f"{to}, so that a gain is not decided"

@@ -2,7 +2,8 @@
 
 A cascade asks every question the cheap way first, and once more the dear way where the first answer
 came with too small a margin. Its answers are then the dear ones there, its cost that of both. What
-it must beat is chance: asking a random share of the questions the dear way alone, at equal cost.
+it must beat is chance, asking a random share of the questions the dear way alone at equal cost; and
+the cheap way alone, which is better than chance where the dear way is worse.
 All functions take arrays of questions that both ways answered.
 """
 
@@ -113,16 +114,16 @@ def curve(steps: Steps, training: int = 0) -> Curve:
 
 
 def fitted_threshold(steps: Steps, training: int = 0) -> float:
-    """Return the threshold at which the cascade is furthest above the random mix.
+    """Return the threshold at which the cascade is furthest above both the mix and the cheap way.
 
-    The lowest of equally good ones; 0, which asks no question again, if none is above it.
+    The lowest of equally good ones; 0, which asks no question again, if none is above both.
 
     Args:
         steps: Those that fit; others should judge.
         training: Which of their trainings, from 0.
     """
     found = curve(steps, training)
-    above = found.accuracy - found.mixed
+    above = found.accuracy - np.maximum(found.mixed, found.accuracy[0])
     # Sums of many answers, equal up to rounding.
     best = int(np.flatnonzero(above >= above.max() - 1e-12)[0])
     return float(found.threshold[best])
@@ -142,6 +143,8 @@ class Judged:
     is the gain, and their variation its own, with that of the cost at which the mix is taken."""
     differs: NDArray[np.bool_]
     """Where only one of both ways is right, in the shape of gains."""
+    over_first: Floats
+    """What each question adds to accuracy minus that of the cheap way, in the shape of gains."""
 
 
 def judge(steps: Steps, thresholds: ArrayLike) -> Judged:
@@ -175,6 +178,7 @@ def judge(steps: Steps, thresholds: ArrayLike) -> Judged:
         mixed=float(mixed.mean()),
         gains=taken - mixed - slope * (spent - share * more),
         differs=gap != 0,
+        over_first=taken - steps.first,
     )
 
 
@@ -187,6 +191,8 @@ class CrossFitted:
     halves: tuple[Judged, Judged]
     gain: Contrast
     """Accuracy of the cascade minus that of the mix, over both halves."""
+    over_first: Contrast
+    """The same minus that of the cheap way."""
     share: float
     cost: float
     accuracy: float
@@ -213,13 +219,15 @@ def cross_fitted(steps: Steps, groups: ArrayLike, *, rng: np.random.Generator) -
     if is_drawn.all() or not is_drawn.any():
         raise ValueError("there is one group; a threshold needs others that judge it")
     n_trainings, n_questions = steps.margins.shape
-    gains, differs = np.empty((n_trainings, n_questions)), np.empty(steps.margins.shape, dtype=bool)
+    gains, over_first = np.empty((2, n_trainings, n_questions))
+    differs = np.empty((n_trainings, n_questions), dtype=bool)
     thresholds, judged = [], []
     for judges in (~is_drawn, is_drawn):
         fits = steps.of(~judges)
         limits = [fitted_threshold(fits, training) for training in range(n_trainings)]
         found = judge(steps.of(judges), limits)
-        gains[:, judges], differs[:, judges] = found.gains, found.differs
+        gains[:, judges], over_first[:, judges] = found.gains, found.over_first
+        differs[:, judges] = found.differs
         thresholds.append(limits)
         judged.append(found)
     weights = np.array([(~is_drawn).mean(), is_drawn.mean()])
@@ -227,11 +235,13 @@ def cross_fitted(steps: Steps, groups: ArrayLike, *, rng: np.random.Generator) -
     def over_both(name: str) -> float:
         return float(weights @ [getattr(each, name) for each in judged])
 
+    accuracies = [steps.first.mean(), steps.second.mean()]
     return CrossFitted(
         thresholds=np.array(thresholds),
         halves=(judged[0], judged[1]),
-        gain=contrast.of_gains(
-            gains, labels, differs=differs, accuracies=[steps.first.mean(), steps.second.mean()]
+        gain=contrast.of_gains(gains, labels, differs=differs, accuracies=accuracies),
+        over_first=contrast.of_gains(
+            over_first, labels, differs=over_first != 0, accuracies=accuracies
         ),
         share=over_both("share"),
         cost=over_both("cost"),
