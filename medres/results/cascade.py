@@ -31,29 +31,39 @@ from medres.texts import in_markdown
 GAINS, LOSES = "gains", "loses"
 PLACE = ["dataset", "model", "train_resolution", "first", "second"]
 SHOWN = (
-    "dataset model step verdict gain lower upper p_adjusted over_first over_first_lower "
-    "over_first_upper covers share_again tokens accuracy accuracy_mix tokens_first "
-    "accuracy_first tokens_second accuracy_second n_questions n_groups reason"
+    "dataset model step verdict difference lower upper p_adjusted covers share_again "
+    "mean_visual_tokens accuracy accuracy_mix accuracy_first accuracy_second n_questions n_groups "
+    "reason"
 ).split()
+"""Columns of the table that are shown on a page; the CSV holds all."""
 COLUMNS = [
     *PLACE,
     *(
-        "step verdict reason gain lower upper alone_lower alone_upper over_first over_first_lower "
-        "over_first_upper p_value p_adjusted covers gains_by_training share_again thresholds "
-        "tokens accuracy accuracy_mix tokens_first accuracy_first tokens_second accuracy_second "
-        "n_questions n_left_out n_groups n_seeds n_family"
+        "step verdict reason difference lower upper alone_lower alone_upper over_first "
+        "over_first_lower over_first_upper p_value p_adjusted covers gains_by_training "
+        "share_again thresholds mean_visual_tokens accuracy accuracy_mix tokens_first "
+        "accuracy_first tokens_second accuracy_second n_questions n_left_out n_groups n_seeds "
+        "n_family"
     ).split(),
 ]
 CAPTION = (
-    "Gain: accuracy of the cascade minus the expected accuracy of a random mix of both resolutions "
-    "at equal tokens. Over first: minus that of the first resolution alone. Adjusted p: that it "
-    "beats both; 95 % confidence intervals, which hold together for all rows of a data set and "
-    "model, clustered by group and covering trainings where there are several. Tokens: visual "
-    "tokens per question, of both steps where a question was asked twice."
+    "Difference: accuracy of the cascade minus the expected accuracy of a random mix of both "
+    "resolutions at equal tokens; 95 % confidence intervals hold together for all rows of a data "
+    "set and model, clustered by group and covering trainings where there are several. Adjusted p: "
+    "that it beats both the mix and the first resolution alone. Visual tokens: per question, of "
+    "both steps where a question was asked twice."
 )
 MOST_POINTS = 41
 """Of a curve: about one for each 2.5 % of the questions."""
-CURVES = [*PLACE, "seed", "threshold", "share_again", "tokens", "accuracy", "accuracy_mix"]
+CURVES = [
+    *PLACE,
+    "seed",
+    "threshold",
+    "share_again",
+    "mean_visual_tokens",
+    "accuracy",
+    "accuracy_mix",
+]
 
 
 @dataclass(frozen=True)
@@ -145,11 +155,12 @@ def table(found: Sequence[Step]) -> pd.DataFrame:
         NOT_DECIDED or TOO_FEW, with the reason why none could be given.
     """
     rows, judged = [], []
+    is_trained_here = any(step.key["train_resolution"] != "none" for step in found)
     for step in found:
         numbers: dict[str, Any] = dict(step.key)
         trained = step.key["train_resolution"]
         numbers |= {
-            "step": f"trained {trained}: " if trained != "none" else "",
+            "step": f"{named(trained)}: " if is_trained_here else "",
             "tokens_first": step.steps.first_cost.mean(),
             "accuracy_first": step.steps.first.mean(),
             "tokens_second": step.steps.second_cost.mean(),
@@ -187,6 +198,11 @@ def table(found: Sequence[Step]) -> pd.DataFrame:
     return result
 
 
+def named(train_resolution: str) -> str:
+    """Return a train resolution as panels and lines name it."""
+    return "not trained" if train_resolution == "none" else f"trained {train_resolution}"
+
+
 def _p_value(fitted: CrossFitted) -> float:
     """Return the p-value that the cascade beats both; if it does not, that it differs from the mix.
 
@@ -207,7 +223,7 @@ def _fitted(step: Step) -> CrossFitted | None:
 def _numbers(fitted: CrossFitted) -> dict[str, Any]:
     alone = fitted.gain.interval()
     return {
-        "gain": fitted.gain.difference,
+        "difference": fitted.gain.difference,
         "alone_lower": alone.lower,
         "alone_upper": alone.upper,
         "over_first": fitted.over_first.difference,
@@ -218,7 +234,7 @@ def _numbers(fitted: CrossFitted) -> dict[str, Any]:
             ", ".join("∞" if np.isinf(each) else f"{each:.3g}" for each in half)
             for half in fitted.thresholds
         ),
-        "tokens": fitted.cost,
+        "mean_visual_tokens": fitted.cost,
         "accuracy": fitted.accuracy,
         "accuracy_mix": fitted.mixed,
     }
@@ -235,11 +251,11 @@ def _verdict(fitted: CrossFitted | None, row: Any, step: Step) -> tuple[str, str
         sizes = np.unique(step.groups, return_counts=True)[1]
         return TOO_FEW, of_groups.shortage(sizes)
     if not fitted.thresholds.any():
-        return NOT_DECIDED, "no threshold gained anything where it was fitted, so none asks again"
+        return NOT_DECIDED, "no threshold gained where it was fitted: none is asked again"
     if reason := fitted.gain.refusal():
         return NOT_DECIDED, reason
     if row.p_adjusted <= 0.05:
-        return (GAINS if row.gain > 0 else LOSES), ""
+        return (GAINS if row.difference > 0 else LOSES), ""
     if not row.lower > 0:
         return NOT_DECIDED, ""
     than = f"{row.first} alone ({points(row.over_first)} points, "
@@ -275,7 +291,7 @@ def curves(found: Sequence[Step]) -> pd.DataFrame:
                         "seed": seed,
                         "threshold": drawn.threshold[kept],
                         "share_again": drawn.share[kept],
-                        "tokens": drawn.cost[kept],
+                        "mean_visual_tokens": drawn.cost[kept],
                         "accuracy": drawn.accuracy[kept],
                         "accuracy_mix": drawn.mixed[kept],
                     }
@@ -284,37 +300,51 @@ def curves(found: Sequence[Step]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=CURVES)
 
 
-def sentence(found: pd.DataFrame, left_out: str = "") -> str:
-    """Return what asking again gains, one line per data set, model and training.
+def sentence(found: pd.DataFrame) -> str:
+    """Return what asking again gains, as lines for each data set and model.
 
     Args:
         found: As from `table`.
-        left_out: Why answers have no stated confidence, said where no step is left.
     """
     if found.empty:
-        return f"* No two resolutions to ask at, one after the other. {left_out}".strip()
+        return (
+            "* Whether asking again where the model is unsure helps: it takes two resolutions, and "
+            "log-probabilities of the options."
+        )
     lines = []
-    for row, named in zip(found.itertuples(), place(found).map(in_markdown), strict=True):
-        trained = row.train_resolution
-        where = f"{named}, {'not trained here' if trained == 'none' else f'trained {trained}'}"
-        where += f", {in_markdown(row.first)} first and {in_markdown(row.second)} where unsure"
-        lines.append(f"* {where}: {_said(row)}.")
+    for name, rows in found.groupby(place(found).map(in_markdown), sort=False):
+        for verdict in (GAINS, LOSES):
+            for row in rows[rows["verdict"] == verdict].itertuples():
+                lines.append(
+                    f"* {name}, {in_markdown(row.step)}: asking again where the model is unsure "
+                    f"**{verdict} {percent(abs(row.difference))} points** {_limits(row)} over a "
+                    f"random mix at equal tokens ({percent(row.share_again)} % asked again; "
+                    f"{percent(row.accuracy)} % right at {row.mean_visual_tokens:,.0f} tokens)."
+                )
+        is_open = rows["verdict"] == NOT_DECIDED
+        if is_open.any():
+            each = [
+                f"{in_markdown(row.step)} ({_as_seen(row)})" for row in rows[is_open].itertuples()
+            ]
+            lines.append(
+                f"* {name}: whether asking again where the model is unsure beats a random mix at "
+                f"equal tokens is **not decided**: {'; '.join(each)}."
+            )
+        few = rows[rows["verdict"] == TOO_FEW]
+        if len(few):
+            lines.append(
+                f"* {name}, asking again where the model is unsure: **{TOO_FEW}**, "
+                f"{few['reason'].iloc[0]}."
+            )
     return "\n".join(lines)
 
 
-def _said(row: Any) -> str:
-    if row.verdict == TOO_FEW:
-        return f"**{TOO_FEW}**, {row.reason}"
-    limits = f"({points(row.lower)} to {points(row.upper)})"
-    again = f"{percent(row.share_again)} % of the questions asked again, {row.tokens:,.0f} tokens"
-    if row.verdict == NOT_DECIDED:
-        why = f": {row.reason}" if row.reason else ""
-        as_seen = f"{points(row.gain)} points {limits}, {again}"
-        return (
-            "whether asking again where the model is unsure beats a random mix at equal tokens is "
-            f"**not decided**{why} ({as_seen})"
-        )
-    return (
-        f"asking again where the model is unsure **{row.verdict} {percent(abs(row.gain))} points** "
-        f"{limits} over a random mix at equal tokens ({again})"
-    )
+def _limits(row: Any) -> str:
+    return f"({points(row.lower)} to {points(row.upper)})"
+
+
+def _as_seen(row: Any) -> str:
+    if not row.share_again > 0:
+        return str(row.reason)
+    seen = f"{points(row.difference)}, {points(row.lower)} to {points(row.upper)}"
+    return f"{seen}; {row.reason}" if row.reason else seen

@@ -26,20 +26,21 @@ RUNGS, ARMS = "rungs of one train resolution", "all arms"
 these, are one frontier, whose comparisons are one family."""
 KEYS = {RUNGS: ["dataset", "model", "train_resolution"], ARMS: ["dataset", "model"]}
 SHOWN = (
-    "dataset model among arm mean_visual_tokens accuracy lower upper verdict because against "
-    "difference difference_lower difference_upper tokens_per_point n_questions n_groups"
+    "family dataset model arm verdict mean_visual_tokens accuracy lower upper tokens_per_point "
+    "because n_questions n_groups"
 ).split()
+"""Columns of the table that are shown on a page; the CSV holds all."""
 COLUMNS = (
-    "dataset model among train_resolution eval_resolution arm mean_visual_tokens accuracy lower "
+    "family dataset model train_resolution eval_resolution arm mean_visual_tokens accuracy lower "
     "upper verdict because against tokens_more difference difference_lower difference_upper "
     "tokens_per_point tokens_per_point_least tokens_per_point_most n_seeds n_questions n_groups "
     "n_family"
 ).split()
 CAPTION = (
     "On the frontier: shown to beat every arm that costs no more tokens. Dominated: such an arm is "
-    "shown to beat it. Against: the most accurate of the cheaper arms, with the difference in "
-    "accuracy; intervals hold together for all comparisons of one frontier. Tokens per point: "
-    "visual tokens per image that one percentage point costs there. Accuracy with 95 % confidence "
+    "shown to beat it. Intervals of differences hold together for all comparisons of one frontier. "
+    "Tokens per point: visual tokens per image that one more percentage point costs, against the "
+    "most accurate of the cheaper arms, where a gain is shown. Accuracy with 95 % confidence "
     "interval, clustered by group."
 )
 
@@ -90,11 +91,11 @@ def table(answers: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per arm among the rungs of its train resolution, where there are several; then, of
         models with several train resolutions, one per arm among all arms. Columns dataset, model,
-        among (`RUNGS` or `ARMS`), train_resolution, eval_resolution, arm (train→eval),
+        family (`RUNGS` or `ARMS`), train_resolution, eval_resolution, arm (train→eval),
         mean_visual_tokens, accuracy, lower, upper, verdict (one of `VERDICTS`), because (what it
         rests on), against (the arm that is given up for it; empty for the cheapest), tokens_more,
-        difference with its limits (simultaneous), tokens_per_point with what it is at least and at
-        most (inf where no gain is shown), n_seeds, n_questions, n_groups, n_family (comparisons
+        difference with its limits (simultaneous), tokens_per_point (NaN where no gain is shown)
+        with what it is at least and at most (inf where no gain is shown), n_seeds, n_questions, n_groups, n_family (comparisons
         that hold together).
     """
     if answers.empty:
@@ -103,19 +104,19 @@ def table(answers: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     # Few columns: texts of all answers would be copied for every frontier.
     narrow = answers[[*grids.CELL, "question_id", "group", "correct"]]
-    for among, keys in KEYS.items():
+    for family, keys in KEYS.items():
         of_frontier = dict(iter(narrow.groupby(keys, sort=False)))
         for place_, part in cells.groupby(keys, sort=False):
-            if _is_choice(part, among):
+            if _is_choice(part, family):
                 names = part[["train_resolution", "eval_resolution"]]
                 claims = _claims(sorted(names.itertuples(index=False, name=None)))
                 compared = paired.comparisons(of_frontier[place_], claims)
-                rows += _placed(part, _gaps(compared), among)
+                rows += _placed(part, _gaps(compared), family)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _is_choice(part: pd.DataFrame, among: str) -> bool:
-    return len(part) > 1 and (among == RUNGS or part["train_resolution"].nunique() > 1)
+def _is_choice(part: pd.DataFrame, family: str) -> bool:
+    return len(part) > 1 and (family == RUNGS or part["train_resolution"].nunique() > 1)
 
 
 def _claims(arms: Sequence[tuple[str, str]]) -> tuple[Claim, ...]:
@@ -155,7 +156,7 @@ def _gaps(compared: pd.DataFrame) -> Gaps:
     return gaps
 
 
-def _placed(part: pd.DataFrame, gaps: Gaps, among: str) -> list[dict[str, Any]]:
+def _placed(part: pd.DataFrame, gaps: Gaps, family: str) -> list[dict[str, Any]]:
     """Return the rows of one frontier."""
     arms = part.assign(arm=part["train_resolution"] + "→" + part["eval_resolution"])
     # Of equal tokens the more accurate first, so that it is what the next is measured against.
@@ -171,7 +172,7 @@ def _placed(part: pd.DataFrame, gaps: Gaps, among: str) -> list[dict[str, Any]]:
         rows.append(
             {
                 **{name: getattr(row, name) for name in COLUMNS if hasattr(row, name)},
-                "among": among,
+                "family": family,
                 "verdict": verdict,
                 "because": because,
                 "n_family": next(iter(gaps.values())).n_family,
@@ -240,7 +241,7 @@ def _price(row: Any, cheaper: pd.DataFrame, gaps: Gaps) -> dict[str, Any]:
         "difference": gap.difference,
         "difference_lower": gap.lower,
         "difference_upper": gap.upper,
-        "tokens_per_point": per_point(gap.difference) if gap.difference > 0 else math.nan,
+        "tokens_per_point": per_point(gap.difference) if gap.lower > 0 else math.nan,
         "tokens_per_point_least": per_point(gap.upper),
         "tokens_per_point_most": per_point(gap.lower),
     }
@@ -254,7 +255,7 @@ def sentence(found: pd.DataFrame, answers: pd.DataFrame) -> str:
         answers: As from `rungs`.
     """
     lines = []
-    several = set(found.loc[found["among"] == ARMS, ["dataset", "model"]].itertuples(index=False))
+    several = set(found.loc[found["family"] == ARMS, ["dataset", "model"]].itertuples(index=False))
     for (dataset, model), part in answers.groupby(["dataset", "model"], sort=False):
         named = in_markdown(place(answers)[part.index[0]])
         rows = found[(found["dataset"] == dataset) & (found["model"] == model)]
@@ -262,11 +263,10 @@ def sentence(found: pd.DataFrame, answers: pd.DataFrame) -> str:
             only = in_markdown(str(part["eval_resolution"].iloc[0]))
             lines.append(f"* {named}: evaluated at one resolution ({only}): nothing to choose.")
             continue
-        among = ARMS if (dataset, model) in several else RUNGS
-        shown = rows[rows["among"] == among]
+        shown = rows[rows["family"] == (ARMS if (dataset, model) in several else RUNGS)]
         parts = [_listed(shown, verdict) for verdict in VERDICTS]
         lines.append(f"* {named}: {'; '.join(filter(None, parts))}.")
-        lines += _costs(rows[rows["among"] == RUNGS])
+        lines += _costs(rows[rows["family"] == RUNGS])
     return "\n".join(lines)
 
 

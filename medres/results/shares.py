@@ -1,6 +1,6 @@
 """How accuracy at low and at native inference goes with the share of low images in training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,38 +13,33 @@ from medres.results.numbers import points
 from medres.texts import in_markdown
 
 LEAST_SHARES = 3
-WORSE, WITHIN, BETTER = "worse", "no more than the margin worse", "better"
-AT = {
-    "native": "at native inference, against native training",
-    "low": "at low inference, against low training",
-}
-"""Each training is compared with the one that is made for the resolution."""
-NUMBERS = "accuracy lower upper difference difference_lower difference_upper verdict".split()
-COLUMNS = [
-    *"dataset model train_resolution low_share n_seeds n_questions n_groups covers".split(),
-    *(f"{what}_at_{name}" for name in ("low", "native") for what in NUMBERS),
-]
+WORSE, WITHIN, BETTER = "worse", "within the margin", "better"
+EVALUATED = ("low", "native")
+COLUMNS = (
+    "dataset model eval_resolution low_share train_resolution verdict accuracy accuracy_lower "
+    "accuracy_upper difference lower upper p_adjusted covers n_seeds n_questions n_groups reason"
+).split()
 SHOWN = [name for name in COLUMNS if name != "train_resolution"]
+"""Columns of the table that are shown on a page; the CSV holds all."""
+INTRODUCTION = (
+    "**Which share of low images should a training have?** Trainings that differ in nothing but "
+    "the share of their questions that is at low resolution. At low inference each is compared "
+    "with low training, at native inference with native training, paired by question and seed."
+)
 
 
 def caption(margin: float) -> str:
     """Return what the columns of `table` are."""
     return (
-        "Accuracy with 95 % confidence interval, clustered by group; it covers trainings too where "
-        "there are several. Differences are to low training at low inference, and to native "
-        "training at native inference, where the question is whether it is more than "
-        f"{100 * margin:g} points worse. Their intervals hold together for all rows, those at low "
-        "and those at native apart."
+        "Difference: at low inference to low training, at native inference to native training, "
+        f"where the question is whether it is more than {100 * margin:g} points worse. 95 % "
+        "confidence intervals, clustered by group; they cover trainings too where there are "
+        "several, and those of differences hold together for all rows of an eval resolution."
     )
 
 
-INTRODUCTION = """## Which share of low images should a training have?
-Trainings that differ in nothing but the share of their questions that is at low resolution. At each
-resolution they are compared, paired by question and seed, with the training made for it alone."""
-
-
 def introduction(found: pd.DataFrame) -> str:
-    """Return the heading of this part of a page; empty if there are too few shares."""
+    """Return what this part of a page asks; empty if there are too few shares."""
     return "" if found.empty else INTRODUCTION
 
 
@@ -57,38 +52,36 @@ def table(answers: pd.DataFrame, *, low_share: float, margin: float) -> pd.DataF
         margin: Loss at native inference that would not matter, a fraction.
 
     Returns:
-        One row per data set, model and train resolution, the lowest share first: columns
-        `COLUMNS`. No rows for a data set and model with fewer than three shares.
+        One row per data set, model, eval resolution and training, the lowest share first: columns
+        `COLUMNS`. The verdict is empty for the training that others are compared with, `WORSE` or
+        `BETTER` than it at low, `WORSE` by more than the margin or `WITHIN` it at native, or one
+        of `paired.VERDICTS`. No rows for a data set and model with fewer than three shares.
     """
-    shares = {
-        str(name): mixed.low_share_of(str(name), low_share=low_share)
-        for name in answers["train_resolution"].unique()
-    }
-    is_used = answers["train_resolution"].map(shares).notna()
-    used = answers[is_used & answers["eval_resolution"].isin(["low", "native"])]
-    if used.empty or used["train_resolution"].map(shares).nunique() < LEAST_SHARES:
+    names = map(str, answers["train_resolution"].unique())
+    shares = {name: mixed.low_share_of(name, low_share=low_share) for name in names}
+    used = answers[
+        answers["train_resolution"].map(shares).notna() & answers["eval_resolution"].isin(EVALUATED)
+    ]
+    trained = used["train_resolution"].map(shares).groupby([used["dataset"], used["model"]])
+    used = used[trained.transform("nunique") >= LEAST_SHARES]
+    if used.empty:
         return pd.DataFrame(columns=COLUMNS)
-    compared = paired.comparisons(used, _claims(list(shares), margin))
+    tested = paired.comparisons(used, _claims(list(shares), margin))
+    at = tested.set_index(["dataset", "model", "second"])
     rows = []
-    cells = grids.over_trainings(used)
-    for (dataset, model), of_model in cells.groupby(["dataset", "model"], sort=False):
-        if of_model["train_resolution"].map(shares).nunique() < LEAST_SHARES:
-            continue
-        tested = compared[(compared["dataset"] == dataset) & (compared["model"] == model)]
-        for trained, part in of_model.groupby("train_resolution", sort=False):
-            rows.append(
-                {
-                    "dataset": dataset,
-                    "model": model,
-                    "train_resolution": trained,
-                    "low_share": shares[str(trained)],
-                    **{name: part[name].iloc[0] for name in ("n_seeds", "n_questions", "n_groups")},
-                    **_numbers(part, tested, str(trained)),
-                }
-            )
+    for cell in grids.over_trainings(used).itertuples():
+        key = (cell.dataset, cell.model, f"{cell.train_resolution}→{cell.eval_resolution}")
+        rows.append(
+            {
+                **{name: getattr(cell, name) for name in COLUMNS if hasattr(cell, name)},
+                "low_share": shares[cell.train_resolution],
+                "accuracy_lower": cell.lower,
+                "accuracy_upper": cell.upper,
+                **_compared(at.loc[key] if key in at.index else None, cell.eval_resolution),
+            }
+        )
     found = pd.DataFrame(rows, columns=COLUMNS)
-    order = ["dataset", "model", "low_share"]
-    return found.sort_values(order, key=_rank, kind="stable", ignore_index=True)
+    return found.sort_values(COLUMNS[:4], key=_rank, kind="stable", ignore_index=True)
 
 
 def _rank(column: pd.Series) -> pd.Series:
@@ -97,41 +90,23 @@ def _rank(column: pd.Series) -> pd.Series:
 
 def _claims(trained: Sequence[str], margin: float) -> tuple[Claim, ...]:
     """Return each training against the one that is made for the resolution, at that resolution."""
-    margins = {"native": margin, "low": 0.0}
+    margins = {"low": 0.0, "native": margin}
     return tuple(
-        Claim(at, at, (at, at), (name, at), +1, AT[at], margin=margins[at])
-        for at in AT
+        Claim("", "", (at, at), (name, at), +1, at, margin=margins[at])
+        for at in EVALUATED
         for name in trained
         if name not in ("none", at)
     )
 
 
-def _numbers(part: pd.DataFrame, tested: pd.DataFrame, trained: str) -> dict[str, Any]:
-    """Return what is shown of a training at both resolutions."""
-    numbers: dict[str, Any] = {"covers": ""}
-    for at in AT:
-        cell = part[part["eval_resolution"] == at]
-        row = tested[(tested["claim"] == at) & (tested["second"] == f"{trained}→{at}")]
-        if len(cell):
-            found = cell.iloc[0]
-            numbers |= {f"{name}_at_{at}": found[name] for name in ("accuracy", "lower", "upper")}
-        if len(row):
-            found = row.iloc[0]
-            numbers |= {
-                f"difference_at_{at}": found["difference"],
-                f"difference_lower_at_{at}": found["lower"],
-                f"difference_upper_at_{at}": found["upper"],
-                f"verdict_at_{at}": _verdict(found, at),
-                "covers": found["covers"],
-            }
-        else:
-            numbers[f"verdict_at_{at}"] = ""
-    return numbers
-
-
-def _verdict(row: pd.Series, at: str) -> str:
+def _compared(row: pd.Series | None, at: str) -> dict[str, Any]:
+    """Return the verdict of a training at a resolution; numbers are missing if it has none."""
+    if row is None:
+        missing = dict.fromkeys(["difference", "lower", "upper", "p_adjusted"], float("nan"))
+        return {**missing, "verdict": "", "covers": "", "reason": ""}
     said = {paired.SUPPORTED: WITHIN if at == "native" else BETTER, paired.CONTRADICTED: WORSE}
-    return said.get(row["verdict"], row["verdict"])
+    names = ["difference", "lower", "upper", "p_adjusted", "covers", "reason"]
+    return {**row[names].to_dict(), "verdict": said.get(row["verdict"], row["verdict"])}
 
 
 def sentence(found: pd.DataFrame, *, margin: float) -> str:
@@ -141,44 +116,33 @@ def sentence(found: pd.DataFrame, *, margin: float) -> str:
         found: As from `table`.
         margin: As for `table`.
     """
+    size = f"{100 * margin:g} points"
+    words = {
+        "native": {WORSE: f"more than {size} worse", WITHIN: f"no more than {size} worse"},
+        "low": {BETTER: "better", WORSE: "worse"},
+    }
     lines = []
     for name, rows in found.groupby(place(found).map(in_markdown), sort=False):
-        worse = f"worse than native training by more than {100 * margin:g} points"
-        within = f"no more than {100 * margin:g} points worse"
-        native = _listed(rows, "native", {WORSE: worse, WITHIN: within})
-        low = _listed(
-            rows, "low", {BETTER: "better than low training", WORSE: "worse than low training"}
-        )
-        lines.append(f"* {name}, share of low images in training:")
-        lines += [f"    * at native inference, {native}." if native else ""]
-        lines += [f"    * at low inference, {low}." if low else ""]
+        lines.append(f"* {name}, by the share of low images in training:")
+        for at, said in words.items():
+            part = rows[(rows["eval_resolution"] == at) & (rows["verdict"] != "")]
+            if len(part):
+                lines.append(
+                    f"    * at {at} inference, against {at} training: {_listed(part, said)}."
+                )
         if rows["n_seeds"].max() == 1:
             lines.append("    * One training of each share decides little: another may differ.")
-    return "\n".join(filter(None, lines))
+    return "\n".join(lines)
 
 
-def _listed(rows: pd.DataFrame, at: str, words: dict[str, str]) -> str:
-    """Return the shares of each verdict with their differences; empty if nothing was compared."""
-    compared = rows[rows[f"verdict_at_{at}"] != ""]
-    if compared.empty:
-        return ""
+def _listed(rows: pd.DataFrame, words: Mapping[str, str]) -> str:
+    """Return the shares of each verdict with their differences, or that there is none."""
     parts = []
-    for verdict, said in words.items():
-        part = compared[compared[f"verdict_at_{at}"] == verdict]
-        parts.append(f"**{said}**: {_shares(part, at)}")
-    for verdict in compared[f"verdict_at_{at}"].unique():
-        if verdict not in words:
-            part = compared[compared[f"verdict_at_{at}"] == verdict]
-            parts.append(f"**{verdict}**: {_shares(part, at)}")
+    for verdict in dict.fromkeys([*words, *rows["verdict"]]):
+        shares = [
+            f"{100 * row.low_share:.0f} % ({points(row.difference)}, {points(row.lower)} to "
+            f"{points(row.upper)})"
+            for row in rows[rows["verdict"] == verdict].itertuples()
+        ]
+        parts.append(f"**{words.get(verdict, verdict)}**: {', '.join(shares) or 'none'}")
     return "; ".join(parts)
-
-
-def _shares(part: pd.DataFrame, at: str) -> str:
-    if part.empty:
-        return "none"
-    return ", ".join(
-        f"{100 * row.low_share:.0f} % ({points(getattr(row, f'difference_at_{at}'))}, "
-        f"{points(getattr(row, f'difference_lower_at_{at}'))} to "
-        f"{points(getattr(row, f'difference_upper_at_{at}'))})"
-        for row in part.itertuples()
-    )

@@ -18,6 +18,7 @@ from medres.report.figures.style import (
     require,
     styles_of,
 )
+from medres.results import cascade
 from medres.results import frontier as frontiers
 from medres.results.grids import place
 
@@ -33,8 +34,8 @@ def frontier(found: pd.DataFrame) -> Figure:
             that compare all arms.
     """
     require(found, "found", ["mean_visual_tokens", "accuracy", "lower", "upper", "verdict"])
-    is_several = found["among"].eq(frontiers.ARMS).groupby([found["dataset"], found["model"]])
-    shown = found[found["among"].eq(frontiers.ARMS) | ~is_several.transform("any")]
+    is_several = found["family"].eq(frontiers.ARMS).groupby([found["dataset"], found["model"]])
+    shown = found[found["family"].eq(frontiers.ARMS) | ~is_several.transform("any")]
     shown = shown.assign(dataset=place(shown))
     styles = styles_of(shown["train_resolution"], STYLES)
     figure, panels = make_panels(shown, panel_in=3.6, height_in=2.8, sharey=True)
@@ -59,7 +60,7 @@ def frontier(found: pd.DataFrame) -> Figure:
         ax.set(xlim=(low / 1.5, high * 1.5), ylim=(0, 102))
         ax.set_xlabel("Visual tokens per image, log scale")
     figure.supylabel("Accuracy (%)", fontsize=9)
-    named = {"not trained" if n == "none" else f"trained {n}": s for n, s in styles.items()}
+    named = {cascade.named(name): style for name, style in styles.items()}
     ring = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "color": "0.2"}
     hollow = {"marker": "o", "markersize": 5, "markerfacecolor": "white", "color": "0.2"}
     marks = [
@@ -84,12 +85,11 @@ def cascades(found: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         curves: As from `results.cascade.curves`, faint: the questions that fit.
     """
     key = ["dataset", "model", "train_resolution", "first", "second"]
-    require(found, "found", [*key, "tokens", "accuracy", "accuracy_mix", "lower", "upper"])
-    require(curves, "curves", [*key, "seed", "tokens", "accuracy"], empty=True)
-    trained = found["train_resolution"].map(
-        lambda name: "not trained" if name == "none" else f"trained {name}"
+    require(
+        found, "found", [*key, "mean_visual_tokens", "accuracy", "accuracy_mix", "lower", "upper"]
     )
-    panel = place(found) + "\n" + trained
+    require(curves, "curves", [*key, "seed", "mean_visual_tokens", "accuracy"], empty=True)
+    panel = place(found) + "\n" + found["train_resolution"].map(cascade.named)
     shown = found.assign(panel=panel, named=found["first"] + ", then " + found["second"])
     drawn = curves.merge(shown[[*key, "panel", "named"]], on=key)
     shown = shown.assign(dataset=panel)
@@ -100,13 +100,19 @@ def cascades(found: pd.DataFrame, curves: pd.DataFrame) -> Figure:
             colour, marker = styles[row.named]
             own = drawn[(drawn["panel"] == dataset) & (drawn["named"] == row.named)]
             for _, curve in own.groupby("seed"):
-                ax.plot(curve["tokens"], 100 * curve["accuracy"], color=colour, alpha=0.3, lw=1)
+                ax.plot(
+                    curve["mean_visual_tokens"],
+                    100 * curve["accuracy"],
+                    color=colour,
+                    alpha=0.3,
+                    lw=1,
+                )
             ends = [row.accuracy_first, row.accuracy_second]
             x, y = [row.tokens_first, row.tokens_second], 100 * np.array(ends)
             ax.plot(x, y, "o--", color="0.2", lw=1, markersize=4, zorder=2)
             limits = [row.accuracy_mix + row.lower, row.accuracy_mix + row.upper]
             point = {"accuracy": row.accuracy, "lower": limits[0], "upper": limits[1]}
-            draw_points(ax, row.tokens, pd.DataFrame([point]), (colour, marker))
+            draw_points(ax, row.mean_visual_tokens, pd.DataFrame([point]), (colour, marker))
         ax.set_xlabel("Visual tokens per question")
         ax.set_ylim(0, 102)
         ax.set_xlim(left=0)
@@ -121,23 +127,20 @@ def shares(found: pd.DataFrame) -> Figure:
     Args:
         found: As from `results.shares.table`.
     """
-    names = [
-        f"{what}_at_{at}" for at in ("low", "native") for what in ("accuracy", "lower", "upper")
-    ]
-    require(found, "found", ["dataset", "low_share", *names])
-    figure, panels = make_panels(
-        found.assign(dataset=place(found)), panel_in=3.6, height_in=2.8, sharey=True
-    )
+    limits = {"accuracy_lower": "lower", "accuracy_upper": "upper"}
+    require(found, "found", ["dataset", "low_share", "eval_resolution", "accuracy", *limits])
+    shown = found.drop(columns=["lower", "upper"], errors="ignore").rename(columns=limits)
+    shown = shown.assign(dataset=place(shown))
+    figure, panels = make_panels(shown, panel_in=3.6, height_in=2.8, sharey=True)
     for ax, _, rows in panels:
-        ordered = rows.sort_values("low_share")
-        x = 100 * ordered["low_share"].to_numpy(float)
         for shift, at in ((-0.6, "low"), (0.6, "native")):
-            columns = {f"{what}_at_{at}": what for what in ("accuracy", "lower", "upper")}
-            points = ordered[list(columns)].rename(columns=columns).astype(float)
-            for where, (_, row) in zip(x + shift, points.iterrows(), strict=True):
+            arm = rows[rows["eval_resolution"] == at].sort_values("low_share")
+            x = 100 * arm["low_share"].to_numpy(float) + shift
+            for where, (_, row) in zip(x, arm.iterrows(), strict=True):
                 draw_points(ax, float(where), row.to_frame().T, STYLES[at])
             look: Look = {"color": STYLES[at][0], "linestyle": LINES[at], "lw": 1}
-            ax.plot(x + shift, 100 * points["accuracy"], alpha=0.7, zorder=1, **look)
+            ax.plot(x, 100 * arm["accuracy"].to_numpy(float), alpha=0.7, zorder=1, **look)
+        x = 100 * rows["low_share"].unique()
         ax.set_xticks(x)
         ax.set(xlim=(-5, 105), ylim=(0, 102), xlabel="Low images in training (% of questions)")
     figure.supylabel("Accuracy (%)", fontsize=9)
