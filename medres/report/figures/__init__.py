@@ -12,6 +12,7 @@ from medres.report.figures.accuracy import (
     recovery,
 )
 from medres.report.figures.calibration import confidence_gaps, reliability
+from medres.report.figures.cost import cascades, frontier, shares
 from medres.report.figures.images import (
     enlarged_images,
     image_pairs,
@@ -34,10 +35,12 @@ __all__ = [
     "accuracy_by_tokens",
     "accuracy_grid",
     "aligned_accuracy",
+    "cascades",
     "confidence_gaps",
     "count_matrix",
     "differences",
     "enlarged_images",
+    "frontier",
     "grid_heatmap",
     "image_pairs",
     "loss_curve",
@@ -48,6 +51,7 @@ __all__ = [
     "recovery",
     "reliability",
     "seen_images",
+    "shares",
     "size_and_tokens",
     "smallest_sizes",
     "use_theme",
