@@ -1,4 +1,4 @@
-"""Examples on a page: pictures at low and native, the question, and every training's answer."""
+"""Examples on a page: pictures at two resolutions, the question, and every training's answer."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +16,6 @@ from medres.results import examples, grids
 from medres.results.examples import AT_RANDOM, BY_DISAGREEMENT, PLACE, SHOWN_KINDS, Arms
 
 TEMPLATES = Path(__file__).resolve().parent / "template"
-RESOLUTIONS = ("low", "native")
 SHOWN_MATRICES = 4
 """Repeated questions per data set whose answers are shown as matrices; the CSV holds all."""
 DARKEST = 0.45
@@ -123,14 +122,15 @@ def card(
         crop_px: As in `show`.
         embedded: Pictures that the page has; grows.
     """
-    given = {name: examples.answered(question, name) for name in RESOLUTIONS}
+    resolutions = tuple(dict.fromkeys(evaluated for _, evaluated in arms))
+    given = {name: examples.answered(question, name) for name in resolutions}
     stored = stored_image(question, question_sets)
     shown = [rows.iloc[0].to_dict() for rows in given.values()]
     sizes = pictures.full_px(pd.concat(given.values()))
     return {
         **asked(question),
         "views": pictures.views(stored, shown, full_px=sizes, crop_px=crop_px, embedded=embedded),
-        "resolutions": RESOLUTIONS,
+        "resolutions": resolutions,
         "rows": list(_rows(given, arms)),
     }
 

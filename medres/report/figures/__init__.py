@@ -20,6 +20,7 @@ from medres.report.figures.images import (
     seen_images,
     size_and_tokens,
 )
+from medres.report.figures.ladder import ladder
 from medres.report.figures.published import (
     count_matrix,
     losses,
@@ -43,6 +44,7 @@ __all__ = [
     "frontier",
     "grid_heatmap",
     "image_pairs",
+    "ladder",
     "loss_curve",
     "losses",
     "mixed_gaps",

@@ -1,0 +1,177 @@
+"""What to set so that a model gets the size that was chosen: for a client, a server, a processor.
+
+Only settings that are known to exist. Pixels of the chosen size, sent by the client, work
+everywhere; what a processor or a server can be told depends on the model.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+from transformers import PretrainedConfig
+
+from medres import models, resolution, texts
+from medres import study as studies
+from medres.models import offline
+from medres.models.grid import GridFamily
+from medres.resampling import FILTERS
+from medres.resolution import Treatment
+from medres.study import Study
+
+PIXELS_TAKEN = ("qwen2_vl", "qwen2_5_vl")
+"""Families whose processor takes min_pixels and max_pixels."""
+AREAS_TAKEN = ("qwen3_vl", "qwen3_5")
+"""Families whose processor takes pixel areas as shortest_edge and longest_edge."""
+CODE = '''\
+from math import isqrt
+from PIL import Image
+
+def resized(image):
+    """Return an image {what}."""
+    width, height = image.size{grown}
+    pixels, unit = {pixels}, {unit}
+    wide, high = (
+        unit * max(1, (side if side * other <= pixels else isqrt(pixels * side // other)) // unit)
+        for side, other in ((width, height), (height, width))
+    )
+    if wide * high > pixels:  # a strip that is narrower than one unit
+        if wide >= high:
+            wide = pixels // (high * unit) * unit
+        else:
+            high = pixels // (wide * unit) * unit
+    return image.convert("RGB").resize((wide, high), Image.Resampling.{filter})
+'''
+
+
+def in_words(name: str, treatment: Treatment) -> str:
+    """Return what a resolution asks for, for a reader.
+
+    Args:
+        name: As in `resolution.plan`.
+        treatment: Of the study.
+    """
+    kind, argument = resolution.parse(name)
+    if kind == "native":
+        return f"native size (up to {treatment.native_max_pixels:,} pixels)"
+    if kind in ("low", "pixels"):
+        pixels = treatment.low_max_pixels if kind == "low" else int(argument)
+        side = round(pixels**0.5)
+        called = "low, " if kind == "low" else ""
+        return f"{called}at most {pixels:,} pixels (as {side:,} x {side:,})"
+    if kind == "scale":
+        return f"{float(argument):g} times the width and height"
+    if kind == "tokens":
+        return f"{int(argument):,} visual tokens"
+    if kind == "tiles":
+        return f"{argument} tile{'s' * (argument != '1')}"
+    return name
+
+
+def python(name: str, treatment: Treatment) -> str:
+    """Return Python that makes an image of the size that a resolution gives, with Pillow.
+
+    Empty for budgets of a model's own, which get native pixels.
+
+    Args:
+        name: low, native, pixels-<n> or scale-<factor>.
+        treatment: Of the model.
+    """
+    kind, argument = resolution.parse(name)
+    if kind not in ("low", "native", "pixels", "scale"):
+        return ""
+    pixels = {"low": treatment.low_max_pixels, "pixels": int(argument or 0) if kind == "pixels" else 0}
+    most = pixels.get(kind, treatment.native_max_pixels)
+    unit, factor = treatment.multiple_px, float(argument) if kind == "scale" else 1.0
+    sides = f", sides multiples of {unit}" if unit > 1 else ""
+    scaled = f" {factor:g} times as wide and high," if factor != 1 else ""
+    grown = (
+        f"\n    width, height = max(1, round(width * {factor:g})), max(1, round(height * {factor:g}))"
+        if factor != 1
+        else ""
+    )
+    return CODE.format(
+        what=f"of the same shape,{scaled} of at most {most:,} pixels{sides}",
+        grown=grown,
+        pixels=f"{most:_}",
+        unit=unit,
+        filter=FILTERS[treatment.resampling_filter].name,
+    )
+
+
+def told(name: str, config: PretrainedConfig, treatment: Treatment) -> dict[str, Any]:
+    """Return what a processor, or a server's, can be told instead, with the same result.
+
+    Nothing where that is not known, or where the model enlarges what it is sent: then only images
+    that were made smaller before are what was evaluated.
+
+    Args:
+        name: As in `resolution.plan`.
+        config: Of the model.
+        treatment: Of the model.
+    """
+    kind, argument = resolution.parse(name)
+    pixels = {"low": treatment.low_max_pixels, "pixels": int(argument or 0) if kind == "pixels" else 0}
+    family = models.family_of(config)
+    if kind in pixels and isinstance(family, GridFamily) and pixels[kind] >= family.min_pixels:
+        edges = {"shortest_edge": family.min_pixels, "longest_edge": pixels[kind]}
+        if config.model_type in PIXELS_TAKEN:
+            return dict(zip(("min_pixels", "max_pixels"), edges.values(), strict=True))
+        if config.model_type in AREAS_TAKEN:
+            return {"size": edges}
+    if kind == "tokens" and config.model_type == "gemma4":
+        return {"max_soft_tokens": int(argument)}
+    if kind == "tiles" and config.model_type == "internvl":
+        return {"max_patches": int(argument)}
+    if kind == "pan-and-scan" and config.model_type == "gemma3":
+        return {"do_pan_and_scan": True}
+    return {}
+
+
+def markdown(model: str, name: str, settings: Mapping[str, Any]) -> str:
+    """Return the setting to paste for a rung, as Markdown.
+
+    Args:
+        model: As the study names it.
+        name: The rung.
+        settings: Parameters of an evaluation of the model.
+    """
+    called = texts.in_markdown(texts.named(model))
+    if not offline.is_at_hand(model):
+        return f"The config of {called} is not available here: send images of the chosen size."
+    treatment, config = offline.treatment_of(model, settings), offline.config_of(model)
+    lines = [f"**{called}: {in_words(name, treatment)}.**"]
+    if code := python(name, treatment):
+        lines += ["", "In the client, before an image is sent; this works with every server:"]
+        lines += ["", "```python", code.rstrip(), "```"]
+    if values := told(name, config, treatment):
+        given = ", ".join(f"{key}={value!r}" for key, value in values.items())
+        lines += ["", "Or, without changing images, where the model is loaded:", "", "```"]
+        lines += [f"AutoProcessor.from_pretrained(..., {given})  # transformers"]
+        lines += [f"vllm serve ... --mm-processor-kwargs '{json.dumps(values)}'", "```"]
+    return "\n".join(lines)
+
+
+def words(study: Study, names: Iterable[str]) -> dict[str, str]:
+    """Return what each resolution of a study asks for, for a reader."""
+    given = studies.treatment(study)
+    pixels = given["low_max_pixels"], given["native_max_pixels"], given["resampling_filter"]
+    treatment = Treatment(*pixels, multiple_px=1)
+    return {name: in_words(name, treatment) for name in names}
+
+
+def of_study(study: Study, chosen: pd.DataFrame) -> str:
+    """Return the setting to paste for every model and chosen rung of a study, as Markdown.
+
+    Args:
+        study: Read and checked.
+        chosen: As from `choice.table`.
+    """
+    named = {texts.named(model): model for model in study.models}
+    settings = {cell.model: study.settings(cell) for cell in study.cells("evaluate")}
+    pairs = chosen.loc[chosen["chosen"] != "", ["model", "chosen"]].drop_duplicates()
+    said = [
+        markdown(named[row.model], row.chosen, settings[named[row.model]])
+        for row in pairs.itertuples()
+    ]
+    return "\n\n".join(said) if said else "Nothing is chosen, so there is nothing to set."
