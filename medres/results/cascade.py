@@ -178,6 +178,7 @@ def table(found: Sequence[Step]) -> pd.DataFrame:
         rows.append(numbers)
         judged.append(fitted)
     result = pd.DataFrame(rows, columns=COLUMNS)
+    result["n_family"] = 0
     is_judged = np.array([each is not None for each in judged], dtype=bool)
     for _, rows_of_model in result[is_judged].groupby(["dataset", "model"], sort=False):
         places = rows_of_model.index

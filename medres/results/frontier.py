@@ -95,8 +95,8 @@ def table(answers: pd.DataFrame) -> pd.DataFrame:
         mean_visual_tokens, accuracy, lower, upper, verdict (one of `VERDICTS`), because (what it
         rests on), against (the arm that is given up for it; empty for the cheapest), tokens_more,
         difference with its limits (simultaneous), tokens_per_point (NaN where no gain is shown)
-        with what it is at least and at most (inf where no gain is shown), n_seeds, n_questions, n_groups, n_family (comparisons
-        that hold together).
+        with what it is at least and at most (inf where no gain is shown), n_seeds, n_questions,
+        n_groups, n_family (comparisons that hold together).
     """
     if answers.empty:
         return pd.DataFrame(columns=COLUMNS)
