@@ -25,9 +25,9 @@ from medres.statistics import groups as of_groups
 from medres.statistics.comparison import Comparison
 from medres.statistics.variation import Floats
 
-PRIOR_GROUPS = 3.0
+PRIOR_GROUPS = 1.0
 """Weight, in groups that differ, of the assumption that all questions of a group are lost together.
-Few groups that differ cannot tell how alike their questions are."""
+A few groups that differ cannot tell how alike their questions are."""
 LOG2_DRAWS = 12
 N_ERRORS = 64
 """Quantiles of the chi-square that an estimated error follows."""
@@ -133,7 +133,7 @@ def _cautious(compared: Comparison) -> Comparison:
     n_differing = compared.n_differing_groups
     if compared.n_groups == compared.n_questions or not n_differing:
         return compared
-    shared = PRIOR_GROUPS / compared.n_effective_groups
+    shared = PRIOR_GROUPS / compared.n_groups
     mixed = (n_differing + PRIOR_GROUPS) / (n_differing / compared.n_effective + shared)
     return dataclasses.replace(compared, n_effective=min(compared.n_effective, mixed))
 
@@ -142,7 +142,7 @@ def _covariance(scores: Floats, groups: ArrayLike) -> Floats:
     """Return how the arms' estimated accuracies vary together, shape (n_arms, n_arms)."""
     codes, _ = pd.factorize(np.asarray(groups))
     sizes = np.bincount(codes).astype(float)
-    n_trainings, n_arms, n_questions = scores.shape
+    n_trainings, _, n_questions = scores.shape
     sums = np.stack([np.bincount(codes, weights=row) for row in scores.mean(axis=0)])
     influence = (sums - sums.sum(axis=1, keepdims=True) * (sizes / n_questions)) / n_questions
     covariance = (influence / (1 - sizes / n_questions)) @ influence.T
