@@ -7,6 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "medres"
 FLOORS = {
+    "choose": 8,
     "make": 7,
     "training": 6,
     "report": 6,

@@ -25,9 +25,9 @@ from medres.statistics import groups as of_groups
 from medres.statistics.comparison import Comparison
 from medres.statistics.variation import Floats
 
-PRIOR_GROUPS = 3.0
+PRIOR_GROUPS = 1.0
 """Weight, in groups that differ, of the assumption that all questions of a group are lost together.
-Few groups that differ cannot tell how alike their questions are."""
+A few groups that differ cannot tell how alike their questions are."""
 LOG2_DRAWS = 12
 N_ERRORS = 64
 """Quantiles of the chi-square that an estimated error follows."""
@@ -117,6 +117,30 @@ def choose(found: Sequence[Loss], costs: Sequence[float], margin: float) -> int 
     return min(within, key=lambda arm: (costs[arm], found[arm].excluded, arm), default=None)
 
 
+def open_arms(found: Sequence[Loss], costs: Sequence[float], margin: float) -> list[int]:
+    """Return the arms cheaper than the chosen one that may still be within the margin.
+
+    Neither is a loss beyond the margin excluded of them, nor shown. If no arm is chosen, all such
+    arms, whatever they cost. While there are any, a study has not told which arm is the cheapest
+    within the margin, even where it has told that the chosen one is within it.
+
+    Args:
+        found: The arms' losses, as `losses` returns them.
+        costs: What an arm costs, in any unit, in the same order.
+        margin: Loss that does not matter, a fraction.
+
+    Raises:
+        ValueError: If costs are missing, or the margin is not in (0, 1).
+    """
+    chosen = choose(found, costs, margin)
+    limit = math.inf if chosen is None else costs[chosen]
+    return [
+        arm
+        for arm, loss in enumerate(found)
+        if costs[arm] < limit and not loss.excluded <= margin and loss.at_least <= margin
+    ]
+
+
 def _refusal(compared: Comparison) -> str:
     """Return why no bound may rest on a pair: too few groups, or trainings that are near perfect.
 
@@ -133,16 +157,15 @@ def _cautious(compared: Comparison) -> Comparison:
     n_differing = compared.n_differing_groups
     if compared.n_groups == compared.n_questions or not n_differing:
         return compared
-    shared = PRIOR_GROUPS / compared.n_effective_groups
-    mixed = (n_differing + PRIOR_GROUPS) / (n_differing / compared.n_effective + shared)
-    return dataclasses.replace(compared, n_effective=min(compared.n_effective, mixed))
+    believed = _believed(np.float64(n_differing), compared.n_effective, compared.n_groups)
+    return dataclasses.replace(compared, n_effective=min(compared.n_effective, float(believed)))
 
 
 def _covariance(scores: Floats, groups: ArrayLike) -> Floats:
     """Return how the arms' estimated accuracies vary together, shape (n_arms, n_arms)."""
     codes, _ = pd.factorize(np.asarray(groups))
     sizes = np.bincount(codes).astype(float)
-    n_trainings, n_arms, n_questions = scores.shape
+    n_trainings, _, n_questions = scores.shape
     sums = np.stack([np.bincount(codes, weights=row) for row in scores.mean(axis=0)])
     influence = (sums - sums.sum(axis=1, keepdims=True) * (sizes / n_questions)) / n_questions
     covariance = (influence / (1 - sizes / n_questions)) @ influence.T
@@ -285,15 +308,11 @@ def chance_to_decide(
         )
     if n_groups < of_groups.LEAST_GROUPS:
         return 0.0
-    n_questions = n_groups * questions_each
-    n_effective = n_questions / (1 + (questions_each - 1) * correlation)
-    if questions_each > 1:
-        n_differing = n_groups * (1 - (1 - discordance) ** (n_effective / n_groups))
-        n_effective = (n_differing + PRIOR_GROUPS) / (
-            n_differing / n_effective + PRIOR_GROUPS / n_groups
-        )
     tail = _tail_of_equal(n_arms - 1, n_groups - 1, level)
-    one = _chance_within(round(n_effective), tail, n_groups - 1, margin, discordance, loss)
+    design_effect = 1 + (questions_each - 1) * correlation
+    n_effective = max(1, round(n_groups * questions_each / design_effect))
+    n_trusted = n_groups if questions_each > 1 else n_effective
+    one = _chance_within(n_effective, n_trusted, tail, n_groups - 1, margin, discordance, loss)
     if n_arms == 2 or not 0 < one < 1:
         return one
     # Differences from one arm correlate by a half: it is the half that they share.
@@ -357,28 +376,48 @@ def _tail_of_equal(n_comparisons: int, degrees_of_freedom: int, level: float) ->
 
 
 def _chance_within(
-    n_questions: int, tail: float, degrees: float, margin: float, discordance: float, loss: float
+    n_questions: int,
+    n_trusted: int,
+    tail: float,
+    degrees: float,
+    margin: float,
+    discordance: float,
+    loss: float,
 ) -> float:
-    """Return the chance that the upper limit of one arm's loss is at most the margin."""
+    """Return the chance that the upper limit of one arm's loss is at most the margin.
+
+    Args:
+        n_questions: Independent questions that would tell as much.
+        n_trusted: How many of them are believed in where no pair differs.
+        tail: Probability beyond the critical value.
+        degrees: Of freedom, of Student's t.
+        margin: Loss that does not matter, a fraction.
+        discordance: Share of questions that differ.
+        loss: True loss, a fraction.
+    """
     lost_share, gained_share = (discordance + loss) / 2, (discordance - loss) / 2
     lost, gained = (_likely(n_questions, share) for share in (lost_share, gained_share))
     first, second = np.meshgrid(gained, lost, indexing="ij")
-    probability = (
-        stats.binom.pmf(second, n_questions, lost_share)
-        * stats.binom.pmf(first, n_questions - second, gained_share / (1 - lost_share))
-        if lost_share < 1
-        else (second == n_questions).astype(float)
+    of_the_rest = gained_share / (1 - lost_share) if lost_share < 1 else 0.0
+    probability = stats.binom.pmf(second, n_questions, lost_share) * stats.binom.pmf(
+        first, n_questions - second, min(1.0, of_the_rest)
     )
+    n_differing = n_trusted * -np.expm1(-(first + second) / n_trusted)
+    n_believed = _believed(n_differing, n_questions, n_trusted)
     first, second = first / n_questions, second / n_questions
-    gap = margin - (second - first)
     linear = -first - second + (2 - second + first) * margin
     root = np.sqrt(np.maximum(0.0, linear**2 + 8 * first * margin * (1 - margin)))
-    spread = (root - linear) / 2 + margin - margin**2
+    spread = np.maximum(0.0, (root - linear) / 2 + margin - margin**2)
     quantile = tails.student_quantile(tail, degrees)
-    is_within = gap >= quantile * np.sqrt(np.maximum(spread, 0.0) / n_questions)
-    never = 1 - tail ** (1 / n_questions) <= margin
-    is_within = np.where(first + second == 0, never, is_within)
-    return float(min(1.0, max(0.0, (probability * is_within).sum())))
+    is_within = margin - (second - first) >= quantile * np.sqrt(spread / n_believed)
+    is_within[first + second == 0] = 1 - tail ** (1 / n_trusted) <= margin
+    return float(min(1.0, (probability * is_within).sum()))
+
+
+def _believed(n_differing: Floats, n_effective: float, n_groups: float) -> Floats:
+    """Return the effective number of questions, drawn to that of groups where few differ."""
+    weighted = n_differing / n_effective + PRIOR_GROUPS / n_groups
+    return np.asarray((n_differing + PRIOR_GROUPS) / weighted)
 
 
 def _likely(n_questions: int, share: float) -> Floats:
