@@ -153,7 +153,7 @@ def _cautious(compared: Comparison) -> Comparison:
     n_differing = compared.n_differing_groups
     if compared.n_groups == compared.n_questions or not n_differing:
         return compared
-    believed = _believed(np.float64(n_differing), compared.n_effective, compared.n_groups)
+    believed = _believed(n_differing, compared.n_effective, compared.n_groups)
     return dataclasses.replace(compared, n_effective=min(compared.n_effective, float(believed)))
 
 
@@ -347,10 +347,10 @@ def _chance_within(
     return float(min(1.0, (probability * is_within).sum()))
 
 
-def _believed(n_differing: Floats, n_effective: float, n_groups: float) -> Floats:
+def _believed(n_differing: ArrayLike, n_effective: float, n_groups: float) -> Floats:
     """Return the effective number of questions, drawn to that of groups where few differ."""
-    weighted = n_differing / n_effective + PRIOR_GROUPS / n_groups
-    return np.asarray((n_differing + PRIOR_GROUPS) / weighted)
+    weight = np.asarray(n_differing, dtype=float)
+    return np.asarray((weight + PRIOR_GROUPS) / (weight / n_effective + PRIOR_GROUPS / n_groups))
 
 
 def _likely(n_questions: int, share: float) -> Floats:
