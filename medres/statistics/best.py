@@ -272,7 +272,7 @@ def groups_to_decide(
     correlation: float = 0.1,
     level: float = 0.95,
     power_wanted: float = 0.8,
-    most: int = 100_000,
+    most: int = 20_000,
 ) -> int | None:
     """Return how many groups it takes for `chance_to_decide` to be as high as wanted.
 
@@ -356,8 +356,8 @@ def _believed(n_differing: ArrayLike, n_effective: float, n_groups: float) -> Fl
 def _likely(n_questions: int, share: float) -> Floats:
     """Return the counts out of so many questions that have any probability to speak of."""
     middle, spread = n_questions * share, math.sqrt(n_questions * share * (1 - share))
-    lowest = max(0, math.floor(middle - 6 * spread - 6))
-    return np.arange(lowest, min(n_questions, math.ceil(middle + 6 * spread + 6)) + 1.0)
+    lowest = max(0, math.floor(middle - 5 * spread - 5))
+    return np.arange(lowest, min(n_questions, math.ceil(middle + 5 * spread + 5)) + 1.0)
 
 
 def _checked_share(name: str, value: float) -> None:
