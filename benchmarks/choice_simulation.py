@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from medres.statistics import best
+from medres.statistics import groups as of_groups
 
 Floats = NDArray[np.float64]
 Answers = NDArray[np.bool_]
@@ -268,15 +269,6 @@ def simulated(cell: Cell, n_studies: int) -> dict[str, float | int | str | bool]
         for column, margin in enumerate((*MARGINS, worst))
     ]
     holds = excluded >= truth.losses - 1e-12
-    power = best.chance_to_decide(
-        cell.n_groups,
-        truth.questions_each,
-        n_arms=cell.n_arms,
-        margin=MARGINS[0],
-        discordance=truth.discordance,
-        loss=min(float(truth.losses[0]), truth.discordance),
-        correlation=truth.correlation,
-    )
     percent = 100 / n_studies
     return {
         "generator": cell.generator,
@@ -291,7 +283,7 @@ def simulated(cell: Cell, n_studies: int) -> dict[str, float | int | str | bool]
         "wrong_worst": percent * float(is_worse[2].sum()) if truth.losses[0] > 1e-6 else np.nan,
         "chosen_5": percent * float((chosen[:, 0] >= 0).sum()),
         "lowest_5": percent * float((chosen[:, 0] == 0).sum()),
-        "power_5": 100 * power,
+        "power_5": 100 * computed_chance(cell, truth),
         "undecided_5": percent * float((chosen[:, 0] < 0).sum()),
         "open_5": percent * n_open,
         "covers": percent * float(holds.all(axis=1).sum()),
@@ -300,6 +292,24 @@ def simulated(cell: Cell, n_studies: int) -> dict[str, float | int | str | bool]
         "never_differ": percent * never,
         "above": _above(truth, cell),
     }
+
+
+def computed_chance(cell: Cell, truth: Truth) -> float:
+    """Return the chance that is computed for the cheapest arm to come out within 5 points."""
+    sizes = np.bincount(GENERATORS[cell.generator](np.random.default_rng(0), cell, 12_000).groups)
+    in_effect = of_groups.effective(sizes) / len(sizes)
+    if cell.generator == "one holds a third":
+        in_effect = of_groups.effective([2 * (cell.n_groups - 1)] + [4] * (cell.n_groups - 1))
+        in_effect /= cell.n_groups
+    return best.chance_to_decide(
+        max(1, round(cell.n_groups * in_effect)),
+        truth.questions_each / in_effect,
+        n_arms=cell.n_arms,
+        margin=MARGINS[0],
+        discordance=truth.discordance,
+        loss=min(float(truth.losses[0]), truth.discordance),
+        correlation=truth.correlation,
+    )
 
 
 def _above(truth: Truth, cell: Cell) -> str:
