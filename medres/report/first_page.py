@@ -20,6 +20,7 @@ from medres.results import (
     averages,
     by_kind,
     calibration,
+    choice,
     findings,
     grids,
     learning,
@@ -30,6 +31,8 @@ from medres.results.numbers import percent, points
 from medres.study import Study
 
 OVER_DATASETS = "over data sets"
+CHOOSING = "10_choose_resolution"
+"""Stem of the page that a reader in a hurry wants."""
 CLASSES = {name: name.replace(" ", "-") for name in paired.VERDICTS}
 
 
@@ -55,6 +58,7 @@ def html(study: Study) -> str:
         treatment=findings.describe_treatment(studies.treatment(study)),
         **_results(study),
         pages=[(stem, _question(stem)) for stem in study.reports],
+        choosing=CHOOSING if CHOOSING in study.reports else "",
         cells=[
             {
                 "dataset": cell.dataset,
@@ -77,6 +81,9 @@ def _results(study: Study) -> dict[str, Any]:
     if "05_alignment" in study.reports:
         warning = learning.warning(page.read_table(study.name, "learning", na_values=[]))
     shown: dict[str, Any] = {"matrix": {}, "grids": [], "tokens": ""}
+    if CHOOSING in study.reports and not study.cells("finetune"):
+        # Of several trainings that is much: the page has it.
+        said.append(choice.sentence(page.read_table(study.name, "choice", na_values=[])))
     if "12_findings" in study.reports:
         cells = _read(study, "cells")
         found = _read(study, "findings")

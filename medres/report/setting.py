@@ -5,7 +5,7 @@ everywhere; what a processor or a server can be told depends on the model.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -27,13 +27,12 @@ CODE = '''\
 from math import isqrt
 from PIL import Image
 
-def resized(image):
-    """Return an image {what}."""
-    width, height = image.size{grown}
-    pixels, unit = {pixels}, {unit}
+def resized(image, pixels, unit={unit}, times=1):
+    """Return an image of its shape, of at most so many pixels, sides multiples of unit."""
+    size = [max(1, round(side * times)) for side in image.size]
     wide, high = (
         unit * max(1, (side if side * other <= pixels else isqrt(pixels * side // other)) // unit)
-        for side, other in ((width, height), (height, width))
+        for side, other in (size, size[::-1])
     )
     if wide * high > pixels:  # a strip that is narrower than one unit
         if wide >= high:
@@ -68,8 +67,8 @@ def in_words(name: str, treatment: Treatment) -> str:
     return name
 
 
-def python(name: str, treatment: Treatment) -> str:
-    """Return Python that makes an image of the size that a resolution gives, with Pillow.
+def call(name: str, treatment: Treatment) -> str:
+    """Return the call of the function in `CODE` that makes the size a resolution gives.
 
     Empty for budgets of a model's own, which get native pixels.
 
@@ -78,25 +77,17 @@ def python(name: str, treatment: Treatment) -> str:
         treatment: Of the model.
     """
     kind, argument = resolution.parse(name)
-    if kind not in ("low", "native", "pixels", "scale"):
-        return ""
-    pixels = {"low": treatment.low_max_pixels, "pixels": int(argument or 0) if kind == "pixels" else 0}
-    most = pixels.get(kind, treatment.native_max_pixels)
-    unit, factor = treatment.multiple_px, float(argument) if kind == "scale" else 1.0
-    sides = f", sides multiples of {unit}" if unit > 1 else ""
-    scaled = f" {factor:g} times as wide and high," if factor != 1 else ""
-    grown = (
-        f"\n    width, height = max(1, round(width * {factor:g})), max(1, round(height * {factor:g}))"
-        if factor != 1
-        else ""
-    )
-    return CODE.format(
-        what=f"of the same shape,{scaled} of at most {most:,} pixels{sides}",
-        grown=grown,
-        pixels=f"{most:_}",
-        unit=unit,
-        filter=FILTERS[treatment.resampling_filter].name,
-    )
+    most = {"low": treatment.low_max_pixels, "native": treatment.native_max_pixels}
+    most |= {"scale": treatment.native_max_pixels}
+    pixels = int(argument) if kind == "pixels" else most.get(kind)
+    times = f", times={float(argument):g}" if kind == "scale" else ""
+    return "" if pixels is None else f"resized(image, pixels={pixels:_}{times})"
+
+
+def code(treatment: Treatment) -> str:
+    """Return Python that resizes an image as an evaluation did, with Pillow."""
+    filter_name = FILTERS[treatment.resampling_filter].name
+    return CODE.format(unit=treatment.multiple_px, filter=filter_name)
 
 
 def told(name: str, config: PretrainedConfig, treatment: Treatment) -> dict[str, Any]:
@@ -111,10 +102,14 @@ def told(name: str, config: PretrainedConfig, treatment: Treatment) -> dict[str,
         treatment: Of the model.
     """
     kind, argument = resolution.parse(name)
-    pixels = {"low": treatment.low_max_pixels, "pixels": int(argument or 0) if kind == "pixels" else 0}
+    pixels = {
+        "low": treatment.low_max_pixels,
+        "pixels": int(argument or 0) if kind == "pixels" else 0,
+    }
     family = models.family_of(config)
     if kind in pixels and isinstance(family, GridFamily) and pixels[kind] >= family.min_pixels:
-        edges = {"shortest_edge": family.min_pixels, "longest_edge": pixels[kind]}
+        least = max(family.min_pixels, treatment.multiple_px**2)
+        edges = {"shortest_edge": least, "longest_edge": pixels[kind]}
         if config.model_type in PIXELS_TAKEN:
             return dict(zip(("min_pixels", "max_pixels"), edges.values(), strict=True))
         if config.model_type in AREAS_TAKEN:
@@ -128,27 +123,36 @@ def told(name: str, config: PretrainedConfig, treatment: Treatment) -> dict[str,
     return {}
 
 
-def markdown(model: str, name: str, settings: Mapping[str, Any]) -> str:
-    """Return the setting to paste for a rung, as Markdown.
+def markdown(model: str, names: Sequence[str], settings: Mapping[str, Any]) -> str:
+    """Return the settings to paste for rungs of a model, as Markdown.
 
     Args:
         model: As the study names it.
-        name: The rung.
+        names: The rungs.
         settings: Parameters of an evaluation of the model.
     """
     called = texts.in_markdown(texts.named(model))
     if not offline.is_at_hand(model):
         return f"The config of {called} is not available here: send images of the chosen size."
     treatment, config = offline.treatment_of(model, settings), offline.config_of(model)
-    lines = [f"**{called}: {in_words(name, treatment)}.**"]
-    if code := python(name, treatment):
-        lines += ["", "In the client, before an image is sent; this works with every server:"]
-        lines += ["", "```python", code.rstrip(), "```"]
-    if values := told(name, config, treatment):
-        given = ", ".join(f"{key}={value!r}" for key, value in values.items())
-        lines += ["", "Or, without changing images, where the model is loaded:", "", "```"]
-        lines += [f"AutoProcessor.from_pretrained(..., {given})  # transformers"]
-        lines += [f"vllm serve ... --mm-processor-kwargs '{json.dumps(values)}'", "```"]
+    lines = []
+    calls = [
+        f"{call(name, treatment)}  # {in_words(name, treatment)}"
+        for name in names
+        if call(name, treatment)
+    ]
+    if calls:
+        lines += [
+            f"**{called}**: in the client, before an image is sent. This works everywhere.",
+            "",
+        ]
+        lines += ["```python", code(treatment), *calls, "```", ""]
+    for name in names:
+        if values := told(name, config, treatment):
+            given = ", ".join(f"{key}={value!r}" for key, value in values.items())
+            lines += [f"**{called}, {in_words(name, treatment)}**: where the model is loaded.", ""]
+            lines += ["```", f"AutoProcessor.from_pretrained(..., {given})  # transformers"]
+            lines += [f"vllm serve ... --mm-processor-kwargs '{json.dumps(values)}'", "```", ""]
     return "\n".join(lines)
 
 
@@ -169,9 +173,8 @@ def of_study(study: Study, chosen: pd.DataFrame) -> str:
     """
     named = {texts.named(model): model for model in study.models}
     settings = {cell.model: study.settings(cell) for cell in study.cells("evaluate")}
-    pairs = chosen.loc[chosen["chosen"] != "", ["model", "chosen"]].drop_duplicates()
     said = [
-        markdown(named[row.model], row.chosen, settings[named[row.model]])
-        for row in pairs.itertuples()
+        markdown(named[str(model)], list(dict.fromkeys(rungs)), settings[named[str(model)]])
+        for model, rungs in chosen[chosen["chosen"] != ""].groupby("model", sort=False)["chosen"]
     ]
     return "\n\n".join(said) if said else "Nothing is chosen, so there is nothing to set."

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from medres.results import paired
 from medres.results.choice import KEY, Choice, Ladder
 from medres.results.numbers import percent
 from medres.statistics import comparison
+from medres.statistics import groups as of_groups
 
+FEW_GROUPS = 12
+"""With fewer, groups that happen to be alike are likely."""
 MANY = 0.02
-"""Share of answers from which on one that is not understood, or cut off, is said."""
+"""Share of answers from which on one that is not understood is said."""
 
 
 def of_ladders(
@@ -31,13 +33,15 @@ def of_ladders(
         for key, part in answers.groupby(KEY, sort=False)
     }
     said = {}
-    for ladder, choice in found:
+    for ladder, _ in found:
         part = of_key[ladder.key]
         rungs = part[part["eval_resolution"].isin([*ladder.rungs, *ladder.merged])]
         sentences = [
             _resized_by_server(rungs),
-            _hardly_looks(ladder, choice, part),
+            _hardly_looks(ladder, part),
+            _few_groups(ladder),
             _resized_by_model(ladder, rungs),
+            _read_from_words(rungs),
             _unclear(rungs),
         ]
         if text := " ".join(filter(None, sentences)):
@@ -63,10 +67,10 @@ def _resized_by_server(rungs: pd.DataFrame) -> str:
     )
 
 
-def _hardly_looks(ladder: Ladder, choice: Choice, part: pd.DataFrame) -> str:
+def _hardly_looks(ladder: Ladder, part: pd.DataFrame) -> str:
     """Return that the model is not shown to need the images, if it is not."""
     blank = part[part["eval_resolution"] == "blank"]
-    named = choice.chosen or ("native" if "native" in ladder.rungs else ladder.rungs[-1])
+    named = "native" if "native" in ladder.rungs else ladder.rungs[-1]
     arm = part[part["eval_resolution"] == named]
     if blank.empty or arm.empty:
         return ""
@@ -77,8 +81,30 @@ def _hardly_looks(ladder: Ladder, choice: Choice, part: pd.DataFrame) -> str:
         return ""
     return (
         f"It hardly looks: with a blank image it is right in {percent(correct[:, 0].mean())} %, "
-        f"at {named} in {percent(correct[:, 1].mean())} %, which is not shown to be more. No size "
-        "can matter to such a model."
+        f"at {named} in {percent(correct[:, 1].mean())} %, which is not shown to be more. "
+        "Whatever the size: this comes first."
+    )
+
+
+def _few_groups(ladder: Ladder) -> str:
+    """Return that groups are few, if they are but not so few that nothing is decided."""
+    n_groups = len(set(ladder.groups.tolist()))
+    if not of_groups.LEAST_GROUPS <= n_groups < FEW_GROUPS:
+        return ""
+    return f"There are only {n_groups} groups, and what they share may not hold for others."
+
+
+def _read_from_words(rungs: pd.DataFrame) -> str:
+    """Return that closed questions were judged by words, where a server gave nothing else."""
+    if "answered_by" not in rungs:
+        return ""
+    closed = rungs[rungs["options"].map(len) > 0]
+    share = float(closed["answered_by"].eq("words").mean()) if len(closed) else 0.0
+    if not share:
+        return ""
+    return (
+        f"Of the closed questions {percent(share)} % were answered in words and read by the rule "
+        "strict: a reply that hedges counts as wrong."
     )
 
 
@@ -94,19 +120,11 @@ def _resized_by_model(ladder: Ladder, rungs: pd.DataFrame) -> str:
 
 
 def _unclear(rungs: pd.DataFrame) -> str:
-    """Return which share of answers was not understood, or cut off, if it is not small."""
-    said = []
-    shares = {
-        "no answer could be read": rungs["parsed_answer"].isna(),
-        "the reply was cut off": rungs["is_cut"].astype(bool)
-        if "is_cut" in rungs
-        else np.zeros(len(rungs), dtype=bool),
-    }
-    for what, is_so in shares.items():
-        share = float(np.mean(is_so))
-        if share >= MANY:
-            said.append(f"in {percent(share)} % of the replies {what}")
-    return f"{' and '.join(said)[:1].upper()}{' and '.join(said)[1:]}." if said else ""
+    """Return which share of answers was not understood, if it is not small."""
+    share = float(rungs["parsed_answer"].isna().mean())
+    if share < MANY:
+        return ""
+    return f"In {percent(share)} % of the replies no answer could be read; they count as wrong."
 
 
 def _and(names: Sequence[str]) -> str:

@@ -28,10 +28,10 @@ MOST_IMAGES = 20_000
 """Nobody collects more to choose a size: then the sizes are too alike to the margin."""
 SHOWN_LADDER = (
     "dataset model train_resolution rung verdict mean_visual_tokens accuracy lower upper "
-    "observed excluded n_questions n_groups"
+    "observed_loss excluded_loss n_questions n_groups"
 ).split()
 SHOWN = (
-    "dataset model train_resolution verdict chosen excluded would_be n_more_images n_rungs "
+    "dataset model train_resolution verdict chosen excluded_loss would_be n_more_images n_rungs "
     "n_questions n_groups"
 ).split()
 CAPTION = (
@@ -72,10 +72,12 @@ def ladders(answers: pd.DataFrame) -> list[Ladder]:
         answers: As from `grids.answers`. Blank, mixed and enlarged images are no rungs.
     """
     offered = frontier.rungs(answers)
-    return [
-        _ladder((str(key[0]), str(key[1]), str(key[2])), part)
+    found = {
+        (str(key[0]), str(key[1]), str(key[2])): part
         for key, part in offered.groupby(KEY, sort=False)
-    ]
+    }
+    order = pd.DataFrame(list(found), columns=KEY).sort_values(KEY, key=grids.rank, kind="stable")
+    return [_ladder(key, found[key]) for key in order.itertuples(index=False, name=None)]
 
 
 def _ladder(key: tuple[str, str, str], part: pd.DataFrame) -> Ladder:
@@ -184,9 +186,7 @@ def _says(loss: Loss, margin: float) -> str:
     return LOSES if loss.at_least > margin else UNTOLD
 
 
-def _more_images(
-    ladder: Ladder, rung: int, loss: float, margin: float, level: float
-) -> int | None:
+def _more_images(ladder: Ladder, rung: int, loss: float, margin: float, level: float) -> int | None:
     """Return how many further images would decide about a rung, if it loses what was observed.
 
     At the largest share of questions on which it and another rung differ, and with questions of a
@@ -245,8 +245,8 @@ def by_rung(found: Sequence[tuple[Ladder, Choice]], answers: pd.DataFrame) -> pd
 
     Returns:
         Columns of `KEY`, rung, verdict (what is said of it), is_chosen, mean_visual_tokens,
-        accuracy with lower and upper, observed, excluded (NaN where refused) and at_least, as
-        fractions, n_seeds, n_questions, n_groups.
+        accuracy with lower and upper, observed_loss, excluded_loss (an upper bound, NaN where
+        refused) and shown_loss (a lower bound), as fractions, n_seeds, n_questions, n_groups.
     """
     cells = grids.over_trainings(answers).set_index([*KEY, "eval_resolution"])
     rows: list[dict[str, Any]] = []
@@ -263,9 +263,9 @@ def by_rung(found: Sequence[tuple[Ladder, Choice]], answers: pd.DataFrame) -> pd
                     "is_chosen": rung == choice.chosen,
                     "mean_visual_tokens": tokens,
                     **{name: cell[name] for name in ("accuracy", "lower", "upper")},
-                    "observed": loss.observed,
-                    "excluded": loss.excluded,
-                    "at_least": loss.at_least,
+                    "observed_loss": loss.observed,
+                    "excluded_loss": loss.excluded,
+                    "shown_loss": loss.at_least,
                     **{name: int(cell[name]) for name in ("n_seeds", "n_questions", "n_groups")},
                 }
             )
@@ -288,7 +288,7 @@ def table(
         asides: What must be said before a sentence, by ladder; a missing one is nothing.
 
     Returns:
-        Columns of `KEY`, verdict, chosen, margin, excluded (of the chosen one), would_be,
+        Columns of `KEY`, verdict, chosen, margin, excluded_loss (of the chosen one), would_be,
         n_more_images, n_rungs, n_questions, n_images, n_groups, warning, sentence.
     """
     rows = []
@@ -296,6 +296,7 @@ def table(
     names = place(keys) if len(keys) else []
     for (ladder, choice), named in zip(found, names, strict=True):
         of = "" if ladder.key[2] == "none" else f", trained {ladder.key[2]}"
+        name = f"{in_markdown(named)}{of}"
         excluded = dict(zip(ladder.rungs, choice.losses, strict=True))
         rows.append(
             {
@@ -303,7 +304,7 @@ def table(
                 "verdict": choice.verdict,
                 "chosen": choice.chosen,
                 "margin": margin,
-                "excluded": excluded[choice.chosen].excluded if choice.chosen else math.nan,
+                "excluded_loss": excluded[choice.chosen].excluded if choice.chosen else math.nan,
                 "would_be": choice.would_be,
                 "n_more_images": choice.n_more_images,
                 "n_rungs": len(ladder.rungs),
@@ -311,7 +312,9 @@ def table(
                 "n_images": ladder.n_images,
                 "n_groups": len(set(ladder.groups.tolist())),
                 "warning": asides.get(ladder.key, ""),
-                "sentence": _sentence(f"{in_markdown(named)}{of}", ladder, choice, margin, in_words),
+                "sentence": _sentence(
+                    f"{in_markdown(named)}{of}", ladder, choice, margin, in_words
+                ),
             }
         )
     result = pd.DataFrame(rows)
@@ -340,19 +343,19 @@ def _sentence(
     said = in_words.get(choice.chosen, choice.chosen)
     at = ladder.rungs.index(choice.chosen)
     cost = f"{ladder.tokens[at]:,.0f} visual tokens per image{_of_native(ladder, at)}"
-    lost = losses[choice.chosen]
+    excluded = losses[choice.chosen].excluded
     bound = (
-        f"it loses at most {percent(lost.excluded)} points"
-        if lost.excluded > 0
-        else "it loses nothing"
+        f"Against {sizes} it loses at most {percent(excluded)} points"
+        if excluded > 0
+        else f"It is {sizes}"
     )
-    sure = f"Against {sizes} {bound} (95 % confidence; {basis}), and costs {cost}."
+    sure = f"{bound} (95 % confidence; {basis}). It costs {cost}."
     cheaper = ladder.rungs[:at]
     lose = [rung for rung, has in zip(cheaper, choice.says, strict=False) if has == LOSES]
-    told = f" {_listed(lose)} shown to lose more than {least}." if lose else ""
+    told = f" Cheaper sizes that are shown to lose more: {', '.join(lose)}." if lose else ""
     others = [rung for rung in cheaper if rung not in lose]
     if others:
-        told += f" Whether {_names(others)} would do, cannot be told yet. {_more(choice, in_words)}"
+        told += f" Whether {_names(others)} would do cannot be told. {_more(choice, in_words)}"
     return f"**{name}: use {said}.** {sure}{told}".strip()
 
 
@@ -385,12 +388,6 @@ def _more(choice: Choice, in_words: Mapping[str, str]) -> str:
 
 def _names(rungs: Sequence[str]) -> str:
     return rungs[0] if len(rungs) == 1 else f"{', '.join(rungs[:-1])} or {rungs[-1]}"
-
-
-def _listed(rungs: Sequence[str]) -> str:
-    if len(rungs) == 1:
-        return f"{rungs[0]} is"
-    return f"{', '.join(rungs[:-1])} and {rungs[-1]} are"
 
 
 def _percent(fraction: float) -> str:

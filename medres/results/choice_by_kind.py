@@ -13,7 +13,7 @@ from medres.statistics import groups as of_groups
 from medres.texts import in_markdown
 
 LEVEL = 0.95
-COLUMNS = [*KEY, *"by part n_questions n_groups chosen excluded disagrees".split()]
+COLUMNS = [*KEY, *"by part n_questions n_groups chosen excluded_loss disagrees".split()]
 SHOWN = [name for name in COLUMNS if name != "disagrees"]
 NOTHING = "No kind of question is shown to need another size than the others."
 CAPTION = (
@@ -30,8 +30,8 @@ def table(ladders: Sequence[Ladder], *, margin: float) -> pd.DataFrame:
         margin: As in `choice.choose`.
 
     Returns:
-        `COLUMNS`: excluded is the bound of the chosen rung's loss; disagrees is whether a cheaper
-        rung that is within the margin for one kind is shown to lose more for this one, or the
+        `COLUMNS`: excluded_loss is the bound of the chosen rung's loss; disagrees is whether
+        a rung is within the margin for this kind and shown to lose more for another, or the
         other way round.
     """
     rows: list[dict[str, Any]] = []
@@ -67,7 +67,7 @@ def _of_parts(ladder: Ladder, by: str, margin: float) -> list[dict[str, Any]]:
             "n_questions": parts[name].correct.shape[2],
             "n_groups": len(set(parts[name].groups.tolist())),
             "chosen": each.chosen,
-            "excluded": each.losses[ladder.rungs.index(each.chosen)].excluded
+            "excluded_loss": each.losses[ladder.rungs.index(each.chosen)].excluded
             if each.verdict == CHOSEN
             else float("nan"),
             "disagrees": _disagrees(name, found),
@@ -113,7 +113,7 @@ def sentence(found: pd.DataFrame, in_words: Mapping[str, str]) -> str:
         of = "" if trained == "none" else f", trained {trained}"
         said = "; ".join(
             f"for {in_markdown(row.part)} {in_words.get(row.chosen, row.chosen)} (loses at most "
-            f"{percent(row.excluded)} points)"
+            f"{percent(row.excluded_loss)} points)"
             for row in parts.itertuples()
         )
         what = "kinds of questions" if by != "modality" else "modalities"
