@@ -7,7 +7,7 @@
 Arm 0 is the cheapest. `balanced`: every arm draws a share of its answers anew, so that all are
 truly equal; `one-sided`: the cheapest arm loses answers of the last and gains none, and the others
 are equal. In clusters of 1 to 8 questions a group shares its difficulty, and most of the losses and
-redrawn answers fall into a few groups. `--other` has generators that nothing was tuned on.
+redrawn answers fall into a few groups. `--other` has generators of other kinds.
 The Monte Carlo error of a rate r of n studies is sqrt(r (1 - r) / n): 0.5 points at 5 % of 2,000.
 """
 
@@ -328,7 +328,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--quick", action="store_true", help="200 studies of a few cells")
-    parser.add_argument("--other", action="store_true", help="generators that were not tuned on")
+    parser.add_argument("--other", action="store_true", help="generators of other kinds")
     parser.add_argument("--generators", nargs="+", choices=GENERATORS, help="of these alone")
     parser.add_argument("--arms", type=int, nargs="+", default=[2, 6])
     parser.add_argument("--table", type=Path, help="CSV file to write")
