@@ -20,7 +20,7 @@ from medres.results import (
     averages,
     by_kind,
     calibration,
-    choice,
+    choice_tables,
     findings,
     grids,
     learning,
@@ -83,7 +83,7 @@ def _results(study: Study) -> dict[str, Any]:
     shown: dict[str, Any] = {"matrix": {}, "grids": [], "tokens": ""}
     if CHOOSING in study.reports and not study.cells("finetune"):
         # Of several trainings that is much: the page has it.
-        said.append(choice.sentence(page.read_table(study.name, "choice", na_values=[])))
+        said.append(choice_tables.sentence(page.read_table(study.name, "choice", na_values=[])))
     if "12_findings" in study.reports:
         cells = _read(study, "cells")
         found = _read(study, "findings")

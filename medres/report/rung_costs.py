@@ -24,8 +24,9 @@ SHOWN = (
 CAPTION = (
     "Per question, means. Operations (FLOP): of one pass over a question with its image and all "
     "options, computed from the model's config. Seconds: as measured on the machine that made the "
-    "answers; of a served model the median time of a question's requests. Price: of 1,000 questions "
-    "at the stated rates. Overconfidence: stated confidence minus accuracy, in percentage points."
+    "answers; of a served model the median time of a question's requests. Price: of 1,000 "
+    "questions at the stated rates. Overconfidence: stated confidence minus accuracy, in "
+    "percentage points."
 )
 
 
@@ -41,7 +42,7 @@ def table(
 
     Args:
         study: Read and checked.
-        ladder: As from `choice.by_rung`.
+        ladder: As from `choice_tables.by_rung`.
         answers: All of the study.
         price_per_million_tokens: Of visual tokens; 0 if none is stated.
         price_per_hour: Of the machine; 0 if none is stated.

@@ -169,12 +169,13 @@ def of_study(study: Study, chosen: pd.DataFrame) -> str:
 
     Args:
         study: Read and checked.
-        chosen: As from `choice.table`.
+        chosen: As from `choice_tables.table`.
     """
     named = {texts.named(model): model for model in study.models}
     settings = {cell.model: study.settings(cell) for cell in study.cells("evaluate")}
+    used = chosen["chosen"].where(chosen["chosen"] != "", chosen["until_then"])
     said = [
         markdown(named[str(model)], list(dict.fromkeys(rungs)), settings[named[str(model)]])
-        for model, rungs in chosen[chosen["chosen"] != ""].groupby("model", sort=False)["chosen"]
+        for model, rungs in used[used != ""].groupby(chosen["model"], sort=False)
     ]
     return "\n\n".join(said) if said else "Nothing is chosen, so there is nothing to set."

@@ -13,11 +13,8 @@ import numpy as np
 import pandas as pd
 
 from medres.results import frontier, grids, paired
-from medres.results.grids import place
-from medres.results.numbers import percent
-from medres.statistics import best, comparison
+from medres.statistics import best, comparison, tails
 from medres.statistics.best import Loss
-from medres.texts import in_markdown
 
 KEY = ["dataset", "model", "train_resolution"]
 CHOSEN, UNDECIDED, NO_CHOICE = "chosen", "undecided", "nothing to choose"
@@ -26,19 +23,6 @@ POWER = 0.8
 """Chance with which the images that are asked for decide."""
 MOST_IMAGES = 20_000
 """Nobody collects more to choose a size: then the sizes are too alike to the margin."""
-SHOWN_LADDER = (
-    "dataset model train_resolution rung verdict mean_visual_tokens accuracy lower upper "
-    "observed_loss excluded_loss n_questions n_groups"
-).split()
-SHOWN = (
-    "dataset model train_resolution verdict chosen excluded_loss would_be n_more_images n_rungs "
-    "n_questions n_groups"
-).split()
-CAPTION = (
-    "Cheapest first. Observed: what a rung loses against the one that came out best. Excluded: the "
-    "smallest loss against the truly best rung that these questions exclude, with 95 % confidence "
-    "for all rungs together, clustered by group; in percentage points. Accuracy with 95 % interval."
-)
 
 
 @dataclass(frozen=True)
@@ -132,20 +116,24 @@ class Choice:
     verdict: str
     """`CHOSEN`, `UNDECIDED` or `NO_CHOICE`."""
     chosen: str
-    """A rung; empty unless one is chosen."""
+    """The cheapest rung within the margin; empty unless `CHOSEN`."""
+    until_then: str
+    """Where undecided, a rung that is within the margin though a cheaper one may be; or empty."""
     losses: tuple[Loss, ...]
     says: tuple[str, ...]
     """Of each rung: `WITHIN`, `LOSES` or `UNTOLD`."""
     refusal: str
     """Why nothing can be decided whatever the answers; empty if something can."""
     would_be: str
-    """The cheapest rung that more images might show to be within the margin; empty if none."""
+    """What would be chosen if a larger sample came out as this one; empty if it is decided."""
     n_more_images: int | None
-    """Images of the same kind that would decide about it; None if no number of them would."""
+    """Images of the same kind that would decide that; None if no likely number would."""
 
 
 def choose(ladder: Ladder, *, margin: float, level: float = 0.95) -> Choice:
     """Return the cheapest rung within the margin of the best, or what it would take to find one.
+
+    It is undecided as long as a cheaper rung than the one within the margin may be so too.
 
     Args:
         ladder: As from `ladders`.
@@ -155,27 +143,25 @@ def choose(ladder: Ladder, *, margin: float, level: float = 0.95) -> Choice:
     found = best.losses(ladder.correct, ladder.groups, level=level)
     refusal = next((each.refusal for each in found if each.refusal), "")
     says = tuple(_says(each, margin) for each in found)
+    alike = (tuple(found), says, refusal)
     if len(ladder.rungs) == 1:
-        return Choice(NO_CHOICE, "", tuple(found), says, refusal, "", None)
-    at = best.choose(found, range(len(found)), margin)
-    open_ = [
-        place
-        for place, (loss, said) in enumerate(zip(found, says, strict=True))
-        if said == UNTOLD and loss.observed < margin and (at is None or place < at)
-    ]
-    would_be, more = "", None
-    if open_:
-        would_be = ladder.rungs[open_[0]]
-        more = _more_images(ladder, open_[0], found[open_[0]].observed, margin, level)
-    return Choice(
-        verdict=UNDECIDED if at is None else CHOSEN,
-        chosen="" if at is None else ladder.rungs[at],
-        losses=tuple(found),
-        says=says,
-        refusal=refusal,
-        would_be=would_be,
-        n_more_images=more,
+        return Choice(NO_CHOICE, "", "", *alike, "", None)
+    costs = range(len(found))
+    at = best.choose(found, costs, margin)
+    untold = best.open_arms(found, costs, margin)
+    if at is not None and not untold:
+        return Choice(CHOSEN, ladder.rungs[at], "", *alike, "", None)
+    until_then = "" if at is None else ladder.rungs[at]
+    if refusal:
+        return Choice(UNDECIDED, "", until_then, *alike, "", None)
+    small = [place for place in untold if found[place].observed < margin]
+    would_be = ladder.rungs[small[0]] if small else until_then
+    more = (
+        _to_exclude(ladder, small[0], found[small[0]].observed, margin, level)
+        if small
+        else _to_show(ladder, untold, found, margin, level)
     )
+    return Choice(UNDECIDED, "", until_then, *alike, would_be, more)
 
 
 def _says(loss: Loss, margin: float) -> str:
@@ -186,11 +172,11 @@ def _says(loss: Loss, margin: float) -> str:
     return LOSES if loss.at_least > margin else UNTOLD
 
 
-def _more_images(ladder: Ladder, rung: int, loss: float, margin: float, level: float) -> int | None:
-    """Return how many further images would decide about a rung, if it loses what was observed.
+def _to_exclude(ladder: Ladder, rung: int, loss: float, margin: float, level: float) -> int | None:
+    """Return how many further images would show that a rung loses less than the margin.
 
-    At the largest share of questions on which it and another rung differ, and with questions of a
-    group as alike as they were seen to be.
+    If it loses what was observed, at the largest share of questions on which it and another rung
+    differ, and with questions of a group as alike as they were seen to be.
     """
     compared = [
         comparison.compare(ladder.correct[:, other], ladder.correct[:, rung], ladder.groups)
@@ -199,7 +185,7 @@ def _more_images(ladder: Ladder, rung: int, loss: float, margin: float, level: f
     ]
     widest = max(compared, key=lambda each: each.first_only + each.second_only)
     discordance = max(widest.first_only + widest.second_only, loss, 1 / widest.n_questions)
-    each = widest.n_questions / widest.n_groups
+    each = widest.n_questions / widest.n_effective_groups
     needed = best.groups_to_decide(
         each,
         n_arms=len(ladder.rungs),
@@ -210,12 +196,34 @@ def _more_images(ladder: Ladder, rung: int, loss: float, margin: float, level: f
         level=level,
         power_wanted=POWER,
     )
-    per_group = ladder.n_images / widest.n_groups
-    if needed is None or needed * per_group > MOST_IMAGES:
-        return None
-    # Where chance alone kept these images from deciding, at least as many again are asked for.
-    more = needed - widest.n_groups if needed > widest.n_groups else widest.n_groups
-    return _rounded_up(more * per_group)
+    return None if needed is None else _further(ladder, needed / widest.n_effective_groups)
+
+
+def _to_show(
+    ladder: Ladder, rungs: Sequence[int], found: Sequence[Loss], margin: float, level: float
+) -> int | None:
+    """Return how many further images would show that each of some rungs loses more than the margin.
+
+    If they lose what was observed, by the normal approximation.
+    """
+    leader = int(ladder.correct.mean(axis=(0, 2)).argmax())
+    n_pairs = len(ladder.rungs) * (len(ladder.rungs) - 1)
+    reach = tails.normal_quantile((1 - level) / n_pairs) + tails.normal_quantile(1 - POWER)
+    times = 0.0
+    for rung in rungs:
+        compared = comparison.compare(
+            ladder.correct[:, rung], ladder.correct[:, leader], ladder.groups
+        )
+        gap = found[rung].observed - margin
+        times = max(times, (reach * compared.standard_error / gap) ** 2 if gap > 0 else math.inf)
+    return _further(ladder, times)
+
+
+def _further(ladder: Ladder, times: float) -> int | None:
+    """Return how many images more make so many times as many; at least as many again."""
+    # Where chance alone kept these images from deciding, so many should suffice.
+    more = (times - 1 if times > 1 else 1.0) * ladder.n_images
+    return _rounded_up(more) if more <= MOST_IMAGES else None
 
 
 def _likeness(compared: comparison.Comparison, questions_each: float) -> float:
@@ -232,182 +240,5 @@ def _rounded_up(number: float) -> int:
     >>> _rounded_up(137.2), _rounded_up(8)
     (140, 8)
     """
-    unit = 10 ** max(0, len(str(math.ceil(number))) - 2)
+    unit: int = 10 ** max(0, len(str(math.ceil(number))) - 2)
     return math.ceil(number / unit) * unit
-
-
-def by_rung(found: Sequence[tuple[Ladder, Choice]], answers: pd.DataFrame) -> pd.DataFrame:
-    """Return the ladders as a table, one row per rung.
-
-    Args:
-        found: Ladders with what was chosen.
-        answers: Those that they were made of.
-
-    Returns:
-        Columns of `KEY`, rung, verdict (what is said of it), is_chosen, mean_visual_tokens,
-        accuracy with lower and upper, observed_loss, excluded_loss (an upper bound, NaN where
-        refused) and shown_loss (a lower bound), as fractions, n_seeds, n_questions, n_groups.
-    """
-    cells = grids.over_trainings(answers).set_index([*KEY, "eval_resolution"])
-    rows: list[dict[str, Any]] = []
-    for ladder, choice in found:
-        for rung, tokens, loss, said in zip(
-            ladder.rungs, ladder.tokens, choice.losses, choice.says, strict=True
-        ):
-            cell = cells.loc[(*ladder.key, rung)]
-            rows.append(
-                {
-                    **dict(zip(KEY, ladder.key, strict=True)),
-                    "rung": rung,
-                    "verdict": said if len(ladder.rungs) > 1 else NO_CHOICE,
-                    "is_chosen": rung == choice.chosen,
-                    "mean_visual_tokens": tokens,
-                    **{name: cell[name] for name in ("accuracy", "lower", "upper")},
-                    "observed_loss": loss.observed,
-                    "excluded_loss": loss.excluded,
-                    "shown_loss": loss.at_least,
-                    **{name: int(cell[name]) for name in ("n_seeds", "n_questions", "n_groups")},
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def table(
-    found: Sequence[tuple[Ladder, Choice]],
-    *,
-    margin: float,
-    in_words: Mapping[str, str],
-    asides: Mapping[tuple[str, str, str], str],
-) -> pd.DataFrame:
-    """Return what is chosen from every ladder, in words.
-
-    Args:
-        found: Ladders with what was chosen.
-        margin: As in `choose`.
-        in_words: What a rung asks for, for a reader; the name of a rung that is missing.
-        asides: What must be said before a sentence, by ladder; a missing one is nothing.
-
-    Returns:
-        Columns of `KEY`, verdict, chosen, margin, excluded_loss (of the chosen one), would_be,
-        n_more_images, n_rungs, n_questions, n_images, n_groups, warning, sentence.
-    """
-    rows = []
-    keys = pd.DataFrame([ladder.key for ladder, _ in found], columns=KEY)
-    names = place(keys) if len(keys) else []
-    for (ladder, choice), named in zip(found, names, strict=True):
-        of = "" if ladder.key[2] == "none" else f", trained {ladder.key[2]}"
-        name = f"{in_markdown(named)}{of}"
-        excluded = dict(zip(ladder.rungs, choice.losses, strict=True))
-        rows.append(
-            {
-                **dict(zip(KEY, ladder.key, strict=True)),
-                "verdict": choice.verdict,
-                "chosen": choice.chosen,
-                "margin": margin,
-                "excluded_loss": excluded[choice.chosen].excluded if choice.chosen else math.nan,
-                "would_be": choice.would_be,
-                "n_more_images": choice.n_more_images,
-                "n_rungs": len(ladder.rungs),
-                "n_questions": ladder.correct.shape[2],
-                "n_images": ladder.n_images,
-                "n_groups": len(set(ladder.groups.tolist())),
-                "warning": asides.get(ladder.key, ""),
-                "sentence": _sentence(
-                    f"{in_markdown(named)}{of}", ladder, choice, margin, in_words
-                ),
-            }
-        )
-    result = pd.DataFrame(rows)
-    return result.astype({"n_more_images": "Int64"}) if len(result) else result
-
-
-def _sentence(
-    name: str, ladder: Ladder, choice: Choice, margin: float, in_words: Mapping[str, str]
-) -> str:
-    basis = _basis(ladder)
-    if choice.verdict == NO_CHOICE:
-        return f"**{name}: nothing to choose.** There is one size, {ladder.rungs[0]}; {basis}."
-    sizes = f"the best of {len(ladder.rungs)} sizes"
-    if choice.refusal:
-        return f"**{name}: these images cannot tell.** {choice.refusal}; {basis}."
-    losses = dict(zip(ladder.rungs, choice.losses, strict=True))
-    least = f"{_percent(margin)} points"
-    if choice.verdict == UNDECIDED:
-        nearest = min(losses, key=lambda rung: losses[rung].excluded)
-        return (
-            f"**{name}: these images cannot tell.** No size is shown to lose at most {least} "
-            f"against {sizes}; the least that is excluded is a loss of "
-            f"{percent(losses[nearest].excluded)} points, at {in_words.get(nearest, nearest)} "
-            f"({basis}). {_more(choice, in_words)}"
-        ).strip()
-    said = in_words.get(choice.chosen, choice.chosen)
-    at = ladder.rungs.index(choice.chosen)
-    cost = f"{ladder.tokens[at]:,.0f} visual tokens per image{_of_native(ladder, at)}"
-    excluded = losses[choice.chosen].excluded
-    bound = (
-        f"Against {sizes} it loses at most {percent(excluded)} points"
-        if excluded > 0
-        else f"It is {sizes}"
-    )
-    sure = f"{bound} (95 % confidence; {basis}). It costs {cost}."
-    cheaper = ladder.rungs[:at]
-    lose = [rung for rung, has in zip(cheaper, choice.says, strict=False) if has == LOSES]
-    told = f" Cheaper sizes that are shown to lose more: {', '.join(lose)}." if lose else ""
-    others = [rung for rung in cheaper if rung not in lose]
-    if others:
-        told += f" Whether {_names(others)} would do cannot be told. {_more(choice, in_words)}"
-    return f"**{name}: use {said}.** {sure}{told}".strip()
-
-
-def _basis(ladder: Ladder) -> str:
-    n_questions, n_groups = ladder.correct.shape[2], len(set(ladder.groups.tolist()))
-    n_seeds = ladder.correct.shape[0]
-    trainings = f", {n_seeds} trainings" if n_seeds > 1 else ""
-    groups = "" if n_groups == ladder.n_images else f" of {n_groups:,} groups"
-    return f"{n_questions:,} questions about {ladder.n_images:,} images{groups}{trainings}"
-
-
-def _of_native(ladder: Ladder, at: int) -> str:
-    if "native" not in ladder.rungs or ladder.rungs[at] == "native":
-        return ""
-    native = ladder.tokens[ladder.rungs.index("native")]
-    return f", {100 * ladder.tokens[at] / native:.0f} % of native's" if native else ""
-
-
-def _more(choice: Choice, in_words: Mapping[str, str]) -> str:
-    if not choice.would_be:
-        return ""
-    said = in_words.get(choice.would_be, choice.would_be)
-    if choice.n_more_images is None:
-        return f"As seen, {said} loses too nearly the margin for any likely number of images."
-    return (
-        f"About {choice.n_more_images:,} more images like these would decide, and on what was seen "
-        f"{said} would be chosen."
-    )
-
-
-def _names(rungs: Sequence[str]) -> str:
-    return rungs[0] if len(rungs) == 1 else f"{', '.join(rungs[:-1])} or {rungs[-1]}"
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:g}"
-
-
-def sentence(chosen: pd.DataFrame) -> str:
-    """Return what `table` says as lines, each warning before what it is about."""
-    lines = []
-    for row in chosen.itertuples():
-        lines += [f"* **Caution:** {row.warning}"] if row.warning else []
-        lines.append(f"* {row.sentence}")
-    return "\n".join(lines)
-
-
-def merged(found: Sequence[Ladder]) -> str:
-    """Return which sizes were the same for every image, in words; empty if none."""
-    said = {
-        f"{twin} is {other} for all images"
-        for ladder in found
-        for twin, other in ladder.merged.items()
-    }
-    return f"Asked once: {'; '.join(sorted(said))}." if said else ""

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from medres.results.by_kind import MOST_PARTS, PARTS
-from medres.results.choice import CHOSEN, KEY, LOSES, WITHIN, Choice, Ladder, choose
+from medres.results.choice import KEY, LOSES, WITHIN, Choice, Ladder, choose
 from medres.results.grids import place
 from medres.results.numbers import percent
 from medres.statistics import groups as of_groups
@@ -66,9 +66,11 @@ def _of_parts(ladder: Ladder, by: str, margin: float) -> list[dict[str, Any]]:
             "part": name,
             "n_questions": parts[name].correct.shape[2],
             "n_groups": len(set(parts[name].groups.tolist())),
-            "chosen": each.chosen,
-            "excluded_loss": each.losses[ladder.rungs.index(each.chosen)].excluded
-            if each.verdict == CHOSEN
+            "chosen": each.chosen or each.until_then,
+            "excluded_loss": each.losses[
+                ladder.rungs.index(each.chosen or each.until_then)
+            ].excluded
+            if each.chosen or each.until_then
             else float("nan"),
             "disagrees": _disagrees(name, found),
         }
@@ -104,7 +106,7 @@ def sentence(found: pd.DataFrame, in_words: Mapping[str, str]) -> str:
 
     Args:
         found: As from `table`.
-        in_words: As in `choice.table`.
+        in_words: As in `choice_tables.table`.
     """
     lines = []
     rows = found[found["disagrees"].astype(bool) & found["chosen"].ne("")]

@@ -26,7 +26,7 @@ def ladder(found: pd.DataFrame, baselines: pd.DataFrame, *, margin: float) -> Fi
     """Draw the accuracy at each rung, the cheapest left, with the margin below the best one.
 
     Args:
-        found: As from `choice.by_rung`.
+        found: As from `choice_tables.by_rung`.
         baselines: As from `grids.baselines`.
         margin: Loss that would not matter, a fraction.
     """
