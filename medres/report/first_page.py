@@ -26,6 +26,7 @@ from medres.results import (
     learning,
     paired,
     recommendation,
+    shares,
 )
 from medres.results.numbers import percent, points
 from medres.study import Study
@@ -97,9 +98,19 @@ def _results(study: Study) -> dict[str, Any]:
             shown["tokens"] = _tokens(study, cells, baselines)
     if "13_calibration" in study.reports:
         said.append(f"* {calibration.first_page_sentence(_read(study, 'calibration'))}")
-    if said:
+    if "shares" in current.tables_of(study):
+        said.append(_swept(study))
+    if any(said):
         said.append(_caution(study))
     return shown | {"verdict": layout.result_html(warning + "\n".join(filter(None, said)))}
+
+
+def _swept(study: Study) -> str:
+    """Return what shares of low images in training do, where a study tries more than mixed."""
+    found = _read(study, "shares")
+    margin = study.report_settings("09_cost")["margin"]
+    is_sweep = found["low_share"].nunique() > shares.LEAST_SHARES
+    return shares.sentence(found, margin=margin) if is_sweep else ""
 
 
 def _read(study: Study, name: str) -> pd.DataFrame:

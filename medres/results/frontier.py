@@ -24,7 +24,7 @@ VERDICTS = (ON, MAY_BE_ON, MAY_BE_DOMINATED, DOMINATED)
 RUNGS, ARMS = "rungs of one train resolution", "all arms"
 """What an arm is compared with. The arms of one data set and model, or of one train resolution of
 these, are one frontier, whose comparisons are one family."""
-KEYS = {RUNGS: ["dataset", "model", "train_resolution"], ARMS: ["dataset", "model"]}
+KEYS = {ARMS: ["dataset", "model"], RUNGS: ["dataset", "model", "train_resolution"]}
 SHOWN = (
     "family dataset model arm verdict mean_visual_tokens accuracy lower upper tokens_per_point "
     "because n_questions n_groups"
@@ -33,8 +33,8 @@ SHOWN = (
 COLUMNS = (
     "family dataset model train_resolution eval_resolution arm mean_visual_tokens accuracy lower "
     "upper verdict because against tokens_more difference difference_lower difference_upper "
-    "tokens_per_point tokens_per_point_least tokens_per_point_most n_seeds n_questions n_groups "
-    "n_family"
+    "is_decided tokens_per_point tokens_per_point_least tokens_per_point_most n_seeds n_questions "
+    "n_groups n_family"
 ).split()
 CAPTION = (
     "On the frontier: shown to beat every arm that costs no more tokens. Dominated: such an arm is "
@@ -89,14 +89,14 @@ def table(answers: pd.DataFrame) -> pd.DataFrame:
         answers: As from `rungs`.
 
     Returns:
-        One row per arm among the rungs of its train resolution, where there are several; then, of
-        models with several train resolutions, one per arm among all arms. Columns dataset, model,
+        Of models with several train resolutions, one row per arm among all arms; then one per arm
+        among the rungs of its train resolution, where there are several. Columns dataset, model,
         family (`RUNGS` or `ARMS`), train_resolution, eval_resolution, arm (train→eval),
         mean_visual_tokens, accuracy, lower, upper, verdict (one of `VERDICTS`), because (what it
         rests on), against (the arm that is given up for it; empty for the cheapest), tokens_more,
-        difference with its limits (simultaneous), tokens_per_point (NaN where no gain is shown)
-        with what it is at least and at most (inf where no gain is shown), n_seeds, n_questions,
-        n_groups, n_family (comparisons that hold together).
+        difference with its limits (simultaneous) and whether it is decided, tokens_per_point (NaN
+        where no gain is shown) with what it is at least and at most (inf where no gain is shown),
+        n_seeds, n_questions, n_groups, n_family (comparisons that hold together).
     """
     if answers.empty:
         return pd.DataFrame(columns=COLUMNS)
@@ -241,7 +241,10 @@ def _price(row: Any, cheaper: pd.DataFrame, gaps: Gaps) -> dict[str, Any]:
         "difference": gap.difference,
         "difference_lower": gap.lower,
         "difference_upper": gap.upper,
-        "tokens_per_point": per_point(gap.difference) if gap.lower > 0 else math.nan,
+        "is_decided": gap.is_decided,
+        "tokens_per_point": per_point(gap.difference)
+        if gap.is_decided and gap.difference > 0
+        else math.nan,
         "tokens_per_point_least": per_point(gap.upper),
         "tokens_per_point_most": per_point(gap.lower),
     }
@@ -264,18 +267,19 @@ def sentence(found: pd.DataFrame, answers: pd.DataFrame) -> str:
             lines.append(f"* {named}: evaluated at one resolution ({only}): nothing to choose.")
             continue
         shown = rows[rows["family"] == (ARMS if (dataset, model) in several else RUNGS)]
-        parts = [_listed(shown, verdict) for verdict in VERDICTS]
+        is_one = shown["train_resolution"].nunique() == 1
+        arms = shown["eval_resolution"] if is_one else shown["arm"]
+        parts = [_listed(arms[shown["verdict"] == verdict], verdict) for verdict in VERDICTS]
         lines.append(f"* {named}: {'; '.join(filter(None, parts))}.")
         lines += _costs(rows[rows["family"] == RUNGS])
     return "\n".join(lines)
 
 
-def _listed(shown: pd.DataFrame, verdict: str) -> str:
-    names = shown.loc[shown["verdict"] == verdict, "arm"].map(in_markdown)
-    if names.empty:
+def _listed(arms: pd.Series, verdict: str) -> str:
+    if arms.empty:
         return ""
     said = verdict if verdict in (ON, DOMINATED) else f"{verdict} (not decided)"
-    return f"**{said}**: {', '.join(names)}"
+    return f"**{said}**: {', '.join(map(in_markdown, arms))}"
 
 
 def _costs(rows: pd.DataFrame) -> Sequence[str]:
@@ -295,13 +299,18 @@ def _cost(row: Any) -> str:
         f"{points(row.difference_upper)})"
     )
     to = f"{_eval(row.against)} to {_eval(row.arm)}, {row.tokens_more:,.0f} tokens more: {gain}"
-    if row.difference_lower > 0:
+    if not row.is_decided:
+        return f"{to}, so that a gain is not decided"
+    if row.difference > 0:
         least, most = row.tokens_per_point_least, row.tokens_per_point_most
         per_point = f"{_tokens(row.tokens_per_point)} tokens per point"
-        return f"{to}, {per_point} ({_tokens(least)} to {_tokens(most)})"
-    if row.difference_upper < 0:
-        return f"{to}, which costs more and is worse"
-    return f"{to}, so that a gain is not decided"
+        limits = (
+            f"{_tokens(least)} or more"
+            if math.isinf(most)
+            else f"{_tokens(least)} to {_tokens(most)}"
+        )
+        return f"{to}, {per_point} ({limits})"
+    return f"{to}, which costs more and is worse"
 
 
 def _eval(arm: str) -> str:

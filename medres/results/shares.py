@@ -113,9 +113,10 @@ def sentence(found: pd.DataFrame, *, margin: float) -> str:
     """Return whether any mix loses at native inference, and whether any gains at low, as lines.
 
     Args:
-        found: As from `table`.
+        found: As from `table`, also as read back from its CSV.
         margin: As for `table`.
     """
+    found = found.assign(verdict=found["verdict"].fillna(""))
     size = f"{100 * margin:g} points"
     words = {
         "native": {WORSE: f"more than {size} worse", WITHIN: f"no more than {size} worse"},

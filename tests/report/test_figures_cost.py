@@ -144,7 +144,8 @@ def test_a_cascade_stands_with_its_interval_above_the_line_of_the_mix() -> None:
     # The interval of the gain, set on the mix.
     assert intervals(ax) == [(pytest.approx(65.0), pytest.approx(75.0))]
     dashed = [line for line in ax.lines if line.get_linestyle() == "--"]
-    assert [tuple(line.get_ydata()) for line in dashed] == [(50.0, 80.0)]
+    assert [tuple(line.get_ydata()[[0, -1]]) for line in dashed] == [(50.0, 80.0)]
+    assert ax.get_xscale() == "linear"
     assert len([line for line in ax.lines if line.get_alpha() == 0.3]) == 2
     assert "low, then native" in words(figure)
 
@@ -158,6 +159,9 @@ def test_each_training_has_a_panel_and_each_step_a_colour() -> None:
     assert "drawn\nnot trained" in said
     assert "drawn\ntrained native" in said
     assert all(f"{first}, then {second}" in said for first, second in steps)
+    assert {ax.get_xscale() for ax in figure.axes} == {"log"}
+    (key,) = figure.legends
+    assert key.get_window_extent().width < figure.bbox.width
 
 
 def test_a_cascade_without_limits_or_curves_is_drawn_as_a_point() -> None:

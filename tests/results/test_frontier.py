@@ -98,6 +98,11 @@ def test_a_point_has_its_price_where_a_gain_is_shown() -> None:
     assert row["tokens_per_point_least"] == pytest.approx(36 / (100 * row["difference_upper"]))
     assert row["tokens_per_point_most"] == pytest.approx(36 / (100 * row["difference_lower"]))
     assert np.isnan(found.loc["none→low", "tokens_per_point"])
+    rungs = frontier.rungs(ladder(("low", 4, 40), ("native", 40, 90)))
+    said = frontier.sentence(frontier.table(rungs), rungs)
+    assert "* drawn: **on the frontier**: low, native." in said
+    assert "low to native, 36 tokens more: +50.0 points (" in said
+    assert "0.72 tokens per point (0.6 to 0.9)" in said
     open_ = frontier.table(ladder(("low", 4, 60), ("native", 40, 62))).set_index("arm")
     assert np.isnan(open_.loc["none→native", "tokens_per_point"])
     assert np.isinf(open_.loc["none→native", "tokens_per_point_most"])
@@ -156,6 +161,8 @@ def test_too_few_groups_decide_nothing_and_say_why() -> None:
     row = frontier.table(table).iloc[1]
     assert row["verdict"] == frontier.MAY_BE_ON
     assert "exact test of 5 groups" in row["because"]
+    assert np.isnan(row["tokens_per_point"])
+    assert "a gain is not decided" in frontier.sentence(frontier.table(table), table)
 
 
 def test_one_rung_says_that_there_is_nothing_to_choose() -> None:

@@ -70,6 +70,12 @@ def test_the_sentence_says_each_verdict_with_its_shares_and_none_where_there_is_
     assert "One training" not in said
 
 
+def test_the_sentence_is_the_same_from_the_csv(tmp_path) -> None:
+    found().to_csv(tmp_path / "shares.csv", index=False)
+    read = pd.read_csv(tmp_path / "shares.csv", keep_default_na=False, na_values=[""])
+    assert shares.sentence(read, margin=0.05) == shares.sentence(found(), margin=0.05)
+
+
 def test_one_training_of_each_decides_nothing_and_says_so() -> None:
     table = found(n_trainings=1)
     compared = table.loc[table["verdict"] != "", "verdict"]

@@ -96,28 +96,38 @@ def cascades(found: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     styles = styles_of(shown["named"], {})
     figure, panels = make_panels(shown, panel_in=3, height_in=2.7)
     for ax, dataset, rows in panels:
+        own = drawn[drawn["panel"] == dataset]
         for row in rows.itertuples():
             colour, marker = styles[row.named]
-            own = drawn[(drawn["panel"] == dataset) & (drawn["named"] == row.named)]
-            for _, curve in own.groupby("seed"):
-                ax.plot(
-                    curve["mean_visual_tokens"],
-                    100 * curve["accuracy"],
-                    color=colour,
-                    alpha=0.3,
-                    lw=1,
-                )
-            ends = [row.accuracy_first, row.accuracy_second]
-            x, y = [row.tokens_first, row.tokens_second], 100 * np.array(ends)
-            ax.plot(x, y, "o--", color="0.2", lw=1, markersize=4, zorder=2)
+            for _, curve in own[own["named"] == row.named].groupby("seed"):
+                x, y = curve["mean_visual_tokens"], 100 * curve["accuracy"]
+                ax.plot(x, y, color=colour, alpha=0.3, lw=1)
+            # Straight on a linear axis alone, so that it takes more than its two ends.
+            x = np.linspace(row.tokens_first, row.tokens_second, 50)
+            y = 100 * np.linspace(row.accuracy_first, row.accuracy_second, 50)
+            ax.plot(x, y, "--", color="0.2", lw=1, zorder=2)
+            ax.plot(x[[0, -1]], y[[0, -1]], "o", color="0.2", markersize=4, zorder=2)
             limits = [row.accuracy_mix + row.lower, row.accuracy_mix + row.upper]
             point = {"accuracy": row.accuracy, "lower": limits[0], "upper": limits[1]}
             draw_points(ax, row.mean_visual_tokens, pd.DataFrame([point]), (colour, marker))
-        ax.set_xlabel("Visual tokens per question")
-        ax.set_ylim(0, 102)
-        ax.set_xlim(left=0)
+        if len(rows) > 1:
+            ax.set_xscale("log")
+            ticks = {float(each) for each in (*rows["tokens_first"], *rows["tokens_second"])}
+            ax.set_xticks(sorted(ticks), [f"{each:,.0f}" for each in sorted(ticks)])
+            ax.minorticks_off()
+        else:
+            ax.set_xlim(left=0)
+        # Gains are small beside accuracies: not from 0 to 100.
+        least, most = ax.get_ylim()
+        ax.set(ylim=(max(least, 0), min(most, 102)), xlabel="Visual tokens per question")
     figure.supylabel("Accuracy (%)", fontsize=9)
-    legend(figure, [*legend_keys(styles), line_key("one resolution, and the random mix", "--")])
+    keys = [*legend_keys(styles), line_key("one resolution, and the random mix", "--")]
+    # Names of steps are long, so that as many stand in a row as their letters have room.
+    longest = max(len(str(key.get_label())) for key in keys)
+    width_in, height_in = figure.get_size_inches()
+    n_columns = max(1, int(13 * width_in / (longest + 8)))
+    figure.set_size_inches(width_in, height_in + 0.19 * -(-len(keys) // n_columns))
+    figure.legend(handles=keys, loc="outside lower center", ncols=n_columns, handlelength=2.8)
     return figure
 
 
