@@ -141,7 +141,7 @@ class ModelServer:
         if body["model"] != self.name:
             return JSONResponse({"error": {"message": f"no model {body['model']}"}}, 404)
         answer = await asyncio.to_thread(self.answer, body, seen.png)
-        if kind == "other-tokens" and "prompt_logprobs" in answer:
+        if kind == "other-tokens" and body["messages"][-1]["role"] == "assistant":
             place = answer["prompt_logprobs"][2]
             (number, about), *_ = place.items()
             answer["prompt_logprobs"][2] = {str(int(number) + 1): about}
@@ -219,12 +219,10 @@ class ModelServer:
             made = io.BytesIO()
             image.save(made, "JPEG", quality=30)
             image = Image.open(made).convert("RGB")
-        if does.cap_pixels:
-            capped = Treatment(
-                min(does.cap_pixels, 3_136), does.cap_pixels, "bicubic", self.model.multiple_px
-            )
-            image = resolution.apply(image, resolution.plan(image.size, "native", capped))
-        return image
+        # As processors do: sides to the grid, and no more than some pixels.
+        most = does.cap_pixels or 12_845_056
+        own = Treatment(min(most, 3_136), most, "bicubic", self.model.multiple_px)
+        return resolution.apply(image, resolution.plan(image.size, "native", own))
 
     def _prompt(
         self, body: dict[str, Any], image: Image.Image | None

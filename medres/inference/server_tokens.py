@@ -25,7 +25,7 @@ class Counted:
         self.asking = asking
         self.image_token_id = image_token_id
         self.n_marks = 0
-        """Tokens that are written around any image, which the last count does not tell apart."""
+        """Tokens that are written around any image, where a count does not tell them apart."""
         self._without: dict[str, asyncio.Task[int | None]] = {}
 
     async def calibrate(self, images: Sequence[tuple[Geometry, bytes]]) -> None:
@@ -77,7 +77,6 @@ class Counted:
         count = await self._count(about, said, question, traffic)
         if count is None:
             return None
-        count = max(0, count - self.n_marks)
         # Marks of rows and tiles count as the image's where they are planned.
         return (
             count - _marks(geometry)
@@ -91,7 +90,7 @@ class Counted:
         details = replies.usage_of(said).get("prompt_tokens_details")
         found = details.get("image_tokens") if isinstance(details, dict) else None
         if isinstance(found, int):
-            return found
+            return max(0, found - self.n_marks)
         prompt = replies.prompt_tokens(said)
         if prompt and self.image_token_id in prompt.ids:
             return prompt.ids.count(self.image_token_id or 0)
@@ -102,7 +101,7 @@ class Counted:
         if question not in self._without:
             self._without[question] = asyncio.create_task(self._text(about, question, traffic))
         without = await self._without[question]
-        return None if without is None else whole - without
+        return None if without is None else max(0, whole - without - self.n_marks)
 
     async def _text(self, about: str, question: str, traffic: Traffic) -> int | None:
         said = await self.asking.prompt(about, question, b"", traffic)

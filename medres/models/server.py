@@ -195,6 +195,8 @@ class Server:
                 said = json.loads(response.content)
                 if not isinstance(said, dict):
                     raise ValueError("not an object")
+            except hosts.ForbiddenError:
+                raise
             except (TimeoutError, openai.APITimeoutError):
                 reason = f"no answer in {self.settings.timeout_s:g} s"
             except openai.APIConnectionError as error:
