@@ -70,7 +70,7 @@ def named(path: str) -> str:
     if path.startswith(SERVED):
         model = re.sub(r"@[^@]*$", "", path.partition("#")[2])
         safe = re.sub(r"[^A-Za-z0-9._]+", "-", model).strip("-._").replace("..", ".")
-        return f"served-{safe[:60]}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+        return f"served-{safe[:40]}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
     pure = PurePath(path)
     return pure.name if pure.is_absolute() or path.startswith("~") else path
 

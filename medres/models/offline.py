@@ -63,7 +63,14 @@ def config_of(model: str) -> PretrainedConfig:
 
 def _config_of_like(model: str) -> PretrainedConfig:
     address = served.parse(model)
-    if address.like == served.PLAIN or not is_at_hand(address.like):
+    if address.like == served.PLAIN:
+        raise ValueError(
+            f"how model {address.name!r} of {address.host} sees an image is not known, since its "
+            f"name ends in @{served.PLAIN}: nothing can be planned but pixels; name a model that "
+            f"sees images alike instead: {', '.join(tiny.NAMES)}, a folder with its config.json, "
+            f"or one of {', '.join(hub_ids())}"
+        )
+    if not is_at_hand(address.like):
         raise ValueError(
             f"how model {address.name!r} of {address.host} sees an image is not known: "
             f"{address.like!r} is no model whose config is at hand; write behind the name @ and "
