@@ -64,8 +64,7 @@ def named(path: str) -> str:
     """Return a path as pages show it: as it was given, or only its last name if it is absolute.
 
     Folders above it may name a user, a ward, a patient. A served model is shown by what its server
-    calls it and a digest of the whole name, so that neither the server's address is on a page nor
-    two servers share one.
+    calls it and a digest of the whole name, so that no two servers share a page.
     """
     if path.startswith(SERVED):
         model = re.sub(r"@[^@]*$", "", path.partition("#")[2])

@@ -124,8 +124,11 @@ class ModelServer:
             return JSONResponse({"error": {"message": "wrong key"}}, 401)
         await asyncio.sleep(does.delay_s)
         kind, _, detail = fault.partition(":")
-        if kind == "hang":
-            await asyncio.sleep(30)
+        until = time.monotonic() + 30
+        while kind == "hang" and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+            if await request.is_disconnected():
+                break
         if kind == "redirect":
             return RedirectResponse("http://127.0.0.1:1/v1/chat/completions", 307)
         if kind.isdecimal():

@@ -54,19 +54,12 @@ def tokens(answers: pd.DataFrame) -> pd.DataFrame:
 def describe(answers: pd.DataFrame) -> str:
     """Return in sentences how served models were asked and what they saw; nothing for others.
 
-    A mismatch of tokens comes first: it says that resolutions are not what they are called.
+    `mismatch` says beforehand whether resolutions are what they are called.
     """
     own, counts = asked(answers), tokens(answers)
     if own.empty:
         return ""
     said = []
-    n_other = int(counts["n_other_tokens"].sum())
-    if n_other:
-        names = ", ".join(counts.loc[counts["n_other_tokens"] > 0, "eval_resolution"])
-        said.append(
-            f"**The server did not see what was sent**: for {n_other:,} of {len(own):,} answers it "
-            f"reports other visual tokens than planned ({names})."
-        )
     closed = own[own["options"].map(len) > 0]
     ways = closed["answered_by"].value_counts(sort=False)
     if len(ways):
@@ -77,12 +70,30 @@ def describe(answers: pd.DataFrame) -> str:
         )
     n_unreported = int(counts["n_unreported"].sum())
     if n_unreported:
-        said.append(f"For {n_unreported:,} answers it reports no visual tokens.")
+        said.append(f"{n_unreported:,} of {len(own):,} answers lack reported visual tokens.")
     errors = own.loc[own["error"] != "", "error"].value_counts()
     if len(errors):
         listed = ", ".join(f"{name} ({n:,})" for name, n in errors.items())
         said.append(f"Answers that failed and count as wrong: {listed}.")
     return " ".join(said)
+
+
+def mismatch(answers: pd.DataFrame) -> str:
+    """Return the warning that a server changed the size of images; nothing if none did.
+
+    Args:
+        answers: As in `asked`.
+    """
+    counts = tokens(answers)
+    other = counts[counts["n_other_tokens"] > 0]
+    if other.empty:
+        return ""
+    return (
+        f"**The server did not see what was sent**: for {other['n_other_tokens'].sum():,} of "
+        f"{counts['n_answers'].sum():,} answers it reports other visual tokens than planned "
+        f"({', '.join(other['eval_resolution'])}), so these resolutions are not what their names "
+        "say. "
+    )
 
 
 def sent(model: str, outcome: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import pytest
 from PIL import Image
 
 from medres import runs
-from medres.inference import rung, ways
+from medres.inference import check, replies, rung, ways
 from medres.models import served
 from medres.models import server as client
 from tests import model_server
@@ -463,6 +464,77 @@ def test_times_are_kept_apart_from_answers(server: ModelServer) -> None:
     assert len(took) == 21
     # What precedes the first question is sent too, but is no question's.
     assert 0 < took["bytes_sent"].sum() < outcome["traffic"]["bytes_sent"]
+
+
+def test_answers_are_not_asked_again_for_a_check(server: ModelServer) -> None:
+    run = evaluate(server, eval_resolutions=["low"])
+    server.seen = []
+    said = check.sentence(check.recompute(run, n_questions=12))
+    assert said == (
+        "No answer was recomputed: the answers of a served model are not asked for again."
+    )
+    assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    ("said", "least_s", "most_s"),
+    [
+        ("3", 3, 3),
+        ("0.5", 0.5, 0.5),
+        ("", 0, 0),
+        ("soon", 0, 0),
+        ("-3", 0, 0),
+        ("nan", 0, 0),
+        ("inf", 0, 0),
+        (formatdate(time.time() + 100, usegmt=True), 95, 101),
+        (formatdate(0, usegmt=True), 0, 0),
+    ],
+)
+def test_how_long_a_server_asks_to_wait(said: str, least_s: float, most_s: float) -> None:
+    assert least_s <= client._retry_after_s({"retry-after": said}) <= most_s
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"choices": None},
+        {"choices": []},
+        {"choices": [None]},
+        {"choices": [{"message": None}]},
+        {"choices": [{"message": {"content": ["a"]}}]},
+        {"choices": "no"},
+    ],
+)
+def test_an_answer_of_any_shape_is_read_or_has_no_reply(said: dict[str, Any]) -> None:
+    assert replies.words_of(said) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "reasoning"),
+    [
+        ({"content": " yes "}, "yes", None),
+        ({"content": "yes", "reasoning_content": "since"}, "yes", "since"),
+        ({"content": None, "reasoning": "since"}, "", "since"),
+        ({"content": "<think>since</think>\n\nyes"}, "yes", "since"),
+    ],
+)
+def test_reasoning_stands_apart_from_the_answer(
+    message: dict[str, Any], text: str, reasoning: str | None
+) -> None:
+    usage = {"completion_tokens": 7, "completion_tokens_details": {"reasoning_tokens": 5}}
+    said = {"choices": [{"message": message, "finish_reason": "length"}], "usage": usage}
+    assert replies.words_of(said) == replies.Words(text, reasoning, 5, 7, True)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [None, [], [None], "no", [None, {}], [None, {"a": {"logprob": 0}}], [None, {"1": 0}], [1, 2]],
+)
+def test_prompt_tokens_that_cannot_be_read_are_none(places: Any) -> None:
+    found = replies.prompt_tokens({"prompt_logprobs": places})
+    # An empty place is a token of which nothing is known.
+    assert found is None or found.ids == [replies.UNKNOWN] * 2
 
 
 CHILD = """

@@ -36,16 +36,11 @@ def test_planned_and_reported_tokens_stand_side_by_side() -> None:
     ("changes", "said"),
     [
         ([{}], "A server answered closed questions by choice (1)."),
-        (
-            [{"reported_tokens": 2, "eval_resolution": "native"}, {}],
-            "**The server did not see what was sent**: for 1 of 2 answers it reports other visual "
-            "tokens than planned (native). A server answered closed questions by choice (2).",
-        ),
         ([{"options": [], "answered_by": "words"}], ""),
         (
             [{"error": "no reply", "reported_tokens": None}],
-            "A server answered closed questions by choice (1). For 1 answers it reports no visual "
-            "tokens. Answers that failed and count as wrong: no reply (1).",
+            "A server answered closed questions by choice (1). 1 of 1 answers lack reported "
+            "visual tokens. Answers that failed and count as wrong: no reply (1).",
         ),
     ],
 )
@@ -53,9 +48,18 @@ def test_what_a_server_did_is_said(changes: list[dict[str, Any]], said: str) -> 
     assert servers.describe(rows(*changes)) == said
 
 
+def test_a_mismatch_of_tokens_is_a_warning_of_its_own() -> None:
+    assert servers.mismatch(rows({}, {"reported_tokens": None})) == ""
+    table = rows({"reported_tokens": 2, "eval_resolution": "native"}, {})
+    assert servers.mismatch(table) == (
+        "**The server did not see what was sent**: for 1 of 2 answers it reports other visual "
+        "tokens than planned (native), so these resolutions are not what their names say. "
+    )
+
+
 def test_of_models_of_this_machine_nothing_is_said() -> None:
     local = rows({}).drop(columns=["answered_by", "reported_tokens", "error"])
-    assert servers.describe(local) == ""
+    assert servers.describe(local) == servers.mismatch(local) == ""
     assert servers.sent("tiny-llava", {"seconds": 1.0}) == ""
     both = pd.concat([local, rows({})], ignore_index=True)
     assert len(servers.asked(both)) == 1
