@@ -62,6 +62,8 @@ class Behaviour:
     last_fault: str = ""
     """Of every request once those are used up."""
     delay_s: float = 0.0
+    most_per_second: int = 0
+    """Of requests; those beyond get 429."""
 
 
 @dataclass
@@ -89,6 +91,7 @@ class ModelServer:
         self.url = ""
         self.most_at_once = 0
         self._at_once = 0
+        self._times: list[float] = []
         self._lock = threading.Lock()
         self.app = Starlette(
             routes=[
@@ -122,6 +125,11 @@ class ModelServer:
         fault = does.faults.pop(0) if does.faults else does.last_fault
         if self._lacks_key(request):
             return JSONResponse({"error": {"message": "wrong key"}}, 401)
+        now = time.monotonic()
+        self._times = [each for each in self._times if now - each < 1]
+        if does.most_per_second and len(self._times) >= does.most_per_second:
+            return JSONResponse({"error": {"message": "too many"}}, 429)
+        self._times.append(now)
         await asyncio.sleep(does.delay_s)
         kind, _, detail = fault.partition(":")
         until = time.monotonic() + 30

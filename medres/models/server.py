@@ -25,6 +25,10 @@ from medres.models.served import Address
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """Statuses of which a later attempt may be spared."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+LONGEST_WAIT_S = 600.0
+"""That a server may ask for; if it asks for more, the run stops."""
+FIRST_GAP_S, LONGEST_GAP_S = 0.05, 5.0
+"""Between requests to a server to which they were too many."""
 MOST_CHARACTERS = 200
 """Of what a server says about an error."""
 IMAGE = "\x00image\x00"
@@ -117,7 +121,7 @@ class Server:
         self.settings = settings
         self.total = Traffic()
         self._key = settings.key()
-        self._not_before_s = 0.0
+        self._not_before_s = self._gap_s = 0.0
         self._stop = stop  # once it is set, nothing is tried again
         transport = None if settings.use_proxy else self._pinned()
         self._http = httpx2.AsyncClient(
@@ -210,14 +214,18 @@ class Server:
                     self.total.add(took)
                     raise RefusedError(error.status_code, reason) from None
                 wait_s = _retry_after_s(error.response.headers)
-                if error.status_code == 429:  # all are too many, not this one
-                    self._not_before_s = max(
-                        self._not_before_s, time.monotonic() + max(wait_s, pause_s)
-                    )
                 pause_s = max(wait_s, pause_s)
+                if wait_s > LONGEST_WAIT_S:
+                    took.reason = f"{reason}; it asks to wait {wait_s:,.0f} s"
+                    break
+                if error.status_code == 429:  # all are too many, not this one
+                    until_s = time.monotonic() + pause_s
+                    self._not_before_s = max(self._not_before_s, until_s)
+                    self._gap_s = min(max(2 * self._gap_s, FIRST_GAP_S), LONGEST_GAP_S)
             except ValueError:
                 reason = "the answer is not whole: no JSON"
             else:
+                self._gap_s *= 0.95
                 took.time_to_first_token_s = _first_token_s(said)
                 self.total.add(took)
                 return said, took
@@ -246,8 +254,8 @@ class Server:
         """Wait until a request may be sent."""
         now = time.monotonic()
         at_s = max(now, self._not_before_s)
-        if self.settings.requests_per_minute:
-            self._not_before_s = at_s + 60 / self.settings.requests_per_minute
+        most = self.settings.requests_per_minute
+        self._not_before_s = at_s + max(60 / most if most else 0.0, self._gap_s)
         await self._pause(at_s - now)
 
     async def _pause(self, seconds: float) -> None:

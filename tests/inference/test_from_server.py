@@ -214,6 +214,22 @@ def test_a_server_that_asks_to_wait_is_not_asked_before(server: ModelServer) -> 
     assert time.monotonic() - began > 1
 
 
+def test_a_server_that_asks_for_a_long_wait_stops_the_run(server: ModelServer) -> None:
+    server.behaviour.last_fault = "429:7200"
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=r"429 .*; it asks to wait 7,200 s .attempt 1"):
+        evaluate(server)
+    assert time.monotonic() - began < 10
+
+
+def test_a_server_with_a_limit_of_its_own_is_asked_as_slowly_as_it_takes(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "FIRST_PAUSE_S", 0.3)
+    server.behaviour.most_per_second = 10
+    assert len(answers_of(evaluate(server, eval_resolutions=["low"]))) == 7
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -486,11 +502,13 @@ def test_answers_are_not_asked_again_for_a_check(server: ModelServer) -> None:
         ("-3", 0, 0),
         ("nan", 0, 0),
         ("inf", 0, 0),
-        (formatdate(time.time() + 100, usegmt=True), 95, 101),
+        ("in 100 s", 95, 101),
         (formatdate(0, usegmt=True), 0, 0),
     ],
 )
 def test_how_long_a_server_asks_to_wait(said: str, least_s: float, most_s: float) -> None:
+    if said == "in 100 s":
+        said = formatdate(time.time() + 100, usegmt=True)
     assert least_s <= client._retry_after_s({"retry-after": said}) <= most_s
 
 
