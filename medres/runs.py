@@ -32,7 +32,7 @@ VERSIONS = tuple(
 """Packages whose version can change a result."""
 IDENTITY = frozenset(
     "dataset model revision train_resolution eval_resolutions seed low_max_pixels "
-    "native_max_pixels resampling_filter low_share epochs batch_images learning_rate "
+    "native_max_pixels resampling_filter low_share epochs batch_images learning_rate answer_by "
     "weight_decay warmup_share limit n_train_images n_test_images data_seed table test_share "
     "unreadable folder source split scaling channels slide_max_pixels prompt group n_test "
     "cell_line_cap localization_cap missing check_md5 label include_dmso splits frames language "
@@ -42,7 +42,8 @@ IDENTITY = frozenset(
 """Parameters that decide a result; they are in the digest."""
 RUNTIME = frozenset(
     "study threads checkpoint_every_steps cache_gib micro_batch_images gradient_checkpointing "
-    "strategy processes hostfile port device keep_checkpoints check_questions".split()
+    "strategy processes hostfile port device keep_checkpoints check_questions concurrency "
+    "requests_per_minute timeout_s attempts api_key_variable allow_host use_proxy".split()
 )
 """Parameters that only decide where and how fast it is made, up to rounding; they are not."""
 
@@ -50,8 +51,7 @@ RUNTIME = frozenset(
 def _find_root() -> Path:
     if "MEDRES_ROOT" in os.environ:
         return Path(os.environ["MEDRES_ROOT"]).resolve()
-    here = Path.cwd().resolve()
-    for folder in (here, *here.parents):
+    for folder in (Path.cwd().resolve() / "here").parents:
         if (folder / "params").is_dir() and (folder / "notebooks").is_dir():
             return folder
     return Path(__file__).resolve().parent.parent
@@ -61,6 +61,7 @@ ROOT = _find_root()
 """The project folder: MEDRES_ROOT, else the first folder upwards with params and notebooks."""
 TRACE = "MEDRES_READS"
 """Variable that names a file to which each run that a process reads is added, with its state."""
+TIMES = frozenset("seconds seconds_by_resolution traffic requests.parquet".split())
 RECORD = frozenset("digest spec files outcome code record_sha256".split())
 
 
@@ -351,7 +352,7 @@ _seen = files.Remembered(Path(os.devnull))
 def state(folder: Path) -> str:
     """Return the digest of a finished run's record, `files.MISSING` without one.
 
-    Seconds do not count: a run that is made again with the same result has the same state.
+    Time and traffic do not count: a run made again with the same result has the same state.
 
     Raises:
         ValueError: If the record is damaged.
@@ -359,8 +360,10 @@ def state(folder: Path) -> str:
     if not (folder / "run.json").is_file():
         return files.MISSING
     record = record_of(folder)
-    outcome = {name: value for name, value in record["outcome"].items() if name != "seconds"}
-    return digest_of({**record, "outcome": outcome})
+    for part in (record["outcome"], record["files"]):
+        for name in TIMES.intersection(part):
+            del part[name]
+    return digest_of(record)
 
 
 def note_read(path: Path) -> None:

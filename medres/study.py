@@ -170,6 +170,13 @@ def load(name: str) -> Study:
         )
     if strangers := sorted(set(study.finetune) - set(study.datasets), key=str):
         raise ValueError(f"{path}: finetune names {strangers}, which datasets does not have")
+    served = [each for each in study.models if each.startswith(texts.SERVED)]
+    if served and set(study.train_resolutions) != {"none"}:
+        raise ValueError(
+            f"{path}: models has {served[0]}, which a server answers for and nobody can train "
+            f"here, but train_resolutions is {study.train_resolutions}; use [none], or the "
+            "checkpoint's folder"
+        )
     comparing = [stem for stem in study.reports if stem in COMPARING]
     if comparing and set(study.train_resolutions) == {"none"}:
         raise ValueError(
@@ -220,6 +227,8 @@ def unpinned(study: Study) -> list[str]:
     """Return a line for each model from the hub whose commit the study does not say."""
     lines = []
     for model in study.models:
+        if model.startswith(texts.SERVED):
+            continue
         cells = [cell for stage in ("finetune", "evaluate") for cell in study.cells(stage)]
         open_in = {
             f"{cell.notebook}.yaml"
