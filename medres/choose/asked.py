@@ -165,6 +165,6 @@ def _refuse_another(asked: Asked) -> None:
     if same != ([asked.table], [asked.model], ["none"]):
         raise ValueError(
             f"study {asked.study} is there already and asks {', '.join(map(str, same[1] or []))} "
-            f"about {', '.join(map(str, tables)) or 'other data'}, not {asked.model} about "
+            f"about {', '.join(each for each in tables if each) or 'other data'}, not {asked.model} about "
             f"{asked.table}; give this one another NAME"
         )
