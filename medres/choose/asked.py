@@ -163,8 +163,8 @@ def _refuse_another(asked: Asked) -> None:
     tables = [each.get("table") for each in held.values() if isinstance(each, dict)]
     same = (tables, content.get("models"), content.get("train_resolutions"))
     if same != ([asked.table], [asked.model], ["none"]):
+        others = ", ".join(each for each in tables if each) or "other data"
         raise ValueError(
             f"study {asked.study} is there already and asks {', '.join(map(str, same[1] or []))} "
-            f"about {', '.join(each for each in tables if each) or 'other data'}, not {asked.model} about "
-            f"{asked.table}; give this one another NAME"
+            f"about {others}, not {asked.model} about {asked.table}; give this one another NAME"
         )
