@@ -6,7 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import stats
 
 from benchmarks import choice_simulation
 from medres.statistics import best
@@ -231,20 +231,26 @@ def test_wrong_arguments_of_choose_raise(costs, margin, reason):
         choose([Loss(0.0, 0.01, 0.0, "")] * 2, costs, margin)
 
 
-# critical values
+# open_arms
 
 
-@pytest.mark.parametrize("degrees", [5, 20, 300])
-@pytest.mark.parametrize("n_others", [2, 5])
-def test_the_critical_value_of_equally_correlated_arms_is_dunnetts(degrees, n_others):
-    """Against a double integral over what the statistics share and the error."""
-    shared, weights = np.polynomial.hermite_e.hermegauss(101)
-    ratios = np.sqrt(stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, degrees) / degrees)
-    tail = best._tail_of_equal(n_others, degrees, 0.95)
-    critical = stats.t.isf(tail, degrees)
-    each = special.ndtr((critical * ratios[:, None] - math.sqrt(0.5) * shared) / math.sqrt(0.5))
-    held = float((each**n_others @ weights).mean() / weights.sum())
-    assert held == pytest.approx(0.95, abs=0.002)
+@pytest.mark.parametrize(
+    ("excluded", "at_least", "expected"),
+    [
+        ([0.04, 0.01], [0.0, 0.0], []),
+        ([0.08, 0.01], [0.0, 0.0], [0]),
+        ([0.12, 0.01], [0.06, 0.0], []),
+        ([0.12, 0.09, 0.03, 0.09], [0.06, 0.01, 0.0, 0.0], [1]),
+        ([0.12, 0.09, 0.07], [0.06, 0.01, 0.0], [1, 2]),
+        ([math.nan, math.nan], [0.0, 0.0], [0, 1]),
+    ],
+)
+def test_arms_stay_open_while_a_cheaper_one_may_be_within_the_margin(excluded, at_least, expected):
+    found = [
+        Loss(0.0, upper, lower, "few" if math.isnan(upper) else "")
+        for upper, lower in zip(excluded, at_least, strict=True)
+    ]
+    assert best.open_arms(found, list(range(len(found))), 0.05) == expected
 
 
 # chance_to_decide
