@@ -5,7 +5,7 @@ import sys
 
 import pandas as pd
 
-from medres import choose, make, texts
+from medres import choose, make, marks, texts
 from medres.choose import asked as asked_for
 from medres.choose import forecast, written
 from medres.plan import table as plan
@@ -53,7 +53,9 @@ def main(arguments: list[str]) -> int:
     code = make.main([asked.study])
     if code:
         return code
-    texts.say(f"medres: the verdict: reports/{asked.study}/{written.CHOICE}.html")
+    found = page.report_folder(asked.study) / f"{written.CHOICE}.html"
+    if found.is_file():
+        texts.say(f"medres: the verdict: open {marks.name_of(found)}")
     for sentence in verdicts(asked.study):
         texts.say(sentence)
     return 0

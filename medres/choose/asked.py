@@ -50,7 +50,6 @@ def find(table: str, model: str, *, name: str = "", revision: str = "") -> Asked
             of that name asks about something else.
     """
     path = _table(table)
-    own.open_table({"table": path})
     training = _training(model)
     if training:
         revision = revision or str(
@@ -63,7 +62,14 @@ def find(table: str, model: str, *, name: str = "", revision: str = "") -> Asked
     names.check("study", study)
     found = Asked(study, dataset, path, model, revision, training)
     _refuse_another(found)
+    own.open_table({**settings_of(found), "table": path})
     return found
+
+
+def settings_of(asked: Asked) -> dict[str, Any]:
+    """Return the settings of its table that stand in the study file; none if there is none."""
+    content = studies.read_params(studies.params_path(asked.study, "study"))
+    return dict((content.get("datasets") or {}).get(asked.dataset) or {})
 
 
 def _table(table: str) -> str:
@@ -163,8 +169,8 @@ def _refuse_another(asked: Asked) -> None:
     tables = [each.get("table") for each in held.values() if isinstance(each, dict)]
     same = (tables, content.get("models"), content.get("train_resolutions"))
     if same != ([asked.table], [asked.model], ["none"]):
+        others = ", ".join(each for each in tables if each) or "other data"
         raise ValueError(
             f"study {asked.study} is there already and asks {', '.join(map(str, same[1] or []))} "
-            f"about {', '.join(each for each in tables if each) or 'other data'}, not {asked.model} about "
-            f"{asked.table}; give this one another NAME"
+            f"about {others}, not {asked.model} about {asked.table}; give this one another NAME"
         )

@@ -8,6 +8,7 @@ import yaml
 
 from medres import files, runs, texts
 from medres import study as studies
+from medres.choose import asked as asked_for
 from medres.choose.asked import Asked
 from medres.plan.ladder import Ladder
 
@@ -99,18 +100,17 @@ def evaluation(asked: Asked, ladder: Ladder | None) -> dict[str, Any]:
 
 
 def _study(asked: Asked) -> dict[str, Any]:
-    path = studies.params_path(asked.study, "study")
-    before = studies.read_params(path).get("datasets", {}).get(asked.dataset, {})
     settings = {"table": asked.table, "ask": "all"}
     if asked.training:
         settings["not_seen_by"] = asked.training
+    held = asked_for.settings_of(asked)
     reports = [stem for stem in REPORTS if studies.notebook_path(stem).is_file()]
     return {
         "title": f"Which resolution for {asked.dataset}, asked of {texts.named(asked.model)}?",
         "models": [asked.model],
         "train_resolutions": ["none"],
         "seeds": [0],
-        "datasets": {asked.dataset: {**settings, "unreadable": "error", **before, **settings}},
+        "datasets": {asked.dataset: {**settings, "unreadable": "error", **held, **settings}},
         "finetune": {},
         "reports": reports,
     }

@@ -53,7 +53,7 @@ class Ladder:
     """What was left out because it is the same as another rung, in words."""
 
 
-def low_max_pixels(images: Sequence[Images], multiple_px: int) -> int:
+def low_max_pixels(images: Sequence[Images], multiple_px: int, native_max_pixels: int) -> int:
     """Return the pixel budget of the lowest rung, whole tokens for a model on a grid.
 
     Large images begin at `LOW_PIXELS`, or at what `LOW_TOKENS` need if that is more; smaller ones
@@ -62,10 +62,12 @@ def low_max_pixels(images: Sequence[Images], multiple_px: int) -> int:
     Args:
         images: Sizes, each with how many images have it.
         multiple_px: Side of one visual token, in pixels; 1 for models that take any size.
+        native_max_pixels: Budget of native, to which images are shrunk first.
     """
     token_pixels = multiple_px**2
     base = max(LOW_PIXELS, LOW_TOKENS * token_pixels)
-    typical = _quantile([each.size_px[0] * each.size_px[1] for each in images], images, 0.5)
+    sizes = [min(math.prod(each.size_px), native_max_pixels) for each in images]
+    typical = _quantile(sizes, images, 0.5)
     if typical > LARGE * base:
         return base
     smaller = max(LEAST_PIXELS, token_pixels, min(base, typical // SMALL_SHARE))
@@ -86,12 +88,8 @@ def build(images: Sequence[Images], treatment: Treatment, *, asked: Sequence[str
     """
     if not images:
         raise ValueError("a ladder needs the size of an image at least")
-    low = low_max_pixels(images, treatment.multiple_px)
-    treatment = replace(
-        treatment,
-        low_max_pixels=low,
-        native_max_pixels=max(low, treatment.native_max_pixels),
-    )
+    low = low_max_pixels(images, treatment.multiple_px, treatment.native_max_pixels)
+    treatment = replace(treatment, low_max_pixels=low)
     if asked:
         check(asked, treatment)
         names = list(dict.fromkeys(asked))

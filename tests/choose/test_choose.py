@@ -121,6 +121,21 @@ def test_a_notebook_s_study_is_answered_and_nothing_is_asked_twice(table: Path) 
     assert _params(table.parent.parent, written.CHOICE)["margin"] == 0.1
 
 
+def test_how_images_are_found_is_edited_in_the_study_file(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([str(table), MODEL, "--plan"])
+    (table.parent / "5.png").rename(table.parent.parent / "5.png")
+    _rows().replace("5.png", "../5.png").to_csv(table, index=False)
+    assert main([str(table), MODEL, "--plan"]) == 1
+    assert "outside_images" in capsys.readouterr().err
+    path = table.parent.parent / "params" / STUDY / "study.yaml"
+    path.write_text(
+        path.read_text().replace("    ask: all", "    outside_images: allow\n    ask: all")
+    )
+    assert main([str(table), MODEL, "--plan"]) == 0
+
+
 def _drop(column: str) -> pd.DataFrame:
     return _rows().drop(columns=column)
 

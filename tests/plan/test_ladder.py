@@ -46,7 +46,7 @@ def _of(model: str, *sizes_px: tuple[int, int], asked: tuple[str, ...] = ()) -> 
 def test_low_begins_where_an_image_has_little_left(
     size_px: tuple[int, int], multiple_px: int, low: int
 ) -> None:
-    assert ladder.low_max_pixels(_images(size_px), multiple_px) == low
+    assert ladder.low_max_pixels(_images(size_px), multiple_px, 12_000_000) == low
 
 
 def test_large_images_climb_in_steps_of_about_twice_the_pixels() -> None:
@@ -139,6 +139,14 @@ def test_a_rung_that_only_some_images_share_stays() -> None:
 def test_a_ladder_that_cannot_be_is_refused(asked: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         _of("tiny-qwen2-vl", SMALL, asked=asked)
+
+
+def test_low_goes_by_what_native_leaves_of_an_image() -> None:
+    # 25,088 px are 32 tokens, a sixteenth of them two.
+    treatment = offline.treatment_of("tiny-qwen2-vl", SETTINGS | {"native_max_pixels": 25_088})
+    found = ladder.build(_images(LARGE), treatment)
+    assert found.low_max_pixels == 1568
+    assert (found.rungs[0], found.rungs[-1]) == ("low", "native")
 
 
 def test_no_image_is_no_ladder() -> None:
