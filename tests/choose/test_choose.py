@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from medres import choose, datasets, runs
+from medres import choose, datasets, names, runs
 from medres import study as studies
 from medres.choose import asked, written
 from medres.choose.__main__ import main, verdicts
@@ -258,3 +258,11 @@ def test_a_training_is_not_asked_what_it_has_seen(
     assert study.models == [f"runs/{trained}/checkpoint"]
     assert study.datasets["nuclei"]["not_seen_by"] == f"runs/{trained}"
     assert len(datasets.load(study.name, "nuclei").table) == 5
+
+
+def test_the_checkpoint_of_a_long_name_is_one_that_a_study_takes(project: Path) -> None:
+    for length in (40, 80):
+        training = f"runs/{'s' * length}/finetune/d/m/low/seed0"
+        model = asked.checkpoint_of(training)
+        names.check("model", model, pattern=names.MODEL)
+        assert runs.ROOT / model == project / training / "checkpoint"
