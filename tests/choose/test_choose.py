@@ -252,7 +252,7 @@ def test_a_training_is_not_asked_what_it_has_seen(
 ) -> None:
     assert main([str(table), form.format(trained), "--plan"]) == 0
     said = capsys.readouterr().out
-    assert "1 questions about 1 images that it has seen in training (before, old" in said
+    assert "left out: 1 questions about 1 images that it has seen in training (before, old" in said
     assert "5 questions about 5 images" in said
     study = studies.load("choose-nuclei-before-low")
     assert study.models == [f"runs/{trained}/checkpoint"]
