@@ -61,8 +61,9 @@ def ready(
     texts.say(f"medres: reading {asked.table} and its images")
     datasets.prepare(asked.study, asked.dataset, parameters)
     question_set = datasets.load(asked.study, asked.dataset)
-    for line in (*question_set.excluded, *question_set.notes):
-        texts.say(f"medres: {asked.table}: {line}")
+    for what, lines in (("left out", question_set.excluded), ("note", question_set.notes)):
+        for line in lines:
+            texts.say(f"medres: {asked.table}: {what}: {line}")
     holds = contents.describe(asked.study, asked.dataset, parameters)
     found = ladder.build(holds.test.images, treatment, asked=rungs)
     for line in found.merged:

@@ -55,7 +55,7 @@ def find(table: str, model: str, *, name: str = "", revision: str = "") -> Asked
         revision = revision or str(
             runs.read(runs.ROOT / training)["spec"]["parameters"]["revision"]
         )
-        model = f"{training}/checkpoint"
+        model = checkpoint_of(training)
     model = _model(model, revision)
     dataset = _slug(_named(Path(path)))
     study = name or f"choose-{dataset}-{_slug(_called(model, training))}"
@@ -97,6 +97,14 @@ def _training(model: str) -> str:
                 runs.read(runs.ROOT / training)
                 return training
     return ""
+
+
+def checkpoint_of(training: str) -> str:
+    """Return the folder of a training's checkpoint, absolute where a study takes no longer name."""
+    model = f"{training}/checkpoint"
+    if len(model) <= names.MOST_CHARACTERS[names.MODEL]:
+        return model
+    return str(runs.ROOT / model)
 
 
 def _model(model: str, revision: str) -> str:

@@ -30,7 +30,7 @@ def report(ready: "Ready", *, gpu: Gpu) -> str:
         gpu: That it is to run on.
     """
     study = ready.study
-    page = studies.read_params(studies.params_path(study.name, written.CHOICE))
+    page = written.PAGE | studies.read_params(studies.params_path(study.name, written.CHOICE))
     shown = rungs(
         ready,
         gpu=gpu,

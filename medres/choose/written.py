@@ -118,7 +118,8 @@ def _study(asked: Asked) -> dict[str, Any]:
 
 def _page(asked: Asked, page: Mapping[str, float]) -> dict[str, Any]:
     before = studies.read_params(studies.params_path(asked.study, CHOICE))
-    return {**PAGE, **before, **{name: float(value) for name, value in page.items()}}
+    stated = {"margin": PAGE["margin"], **before}
+    return stated | {name: float(value) for name, value in page.items()}
 
 
 def _text(asked: Asked, stem: str, content: Mapping[str, Any]) -> str:

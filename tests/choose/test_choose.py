@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from medres import choose, datasets, runs
+from medres import choose, datasets, names, runs
 from medres import study as studies
 from medres.choose import asked, written
 from medres.choose.__main__ import main, verdicts
@@ -65,7 +65,7 @@ def test_a_plan_writes_the_study_and_says_what_it_takes(
     assert evaluate["low_max_pixels"] == 784
     assert evaluate["eval_resolutions"][0] == "low"
     assert evaluate["eval_resolutions"][-2:] == ["native", "blank"]
-    assert _params(project, written.CHOICE) == written.PAGE | {"price_per_million_tokens": 2.0}
+    assert _params(project, written.CHOICE) == {"margin": 0.05, "price_per_million_tokens": 2.0}
     # The column split does not count: all six are asked.
     assert datasets.load(STUDY, "nuclei").split("test")["image"].nunique() == 6
     assert "6 questions about 6 images of 6 groups" in said
@@ -252,9 +252,17 @@ def test_a_training_is_not_asked_what_it_has_seen(
 ) -> None:
     assert main([str(table), form.format(trained), "--plan"]) == 0
     said = capsys.readouterr().out
-    assert "1 questions about 1 images that it has seen in training (before, old" in said
+    assert "left out: 1 questions about 1 images that it has seen in training (before, old" in said
     assert "5 questions about 5 images" in said
     study = studies.load("choose-nuclei-before-low")
     assert study.models == [f"runs/{trained}/checkpoint"]
     assert study.datasets["nuclei"]["not_seen_by"] == f"runs/{trained}"
     assert len(datasets.load(study.name, "nuclei").table) == 5
+
+
+def test_the_checkpoint_of_a_long_name_is_one_that_a_study_takes(project: Path) -> None:
+    for length in (40, 80):
+        training = f"runs/{'s' * length}/finetune/d/m/low/seed0"
+        model = asked.checkpoint_of(training)
+        names.check("model", model, pattern=names.MODEL)
+        assert runs.ROOT / model == project / training / "checkpoint"
