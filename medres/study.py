@@ -218,9 +218,15 @@ def load(name: str) -> Study:
 
 
 def treatment(study: Study) -> dict[str, Any]:
-    """Return the parameters that say what low, native and mixed mean in a study."""
+    """Return the parameters that say what low, native and mixed mean in a study.
+
+    low_share is None where nothing is mixed.
+    """
     settings = study.settings(study.cells("evaluate")[0])
-    return {key: settings[key] for key in TREATMENT}
+    found = {key: settings[key] for key in TREATMENT}
+    if not any(map(mixed.is_mixed, [*study.train_resolutions, *settings["eval_resolutions"]])):
+        found["low_share"] = None
+    return found
 
 
 def unpinned(study: Study) -> list[str]:

@@ -8,11 +8,9 @@ from typing import Any
 from medres import marks, models, names, runs
 from medres import study as studies
 from medres.datasets import own
-from medres.models import offline, places, tiny
+from medres.models import offline, places, served, tiny
 from medres.resolution import Treatment
 
-SERVED = "served:"
-"""Begins the name of a model that a server answers for."""
 COMMON = ("questions", "table", "data", "labels")
 """Names of tables that say nothing; their folder's name stands for them."""
 MOST_CHARACTERS = 24
@@ -109,7 +107,8 @@ def checkpoint_of(training: str) -> str:
 
 def _model(model: str, revision: str) -> str:
     """Return a model as a study names it, after checking what can be checked without weights."""
-    if model.startswith(SERVED):
+    if served.is_served(model):
+        served.parse(model)
         return model
     here = Path.cwd() / Path(model).expanduser()
     if model not in tiny.NAMES and not places.is_model(runs.ROOT / model) and places.is_model(here):
@@ -142,7 +141,7 @@ def treatment_of(asked: Asked, settings: dict[str, Any]) -> Treatment:
         asked: As from `find`.
         settings: With those of `models.TREATMENT`.
     """
-    if asked.model.startswith(SERVED) or offline.is_at_hand(asked.model):
+    if served.is_served(asked.model) or offline.is_at_hand(asked.model):
         return offline.treatment_of(asked.model, settings)
     config = models.config_of(asked.model, revision=asked.revision)
     return models.treatment(config, **{name: settings[name] for name in models.TREATMENT})
@@ -157,8 +156,8 @@ def _called(model: str, training: str) -> str:
     if training:
         _, study, _, _, _, train_resolution, _ = training.split("/")
         return f"{study}-{train_resolution}"
-    if model.startswith(SERVED):
-        model = model.partition("#")[2].partition("@")[0]
+    if served.is_served(model):
+        model = served.parse(model).name
     return model.rstrip("/").rpartition("/")[2]
 
 

@@ -10,6 +10,7 @@ from medres import files, runs, texts
 from medres import study as studies
 from medres.choose import asked as asked_for
 from medres.choose.asked import Asked
+from medres.models import served
 from medres.plan.ladder import Ladder
 
 CHOICE = "10_choose_resolution"
@@ -104,9 +105,13 @@ def _study(asked: Asked) -> dict[str, Any]:
     if asked.training:
         settings["not_seen_by"] = asked.training
     held = asked_for.settings_of(asked)
+    called = texts.named(asked.model)
+    if served.is_served(asked.model):
+        address = served.parse(asked.model)
+        called = f"{address.name} at {address.host}"
     reports = [stem for stem in REPORTS if studies.notebook_path(stem).is_file()]
     return {
-        "title": f"Which resolution for {asked.dataset}, asked of {texts.named(asked.model)}?",
+        "title": f"Which resolution for {asked.dataset}, asked of {called}?",
         "models": [asked.model],
         "train_resolutions": ["none"],
         "seeds": [0],

@@ -59,6 +59,7 @@ def html(study: Study) -> str:
         treatment=findings.describe_treatment(studies.treatment(study)),
         **_results(study),
         pages=[(stem, _question(stem)) for stem in study.reports],
+        trains=bool(finetuned),
         choosing=CHOOSING if CHOOSING in study.reports else "",
         cells=[
             {

@@ -105,6 +105,7 @@ def _measured(study: Study) -> dict[tuple[str, ...], dict[str, float]]:
 
 def _of_requests(folder: Any) -> dict[str, dict[str, float]]:
     made = pd.read_parquet(runs.checked(folder, REQUESTS))
+    made = made[made["n_requests"] > 0]  # others have the answer of the same picture
     found = {}
     for rung, part in made.groupby("eval_resolution", sort=False):
         found[str(rung)] = {
