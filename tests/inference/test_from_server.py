@@ -288,6 +288,12 @@ def test_a_server_that_cannot_answer_is_named_before_the_first_question(
     assert not [each for each in server.seen if each.question in texts]
 
 
+def test_a_server_is_found_by_the_name_of_this_machine(server: ModelServer) -> None:
+    model = name_of(server).replace("127.0.0.1", "localhost")
+    assert len(answers_of(served_study.evaluate(model, eval_resolutions=["low"]))) == 7
+    assert {each.headers["host"].partition(":")[0] for each in server.seen} == {"localhost"}
+
+
 def test_an_address_that_nobody_answers_is_said_in_one_line(project: Path) -> None:
     served_study.store(project)
     port = model_server.free_port()
