@@ -6,21 +6,22 @@ that plan; the model receives exactly `Geometry.given_px`.
 
 import itertools
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from medres import resampling
+from medres.mixed import TRAIN_RESOLUTIONS as TRAIN_RESOLUTIONS
+from medres.mixed import assign_mixed as assign_mixed
 from medres.resampling import FILTERS
 from medres.resampling import resampler as resampler
 
 BUDGETS = {"tokens": "tokens-<n>", "tiles": "tiles-<n>", "pan-and-scan": "pan-and-scan"}
 """Kinds of a model's own budget, with how they are written."""
-MOST = {"tokens": 100_000, "tiles": 100}
-"""Largest numbers of such budgets."""
-TRAIN_RESOLUTIONS = ("none", "low", "native", "mixed")
+MOST = {"pixels": 999_999_999, "tokens": 100_000, "tiles": 100}
+"""Largest numbers in the names of budgets."""
 BLANK_GREY = 128
 
 
@@ -163,14 +164,14 @@ def plan(size_px: tuple[int, int], resolution: str, treatment: Treatment) -> Geo
 
     Args:
         size_px: Width and height of the image as stored, in pixels.
-        resolution: low, native, blank, upsampled-<filter>, scale-<factor>, or the model's own
-            budget: tokens-<n>, tiles-<n> or pan-and-scan. Tokens on a grid are filled as far as
-            the image's shape allows, so that small images are enlarged; tiles and pan and scan
-            get native pixels.
+        resolution: low, native, blank, pixels-<n>, upsampled-<filter>, scale-<factor>, or the
+            model's own budget: tokens-<n>, tiles-<n> or pan-and-scan. Pixels are shrunk to at most
+            n, as low is to its budget. Tokens on a grid are filled as far as the image's shape
+            allows, so that small images are enlarged; tiles and pan and scan get native pixels.
         treatment: Budgets, filter and grid of the study.
 
     Returns:
-        The geometry; `low` and `native` never enlarge, except a side below one token.
+        The geometry; `low`, `native` and `pixels-<n>` never enlarge, except a side below one token.
 
     Raises:
         ValueError: If the name is not a resolution, or is `mixed`, which is an assignment
@@ -191,7 +192,10 @@ def plan(size_px: tuple[int, int], resolution: str, treatment: Treatment) -> Geo
     low_kinds = ("low", "upsampled")
     max_pixels = treatment.low_max_pixels if kind in low_kinds else treatment.native_max_pixels
     asked_px = size_px
-    if kind == "tokens" and treatment.multiple_px > 1:
+    if kind == "pixels":
+        max_pixels = int(argument)
+        wanted = [(fit_within(size_px, max_pixels=max_pixels, **grid), shrink)]
+    elif kind == "tokens" and treatment.multiple_px > 1:
         max_pixels = int(argument) * treatment.multiple_px**2
         # Of any size with this shape that is above the budget the same is left.
         times = max_pixels // min(size_px) + 1
@@ -293,8 +297,8 @@ def parse(resolution: str) -> tuple[str, str]:
         return resolution, ""
     raise ValueError(
         f"unknown resolution {resolution!r}; use low, native, mixed, blank, scale-<factor>, "
-        f"upsampled-<filter> with a filter of {', '.join(FILTERS)}, or a model's own budget: "
-        f"{', '.join(BUDGETS.values())}"
+        f"pixels-<n>, upsampled-<filter> with a filter of {', '.join(FILTERS)}, or a model's own "
+        f"budget: {', '.join(BUDGETS.values())}"
     )
 
 
@@ -314,57 +318,8 @@ def check(names: Sequence[str], treatment: Treatment | None = None) -> None:
     if "mixed" in kinds and not {"low", "native"} <= set(kinds):
         raise ValueError("eval_resolutions has mixed without low and native; add them")
     for name, kind in kinds.items():
-        if treatment and kind in BUDGETS:
+        if treatment and kind in (*BUDGETS, "pixels"):
             plan((1000, 1000), name, treatment)
-
-
-def assign_mixed(
-    units: Sequence[Hashable],
-    modalities: Sequence[str],
-    *,
-    low_share: float,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Return which questions are low in the mixed arm: a share of each modality.
-
-    Whole units (images) are assigned, so that questions about one image share its pixels.
-    Within a modality, units are shuffled and each is set to low if that brings the low share
-    of questions nearer to `low_share`: exact if units have equally many questions and the
-    share allows it, otherwise as near as the order of the draw allows.
-
-    Args:
-        units: The image of each question, shape (n_questions,).
-        modalities: The modality of each question, shape (n_questions,).
-        low_share: Share of questions that are low, in [0, 1] (the paper: 0.5).
-        rng: Source of randomness; the caller seeds it and owns it.
-
-    Returns:
-        Boolean array, shape (n_questions,): True where the question is low.
-
-    Raises:
-        ValueError: If the share is outside [0, 1], lengths differ or a unit has two modalities.
-    """
-    if not 0 <= low_share <= 1:
-        raise ValueError(f"low_share is {low_share}; it is a share between 0 and 1")
-    questions: dict[str, dict[Hashable, int]] = {}
-    owner: dict[Hashable, str] = {}
-    for unit, modality in zip(units, modalities, strict=True):
-        if owner.setdefault(unit, modality) != modality:
-            raise ValueError(f"image {unit!r} has two modalities, {owner[unit]!r} and {modality!r}")
-        counts = questions.setdefault(modality, {})
-        counts[unit] = counts.get(unit, 0) + 1
-    low: set[Hashable] = set()
-    for modality in sorted(questions):
-        counts = questions[modality]
-        wanted = low_share * sum(counts.values())
-        names = sorted(counts, key=str)
-        taken = 0
-        for index in rng.permutation(len(names)):
-            unit = names[index]
-            if abs(taken + counts[unit] - wanted) < abs(taken - wanted):
-                low.add(unit)
-                taken += counts[unit]
-    return np.array([unit in low for unit in units], dtype=bool)
 
 
 def visual_token_count(size_px: tuple[int, int], *, multiple_px: int) -> int:

@@ -28,6 +28,7 @@ FLOORS = {
     "files": 0,
     "handover": 0,
     "locks": 0,
+    "mixed": 0,
     "csv_files": 0,
     "names": 0,
     "saving": 0,

@@ -422,74 +422,6 @@ def test_pixels_in_an_array_are_an_image_like_any_other(name: str) -> None:
             assert resolution.apply(pixels, geometry) == expected
 
 
-def _images(n_images: int, n_questions: int, modality: str) -> tuple[list[str], list[str]]:
-    units = [f"{modality}-{image}" for image in range(n_images) for _ in range(n_questions)]
-    return units, [modality] * len(units)
-
-
-def _two_modalities() -> tuple[np.ndarray, np.ndarray]:
-    few, many = _images(6, 5, "CT"), _images(40, 3, "histology")
-    order = np.random.default_rng(9).permutation(150)
-    return np.array(few[0] + many[0])[order], np.array(few[1] + many[1])[order]
-
-
-def _assign(low_share: float = 0.5, seed: int = 0) -> np.ndarray:
-    units, modalities = _two_modalities()
-    rng = np.random.default_rng(seed)
-    return resolution.assign_mixed(list(units), list(modalities), low_share=low_share, rng=rng)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_exactly_half_of_each_modality_is_low_and_images_stay_whole(seed: int) -> None:
-    units, modalities = _two_modalities()
-    is_low = _assign(seed=seed)
-    assert is_low.dtype == bool
-    for modality in ("CT", "histology"):
-        assert is_low[modalities == modality].mean() == 0.5
-    for unit in set(units):
-        assert len(set(is_low[units == unit])) == 1, unit
-
-
-def test_images_with_unequal_numbers_of_questions_come_as_near_as_the_draw_allows() -> None:
-    units = [f"image-{image}" for image in range(60) for _ in range(1 + image % 7)]
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        is_low = resolution.assign_mixed(units, ["CT"] * len(units), low_share=0.5, rng=rng)
-        assert abs(is_low.sum() - len(units) / 2) <= 3.5
-
-
-def test_the_draw_depends_on_the_seed_and_on_nothing_else() -> None:
-    assert (_assign(seed=3) == _assign(seed=3)).all()
-    assert (_assign(seed=3) != _assign(seed=4)).any()
-
-
-def test_the_draw_does_not_depend_on_the_order_of_the_rows() -> None:
-    units, modalities = _images(10, 2, "CT")
-    first, second = (
-        resolution.assign_mixed(
-            units[::step], modalities, low_share=0.5, rng=np.random.default_rng(1)
-        )
-        for step in (1, -1)
-    )
-    assert (first == second[::-1]).all()
-
-
-def test_a_share_of_zero_is_none_and_of_one_is_all() -> None:
-    assert not _assign(low_share=0).any()
-    assert _assign(low_share=1).all()
-    assert _assign(low_share=1 / 6).sum() == 5 + 21  # of 30 and, in threes, nearest 20 of 120
-
-
-def test_impossible_draws_are_refused() -> None:
-    rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="image 'a' has two modalities, 'CT' and 'MR'"):
-        resolution.assign_mixed(["a", "a"], ["CT", "MR"], low_share=0.5, rng=rng)
-    with pytest.raises(ValueError, match=r"low_share is 1.5; it is a share between 0 and 1"):
-        resolution.assign_mixed(["a"], ["CT"], low_share=1.5, rng=rng)
-    with pytest.raises(ValueError, match="zip"):
-        resolution.assign_mixed(["a", "b"], ["CT"], low_share=0.5, rng=rng)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -515,6 +447,8 @@ def test_an_impossible_treatment_is_refused(arguments: tuple, message: str) -> N
     "name",
     [
         *("", "high", "Low", "low-1", "blank-1", "upsampled", "upsampled-", "upsampled-cubic"),
+        *("pixels", "pixels-", "pixels-0", "pixels-07", "pixels-1e5", "pixels-9999999999"),
+        *("pixels--5", "pixels-50,176", "pixels-٥٠", "mixed-25"),
         *("scale", "scale-", "scale-x", "scale-0", "scale--1", "scale-nan", "scale-inf"),
     ],
 )
@@ -538,3 +472,34 @@ def test_a_size_that_cannot_be_is_refused() -> None:
         fit_within((5, 5), max_pixels=783, multiple_px=UNIT)
     with pytest.raises(ValueError, match="30 x 28 px is not on the grid of 28 px"):
         resolution.visual_token_count((30, 28), multiple_px=UNIT)
+
+
+def test_pixels_of_the_low_budget_are_low() -> None:
+    for size in SIZES[:500]:
+        named, low = (plan(size, name, PAPER) for name in (f"pixels-{LOW}", "low"))
+        assert named == low
+
+
+@pytest.mark.parametrize(
+    ("size", "name", "given_px"),
+    [
+        ((280, 280), "pixels-100000", (280, 280)),  # already within: as it is
+        ((2800, 280), "pixels-78400", (868, 84)),  # sides 885.4 and 88.5
+        ((280, 281), "pixels-784", (28, 28)),  # one token
+        ((5600, 5600), "pixels-20000000", (4452, 4452)),  # above native: the name decides
+    ],
+)
+def test_pixels_shrink_to_the_number_in_their_name(
+    size: tuple[int, int], name: str, given_px: tuple[int, int]
+) -> None:
+    found = plan(size, name, PAPER)
+    assert found.given_px == given_px
+    assert found.is_capped == (size[0] * size[1] > int(name.removeprefix("pixels-")))
+    assert not found.is_enlarged
+    assert found.budget == ""
+
+
+def test_fewer_pixels_than_a_token_needs_are_refused_before_an_image_is_read() -> None:
+    resolution.check(["pixels-784"], PAPER)
+    with pytest.raises(ValueError, match="max_pixels is 783, less than one visual token"):
+        resolution.check(["low", "pixels-783"], PAPER)

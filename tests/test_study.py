@@ -76,6 +76,8 @@ def test_a_study_that_is_not_there_is_named_with_those_that_are(small: Path) -> 
         ({"datasets": {}}, "datasets is empty"),
         ({"train_resolutions": ["low", "high"]}, "train_resolutions has ['high']; use ('none'"),
         ({"train_resolutions": ["upsampled-bicubic"]}, "has ['upsampled-bicubic']; use ("),
+        ({"train_resolutions": ["mixed-5", "mixed-05"]}, "has ['mixed-05']; use ("),
+        ({"train_resolutions": ["mixed-50", 50]}, "has [50]; use ("),
         ({"finetune": {"yours": {}}}, "finetune names ['yours'], which datasets does not have"),
         ({"datasets": {"mine": None}, "finetune": {}}, "datasets gives mine None, not parameters"),
         ({"finetune": {"mine": 3}}, "finetune gives mine 3, not parameters"),
@@ -255,6 +257,15 @@ def test_costly_cells_come_first_and_their_paths_can_be_read(small: Path) -> Non
     assert cells[-1].path == "mine/org--model/none/seed0"
     order = [cell.train_resolution for cell in cells]
     assert order == ["native"] * 4 + ["low"] * 4 + ["none"] * 2
+
+
+def test_trainings_on_shares_stand_between_native_and_low(small: Path) -> None:
+    names = ["none", "mixed-75", "low", "mixed", "mixed-10", "native"]
+    _write(small, train_resolutions=names, seeds=[0])
+    cells = study.load("small").cells("evaluate")
+    order = ["native", "mixed-10", "mixed", "mixed-75", "low", "none"]
+    assert list(dict.fromkeys(cell.train_resolution for cell in cells)) == order
+    assert cells[2].path == "phantom-radiology/org--model/mixed-10/seed0"
 
 
 def test_a_cell_has_its_overrides_and_its_own_values(small: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from medres import resolution
+from medres import mixed, resolution
 from medres.datasets import rows
 from medres.study import TREATMENT, Study
 
@@ -52,7 +52,7 @@ def _kinds(names: Iterable[str]) -> list[str]:
 
 
 def _parts(name: str) -> Sequence[str]:
-    return ("low", "native") if name == "mixed" else (name,)
+    return ("low", "native") if mixed.is_mixed(name) else (name,)
 
 
 @dataclass(frozen=True)

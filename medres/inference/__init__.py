@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from transformers import PretrainedConfig
 
-from medres import datasets, files, models, resolution, runs, scoring, texts
+from medres import datasets, files, mixed, models, resolution, runs, scoring, texts
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import HELD_BYTES
 from medres.inference import asking, from_server, generation
@@ -74,8 +74,8 @@ def evaluate(
         dataset: Stored question table; its test split is used.
         model: Base model, as in `models.load`.
         revision: Commit of a hub model.
-        train_resolution: none for the base model; low, native or mixed for a checkpoint of the
-            study.
+        train_resolution: none for the base model; another, as in `mixed.low_share_of`, for a
+            checkpoint of the study.
         eval_resolutions: Names as in `resolution.parse`; mixed needs low and native.
         seed: Seed of the checkpoint and of the random assignment of mixed.
         low_max_pixels: Budget of a low image, in pixels.
@@ -111,9 +111,7 @@ def evaluate(
     """
     parameters = dict(locals())
     resolution.check(eval_resolutions)
-    if train_resolution not in resolution.TRAIN_RESOLUTIONS:
-        known = ", ".join(resolution.TRAIN_RESOLUTIONS)
-        raise ValueError(f"train_resolution is {train_resolution!r}; use {known}")
+    mixed.low_share_of(train_resolution, low_share=low_share)
     for name, least in (("limit", 0), ("batch_images", 1), ("threads", 1), ("max_new_tokens", 1)):
         if parameters[name] < least:
             raise ValueError(f"{name} is {parameters[name]}; it must be at least {least}")
@@ -160,8 +158,8 @@ def evaluate(
         answers["reported_tokens"] = answers["reported_tokens"].astype("Int64")
     answers["source_resolution"] = answers["eval_resolution"]
     if "mixed" in eval_resolutions:
-        mixed = assemble_mixed(answers, low_share=low_share, seed=seed)
-        answers = pd.concat([answers, mixed], ignore_index=True)
+        assembled = assemble_mixed(answers, low_share=low_share, seed=seed)
+        answers = pd.concat([answers, assembled], ignore_index=True)
     expected = len(test) * len(set(eval_resolutions))
     assert len(answers) == expected, f"{len(answers)} answers, expected {expected}"
     scored = scoring.score_table(answers)
@@ -293,7 +291,7 @@ def assemble_mixed(answers: pd.DataFrame, *, low_share: float, seed: int) -> pd.
         seed: Of the random assignment.
     """
     native = answers[answers["eval_resolution"] == "native"]
-    is_low = resolution.assign_mixed(
+    is_low = mixed.assign_mixed(
         native["image"].tolist(),
         native["modality"].tolist(),
         low_share=low_share,
@@ -301,5 +299,5 @@ def assemble_mixed(answers: pd.DataFrame, *, low_share: float, seed: int) -> pd.
     )
     low = answers[answers["eval_resolution"] == "low"]
     taken_low = low[low["question_id"].isin(native["question_id"][is_low])]
-    mixed = pd.concat([native[~is_low], taken_low])
-    return mixed.sort_values("question_id").assign(eval_resolution="mixed")
+    rows = pd.concat([native[~is_low], taken_low])
+    return rows.sort_values("question_id").assign(eval_resolution="mixed")

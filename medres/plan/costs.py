@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from medres import models, resolution
+from medres import mixed, models, resolution
 from medres.models import conversation, flops, offline
 from medres.models.offline import Sizes
 from medres.plan import contents, memory, seen
@@ -197,9 +197,9 @@ def _trained(
     arm: Arm, costed: _Costed, side: Side, settings: dict[str, Any], *, n_seeds: int
 ) -> tuple[Arm, Load]:
     """Return the arm with the cost of its training, and the image that determines its memory."""
-    shares = {arm.cell.train_resolution: 1.0}
-    if arm.cell.train_resolution == "mixed":
-        shares = {"low": settings["low_share"], "native": 1 - settings["low_share"]}
+    low_share = mixed.low_share_of(arm.cell.train_resolution, low_share=settings["low_share"])
+    assert low_share is not None  # none has no training
+    shares = {"low": low_share, "native": 1 - low_share}
     seen = _views(side, shares, costed.treatment)
     if not seen:
         raise ValueError(

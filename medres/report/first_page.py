@@ -15,7 +15,7 @@ from matplotlib import colormaps
 from medres import runs, texts
 from medres import study as studies
 from medres.report import current, figures, layout, page, safe
-from medres.report.figures.style import ink_on
+from medres.report.figures.style import in_order, ink_on
 from medres.results import (
     averages,
     by_kind,
@@ -226,7 +226,7 @@ def grids_at_a_glance(cells: pd.DataFrame, baselines: pd.DataFrame) -> list[dict
 def _grid_at_a_glance(cells: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, Any]:
     columns = list(dict.fromkeys(cells["eval_resolution"]))
     rows = []
-    for train in ("none", "low", "native", "mixed"):
+    for train in in_order(cells["train_resolution"]):
         arm = cells[cells["train_resolution"] == train].set_index("eval_resolution")
         squares: list[dict[str, Any] | None] = []
         for evaluated in columns:

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
-from medres import datasets, models, resolution
+from medres import datasets, mixed, models, resolution
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import Held, PixelCache
 from medres.models import LoadedModel, conversation, flops, lora, trees
@@ -26,12 +26,14 @@ def assign(
     train: pd.DataFrame, train_resolution: str, *, low_share: float, seed: int
 ) -> np.ndarray:
     """Return which training questions are at low resolution, shape (n_questions,), bool."""
-    if train_resolution != "mixed":
-        return np.full(len(train), train_resolution == "low")
-    return resolution.assign_mixed(
+    share = mixed.low_share_of(train_resolution, low_share=low_share)
+    if not mixed.is_mixed(train_resolution):
+        return np.full(len(train), share == 1)
+    assert share is not None  # only none has no share
+    return mixed.assign_mixed(
         train["image"].tolist(),
         train["modality"].tolist(),
-        low_share=low_share,
+        low_share=share,
         rng=np.random.default_rng([seed, 1]),
     )
 

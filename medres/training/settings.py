@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from medres import models, texts
+from medres import mixed, models, texts
 from medres.plan import memory
 from medres.resolution import Treatment
 
@@ -31,7 +31,7 @@ class TrainingSettings:
     revision: str
     """Commit of a hub model; empty for other models."""
     train_resolution: str
-    """low, native or mixed."""
+    """low, native, mixed, or mixed-<percent> with the percentage of low questions, 1 to 99."""
     seed: int
     """For the order of the images and the random assignment of the mixed resolution."""
     low_max_pixels: int
@@ -87,7 +87,6 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         """Refuse impossible values."""
         for name, value, known in (
-            ("train_resolution", self.train_resolution, ("low", "native", "mixed")),
             ("strategy", self.strategy, memory.STRATEGIES),
             ("dtype", self.dtype, tuple(models.DTYPES)),
             ("device", self.device, ("auto", "cpu")),
@@ -95,6 +94,10 @@ class TrainingSettings:
             if value not in known:
                 choice = f"{', '.join(known[:-1])} or {known[-1]}"
                 raise ValueError(f"{name} is {value!r}; use {choice}")
+        if mixed.low_share_of(self.train_resolution, low_share=self.low_share) is None:
+            raise ValueError(
+                "train_resolution is 'none'; use low, native or mixed, or mixed-<percent>"
+            )
         for name, number, least in (
             ("epochs", self.epochs, 1),
             ("batch_images", self.batch_images, 1),
