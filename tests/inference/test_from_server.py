@@ -121,6 +121,28 @@ def test_tokens_by_difference_leave_out_the_marks_around_an_image(server: ModelS
     }
 
 
+def test_a_text_alone_is_not_counted_again_after_a_stop(server: ModelServer) -> None:
+    changes = {"answer_by": "words", "eval_resolutions": ["low", "native"], "concurrency": 1}
+    server.behaviour = Behaviour(has_image_tokens=False, faults=[""] * 8 + ["400"])
+    with pytest.raises(ValueError, match="fault 400"):
+        evaluate(server, **changes)
+    before = Counter(each.question for each in server.seen if not each.png)
+    assert before["is it?"] == 1
+    server.behaviour, server.seen = Behaviour(has_image_tokens=False), []
+    evaluate(server, **changes)
+    assert Counter(each.question for each in server.seen if not each.png)["is it?"] == 0
+
+
+def test_a_run_that_is_current_needs_no_key(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_KEY", "sk-1")
+    changes = {"api_key_variable": "LAB_KEY", "eval_resolutions": ["low"]}
+    first = evaluate(server, **changes)
+    monkeypatch.delenv("LAB_KEY")
+    assert evaluate(server, **changes).digest == first.digest
+
+
 def test_a_mismatch_of_tokens_is_said_at_once(
     server: ModelServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
