@@ -42,12 +42,11 @@ def check(parameters: dict[str, Any]) -> None:
     if parameters["answer_by"] not in ("auto", *ways.WAYS):
         known = ", ".join(("auto", *ways.WAYS))
         raise ValueError(f"answer_by is {parameters['answer_by']!r}; use {known}")
-    settings = Settings(**{name: parameters[name] for name in SETTINGS})
+    Settings(**{name: parameters[name] for name in SETTINGS})
     model = parameters["model"]
     if not served.is_served(model):
         return
     served.parse(model)
-    settings.key()
     if parameters["train_resolution"] != "none":
         raise ValueError(
             f"train_resolution is {parameters['train_resolution']!r}, but a served model is not "
@@ -152,7 +151,9 @@ async def _opened(
                 raise
             # A server that knows no such field may take the request without it.
             asked = ways.Asking(server, max_new_tokens=most, extra={})
-        counted = Counted(asked, getattr(config, "image_token_id", None))
+        counted = Counted(
+            asked, getattr(config, "image_token_id", None), job.folder / "texts.jsonl"
+        )
         try:
             await counted.calibrate(images)
         except RefusedError as error:

@@ -1,7 +1,9 @@
 """How many tokens of an image a server says that it has read."""
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from medres.inference import replies
@@ -21,12 +23,21 @@ class Counted:
     question text.
     """
 
-    def __init__(self, asking: Asking, image_token_id: int | None) -> None:
+    def __init__(self, asking: Asking, image_token_id: int | None, path: Path) -> None:
         self.asking = asking
         self.image_token_id = image_token_id
         self.n_marks = 0
         """Tokens that are written around any image, where a count does not tell them apart."""
         self._without: dict[str, asyncio.Task[int | None]] = {}
+        self._path = path
+        """Where the tokens of texts alone are kept for a run that goes on after a kill."""
+        self._kept: dict[str, int] = {}
+        for line in path.read_bytes().splitlines() if path.is_file() else ():
+            try:
+                question, n_tokens = json.loads(line)
+                self._kept[str(question)] = int(n_tokens)
+            except (ValueError, TypeError):  # torn by a kill
+                continue
 
     async def calibrate(self, images: Sequence[tuple[Geometry, bytes]]) -> None:
         """Find the marks around an image, and whether images are read at all.
@@ -104,9 +115,15 @@ class Counted:
         return None if without is None else max(0, whole - without - self.n_marks)
 
     async def _text(self, about: str, question: str, traffic: Traffic) -> int | None:
+        if question in self._kept:
+            return self._kept[question]
         said = await self.asking.prompt(about, question, b"", traffic)
         found = replies.usage_of(said).get("prompt_tokens")
-        return found if isinstance(found, int) else None
+        if not isinstance(found, int):
+            return None
+        with self._path.open("a") as file:
+            file.write(json.dumps([question, found]) + "\n")
+        return found
 
 
 def _marks(geometry: Geometry) -> int:

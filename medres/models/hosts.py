@@ -35,8 +35,8 @@ def is_private(address: str) -> bool:
     return any(number in network for network in PRIVATE if network.version == number.version)
 
 
-async def checked(host: str, port: int, *, allow_host: str) -> str:
-    """Return a numeric address of a machine that may be asked.
+async def checked(host: str, port: int, *, allow_host: str) -> list[str]:
+    """Return the numeric addresses of a machine that may be asked.
 
     Args:
         host: Name or number.
@@ -56,7 +56,7 @@ async def checked(host: str, port: int, *, allow_host: str) -> str:
             f"{host} is {outside[0]}, outside this machine and private networks, and images would "
             f"leave them; if they may, set allow_host to {host}"
         )
-    return addresses[0]
+    return list(dict.fromkeys(addresses))
 
 
 class Pinned(httpx2.AsyncHTTPTransport):
@@ -71,11 +71,17 @@ class Pinned(httpx2.AsyncHTTPTransport):
         """Send a request to an address of its host."""
         host = request.url.host
         port = request.url.port or {"http": 80, "https": 443}[request.url.scheme]
-        address = await checked(host, port, allow_host=self.allow_host)
+        addresses = await checked(host, port, allow_host=self.allow_host)
         strip(request)
-        request.url = request.url.copy_with(host=address)
         # The certificate is that of the name.
         request.extensions = {**request.extensions, "sni_hostname": host}
+        for address in addresses[:-1]:
+            request.url = request.url.copy_with(host=address)
+            try:
+                return await super().handle_async_request(request)
+            except httpx2.ConnectError:  # localhost is ::1 too, where few servers listen
+                continue
+        request.url = request.url.copy_with(host=addresses[-1])
         return await super().handle_async_request(request)
 
 

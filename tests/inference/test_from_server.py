@@ -22,7 +22,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from medres import runs
+from medres import runs, texts
 from medres.inference import check, replies, rung, ways
 from medres.models import served
 from medres.models import server as client
@@ -119,6 +119,28 @@ def test_tokens_by_difference_leave_out_the_marks_around_an_image(server: ModelS
         "is it?": 1,
         "what is seen?": 1,
     }
+
+
+def test_a_text_alone_is_not_counted_again_after_a_stop(server: ModelServer) -> None:
+    changes = {"answer_by": "words", "eval_resolutions": ["low", "native"], "concurrency": 1}
+    server.behaviour = Behaviour(has_image_tokens=False, faults=[""] * 8 + ["400"])
+    with pytest.raises(ValueError, match="fault 400"):
+        evaluate(server, **changes)
+    before = Counter(each.question for each in server.seen if not each.png)
+    assert before["is it?"] == 1
+    server.behaviour, server.seen = Behaviour(has_image_tokens=False), []
+    evaluate(server, **changes)
+    assert Counter(each.question for each in server.seen if not each.png)["is it?"] == 0
+
+
+def test_a_run_that_is_current_needs_no_key(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_KEY", "sk-1")
+    changes = {"api_key_variable": "LAB_KEY", "eval_resolutions": ["low"]}
+    first = evaluate(server, **changes)
+    monkeypatch.delenv("LAB_KEY")
+    assert evaluate(server, **changes).digest == first.digest
 
 
 def test_a_mismatch_of_tokens_is_said_at_once(
@@ -284,8 +306,14 @@ def test_a_server_that_cannot_answer_is_named_before_the_first_question(
     with pytest.raises(ValueError, match=message) as caught:
         evaluate(server, attempts=2)
     assert "\n" not in str(caught.value)
-    texts = [each[0] for each in (*served_study.CLOSED, ("what is seen?",))]
-    assert not [each for each in server.seen if each.question in texts]
+    asked = [each[0] for each in (*served_study.CLOSED, ("what is seen?",))]
+    assert not [each for each in server.seen if each.question in asked]
+
+
+def test_a_server_is_found_by_the_name_of_this_machine(server: ModelServer) -> None:
+    model = name_of(server).replace("127.0.0.1", "localhost")
+    assert len(answers_of(served_study.evaluate(model, eval_resolutions=["low"]))) == 7
+    assert {each.headers["host"].partition(":")[0] for each in server.seen} == {"localhost"}
 
 
 def test_an_address_that_nobody_answers_is_said_in_one_line(project: Path) -> None:
@@ -381,11 +409,11 @@ def test_the_key_is_in_no_file_and_on_no_terminal(
     with pytest.raises(ValueError, match="500") as caught:
         evaluate(server, attempts=1, **{**changes, "eval_resolutions": ["native"]})
     shown = capsys.readouterr()
-    texts = [shown.out, shown.err, str(caught.value), repr(caught.value)]
+    shown_texts = [shown.out, shown.err, str(caught.value), repr(caught.value)]
     for path in (project / "runs").rglob("*"):
         if path.is_file():
-            texts.append(path.read_bytes().decode("latin-1"))
-    assert not [each for each in texts if key in each or "sk-other" in each]
+            shown_texts.append(path.read_bytes().decode("latin-1"))
+    assert not [each for each in shown_texts if key in each or "sk-other" in each]
     assert {each.headers["authorization"] for each in server.seen} == {f"Bearer {key}"}
 
 
@@ -609,6 +637,31 @@ def test_after_kills_the_answers_are_the_same_and_none_is_asked_twice(
             for row in [shown.loc[key]]
         }
     assert len(stored[-1]) > len(stored[0]) > 0
+
+
+def test_an_interrupted_run_keeps_what_was_under_way(server: ModelServer, project: Path) -> None:
+    server.behaviour.delay_s = 0.1
+    log = runs.folder_of(
+        "small", "evaluate", f"drawn/{texts.named(name_of(server))}/none/seed0/answers.jsonl"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, name_of(server)],
+        cwd=REPOSITORY,
+        env={**os.environ, "MEDRES_ROOT": str(project), "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 60
+    while child.poll() is None and not log.is_file() and time.monotonic() < until:
+        time.sleep(0.005)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=20)
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    n_stored = log.read_bytes().count(b"\n")
+    assert 0 < n_stored < 21
+    server.behaviour, server.seen = Behaviour(), []
+    assert len(answers_of(evaluate(server))) == N_ROWS
 
 
 def _request(seen: model_server.Seen) -> tuple[str, tuple[int, int], bool]:

@@ -48,7 +48,7 @@ def test_a_name_with_one_public_address_is_not_asked(
     resolving(monkeypatch, *addresses)
     with pytest.raises(hosts.ForbiddenError, match=r"gpu.lab is 8.8.8.8, .* allow_host to gpu.lab"):
         asyncio.run(hosts.checked("gpu.lab", 80, allow_host="lab"))
-    assert asyncio.run(hosts.checked("gpu.lab", 80, allow_host="GPU.lab")) == addresses[0]
+    assert asyncio.run(hosts.checked("gpu.lab", 80, allow_host="GPU.lab")) == addresses
 
 
 def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
@@ -70,3 +70,28 @@ def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
     assert sent[0].headers["host"] == "gpu.lab"
     assert sent[0].extensions["sni_hostname"] == "gpu.lab"
     assert set(sent[0].headers) == {"host", "accept", "content-length"}
+
+
+def test_a_name_with_several_addresses_is_asked_where_somebody_listens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server on 127.0.0.1 is localhost, though ::1 comes first."""
+    tried: list[str] = []
+
+    async def take(self: Any, request: hosts.httpx2.Request) -> hosts.httpx2.Response:
+        tried.append(request.url.host)
+        if request.url.host != "10.0.0.3":
+            raise hosts.httpx2.ConnectError("refused")
+        return hosts.httpx2.Response(200)
+
+    monkeypatch.setattr(hosts.httpx2.AsyncHTTPTransport, "handle_async_request", take)
+    resolving(monkeypatch, "::1", "10.0.0.2", "10.0.0.3", "10.0.0.4")
+    pinned = hosts.Pinned(allow_host="", most=1)
+    request = hosts.httpx2.Request("GET", "http://localhost:8000/v1")
+    assert asyncio.run(pinned.handle_async_request(request)).status_code == 200
+    assert tried == ["::1", "10.0.0.2", "10.0.0.3"]
+    resolving(monkeypatch, "::1", "10.0.0.2")
+    with pytest.raises(hosts.httpx2.ConnectError):
+        asyncio.run(
+            pinned.handle_async_request(hosts.httpx2.Request("GET", "http://localhost:8000/v1"))
+        )
