@@ -10,9 +10,9 @@ import pandas as pd
 from medres import datasets, runs, texts
 from medres.models import flops, offline
 from medres.plan import contents
-from medres.results import stated
+from medres.results import servers, stated
 from medres.results.choice import KEY
-from medres.study import Cell, Study
+from medres.study import Study
 
 REQUESTS = "requests.parquet"
 """What each question of a served model took, beside its answers."""
@@ -157,26 +157,11 @@ def _overconfidence(found: pd.DataFrame, answers: pd.DataFrame) -> list[float]:
     ]
 
 
-def sent(study: Study, found: pd.DataFrame) -> str:
-    """Return what was sent where and how many bytes, one line per served model; mostly empty.
-
-    Args:
-        study: Read and checked.
-        found: As from `table`.
-    """
-    lines = []
-    for cell in study.cells("evaluate"):
-        folder = runs.folder_of(study.name, "evaluate", cell.path)
-        if REQUESTS not in runs.read(folder)["files"]:
-            continue
-        made = pd.read_parquet(runs.checked(folder, REQUESTS))
-        lines.append(
-            f"* {texts.in_markdown(_where(cell))}: {int(made['n_requests'].sum()):,} requests, "
-            f"{made['bytes_sent'].sum() / 1e6:,.1f} MB: pixels as PNG, questions and options. No "
-            "file name, no metadata of an image."
-        )
-    return "\n".join(lines) if lines and len(found) else ""
-
-
-def _where(cell: Cell) -> str:
-    return texts.named(cell.model)
+def sent(study: Study) -> str:
+    """Return what left this machine, one line per served model; nothing for others."""
+    folders = [
+        (cell.model, runs.folder_of(study.name, "evaluate", cell.path))
+        for cell in study.cells("evaluate")
+    ]
+    said = [servers.sent(model, runs.read(folder)["outcome"]) for model, folder in folders]
+    return "\n\n".join(dict.fromkeys(filter(None, said)))

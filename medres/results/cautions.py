@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from medres.results import paired
+from medres.results import paired, servers
 from medres.results.choice import KEY, Choice, Ladder
 from medres.results.numbers import percent
 from medres.statistics import comparison
@@ -37,7 +37,7 @@ def of_ladders(
         part = of_key[ladder.key]
         rungs = part[part["eval_resolution"].isin([*ladder.rungs, *ladder.merged])]
         sentences = [
-            _resized_by_server(rungs),
+            servers.mismatch(rungs).strip(),
             _hardly_looks(ladder, part),
             _few_groups(ladder),
             _resized_by_model(ladder, rungs),
@@ -47,24 +47,6 @@ def of_ladders(
         if text := " ".join(filter(None, sentences)):
             said[ladder.key] = text
     return said
-
-
-def _resized_by_server(rungs: pd.DataFrame) -> str:
-    """Return at which rungs the server counted other visual tokens than were planned."""
-    if "reported_tokens" not in rungs:
-        return ""
-    planned, reported = rungs["visual_tokens"], rungs["reported_tokens"].astype(float)
-    differs = reported.notna() & planned.gt(0) & reported.ne(planned)
-    if not differs.any():
-        return ""
-    first = rungs[differs].iloc[0]
-    names = list(dict.fromkeys(rungs.loc[differs, "eval_resolution"]))
-    return (
-        f"The server resized images on its own: at {_and(names)} it reports other visual tokens "
-        f"than planned ({int(differs.sum()):,} answers, the first {first['reported_tokens']:,.0f} "
-        f"instead of {first['visual_tokens']:,.0f}), so that these sizes are not what the model "
-        "saw."
-    )
 
 
 def _hardly_looks(ladder: Ladder, part: pd.DataFrame) -> str:
@@ -96,9 +78,8 @@ def _few_groups(ladder: Ladder) -> str:
 
 def _read_from_words(rungs: pd.DataFrame) -> str:
     """Return that closed questions were judged by words, where a server gave nothing else."""
-    if "answered_by" not in rungs:
-        return ""
-    closed = rungs[rungs["options"].map(len) > 0]
+    own = servers.asked(rungs)
+    closed = own[own["options"].map(len) > 0] if len(own) else own
     share = float(closed["answered_by"].eq("words").mean()) if len(closed) else 0.0
     if not share:
         return ""
