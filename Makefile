@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 # A mark made after a whole installation: a broken one is done again.
 READY := $(VENV)/.ready
 # Names reach commands through the environment, where no shell reads them.
-export STUDY REPAIR GPU GPUS TABLE MODEL NAME MARGIN LADDER REVISION PRICE HOURLY PLAN
+export STUDY REPAIR GPU GPUS TABLE MODEL NAME MARGIN LADDER REVISION PRICE HOURLY SET PLAN
 
 .DEFAULT_GOAL := help
 .PHONY: help study plan choose test lint smoke smoke-families lab clean
@@ -22,7 +22,7 @@ plan: $(READY) ## say what a study costs before it starts: make plan STUDY=demo 
 choose: $(READY) ## say which resolution suffices: make choose TABLE=questions.csv MODEL=...; PLAN=1 says what it takes
 	@$(PYTHON) -m medres.choose $${NAME:+"--name=$$NAME"} $${MARGIN:+"--margin=$$MARGIN"} $${LADDER:+"--ladder=$$LADDER"} \
 		$${REVISION:+"--revision=$$REVISION"} $${PRICE:+"--price=$$PRICE"} $${HOURLY:+"--hourly=$$HOURLY"} $${GPU:+"--gpu=$$GPU"} \
-		$${PLAN:+--plan} -- "$$TABLE" "$$MODEL"
+		$${SET:+"--set=$$SET"} $${PLAN:+--plan} -- "$$TABLE" "$$MODEL"
 
 test: $(READY) ## run all tests
 	$(PYTHON) -m pytest -n auto --dist loadfile --no-loadscope-reorder

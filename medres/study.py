@@ -181,7 +181,7 @@ def load(name: str) -> Study:
     if comparing and set(study.train_resolutions) == {"none"}:
         raise ValueError(
             f"{path}: reports has {comparing}, which compare trainings, but train_resolutions is "
-            "only none; leave them out: 01_datasets, 06_zero_shot, 09_examples and 12_findings "
+            "only none; leave them out: 01_datasets, 06_zero_shot, 10_choose_resolution and others "
             "remain"
         )
     for stem in study.reports:
@@ -218,10 +218,7 @@ def load(name: str) -> Study:
 
 
 def treatment(study: Study) -> dict[str, Any]:
-    """Return the parameters that say what low, native and mixed mean in a study.
-
-    low_share is None where nothing is mixed.
-    """
+    """Return what low, native and mixed mean in a study; low_share is None if nothing is mixed."""
     settings = study.settings(study.cells("evaluate")[0])
     found = {key: settings[key] for key in TREATMENT}
     if not any(map(mixed.is_mixed, [*study.train_resolutions, *settings["eval_resolutions"]])):

@@ -38,7 +38,11 @@ class Ready:
 
 
 def ready(
-    asked: Asked, *, rungs: Sequence[str] = (), page: Mapping[str, float] | None = None
+    asked: Asked,
+    *,
+    rungs: Sequence[str] = (),
+    page: Mapping[str, float] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Ready:
     """Write the study of a table and a model, and prepare its questions.
 
@@ -48,14 +52,15 @@ def ready(
         asked: As from `asked.find`.
         rungs: Eval resolutions that the user wants; none are found from the images.
         page: Parameters of the page that are stated, as in `written.PAGE`.
+        settings: Parameters of the evaluation that are stated.
 
     Raises:
         FileNotFoundError: If a file or a training is missing.
         ValueError: If the table, the model or a rung cannot be used; or if all rungs are the same.
     """
-    treatment = asked_for.treatment_of(asked, written.evaluation(asked, None))
+    treatment = asked_for.treatment_of(asked, written.evaluation(asked, None, settings or {}))
     ladder.check(rungs, treatment)
-    _say_changes(written.write(asked, None, page or {}))
+    _say_changes(written.write(asked, None, page or {}, settings or {}))
     study = studies.load(asked.study)
     parameters = study.datasets[asked.dataset]
     texts.say(f"medres: reading {asked.table} and its images")
@@ -74,7 +79,7 @@ def ready(
             f"{found.rungs[0]} is one: there is nothing to choose; ask for others, for example "
             "LADDER='native scale-2 scale-4'"
         )
-    _say_changes(written.write(asked, found, page or {}))
+    _say_changes(written.write(asked, found, page or {}, settings or {}))
     study = studies.load(asked.study)
     # Texts and lengths, before a model is loaded.
     models = datasets.asked_of(study, asked.dataset)

@@ -24,6 +24,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--ladder", default="", help='sizes to ask at: "low native scale-2"')
     parser.add_argument("--price", type=float, help="per million tokens, in any currency")
     parser.add_argument("--hourly", type=float, help="per hour of the machine, in any currency")
+    parser.add_argument(
+        "--set",
+        default="",
+        help="parameters of 03_evaluate: 'dtype=bfloat16 api_key_variable=MY_KEY'",
+    )
     parser.add_argument("--plan", action="store_true", help="say what it takes; ask nothing")
     parser.add_argument("--gpu", default=plan.GPU, help=", ".join(GPUS))
     given = parser.parse_args(arguments)
@@ -40,7 +45,8 @@ def main(arguments: list[str]) -> int:
         asked = asked_for.find(given.table, given.model, name=given.name, revision=given.revision)
         if not given.plan:
             asked_for.require_weights(asked)
-        ready = choose.ready(asked, rungs=given.ladder.split(), page=stated_page)
+        settings = written.settings(given.set)
+        ready = choose.ready(asked, rungs=given.ladder.split(), page=stated_page, settings=settings)
         if given.plan:
             texts.say(forecast.report(ready, gpu=GPUS[given.gpu]))
             return 0

@@ -36,7 +36,12 @@ COMMENTS = {
 }
 
 
-def write(asked: Asked, ladder: Ladder | None, page: Mapping[str, float]) -> list[str]:
+def write(
+    asked: Asked,
+    ladder: Ladder | None,
+    page: Mapping[str, float],
+    settings: Mapping[str, Any],
+) -> list[str]:
     """Write a study's parameter files, and return what was otherwise in those that were there.
 
     What else stands in them is kept: how images are read, the batch, the precision.
@@ -45,6 +50,7 @@ def write(asked: Asked, ladder: Ladder | None, page: Mapping[str, float]) -> lis
         asked: Table and model.
         ladder: The rungs; None before the images are known, which leaves them as they are.
         page: What is stated of `PAGE`; the rest stays as it was.
+        settings: What is stated of the evaluation's parameters.
 
     Raises:
         ValueError: If a parameter is impossible.
@@ -52,7 +58,7 @@ def write(asked: Asked, ladder: Ladder | None, page: Mapping[str, float]) -> lis
     check(page)
     contents = {"study": _study(asked), CHOICE: _page(asked, page)}
     if ladder is not None:
-        contents["03_evaluate"] = evaluation(asked, ladder)
+        contents["03_evaluate"] = evaluation(asked, ladder, settings)
     said = []
     for stem, content in contents.items():
         path = studies.params_path(asked.study, stem)
@@ -85,10 +91,33 @@ def check(page: Mapping[str, float]) -> None:
             raise ValueError(f"{name} is {page[name]}; a price is a number from 0 on")
 
 
-def evaluation(asked: Asked, ladder: Ladder | None) -> dict[str, Any]:
-    """Return the parameters of the evaluation: those that are there, and what the ladder says."""
+def settings(text: str) -> dict[str, Any]:
+    """Return parameters of the evaluation that are stated as `name=value` words.
+
+    Raises:
+        ValueError: If a word has no name and value, or another thing sets the parameter.
+    """
+    found = {}
+    for word in text.split():
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise ValueError(f"SET has {word!r}; write name=value, as in dtype=bfloat16")
+        if name in ("study", "dataset", "model", "train_resolution", "eval_resolutions", "seed"):
+            raise ValueError(f"SET has {name}, which the command itself sets; leave it out")
+        found[name] = yaml.safe_load(value) if value else ""
+    return found
+
+
+def evaluation(asked: Asked, ladder: Ladder | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of the evaluation: those that are there, and what is said now.
+
+    Args:
+        asked: Table and model.
+        ladder: The rungs; None returns all parameters, with their defaults.
+        settings: What is stated of the parameters.
+    """
     path = studies.params_path(asked.study, "03_evaluate")
-    found = {"native_max_pixels": NATIVE_MAX_PIXELS, **studies.read_params(path)}
+    found = {"native_max_pixels": NATIVE_MAX_PIXELS, **studies.read_params(path), **settings}
     if asked.revision:
         found["revision"] = asked.revision
     if ladder is None:

@@ -230,8 +230,9 @@ def _store_alike(state: State, name: str, unit: Unit, row: dict[str, Any]) -> No
 
 
 def has_other_tokens(row: dict[str, Any]) -> bool:
-    """Return whether the server reports other tokens of an image than were planned."""
-    return row["reported_tokens"] not in (None, row["visual_tokens"])
+    """Return whether the server reports other tokens of an image than were planned, if any."""
+    planned, reported = row["visual_tokens"], row["reported_tokens"]
+    return bool(planned) and reported not in (None, planned)
 
 
 def _store(state: State, name: str, unit: Unit, row: dict[str, Any], timed: dict[str, Any]) -> None:

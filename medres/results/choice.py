@@ -33,7 +33,7 @@ class Ladder:
     """Data set, model, train resolution."""
     rungs: tuple[str, ...]
     tokens: tuple[float, ...]
-    """Mean visual tokens per image at each rung."""
+    """Mean visual tokens per image at each rung, NaN where not known."""
     correct: np.ndarray
     """Right answers, shape (n_trainings, n_rungs, n_questions)."""
     groups: np.ndarray
@@ -55,7 +55,7 @@ def ladders(answers: pd.DataFrame) -> list[Ladder]:
     Args:
         answers: As from `grids.answers`. Blank, mixed and enlarged images are no rungs.
     """
-    offered = frontier.rungs(answers)
+    offered = frontier.offered(answers)
     found = {
         (str(key[0]), str(key[1]), str(key[2])): part
         for key, part in offered.groupby(KEY, sort=False)

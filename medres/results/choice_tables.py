@@ -161,8 +161,10 @@ def _bound(ladder: Ladder, rung: str, losses: Mapping[str, Loss]) -> str:
         else f"It is {sizes}"
     )
     at = ladder.rungs.index(rung)
-    cost = f"{ladder.tokens[at]:,.0f} visual tokens per image{_of_native(ladder, at)}"
-    return f"{at_most} (95 % confidence; {_basis(ladder)}). It costs {cost}."
+    cost = f" It costs {ladder.tokens[at]:,.0f} visual tokens per image{_of_native(ladder, at)}."
+    if math.isnan(ladder.tokens[at]):
+        cost = ""
+    return f"{at_most} (95 % confidence; {_basis(ladder)}).{cost}"
 
 
 def _basis(ladder: Ladder) -> str:

@@ -55,23 +55,25 @@ def rungs(answers: pd.DataFrame) -> pd.DataFrame:
     Args:
         answers: As from `grids.answers`.
     """
-    found = _offered(answers)
+    found = offered(answers)
     return found[~_is_unpriced(found)].reset_index(drop=True)
 
 
 def unpriced(answers: pd.DataFrame) -> str:
     """Return which resolutions have no known tokens, as a sentence; empty if none."""
-    found = _offered(answers)
+    found = offered(answers)
     names = found.loc[_is_unpriced(found), "eval_resolution"].unique()
     if not len(names):
         return ""
     return f"Left out, because their visual tokens are not known: {', '.join(names)}. "
 
 
-def _offered(answers: pd.DataFrame) -> pd.DataFrame:
+def offered(answers: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers at resolutions to choose from, as `rungs` but with unknown tokens too."""
     kinds = answers["eval_resolution"].str.partition("-")[0]
     found = answers[~kinds.isin(["blank", "mixed", "upsampled"])]
     tokens = found["visual_tokens"].astype(float)
+    tokens = tokens.where(tokens > 0)  # 0 is of a model that nothing is known of
     if "reported_tokens" in found:
         tokens = tokens.fillna(found["reported_tokens"].astype(float))
     return found.assign(visual_tokens=tokens)

@@ -36,15 +36,17 @@ def tokens(answers: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for name, part in asked(answers).groupby("eval_resolution", sort=False):
-        reported = part["reported_tokens"].astype("Float64")
+        reported, planned = part["reported_tokens"].astype("Float64"), part["visual_tokens"]
         rows.append(
             {
                 "eval_resolution": name,
                 "n_answers": len(part),
-                "visual_tokens": float(part["visual_tokens"].median()),
+                "visual_tokens": float(planned.median()),
                 "reported_tokens": reported.median(),
                 "n_unreported": int(reported.isna().sum()),
-                "n_other_tokens": int((reported != part["visual_tokens"]).fillna(False).sum()),
+                "n_other_tokens": int(
+                    ((reported != planned) & (planned > 0)).fillna(False).sum()  # 0 is not planned
+                ),
                 "n_errors": int((part["error"] != "").sum()),
             }
         )

@@ -46,9 +46,8 @@ def ladder(found: pd.DataFrame, baselines: pd.DataFrame, *, margin: float) -> Fi
                 ring: Look = {"marker": "o", "markersize": 12, "markerfacecolor": "none"}
                 ax.plot(at, 100 * row["accuracy"], color="black", zorder=4, mew=1.4, **ring)
         _draw_baselines(ax, rows, baselines)
-        ticks = [
-            f"{broken(row.rung)}\n({row.mean_visual_tokens:,.0f})" for row in rows.itertuples()
-        ]
+        tokens = [f"\n({each:,.0f})" if each == each else "" for each in rows["mean_visual_tokens"]]
+        ticks = [broken(rung) + each for rung, each in zip(rows["rung"], tokens, strict=True)]
         ax.set_xticks(range(len(rows)), ticks)
         ax.set(xlim=(-0.5, len(rows) - 0.5), ylim=(0, 102))
         ax.set_xlabel("Resolution (visual tokens per image)")
