@@ -144,6 +144,18 @@ def _sentence(
     untold = [
         rung for rung, said in zip(ladder.rungs[:at], choice.says, strict=False) if said == UNTOLD
     ]
+    if choice.would_be in ("", choice.until_then):
+        said = in_words.get(choice.until_then, choice.until_then)
+        more = (
+            f"About {choice.n_more_images:,} more images like these would show it."
+            if choice.n_more_images
+            else "No likely number of images would show it."
+        )
+        return (
+            f"**{name}: use {said}, as far as these images tell.** "
+            f"{_bound(ladder, choice.until_then, losses)} Of the cheaper sizes, "
+            f"{_names(untold, 'and')} lost more than {least} here, but not provably. {more}"
+        )
     return (
         f"**{name}: these images cannot tell whether {_names(untold)} would do.** "
         f"{_more(choice, in_words)} Until then use "
@@ -194,8 +206,8 @@ def _more(choice: Choice, in_words: Mapping[str, str]) -> str:
     )
 
 
-def _names(rungs: Sequence[str]) -> str:
-    return rungs[0] if len(rungs) == 1 else f"{', '.join(rungs[:-1])} or {rungs[-1]}"
+def _names(rungs: Sequence[str], word: str = "or") -> str:
+    return rungs[0] if len(rungs) == 1 else f"{', '.join(rungs[:-1])} {word} {rungs[-1]}"
 
 
 def _percent(fraction: float) -> str:
