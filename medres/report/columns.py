@@ -92,6 +92,7 @@ FORMATS: dict[str, tuple[str, Form]] = {
     "excluded_loss": ("loss excluded above (points)", percent),
     "shown_loss": ("loss shown to be above (points)", percent),
     "flops": ("operations (FLOP)", lambda value: f"{value:.2e}"),
+    "seconds_per_question": ("time per question (s)", lambda value: f"{value:.2g}"),
     "time_to_first_token_s": ("time to first token (s)", lambda value: f"{value:.2f}"),
     "price_per_1000": ("price of 1,000 questions", lambda value: f"{value:,.3g}"),
     "bytes_sent": ("bytes sent", count),

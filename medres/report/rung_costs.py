@@ -16,9 +16,9 @@ from medres.study import Study
 
 REQUESTS = "requests.parquet"
 """What each question of a served model took, beside its answers."""
-MEASURED = ("seconds", "time_to_first_token_s", "bytes_sent", "n_attempts")
+MEASURED = ("seconds_per_question", "time_to_first_token_s", "bytes_sent", "n_attempts")
 SHOWN = (
-    "dataset model train_resolution rung mean_visual_tokens flops seconds time_to_first_token_s "
+    "dataset model train_resolution rung mean_visual_tokens flops seconds_per_question time_to_first_token_s "
     "price_per_1000 overconfidence bytes_sent"
 ).split()
 CAPTION = (
@@ -48,7 +48,7 @@ def table(
         price_per_hour: Of the machine; 0 if none is stated.
 
     Returns:
-        Columns of `KEY`, rung, mean_visual_tokens, flops, seconds, time_to_first_token_s,
+        Columns of `KEY`, rung, mean_visual_tokens, flops, seconds_per_question, time_to_first_token_s,
         price_per_1000, overconfidence, bytes_sent, n_attempts; NaN where not known.
 
     Raises:
@@ -71,7 +71,7 @@ def table(
     prices = pd.Series(0.0, index=found.index)
     prices += 1e-3 * price_per_million_tokens * found["mean_visual_tokens"]
     if price_per_hour:
-        prices += 1000 / 3600 * price_per_hour * found["seconds"]
+        prices += 1000 / 3600 * price_per_hour * found["seconds_per_question"]
     is_priced = price_per_million_tokens + price_per_hour > 0
     found["price_per_1000"] = prices if is_priced else math.nan
     return found
@@ -93,7 +93,7 @@ def _measured(study: Study) -> dict[tuple[str, ...], dict[str, float]]:
         n_questions = record["outcome"]["n_questions"]
         seconds = record["outcome"].get("seconds_by_resolution", {})
         for rung, each in seconds.items():
-            every.setdefault((*key, rung), []).append({"seconds": each / n_questions})
+            every.setdefault((*key, rung), []).append({"seconds_per_question": each / n_questions})
         if REQUESTS in record["files"]:
             for rung, row in _of_requests(folder).items():
                 every[(*key, rung)] = [row]
@@ -109,7 +109,7 @@ def _of_requests(folder: Any) -> dict[str, dict[str, float]]:
     found = {}
     for rung, part in made.groupby("eval_resolution", sort=False):
         found[str(rung)] = {
-            "seconds": float(part["seconds"].median()),
+            "seconds_per_question": float(part["seconds"].median()),
             "time_to_first_token_s": float(part["time_to_first_token_s"].median()),
             "bytes_sent": float(part["bytes_sent"].mean()),
             "n_attempts": float(part["n_attempts"].mean()),
