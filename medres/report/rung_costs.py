@@ -18,8 +18,8 @@ REQUESTS = "requests.parquet"
 """What each question of a served model took, beside its answers."""
 MEASURED = ("seconds_per_question", "time_to_first_token_s", "bytes_sent", "n_attempts")
 SHOWN = (
-    "dataset model train_resolution rung mean_visual_tokens flops seconds_per_question time_to_first_token_s "
-    "price_per_1000 overconfidence bytes_sent"
+    "dataset model train_resolution rung mean_visual_tokens flops seconds_per_question "
+    "time_to_first_token_s price_per_1000 overconfidence bytes_sent"
 ).split()
 CAPTION = (
     "Per question, means. Operations (FLOP): of one pass over a question with its image and all "
@@ -48,8 +48,9 @@ def table(
         price_per_hour: Of the machine; 0 if none is stated.
 
     Returns:
-        Columns of `KEY`, rung, mean_visual_tokens, flops, seconds_per_question, time_to_first_token_s,
-        price_per_1000, overconfidence, bytes_sent, n_attempts; NaN where not known.
+        Columns of `KEY`, rung, mean_visual_tokens, flops, seconds_per_question,
+        time_to_first_token_s, price_per_1000, overconfidence, bytes_sent, n_attempts; NaN where
+        not known.
 
     Raises:
         ValueError: If a price is negative.
