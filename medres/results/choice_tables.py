@@ -136,9 +136,9 @@ def _sentence(
         nearest = min(losses, key=lambda rung: losses[rung].excluded)
         return (
             f"**{name}: these images cannot tell.** No size is shown to lose at most {least} "
-            f"against {sizes}; the least that is excluded is a loss of "
-            f"{percent(losses[nearest].excluded)} points, at {in_words.get(nearest, nearest)} "
-            f"({basis}). {_more(choice, in_words)}"
+            f"against {sizes}; the smallest loss that is excluded is "
+            f"{percent(losses[nearest].excluded)} points, for {in_words.get(nearest, nearest)} "
+            f"({basis}). {_more(ladder, choice, in_words)}"
         )
     at = ladder.rungs.index(choice.until_then)
     untold = [
@@ -149,7 +149,7 @@ def _sentence(
         more = (
             f"About {choice.n_more_images:,} more images like these would show it."
             if choice.n_more_images
-            else "No likely number of images would show it."
+            else _not_by_images(ladder)
         )
         return (
             f"**{name}: use {said}, as far as these images tell.** "
@@ -158,7 +158,7 @@ def _sentence(
         )
     return (
         f"**{name}: these images cannot tell whether {_names(untold)} would do.** "
-        f"{_more(choice, in_words)} Until then use "
+        f"{_more(ladder, choice, in_words)} Until then use "
         f"{in_words.get(choice.until_then, choice.until_then)}. "
         f"{_bound(ladder, choice.until_then, losses)}"
     )
@@ -194,12 +194,18 @@ def _of_native(ladder: Ladder, at: int) -> str:
     return f", {100 * ladder.tokens[at] / native:.0f} % of native's" if native else ""
 
 
-def _more(choice: Choice, in_words: Mapping[str, str]) -> str:
+def _not_by_images(ladder: Ladder) -> str:
+    if len(ladder.correct) > 1:
+        return "It takes more images or more trainings; how many is not computed."
+    return "What was seen is too near the margin for any likely number of images to decide."
+
+
+def _more(ladder: Ladder, choice: Choice, in_words: Mapping[str, str]) -> str:
     if not choice.would_be:
         return ""
     said = in_words.get(choice.would_be, choice.would_be)
     if choice.n_more_images is None:
-        return "What was seen is too near the margin for any likely number of images to decide."
+        return _not_by_images(ladder)
     return (
         f"About {choice.n_more_images:,} more images like these would decide, and on what was seen "
         f"{said} would be chosen."
@@ -215,10 +221,14 @@ def _percent(fraction: float) -> str:
 
 
 def sentence(chosen: pd.DataFrame) -> str:
-    """Return what `table` says as lines, each warning before what it is about."""
+    """Return what `table` says as lines, each caution before what it is about."""
+    several = len(chosen) > 1
+    names = place(chosen).map(in_markdown) if several else [""] * len(chosen)
     lines = []
-    for row in chosen.itertuples():
-        lines += [f"* **Caution:** {row.warning}"] if row.warning else []
+    for row, name in zip(chosen.itertuples(), names, strict=True):
+        of = "" if row.train_resolution == "none" else f", trained {row.train_resolution}"
+        about = f" ({name}{of})" if several else ""
+        lines += [f"* **Caution{about}:** {row.warning}"] if row.warning else []
         lines.append(f"* {row.sentence}")
     return "\n".join(lines)
 
