@@ -4,6 +4,7 @@ Sending pixels that already have the planned size works with every server and ev
 comes first. Beside it stand settings of a model's own processor, of those that are known to exist.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from transformers import PretrainedConfig
@@ -32,6 +33,8 @@ class Setting:
     """Python with Pillow that makes the pixels to send; empty if they are made by no rule here."""
     options: tuple[tuple[str, str], ...] = ()
     """Settings of the model's own processor: where, and what to write there."""
+    is_own: bool = False
+    """Whether the resolution is a budget of that processor, not one of pixels."""
 
 
 def of(name: str, treatment: Treatment, config: PretrainedConfig | None = None) -> Setting:
@@ -72,7 +75,7 @@ def of(name: str, treatment: Treatment, config: PretrainedConfig | None = None) 
     )
     if own:
         rule += " The size that the model sees is a setting of its own processor."
-    return Setting(rule, _code(given, side, most, treatment.resampling_filter), options)
+    return Setting(rule, _code(given, side, most, treatment.resampling_filter), options, own)
 
 
 def _code(given: str, side: int, most: int, resampling_filter: str) -> str:
@@ -116,12 +119,12 @@ def _options(
     return ()
 
 
-def _named(setting: dict[str, int | bool], **more: float) -> tuple[tuple[str, str], ...]:
+def _named(setting: Mapping[str, int | bool], **more: float) -> tuple[tuple[str, str], ...]:
     values = ", ".join(f'"{name}": {str(value).lower()}' for name, value in setting.items())
     served = f"vllm serve MODEL --mm-processor-kwargs '{{{values}}}'"
-    return (VLLM, served), _in_transformers(setting | more)
+    return (VLLM, served), _in_transformers({**setting, **more})
 
 
-def _in_transformers(setting: dict[str, int | bool | float]) -> tuple[str, str]:
+def _in_transformers(setting: Mapping[str, float]) -> tuple[str, str]:
     values = ", ".join(f"{name}={value}" for name, value in setting.items())
     return TRANSFORMERS, f"processor = AutoProcessor.from_pretrained(MODEL, {values})"

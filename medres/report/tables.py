@@ -20,6 +20,10 @@ def _ratio(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 1 else f"{value:.1f}"
 
 
+def _tokens(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 or value == round(value) else f"{value:.1f}"
+
+
 def _detectable(value: float) -> str:
     return percent(value) if value <= LARGEST_EXPECTED else f"> {percent(LARGEST_EXPECTED)}"
 
@@ -82,6 +86,18 @@ FORMATS: dict[str, tuple[str, Form]] = {
     "joint": ("joint (points)", percent),
     "error_before": ("error before (points)", percent),
     "error_after": ("error after (points)", percent),
+    "tokens": ("visual tokens per image", _tokens),
+    "reported_tokens": ("reported by the server", _tokens),
+    "pixels": ("pixels per image", _count),
+    "observed_loss": ("observed loss (points)", percent),
+    "excluded_loss": ("excluded loss (points)", percent),
+    "shown_loss": ("shown loss (points)", percent),
+    "cost_share": ("cost, of that of native (%)", percent),
+    "n_more_images": ("more images needed, about", _count),
+    "seconds_per_question": ("seconds per question", lambda value: f"{value:.2g}"),
+    "time_to_first_token_s": ("time to first token (s)", lambda value: f"{value:.2g}"),
+    "token_price": ("price of visual tokens, 1,000 questions", lambda value: f"{value:.3g}"),
+    "time_price": ("price of time, 1,000 questions", lambda value: f"{value:.3g}"),
     "flops_per_question": ("operations per question (FLOP)", lambda value: f"{value:.2e}"),
     "training_bytes": ("training memory (GB)", lambda value: f"{value / 1e9:.3g}"),
     "seconds": ("time (s)", lambda value: f"{value:.1f}"),

@@ -13,9 +13,12 @@ CHOSEN, UNDECIDED, NOTHING = "chosen", "undecided", "nothing to choose"
 VERDICTS = (CHOSEN, UNDECIDED, NOTHING)
 COLUMNS = (
     "dataset model train_resolution verdict chosen would_choose margin excluded_loss "
-    "observed_loss tokens share_of_native n_more_images n_more_groups n_rungs n_seeds n_questions "
-    "n_images n_groups sentence"
+    "observed_loss tokens cost_share n_more_images n_more_groups n_rungs n_seeds n_questions "
+    "n_images n_groups short sentence"
 ).split()
+
+HIDDEN = "margin n_more_groups short sentence n_seeds".split()
+"""Columns of the CSV that a page does not show: its first lines are the sentences."""
 
 
 def table(ladder: pd.DataFrame, *, margin: float) -> pd.DataFrame:
@@ -29,9 +32,10 @@ def table(ladder: pd.DataFrame, *, margin: float) -> pd.DataFrame:
         `COLUMNS`. chosen is the eval resolution, empty if none is shown to be within the margin;
         would_choose the cheapest that would be chosen if more images confirm what was seen, empty
         if there is none or it is the chosen one. excluded_loss, observed_loss, tokens and
-        share_of_native (of tokens, or of pixels where tokens are not known) are of the chosen
+        cost_share (of tokens, or of pixels where tokens are not known) are of the chosen
         rung, or else of the one that would be. n_more_images and n_more_groups are about what it
-        takes to decide for would_choose.
+        takes to decide for would_choose. sentence says all that; short the same without how many
+        images it rests on, for where there are several choices.
     """
     rows = [_row(part, margin) for _, part in ladder.groupby(PLACE, sort=False)]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -61,16 +65,16 @@ def _row(rungs: pd.DataFrame, margin: float) -> dict[str, Any]:
             name: math.nan if shown is None else shown[name]
             for name in ("excluded_loss", "observed_loss", "tokens")
         },
-        "share_of_native": _share_of_native(shown, rungs),
+        "cost_share": _cost_share(shown, rungs),
         **{
             name: math.nan if would is None else would[name]
             for name in ("n_more_images", "n_more_groups")
         },
     }
-    return row | {"sentence": _sentence(row, rungs, shown)}
+    return row | {"short": _short(row, rungs, shown), "sentence": _sentence(row, rungs, shown)}
 
 
-def _share_of_native(rung: pd.Series | None, rungs: pd.DataFrame) -> float:
+def _cost_share(rung: pd.Series | None, rungs: pd.DataFrame) -> float:
     native = rungs[rungs["eval_resolution"] == "native"]
     if rung is None or native.empty:
         return math.nan
@@ -114,7 +118,11 @@ def row_label(rung: pd.Series) -> str:
 
 
 def _named(rung: pd.Series) -> str:
-    return f"{label(str(rung['eval_resolution']))}{_tokens(rung, ' (', ')')}"
+    return f"{_what(str(rung['eval_resolution']))}{_tokens(rung, ' (', ')')}"
+
+
+def _what(name: str) -> str:
+    return {"low": "low resolution", "native": "native size"}.get(name, label(name))
 
 
 def _tokens(rung: pd.Series, before: str, after: str = "") -> str:
@@ -139,26 +147,54 @@ def _send(rung: pd.Series) -> str:
         "tiles": f"Let the model cut each image into at most {label(name)}",
         "pan": "Switch pan and scan on",
         "scale": f"Send images with their sides times {argument}",
-    }.get(kind, f"Send images at {in_markdown(name)}")
-    return f"{what}{_tokens(rung, ' (', ' each)' if kind not in ('tokens',) else ' on average)')}."
+    }.get(kind, f"Send images at {name}")
+    each = " on average)" if kind == "tokens" else " each)"
+    return f"{what}{_tokens(rung, ' (', each)}."
 
 
 def _loses(row: dict[str, Any], rung: pd.Series, rungs: pd.DataFrame) -> str:
-    against = f"Against the best of the {row['n_rungs']} sizes"
     sure = f"95 % confidence; {_asked(row)}"
-    if rung["excluded_loss"] == 0:
-        said = f"It is the best of the {row['n_rungs']} sizes ({sure})"
-    else:
-        said = f"{against} this loses at most {_points(rung['excluded_loss'])} points ({sure})"
-    share = row["share_of_native"]
-    if not math.isnan(share) and rung["eval_resolution"] != "native":
-        of = "pixels" if rungs["tokens"].isna().all() else "visual tokens"
-        said += f", and costs {_share(share)} of the {of} of native"
+    said = [
+        f"It is the best of the {row['n_rungs']} sizes ({sure})"
+        if rung["excluded_loss"] == 0
+        else f"Against the best of the {row['n_rungs']} sizes this loses at most "
+        f"{_points(rung['excluded_loss'])} points ({sure})",
+        _costs(row, rung, rungs),
+    ]
+    return f"{', and '.join(filter(None, said))}{_smaller(row, rung, rungs)}."
+
+
+def _costs(row: dict[str, Any], rung: pd.Series, rungs: pd.DataFrame) -> str:
+    share = row["cost_share"]
+    if math.isnan(share) or rung["eval_resolution"] == "native":
+        return ""
+    of = "pixels" if rungs["tokens"].isna().all() else "visual tokens"
+    return f"costs {_share(share)} of the {of} of native"
+
+
+def _smaller(row: dict[str, Any], rung: pd.Series, rungs: pd.DataFrame) -> str:
     smaller = rungs.loc[: rung.name].iloc[:-1]
-    if len(smaller) and (smaller["verdict"] == MORE).all():
-        what = "every smaller size" if len(smaller) > 1 else "the smaller size"
-        said += f"; {what} is shown to lose more than {_points(row['margin'])} points"
-    return f"{said}."
+    if smaller.empty or not (smaller["verdict"] == MORE).all():
+        return ""
+    what = "every smaller size" if len(smaller) > 1 else "the smaller size"
+    return f"; {what} is shown to lose more than {_points(row['margin'])} points"
+
+
+def _short(row: dict[str, Any], rungs: pd.DataFrame, rung: pd.Series | None) -> str:
+    """Return a choice in a few words, for a list of several."""
+    if row["verdict"] == NOTHING or rung is None:
+        return "one size only, nothing to choose" if row["verdict"] == NOTHING else "cannot be told"
+    if row["verdict"] == UNDECIDED:
+        more = "" if math.isnan(row["n_more_images"]) else f"about {_more(row)} would tell; "
+        return f"cannot be told: {more}{_named(rung)} on what was seen"
+    loses = (
+        f"the best of {row['n_rungs']} sizes"
+        if rung["excluded_loss"] == 0
+        else f"loses at most {_points(rung['excluded_loss'])} points"
+    )
+    cost = _costs(row, rung, rungs)
+    said = f"{loses}, {cost}" if cost else loses
+    return f"{_named(rung)}: {said}{_smaller(row, rung, rungs)}"
 
 
 def _cheaper(row: dict[str, Any]) -> str:
@@ -166,7 +202,7 @@ def _cheaper(row: dict[str, Any]) -> str:
     name = row["would_choose"]
     if not name or math.isnan(row["n_more_images"]):
         return ""
-    return f"About {_more(row)} might allow {label(name)}."
+    return f"About {_more(row)} might allow {_what(name)}."
 
 
 def _more(row: dict[str, Any]) -> str:
@@ -247,8 +283,23 @@ def summary(choices: pd.DataFrame) -> str:
         if len(part) == 1:
             lines.append(f"* **{where}**: {in_markdown(part['sentence'].iloc[0])}")
             continue
-        lines.append(f"* **{where}**")
-        for trained, row in zip(part["train_resolution"], part.to_dict("records"), strict=True):
+        first = part.iloc[0].to_dict() | {"train_resolution": "none"}
+        lines.append(f"* **{where}** (95 % confidence; {_asked(first)})")
+        for row in part.to_dict("records"):
+            trained = str(row["train_resolution"])
             name = "not trained here" if trained == "none" else f"trained at {trained}"
-            lines.append(f"    * {name}: {in_markdown(str(row['sentence']))}")
+            many = f" ({row['n_seeds']} trainings)" if row["n_seeds"] > 1 else ""
+            begin, colon, rest = in_markdown(str(row["short"])).partition(":")
+            lines.append(f"    * {name}{many}: **{begin}**{colon}{rest}.")
     return "\n".join(lines)
+
+
+def shown(choices: pd.DataFrame) -> list[str]:
+    """Return the columns that a page shows: those that differ or say anything."""
+    dull = {"model"} if choices["model"].nunique() < 2 else set()
+    dull |= {name for name in ("would_choose", "n_more_images") if _is_empty(choices[name])}
+    return [name for name in COLUMNS if name not in {*HIDDEN, *dull}]
+
+
+def _is_empty(values: pd.Series) -> bool:
+    return bool((values.isna() | values.eq("")).all())

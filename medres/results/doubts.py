@@ -17,7 +17,7 @@ FEW_GROUPS = 15
 """With fewer, bounds cover less often than they say."""
 MOST_REMARKS = 3
 """Remarks on a data set that are shown one by one."""
-COLUMNS = "dataset baseline model train_resolution n_questions accuracy lower upper".split()
+HARDLY = "It hardly looks"
 
 
 def mismatch(answers: pd.DataFrame) -> str:
@@ -123,7 +123,9 @@ def lines(
     arms = paired.arms_of(answers)
     for place, rungs in ladder.groupby(PLACE, sort=False):
         where = choice.named_place(rungs.iloc[0], choices)
-        for line in (_looks(arms, place, rungs, margin), _chance(rungs, answers, known)):
+        looks = _looks(arms, place, rungs, margin)
+        # A model that does not look knows no answers either: once is enough.
+        for line in (looks, "" if HARDLY in looks else _chance(rungs, answers, known)):
             said.setdefault(line, []).append(where)
     found = [
         f"{_places(where)}{line}" if len(choices) > 1 else line
@@ -158,11 +160,13 @@ def _looks(
     at = int(reached.argmax())
     blank, seen = percent(float(correct[:, 0].mean())), percent(float(reached[at]))
     worth = percent(margin).removesuffix(".0")
+    is_small = limits[at].estimate <= margin
     return (
-        f"**It hardly looks.** Right in {blank} % without the image and in {seen} % with it (at "
-        f"{label(names[at])}): at no size is the image shown to be worth more than {worth} points "
-        f"({points(limits[at].lower)} to {points(limits[at].upper)} there). Any size suffices for "
-        "a model that does not look."
+        f"**{HARDLY if is_small else 'How much it looks is not settled'}.** Right in "
+        f"{blank} % without the image and in {seen} % with it (at {label(names[at])}): at no size "
+        f"is the image shown to be worth more than {worth} points ({points(limits[at].lower)} to "
+        f"{points(limits[at].upper)} there)."
+        + (" Any size suffices for a model that does not look." if is_small else "")
     )
 
 

@@ -19,6 +19,7 @@ from medres.report.figures.images import (
     seen_images,
     size_and_tokens,
 )
+from medres.report.figures.ladder import accuracy_ladder
 from medres.report.figures.published import (
     count_matrix,
     losses,
@@ -33,6 +34,7 @@ from medres.report.figures.training import loss_curve
 __all__ = [
     "accuracy_by_tokens",
     "accuracy_grid",
+    "accuracy_ladder",
     "aligned_accuracy",
     "confidence_gaps",
     "count_matrix",
