@@ -20,6 +20,8 @@ from medres.results import (
     averages,
     by_kind,
     calibration,
+    choice,
+    doubts,
     findings,
     grids,
     learning,
@@ -54,7 +56,7 @@ def html(study: Study) -> str:
         about=about(study),
         treatment=findings.describe_treatment(studies.treatment(study)),
         **_results(study),
-        pages=[(stem, _question(stem)) for stem in study.reports],
+        pages=[(stem, _question(stem)) for stem in sorted(study.reports, key=choice.PAGE.__ne__)],
         cells=[
             {
                 "dataset": cell.dataset,
@@ -77,6 +79,10 @@ def _results(study: Study) -> dict[str, Any]:
     if "05_alignment" in study.reports:
         warning = learning.warning(page.read_table(study.name, "learning", na_values=[]))
     shown: dict[str, Any] = {"matrix": {}, "grids": [], "tokens": ""}
+    if choice.PAGE in study.reports:
+        said.append(_chosen(study))
+    if choice.PAGE in study.reports and "12_findings" not in study.reports:
+        shown["tokens"] = _ladder(study)
     if "12_findings" in study.reports:
         cells = _read(study, "cells")
         found = _read(study, "findings")
@@ -93,6 +99,32 @@ def _results(study: Study) -> dict[str, Any]:
     if said:
         said.append(_caution(study))
     return shown | {"verdict": layout.result_html(warning + "\n".join(filter(None, said)))}
+
+
+def _chosen(study: Study) -> str:
+    """Return which size to send images at; what speaks against it where nothing else is said."""
+    found = _read(study, "choice_doubts")
+    if "12_findings" in study.reports:
+        found = found[found["kind"] == "mismatch"]
+    link = f"* [How sure that is, what it costs, and what to paste]({choice.PAGE}.html)."
+    return doubts.said(found, choice.summary(_read(study, "choice")), link)
+
+
+def _ladder(study: Study) -> str:
+    """Return the figure of the sizes and what each reaches."""
+    figures.use_theme()
+    margin = study.report_settings(choice.PAGE)["margin"]
+    baselines = page.read_table(study.name, "ladder_baselines", na_values=[])
+    shown = page.show_figure(
+        study.name,
+        "ladder_at_a_glance",
+        figures.accuracy_ladder(_read(study, "ladder"), baselines, margin=margin),
+        alt="Accuracy at each size against its visual tokens, with intervals, margin and "
+        "baselines.",
+        caption="Accuracy against what an image costs, with 95 % confidence intervals, clustered "
+        "by group. Ring: the chosen size.",
+    )
+    return str(shown.data)
 
 
 def _read(study: Study, name: str) -> pd.DataFrame:

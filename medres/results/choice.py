@@ -9,6 +9,8 @@ from medres.results.ladder import MORE, PLACE, UNKNOWN, label
 from medres.results.numbers import percent
 from medres.texts import in_markdown
 
+PAGE = "10_choose_resolution"
+"""Stem of the page about the choice."""
 CHOSEN, UNDECIDED, NOTHING = "chosen", "undecided", "nothing to choose"
 VERDICTS = (CHOSEN, UNDECIDED, NOTHING)
 COLUMNS = (
@@ -185,7 +187,8 @@ def _short(row: dict[str, Any], rungs: pd.DataFrame, rung: pd.Series | None) -> 
     if row["verdict"] == NOTHING or rung is None:
         return "one size only, nothing to choose" if row["verdict"] == NOTHING else "cannot be told"
     if row["verdict"] == UNDECIDED:
-        more = "" if math.isnan(row["n_more_images"]) else f"about {_more(row)} would tell; "
+        more = "" if math.isnan(row["n_more_images"]) else f"about {_more(row)} would; "
+        more = "more trainings might; " if row["n_seeds"] > 1 else more
         return f"cannot be told: {more}{_named(rung)} on what was seen"
     loses = (
         f"the best of {row['n_rungs']} sizes"

@@ -39,7 +39,7 @@ def mismatch(answers: pd.DataFrame) -> str:
         f"**The server did not see what was sent.** In {int(differs.sum()):,} of "
         f"{int(is_known.sum()):,} answers it reports other visual tokens than planned (at "
         f"{sizes}): it resizes images itself, or sees them otherwise than the model it is said to "
-        "be like, so that these sizes are not what their names say.\n\n"
+        "be like, so that these sizes are not what their names say."
     )
 
 
@@ -100,7 +100,7 @@ def _commonest(questions: pd.DataFrame) -> np.ndarray:
     return right
 
 
-def lines(
+def table(
     answers: pd.DataFrame,
     ladder: pd.DataFrame,
     choices: pd.DataFrame,
@@ -108,7 +108,7 @@ def lines(
     question_sets: Mapping[str, QuestionSet],
     *,
     margin: float,
-) -> list[str]:
+) -> pd.DataFrame:
     """Return what a reader must know before a choice is followed, one sentence or two each.
 
     Args:
@@ -118,6 +118,10 @@ def lines(
         known: As from `baselines`.
         question_sets: The data sets.
         margin: As given to `ladder.table`.
+
+    Returns:
+        kind, `mismatch` of the first line if a server saw other images than were sent, else
+        `doubt`; and doubt, in Markdown.
     """
     said: dict[str, list[str]] = {}
     arms = paired.arms_of(answers)
@@ -132,7 +136,24 @@ def lines(
         for line, where in said.items()
         if line
     ]
-    return [*found, *_of_answers(answers, ladder), *_of_questions(answers, question_sets)]
+    found += [*_of_answers(answers, ladder), *_of_questions(question_sets)]
+    first = mismatch(answers[answers["eval_resolution"].isin(ladder["eval_resolution"])])
+    rows = [("mismatch", first), *(("doubt", line) for line in found)]
+    return pd.DataFrame([row for row in rows if row[1]], columns=["kind", "doubt"])
+
+
+def said(doubts: pd.DataFrame, summary: str, kinds: str) -> str:
+    """Return the first lines of a page: what a server changed, the choice, and the doubts.
+
+    Args:
+        doubts: As from `table`.
+        summary: As from `choice.summary`.
+        kinds: As from `choice_by_kind.sentence`; may be empty.
+    """
+    is_first = doubts["kind"].eq("mismatch")
+    listed = [f"* {line}" for line in doubts.loc[~is_first, "doubt"]]
+    parts = [*doubts.loc[is_first, "doubt"], summary, "\n".join(filter(None, [*listed, kinds]))]
+    return "\n\n".join(filter(None, parts))
 
 
 def _places(where: Sequence[str]) -> str:
@@ -199,9 +220,11 @@ def _of_answers(answers: pd.DataFrame, ladder: pd.DataFrame) -> list[str]:
         counts = part.drop_duplicates("question_id")["group"].value_counts()
         in_effect = of_groups.effective(counts)
         if in_effect < FEW_GROUPS:
+            unequal = f", which tell as much as {in_effect:.1f} of equal size"
+            unequal = unequal if round(in_effect, 1) < len(counts) else ""
             said.append(
-                f"**Few groups** ({in_markdown(dataset)}): {len(counts)}, which tell as much as "
-                f"{in_effect:.1f} of equal size. Questions of one group are no independent "
+                f"**Few groups** ({in_markdown(dataset)}): {len(counts)}{unequal}. "
+                "Questions of one group are no independent "
                 "evidence; bounds from so few cover less than they say."
             )
     names = set(ladder["eval_resolution"])
@@ -237,7 +260,7 @@ def _of_answers(answers: pd.DataFrame, ladder: pd.DataFrame) -> list[str]:
     return said
 
 
-def _of_questions(answers: pd.DataFrame, question_sets: Mapping[str, QuestionSet]) -> list[str]:
+def _of_questions(question_sets: Mapping[str, QuestionSet]) -> list[str]:
     """Return what was remarked when the questions were read."""
     said = []
     for each in question_sets.values():

@@ -52,9 +52,9 @@ def accuracy_ladder(ladder: pd.DataFrame, baselines: pd.DataFrame, *, margin: fl
         sharey=True,
     )
     if not is_one:
-        figure.get_layout_engine().set(h_pad=0.14)  # type: ignore[union-attr,call-arg]
+        figure.get_layout_engine().set(h_pad=0.1)  # type: ignore[union-attr,call-arg]
     for ax, _, rungs in panels:
-        _draw(ax, rungs, margin, least_step=1 / 14 if is_one else 1 / 8)
+        _draw(ax, rungs, margin, least_step=1 / 11 if is_one else 1 / 5.5)
         first = rungs.iloc[0]
         for accuracy, line in _levels(first, baselines):
             ax.axhline(100 * accuracy, color="0.2", linestyle=line, linewidth=1, zorder=1)
