@@ -5,10 +5,10 @@ PYTHON := $(VENV)/bin/python
 # A mark made after a whole installation: a broken one is done again.
 READY := $(VENV)/.ready
 # Names reach commands through the environment, where no shell reads them.
-export STUDY REPAIR GPU GPUS
+export STUDY REPAIR GPU GPUS TABLE MODEL NAME MARGIN LADDER REVISION PRICE HOURLY SET PLAN
 
 .DEFAULT_GOAL := help
-.PHONY: help study plan test lint smoke smoke-families lab clean
+.PHONY: help study plan choose test lint smoke smoke-families lab clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -18,6 +18,11 @@ study: $(READY) ## make a study's runs and reports: make study STUDY=demo; REPAI
 
 plan: $(READY) ## say what a study costs before it starts: make plan STUDY=demo GPU=H200 GPUS=8
 	@$(PYTHON) -m medres.plan "$$STUDY" $${GPU:+--gpu "$$GPU"} $${GPUS:+--gpus "$$GPUS"}
+
+choose: $(READY) ## say which resolution suffices: make choose TABLE=questions.csv MODEL=...; PLAN=1 says what it takes
+	@$(PYTHON) -m medres.choose $${NAME:+"--name=$$NAME"} $${MARGIN:+"--margin=$$MARGIN"} $${LADDER:+"--ladder=$$LADDER"} \
+		$${REVISION:+"--revision=$$REVISION"} $${PRICE:+"--price=$$PRICE"} $${HOURLY:+"--hourly=$$HOURLY"} $${GPU:+"--gpu=$$GPU"} \
+		$${SET:+"--set=$$SET"} $${PLAN:+--plan} -- "$$TABLE" "$$MODEL"
 
 test: $(READY) ## run all tests
 	$(PYTHON) -m pytest -n auto --dist loadfile --no-loadscope-reorder

@@ -22,28 +22,10 @@ from medres.files import json_sha256 as digest_of
 from medres.files import read_json as read_json
 from medres.files import replacing as replacing
 from medres.files import write_json as write_json
-
-SCHEMA = 3
-"""Raised when code changes what a run with the same parameters computes."""
-VERSIONS = tuple(
-    "torch transformers tokenizers numpy scipy pillow simplejpeg imagecodecs tifffile pydicom "
-    "openslide-bin".split()
-)
-"""Packages whose version can change a result."""
-IDENTITY = frozenset(
-    "dataset model revision train_resolution eval_resolutions seed low_max_pixels "
-    "native_max_pixels resampling_filter low_share epochs batch_images learning_rate "
-    "weight_decay warmup_share limit n_train_images n_test_images data_seed table test_share "
-    "unreadable folder source split scaling channels slide_max_pixels prompt group n_test "
-    "cell_line_cap localization_cap missing check_md5 label include_dmso splits frames language "
-    "whole tiling dtype lora_rank generate_closed max_new_tokens find_images outside_images".split()
-)
-"""Parameters that decide a result; they are in the digest."""
-RUNTIME = frozenset(
-    "study threads checkpoint_every_steps cache_gib micro_batch_images gradient_checkpointing "
-    "strategy processes hostfile port device keep_checkpoints check_questions".split()
-)
-"""Parameters that only decide where and how fast it is made, up to rounding; they are not."""
+from medres.identity import IDENTITY as IDENTITY
+from medres.identity import RUNTIME as RUNTIME
+from medres.identity import SCHEMA as SCHEMA
+from medres.identity import VERSIONS as VERSIONS
 
 
 def _find_root() -> Path:
@@ -60,6 +42,7 @@ ROOT = _find_root()
 """The project folder: MEDRES_ROOT, else the first folder upwards with params and notebooks."""
 TRACE = "MEDRES_READS"
 """Variable that names a file to which each run that a process reads is added, with its state."""
+TIMES = frozenset("seconds seconds_by_resolution traffic requests.parquet".split())
 RECORD = frozenset("digest spec files outcome code record_sha256".split())
 
 
@@ -350,7 +333,7 @@ _seen = files.Remembered(Path(os.devnull))
 def state(folder: Path) -> str:
     """Return the digest of a finished run's record, `files.MISSING` without one.
 
-    Seconds do not count: a run that is made again with the same result has the same state.
+    Time and traffic do not count: a run made again with the same result has the same state.
 
     Raises:
         ValueError: If the record is damaged.
@@ -358,8 +341,10 @@ def state(folder: Path) -> str:
     if not (folder / "run.json").is_file():
         return files.MISSING
     record = record_of(folder)
-    outcome = {name: value for name, value in record["outcome"].items() if name != "seconds"}
-    return digest_of({**record, "outcome": outcome})
+    for part in (record["outcome"], record["files"]):
+        for name in TIMES.intersection(part):
+            del part[name]
+    return digest_of(record)
 
 
 def note_read(path: Path) -> None:

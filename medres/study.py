@@ -170,11 +170,18 @@ def load(name: str) -> Study:
         )
     if strangers := sorted(set(study.finetune) - set(study.datasets), key=str):
         raise ValueError(f"{path}: finetune names {strangers}, which datasets does not have")
+    served = [each for each in study.models if each.startswith(texts.SERVED)]
+    if served and set(study.train_resolutions) != {"none"}:
+        raise ValueError(
+            f"{path}: models has {served[0]}, which a server answers for and nobody can train "
+            f"here, but train_resolutions is {study.train_resolutions}; use [none], or the "
+            "checkpoint's folder"
+        )
     comparing = [stem for stem in study.reports if stem in COMPARING]
     if comparing and set(study.train_resolutions) == {"none"}:
         raise ValueError(
             f"{path}: reports has {comparing}, which compare trainings, but train_resolutions is "
-            "only none; leave them out: 01_datasets, 06_zero_shot, 09_examples and 12_findings "
+            "only none; leave them out: 01_datasets, 06_zero_shot, 10_choose_resolution and others "
             "remain"
         )
     for stem in study.reports:
@@ -211,15 +218,20 @@ def load(name: str) -> Study:
 
 
 def treatment(study: Study) -> dict[str, Any]:
-    """Return the parameters that say what low, native and mixed mean in a study."""
+    """Return what low, native and mixed mean in a study; low_share is None if nothing is mixed."""
     settings = study.settings(study.cells("evaluate")[0])
-    return {key: settings[key] for key in TREATMENT}
+    found = {key: settings[key] for key in TREATMENT}
+    if not any(map(mixed.is_mixed, [*study.train_resolutions, *settings["eval_resolutions"]])):
+        found["low_share"] = None
+    return found
 
 
 def unpinned(study: Study) -> list[str]:
     """Return a line for each model from the hub whose commit the study does not say."""
     lines = []
     for model in study.models:
+        if model.startswith(texts.SERVED):
+            continue
         cells = [cell for stage in ("finetune", "evaluate") for cell in study.cells(stage)]
         open_in = {
             f"{cell.notebook}.yaml"

@@ -4,6 +4,7 @@ A question, an answer, a file name or an error that repeats one of them can hold
 sequences that rewrite a terminal, overrides that turn what follows them around, markup.
 """
 
+import hashlib
 import re
 import sys
 from pathlib import PurePath
@@ -20,6 +21,10 @@ LINES = "\n\t"
 """Controls that a text of several lines may hold."""
 MARKUP = re.compile(r"[\\`*{}\[\]<>#|~$&!^=]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|@")
 """What may be markup in Markdown; an underscore within a word is none."""
+
+
+SERVED = "served:"
+"""Begins the name of a model that a server answers for."""
 
 
 def visible(text: object, *, keep: str = "") -> str:
@@ -58,8 +63,13 @@ def in_markdown(text: object) -> str:
 def named(path: str) -> str:
     """Return a path as pages show it: as it was given, or only its last name if it is absolute.
 
-    Folders above it may name a user, a ward, a patient.
+    Folders above it may name a user, a ward, a patient. A served model is shown by what its server
+    calls it and a digest of the whole name, so that no two servers share a page.
     """
+    if path.startswith(SERVED):
+        model = re.sub(r"@[^@]*$", "", path.partition("#")[2])
+        safe = re.sub(r"[^A-Za-z0-9._]+", "-", model).strip("-._").replace("..", ".")
+        return f"served-{safe[:40]}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
     pure = PurePath(path)
     return pure.name if pure.is_absolute() or path.startswith("~") else path
 

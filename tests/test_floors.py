@@ -7,6 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "medres"
 FLOORS = {
+    "choose": 8,
     "make": 7,
     "training": 6,
     "report": 6,
@@ -26,6 +27,7 @@ FLOORS = {
     "runs": 1,
     "tables": 1,
     "files": 0,
+    "identity": 0,
     "handover": 0,
     "locks": 0,
     "mixed": 0,

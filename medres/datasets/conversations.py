@@ -98,19 +98,24 @@ def check(source: str, table: pd.DataFrame, facts: pd.DataFrame, asked: Asked) -
         return []
     # Takes seconds, and nothing else here needs transformers.
     from medres import models
-    from medres.models import without_weights
+    from medres.models import places, served, without_weights
 
     texts, left = _Texts.of(table), []
     for name, settings in asked.items():
         try:
-            model = without_weights.load(
-                name, revision=settings["revision"], tiling=settings["tiling"]
-            )
+            place, revision = name, settings["revision"]
+            if served.is_served(name):
+                # By the model that it is like, if that lies here: nothing is fetched for it.
+                place, revision = places.locate(served.parse(name).like), ""
+            model = without_weights.load(place, revision=revision, tiling=settings["tiling"])
             treatment = models.treatment(
                 model.config, **{each: settings[each] for each in models.TREATMENT}
             )
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())
+            if served.is_served(name):
+                reason = "no tokenizer of a model like it is on this machine; its server refuses "
+                reason += "what is too long"
             left.append(f"texts and lengths are not checked for model {name}: {reason}")
             continue
         _refuse_reserved(source, texts, name, without_weights.reserved(model.tokenizer), model)

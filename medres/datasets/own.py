@@ -21,6 +21,7 @@ import pandas as pd
 
 from medres import images, runs, tables
 from medres.datasets import answers, image_paths, remarks, rows
+from medres.datasets.settings import READING_DEFAULTS, complete
 from medres.datasets.source import Found
 
 DEFAULTS: dict[str, Any] = {
@@ -30,13 +31,33 @@ DEFAULTS: dict[str, Any] = {
     "unreadable": "error",
     "find_images": "by-path",
     "outside_images": "refuse",
+    "ask": "",
+    "not_seen_by": "",
 }
 """unreadable: `error` stops at the first bad image; `exclude` leaves its questions out and
-counts them in every report. find_images and outside_images: as in `image_paths`."""
+counts them in every report. find_images and outside_images: as in `image_paths`. ask: `all` makes
+every question a test question, whatever a column `split` says. not_seen_by: the folder of a
+training, whose images and groups are left out, as `unseen` says."""
+LATER = ("ask", "not_seen_by")
+"""Settings that runs from before them do not hold: they count only where they are set."""
 REQUIRED = ("image", "question", "answer")
 OPTIONAL = ("options", "group", "split", "modality", "question_id")
 MEANING = "2"
 """Raised when the same table comes to mean something else: then it is prepared again."""
+
+
+def settings_of(dataset: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings of own data, without those of `LATER` that are not set.
+
+    Raises:
+        ValueError: If one is unknown, of another type, or `ask` is not one of its values.
+    """
+    settings = complete(dataset, {**DEFAULTS, **READING_DEFAULTS}, parameters)
+    if settings["ask"] not in ("", "all"):
+        raise ValueError(f"data set {dataset!r} sets ask to {settings['ask']!r}; use all, or none")
+    if settings["ask"]:
+        settings["test_share"] = 1.0
+    return {name: value for name, value in settings.items() if value or name not in LATER}
 
 
 def locate(table: str) -> Path:
@@ -209,7 +230,7 @@ def read(dataset: str, table: Table, settings: Mapping[str, Any], reading: image
     )
     cells = raw["options"] if "options" in raw else None
     result, said = answers.close(table.name, result, cells)
-    if "split" in raw:
+    if "split" in raw and settings.get("ask") != "all":
         result["split"] = rows.changed(raw["split"], str.casefold)
     ids = [each for each in ("group", "modality") if each in raw] + ["question_id"] * given
     notes = table.notes + said + remarks.of_table(result, ids=["image", *ids])

@@ -27,6 +27,7 @@ from medres.datasets import (
     splits,
     subcellular,
     ubench,
+    unseen,
     vqa_rad,
     wsi,
 )
@@ -210,10 +211,10 @@ def _opened(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Op
 
 
 def _own(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Opened:
-    settings = complete(dataset, {**own.DEFAULTS, **READING_DEFAULTS}, parameters)
+    settings = own.settings_of(dataset, parameters)
     table = own.open_table(settings)
     sources = source.of_images(table.path.parent, table.images, seen)
-    inputs = {**own.inputs(table, sources), **_decoders()}
+    inputs = {**own.inputs(table, sources), **_decoders(), **unseen.inputs(settings)}
     return Opened(
         settings,
         inputs,
@@ -296,6 +297,7 @@ def _make(
     table, facts = found.table, image_facts.gather(found, reading)
     _require_unchanged(sources, seen)
     notes = found.notes + image_facts.losses(facts)
+    table, left_out = unseen.keep(table, facts, settings)
     # Phantoms, and own data with a column of that name, come split.
     scheme = settings.get("split", "" if "split" in table else "grouped")
     named = str(settings.get("table", dataset))
@@ -333,7 +335,7 @@ def _make(
         image_folder="." if is_here else marks.name_of(found.image_folder),
         n_questions=dict(Counter(table["split"])),
         n_images=len(facts),
-        excluded=found.excluded,
+        excluded=found.excluded + left_out,
         notes=notes,
         source=opened.source,
         leaks={what: list(counts) for what, counts in leaks.items()},
@@ -367,7 +369,7 @@ def _mark(
         asked,
         read=read | opened.tables,
         listed=listed,
-        runs=marks.states([run.folder]),
+        runs=marks.states([run.folder, *unseen.trainings(opened.settings)]),
     )
     seen.save()
     marks.write(marks.path_of(study, "questions", run.spec["cell"]), mark)

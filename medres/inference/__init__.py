@@ -10,17 +10,21 @@ so that memory is bounded (`generation`).
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from transformers import PretrainedConfig
 
 from medres import datasets, files, mixed, models, resolution, runs, scoring, texts
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import HELD_BYTES
-from medres.inference import asking, generation
+from medres.inference import asking, from_server, generation
 from medres.inference.answer_log import AnswerLog
 from medres.inference.asking import Asked
+from medres.inference.job import Clock, Job
+from medres.models import offline, served
 from medres.resolution import Geometry, Treatment
 
 REPORT_EVERY_S = 10.0
@@ -51,6 +55,14 @@ def evaluate(
     dtype: str = "float32",
     generate_closed: bool = True,
     max_new_tokens: int = generation.MAX_NEW_TOKENS,
+    answer_by: str = "auto",
+    concurrency: int = 8,
+    requests_per_minute: int = 0,
+    timeout_s: float = 120.0,
+    attempts: int = 5,
+    api_key_variable: str = "",
+    allow_host: str = "",
+    use_proxy: bool = False,
 ) -> runs.Run:
     """Evaluate one checkpoint on the test questions of a data set, or reuse the finished run.
 
@@ -78,12 +90,23 @@ def evaluate(
         dtype: Precision of the model, float32 or bfloat16.
         generate_closed: Whether closed questions get a generated reply beside their score.
         max_new_tokens: Most tokens of a generated reply, reasoning and end of turn included.
+        answer_by: For a served model, like all that follow: auto for the surest way that its
+            server offers, or one of `ways.WAYS`.
+        concurrency: Questions asked at the same time.
+        requests_per_minute: Most of them; zero is no limit.
+        timeout_s: From the sending of a request to the end of its answer.
+        attempts: Of one request, the first included.
+        api_key_variable: Environment variable with the server's key; empty sends none.
+        allow_host: Host outside this machine and private networks that may be asked.
+        use_proxy: Whether proxies that the environment names are used.
 
     Returns:
-        The finished run: answers.parquet, one row per question and resolution.
+        The finished run: answers.parquet, one row per question and resolution; of a served model
+        also requests.parquet, with the times and the traffic of each.
 
     Raises:
-        ValueError: If an argument is impossible or a question too long for the model.
+        ValueError: If an argument is impossible, a question too long for the model, or a server
+            stops to answer.
         FileNotFoundError: If the data set or the checkpoint does not exist yet.
     """
     parameters = dict(locals())
@@ -97,19 +120,20 @@ def evaluate(
     models.check_dtype(dtype)
     # Before a run is started, since that would move an older one aside.
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
-    config = models.config_of(model, revision=revision)
-    most_tokens = config.get_text_config().max_position_embeddings
-    if max_new_tokens >= most_tokens:
-        raise ValueError(
-            f"max_new_tokens is {max_new_tokens}, but a conversation of {texts.named(model)} has "
-            f"at most {most_tokens} tokens, prompt and image included; lower it"
-        )
-    treatment = models.treatment(config, **{name: parameters[name] for name in models.TREATMENT})
+    from_server.check(parameters)
+    config = _config_of(model, revision, max_new_tokens=max_new_tokens)
+    treatment = (
+        models.treatment(config, **{name: parameters[name] for name in models.TREATMENT})
+        if config
+        else offline.treatment_of(model, parameters)
+    )
     resolution.check(eval_resolutions, treatment)
-    if not models.tiles(config):
+    held = dict(parameters)
+    if not (config and models.tiles(config)):
         del parameters["tiling"]
-    if max_new_tokens == generation.MAX_NEW_TOKENS:
-        del parameters["max_new_tokens"]  # so that runs from before it could be set are the same
+    for name, usual in (("max_new_tokens", generation.MAX_NEW_TOKENS), ("answer_by", "auto")):
+        if parameters[name] == usual:
+            del parameters[name]  # so that runs from before it could be set are the same
     made = set(eval_resolutions) - {"mixed", "blank"}
     held_bytes = HELD_BYTES if len(made) > 1 else 0
     cache = pixel_cache.of_study(study, gib=cache_gib, held_bytes=held_bytes)
@@ -118,33 +142,20 @@ def evaluate(
     cell = f"{dataset}/{shown}/{train_resolution}/seed{seed}"
     place, weights = checkpoint(study, cell, model=model, revision=revision)
     inputs = {"questions": question_set.fingerprint, "resampler": resolution.resampler()}
+    if served.is_served(model):
+        inputs["like"] = files.json_sha256(config.to_diff_dict() if config else {})
     run = runs.start(study, "evaluate", cell, parameters=parameters, inputs=inputs | weights)
     if run.is_done:
         return run
     began = time.monotonic()
-    torch.set_num_threads(threads)
-    loaded = asking.load(place, revision=revision, tiling=tiling, dtype=dtype)
     test = question_set.split("test", limit=limit)
     log = AnswerLog(run.folder / "answers.jsonl")
-    reported = time.monotonic()
-    asked = asking.by_image(test)
-    batches = [
-        (name, batch)
-        for name in eval_resolutions
-        if name != "mixed"
-        for batch in _batches(asked, name, treatment, most_images=batch_images * PASSES_AT_ONCE)
-    ]
-    for index, (name, batch) in enumerate(batches):
-        ids = [question_id for _, each in batch for question_id in each.question_ids]
-        ask = partial(asking.answer, loaded, question_set, batch, name, cache=cache)
-        named = {"generate_closed": generate_closed, "most_images": batch_images}
-        named |= {"max_new_tokens": max_new_tokens}
-        log.extend(name, ids, partial(ask, **named))
-        if time.monotonic() - reported > REPORT_EVERY_S:
-            reported = time.monotonic()
-            left_s = round((reported - began) / (index + 1) * (len(batches) - index - 1))
-            texts.say(f"{cell}: {index + 1} of {len(batches)} batches, {left_s} s left")
+    names = [name for name in dict.fromkeys(eval_resolutions) if name != "mixed"]
+    job = Job(cell, run.folder, question_set, test, names, treatment, log, cache, held)
+    outcome = from_server.ask_all(job) if served.is_served(model) else _ask_here(job, place)
     answers = test.merge(log.table(), on="question_id", validate="one_to_many")
+    if "reported_tokens" in answers:
+        answers["reported_tokens"] = answers["reported_tokens"].astype("Int64")
     answers["source_resolution"] = answers["eval_resolution"]
     if "mixed" in eval_resolutions:
         assembled = assemble_mixed(answers, low_share=low_share, seed=seed)
@@ -154,16 +165,75 @@ def evaluate(
     scored = scoring.score_table(answers)
     with runs.replacing(run.folder / "answers.parquet") as part:
         scored.to_parquet(part, index=False)
+    kept = [
+        name for name in ("answers.parquet", from_server.REQUESTS) if (run.folder / name).exists()
+    ]
     run.finish(
-        files=["answers.parquet"],
+        files=kept,
         answers_sha256=files.sha256(run.folder / "answers.parquet"),
         n_questions=len(test),
-        device=str(loaded.network.device),
         n_unparsable=int(scored["parsed_answer"].isna().sum()),
+        **outcome,
         seconds=round(time.monotonic() - began, 1),
     )
-    (run.folder / "answers.jsonl").unlink()
+    for path in run.folder.glob("*.jsonl"):
+        path.unlink()
     return run
+
+
+def _config_of(model: str, revision: str, *, max_new_tokens: int) -> PretrainedConfig | None:
+    """Return the config that decides what a model makes of images, None if it is unknown."""
+    if served.is_served(model):
+        return None if served.is_plain(model) else offline.config_of(model)
+    config = models.config_of(model, revision=revision)
+    most_tokens = config.get_text_config().max_position_embeddings
+    if max_new_tokens >= most_tokens:
+        raise ValueError(
+            f"max_new_tokens is {max_new_tokens}, but a conversation of {texts.named(model)} has "
+            f"at most {most_tokens} tokens, prompt and image included; lower it"
+        )
+    return config
+
+
+def _ask_here(job: Job, place: str) -> dict[str, Any]:
+    """Ask a model of this machine every question that has no stored answer.
+
+    Args:
+        job: What is asked.
+        place: Of the weights, as in `models.load`.
+
+    Returns:
+        device and seconds_by_resolution.
+    """
+    given = job.parameters
+    torch.set_num_threads(given["threads"])
+    loaded_as = {name: given[name] for name in ("revision", "tiling", "dtype")}
+    loaded = asking.load(place, **loaded_as)
+    began = reported = time.monotonic()
+    clock = Clock(job.folder / "seconds.jsonl")
+    most = given["batch_images"] * PASSES_AT_ONCE
+    images = asking.by_image(job.test)
+    batches = [
+        (name, batch)
+        for name in job.resolutions
+        for batch in _batches(images, name, job.treatment, most_images=most)
+    ]
+    named = {"generate_closed": given["generate_closed"], "most_images": given["batch_images"]}
+    named |= {"max_new_tokens": given["max_new_tokens"]}
+    for index, (name, batch) in enumerate(batches):
+        ids = [question_id for _, each in batch for question_id in each.question_ids]
+        ask = partial(asking.answer, loaded, job.question_set, batch, name, cache=job.cache)
+        started = time.monotonic()
+        if job.log.extend(name, ids, partial(ask, **named)):
+            clock.add(name, time.monotonic() - started)
+        if time.monotonic() - reported > REPORT_EVERY_S:
+            reported = time.monotonic()
+            left_s = round((reported - began) / (index + 1) * (len(batches) - index - 1))
+            texts.say(f"{job.cell}: {index + 1} of {len(batches)} batches, {left_s} s left")
+    return {
+        "device": str(loaded.network.device),
+        "seconds_by_resolution": clock.by_resolution(job.resolutions),
+    }
 
 
 def checkpoint(study: str, cell: str, *, model: str, revision: str) -> tuple[str, dict[str, str]]:

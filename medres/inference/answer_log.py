@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,8 @@ class AnswerLog:
         name: str,
         question_ids: list[str],
         compute: Callable[[], list[dict[str, Any]]],
-    ) -> None:
-        """Compute and add the answers of a batch, unless they are all stored.
+    ) -> bool:
+        """Compute and add the answers of a batch, unless they are all stored; return whether.
 
         Args:
             name: Eval resolution of the batch.
@@ -58,7 +58,7 @@ class AnswerLog:
         """
         keys = [(name, question_id) for question_id in question_ids]
         if all(key in self.rows for key in keys):
-            return
+            return False
         answered = {(row["eval_resolution"], row["question_id"]): row for row in compute()}
         assert answered.keys() == set(keys), "answers must be those of the batch's questions"
         new = [key for key in keys if key not in self.rows]
@@ -73,6 +73,15 @@ class AnswerLog:
             file.flush()
             os.fsync(file.fileno())
         self.rows.update({key: answered[key] for key in new})
+        return True
+
+    def arrange(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Put answers in an order that does not depend on when they came.
+
+        Args:
+            keys: Eval resolution and question of every answer.
+        """
+        self.rows = {key: self.rows[key] for key in keys}
 
     def table(self) -> pd.DataFrame:
         """Return all answers, one row per question and resolution."""

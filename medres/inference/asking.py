@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from transformers import PretrainedConfig
 
 from medres import datasets, models
 from medres.datasets import pixel_cache
@@ -144,17 +145,7 @@ def _rows(
     replies: dict[int, Said],
 ) -> list[dict[str, Any]]:
     """Return the answers about one image, as `answer` does."""
-    shared = {
-        "given_width_px": geometry.given_px[0],
-        "given_height_px": geometry.given_px[1],
-        "resampling": _resampling(geometry),
-        "visual_tokens": geometry.visual_tokens,
-        "is_capped": geometry.is_capped,
-        "is_enlarged": geometry.is_enlarged,
-        "is_enlarged_by_model": geometry.is_enlarged_by_model,
-        "budget": geometry.budget,
-        **_tiles(model, geometry),
-    }
+    shared = of_geometry(geometry, model.config, tiling=model.tiling)
     rows = []
     taken = 0
     for number, options in enumerate(asked.options):
@@ -180,6 +171,29 @@ def _rows(
     return rows
 
 
+def of_geometry(
+    geometry: Geometry, config: PretrainedConfig | None, *, tiling: str
+) -> dict[str, Any]:
+    """Return what a row says of the image as it was given to the model.
+
+    Args:
+        geometry: As planned.
+        config: Of the model; none if its kind is unknown.
+        tiling: One of `models.TILINGS`.
+    """
+    return {
+        "given_width_px": geometry.given_px[0],
+        "given_height_px": geometry.given_px[1],
+        "resampling": _resampling(geometry),
+        "visual_tokens": geometry.visual_tokens,
+        "is_capped": geometry.is_capped,
+        "is_enlarged": geometry.is_enlarged,
+        "is_enlarged_by_model": geometry.is_enlarged_by_model,
+        "budget": geometry.budget,
+        **(_tiles(config, tiling, geometry) if config else {}),
+    }
+
+
 def _resampling(geometry: Geometry) -> str:
     steps = [f"{width}x{height} {name}" for (width, height), name in geometry.steps]
     if geometry.layout and geometry.layout.canvas_px != geometry.given_px:
@@ -188,13 +202,13 @@ def _resampling(geometry: Geometry) -> str:
     return " then ".join(steps)
 
 
-def _tiles(model: LoadedModel, geometry: Geometry) -> dict[str, Any]:
+def _tiles(config: PretrainedConfig, tiling: str, geometry: Geometry) -> dict[str, Any]:
     """Return the tiles of an image for a model that cuts it; nothing for other models."""
-    family = models.family_of(model.config)
+    family = models.family_of(config)
     if not (family.cuts and geometry.layout):
         return {}
     return {
-        **({"tiling": model.tiling} if family.tiles else {}),
+        **({"tiling": tiling} if family.tiles else {}),
         "tile_columns": geometry.layout.columns,
         "tile_rows": geometry.layout.rows,
         "n_crops": geometry.layout.n_crops,

@@ -14,7 +14,7 @@ from PIL import Image
 from medres import datasets, models, resolution, runs
 from medres.datasets import pixel_cache
 from medres.inference import asking, checkpoint, generation
-from medres.models import LoadedModel, conversation
+from medres.models import LoadedModel, conversation, served
 
 MOST_OPTIONS = 32
 """Options of a question that are recomputed, each in a pass of its own."""
@@ -23,6 +23,8 @@ MOST_OPTIONS = 32
 @torch.no_grad()
 def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFrame:
     """Return a sample of a run's answers compared with separately recomputed ones.
+
+    None of a served model: `sentence` says so.
 
     Args:
         run: Finished evaluation.
@@ -47,6 +49,10 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
     if not n_questions:
         return pd.DataFrame(columns=columns)
     parameters = run.spec["parameters"]
+    if served.is_served(parameters["model"]):
+        found = pd.DataFrame(columns=columns)
+        found.attrs["why"] = "the answers of a served model are not asked for again"
+        return found
     study = run.folder.relative_to(runs.ROOT / "runs").parts[0]
     place, hashes = checkpoint(
         study, run.spec["cell"], model=parameters["model"], revision=parameters["revision"]
@@ -100,7 +106,8 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
 def sentence(checked: pd.DataFrame) -> str:
     """Return a summary of a table of `recompute`."""
     if checked.empty:
-        return "No answer was recomputed."
+        why = checked.attrs.get("why", "")
+        return f"No answer was recomputed{': ' if why else ''}{why}."
     largest = checked["log_probability_difference"].max()
     differ = "" if np.isnan(largest) else f"log-probabilities differ by at most {largest:.0e}, "
     return (

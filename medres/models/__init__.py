@@ -21,7 +21,7 @@ from PIL import Image
 from transformers import AutoConfig, PretrainedConfig
 
 from medres import files, runs
-from medres.models import adapters, checkpoint, families, loaded, places, tiny
+from medres.models import adapters, checkpoint, families, loaded, places, served, tiny
 from medres.models.family import Family
 from medres.models.loaded import DTYPES as DTYPES
 from medres.models.loaded import LoadedModel
@@ -243,10 +243,13 @@ def family_of(config: PretrainedConfig) -> Family:
 def fingerprint(model: str, *, revision: str) -> str:
     """Return what identifies a model: a hash of its files, or a Hub id at its commit.
 
+    Of a served model there is but its name and address.
     Of a tiny model the weights count, since all else of it is in this package; of a folder of the
     user's every file does: another tokenizer or config is another model. Of an adapter its base
     counts too; one of the Hub names its base at a commit.
     """
+    if served.is_served(model):
+        return served.fingerprint(model)
     place = Path(locate(model, revision=revision))
     if model in tiny.NAMES:
         tiny.check(place)

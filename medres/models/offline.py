@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from medres import models, runs
-from medres.models import adapters, checkpoint, parts, places, shapes, tiny
+from medres.models import adapters, checkpoint, parts, places, served, shapes, tiny
 from medres.models.flops import ModelShape
 from medres.resolution import Treatment
 
@@ -47,6 +47,8 @@ def config_of(model: str) -> PretrainedConfig:
     Raises:
         ValueError: If its config is not available offline, with those that are.
     """
+    if served.is_served(model):
+        return _config_of_like(model)
     if (base := _base(model)) in hub_ids():
         stored = dict(_read()[hub_ids()[base]])
         return AutoConfig.for_model(stored.pop("model_type"), **stored)
@@ -59,6 +61,25 @@ def config_of(model: str) -> PretrainedConfig:
     )
 
 
+def _config_of_like(model: str) -> PretrainedConfig:
+    address = served.parse(model)
+    if address.like == served.PLAIN:
+        raise ValueError(
+            f"how model {address.name!r} of {address.host} sees an image is not known, since its "
+            f"name ends in @{served.PLAIN}: nothing can be planned but pixels; name a model that "
+            f"sees images alike instead: {', '.join(tiny.NAMES)}, a folder with its config.json, "
+            f"or one of {', '.join(hub_ids())}"
+        )
+    if not is_at_hand(address.like):
+        raise ValueError(
+            f"how model {address.name!r} of {address.host} sees an image is not known: "
+            f"{address.like!r} is no model whose config is at hand; write behind the name @ and "
+            f"one that sees images alike: {', '.join(tiny.NAMES)}, a folder with its config.json, "
+            f"or one of {', '.join(hub_ids())}; @{served.PLAIN} plans without tokens"
+        )
+    return config_of(address.like)
+
+
 def is_at_hand(model: str) -> bool:
     """Return whether `config_of` has a model's config."""
     base = _base(model)
@@ -66,7 +87,9 @@ def is_at_hand(model: str) -> bool:
 
 
 def _base(model: str) -> str:
-    """Return the model that an adapter's folder says it was trained on, or the model itself."""
+    """Return the model that decides a config: an adapter's base, what a served one is like."""
+    if served.is_served(model):
+        return _base(served.parse(model).like)
     folder = runs.ROOT / model
     if model in tiny.NAMES or not (folder / places.ADAPTER_CONFIG).is_file():
         return model
@@ -81,6 +104,8 @@ def characters_per_token(model: str, texts: Sequence[str]) -> float:
     """
     if _base(model) in hub_ids() or not is_at_hand(model) or not texts:
         return CHARACTERS_PER_TOKEN
+    if served.is_served(model):
+        return characters_per_token(served.parse(model).like, texts)
     try:
         folder = checkpoint.opened(models.locate(model), revision="").tokenizer
     except FileNotFoundError:
@@ -102,6 +127,9 @@ def treatment_of(model: str, settings: Mapping[str, Any]) -> Treatment:
     Raises:
         ValueError: If the model's config is not available offline, or a setting is impossible.
     """
+    if served.is_plain(model):
+        pixels = settings["low_max_pixels"], settings["native_max_pixels"]
+        return served.plain_treatment(*pixels, settings["resampling_filter"])
     return models.treatment(config_of(model), **{name: settings[name] for name in models.TREATMENT})
 
 

@@ -4,12 +4,13 @@ Arithmetic only: needs no GPU, no weights, no Hub and no data.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+from transformers import PretrainedConfig
 
 from medres import mixed, models, resolution
 from medres.models import conversation, flops, offline
@@ -173,6 +174,22 @@ def arms(
             arm = _fitted(arm, costed.sizes, load, training, gpu)
         planned.append(arm)
     return planned
+
+
+def of_answers(
+    model: str, config: PretrainedConfig, side: Side, treatment: Treatment
+) -> Callable[[Geometry, float], float]:
+    """Return what counts the operations of an image and so many questions about it, asked once.
+
+    Args:
+        model: As in `offline.config_of`; its tokenizer counts the texts where it is at hand.
+        config: Of the model.
+        side: The questions.
+        treatment: Of the model.
+    """
+    per_token = offline.characters_per_token(model, side.texts)
+    costed = _Costed(config, offline.sizes_of(config), treatment, per_token)
+    return partial(costed.forward_flops, side, pass_tokens=conversation.MAX_PASS_TOKENS)
 
 
 def _evaluated(

@@ -1,6 +1,6 @@
-"""Examples on a page: pictures at low and native, the question, and every training's answer."""
+"""Examples on a page: pictures at two resolutions, the question, and every training's answer."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from medres.results import examples, grids
 from medres.results.examples import AT_RANDOM, BY_DISAGREEMENT, PLACE, SHOWN_KINDS, Arms
 
 TEMPLATES = Path(__file__).resolve().parent / "template"
-RESOLUTIONS = ("low", "native")
 SHOWN_MATRICES = 4
 """Repeated questions per data set whose answers are shown as matrices; the CSV holds all."""
 DARKEST = 0.45
@@ -55,13 +54,13 @@ def show(
         embedded: set[str] = set()
         # Looked up among the answers of one data set: of a large study there are many.
         known = table[(table[PLACE] == list(key)).all(axis=1)]
-        said.append(heading("h3", titles[known.index[0]]))
+        said.append(_heading("h3", titles[known.index[0]]))
         kinds = [(kind, AT_RANDOM) for kind in SHOWN_KINDS] + [("", BY_DISAGREEMENT)]
         for kind, drawn in kinds:
             rows = part[part["drawn"] == drawn]
             rows = rows[rows["kind"] == kind] if kind else rows
-            named = f"{kind.capitalize()}, drawn at random" if kind else "Answers differ most"
-            said.append(heading("h4", named))
+            heading = f"{kind.capitalize()}, drawn at random" if kind else "Answers differ most"
+            said.append(_heading("h4", heading))
             if rows.empty:
                 said.append('<p class="none">No question of this kind.</p>')
             for question_id in rows["question_id"]:
@@ -70,8 +69,7 @@ def show(
     return HTML(wrapped(said))
 
 
-def heading(tag: str, text: str) -> str:
-    """Return a heading for a page."""
+def _heading(tag: str, text: str) -> str:
     return f"<{tag}>{pictures.escaped(text)}</{tag}>"
 
 
@@ -111,10 +109,9 @@ def asked(question: pd.DataFrame) -> dict[str, Any]:
 def card(
     question: pd.DataFrame,
     question_sets: Mapping[str, QuestionSet],
-    arms: Sequence[tuple[str, str]],
+    arms: Arms,
     crop_px: int,
     embedded: set[str],
-    resolutions: Sequence[str] = RESOLUTIONS,
 ) -> dict[str, Any]:
     """Return all that an example shows, for the template.
 
@@ -124,8 +121,8 @@ def card(
         arms: Whose answers are framed.
         crop_px: As in `show`.
         embedded: Pictures that the page has; grows.
-        resolutions: At which the image and the answers are shown.
     """
+    resolutions = tuple(dict.fromkeys(evaluated for _, evaluated in arms))
     given = {name: examples.answered(question, name) for name in resolutions}
     stored = stored_image(question, question_sets)
     shown = [rows.iloc[0].to_dict() for rows in given.values()]
@@ -133,14 +130,12 @@ def card(
     return {
         **asked(question),
         "views": pictures.views(stored, shown, full_px=sizes, crop_px=crop_px, embedded=embedded),
-        "resolutions": list(resolutions),
+        "resolutions": resolutions,
         "rows": list(_rows(given, arms)),
     }
 
 
-def _rows(
-    given: Mapping[str, pd.DataFrame], arms: Sequence[tuple[str, str]]
-) -> Iterator[dict[str, Any]]:
+def _rows(given: Mapping[str, pd.DataFrame], arms: Arms) -> Iterator[dict[str, Any]]:
     """Yield a row for each training, with a cell for each resolution."""
     every = pd.concat(given.values())
     names = arm_names(every)
@@ -208,10 +203,10 @@ def show_confusions(study: str, table: pd.DataFrame, arms: Arms) -> HTML:
     parts, titles = template(), grids.place(table[PLACE].drop_duplicates())
     said = []
     for _, part in table.groupby(PLACE, sort=False):
-        said.append(heading("h3", titles[part.index[0]]))
+        said.append(_heading("h3", titles[part.index[0]]))
         asked_of = list(part.groupby(["question", "options"], sort=False))
         for (text, _), rows in asked_of[:SHOWN_MATRICES]:
-            said.append(heading("h4", f"{text} ({rows['n_questions'].iloc[0]:,} questions)"))
+            said.append(_heading("h4", f"{text} ({rows['n_questions'].iloc[0]:,} questions)"))
             if (n_options := rows["n_options"].iloc[0]) > examples.MATRIX_OPTIONS:
                 said.append(f"<p>{n_options:,} options are too many for a matrix: see the CSV.</p>")
                 continue

@@ -20,18 +20,20 @@ from medres.results import (
     averages,
     by_kind,
     calibration,
-    choice,
-    doubts,
+    choice_tables,
     findings,
     grids,
     learning,
     paired,
     recommendation,
+    shares,
 )
 from medres.results.numbers import percent, points
 from medres.study import Study
 
 OVER_DATASETS = "over data sets"
+CHOOSING = "10_choose_resolution"
+"""Stem of the page that a reader in a hurry wants."""
 CLASSES = {name: name.replace(" ", "-") for name in paired.VERDICTS}
 
 
@@ -56,7 +58,9 @@ def html(study: Study) -> str:
         about=about(study),
         treatment=findings.describe_treatment(studies.treatment(study)),
         **_results(study),
-        pages=[(stem, _question(stem)) for stem in sorted(study.reports, key=choice.PAGE.__ne__)],
+        pages=[(stem, _question(stem)) for stem in study.reports],
+        trains=bool(finetuned),
+        choosing=CHOOSING if CHOOSING in study.reports else "",
         cells=[
             {
                 "dataset": cell.dataset,
@@ -79,10 +83,9 @@ def _results(study: Study) -> dict[str, Any]:
     if "05_alignment" in study.reports:
         warning = learning.warning(page.read_table(study.name, "learning", na_values=[]))
     shown: dict[str, Any] = {"matrix": {}, "grids": [], "tokens": ""}
-    if choice.PAGE in study.reports:
-        said.append(_chosen(study))
-    if choice.PAGE in study.reports and "12_findings" not in study.reports:
-        shown["tokens"] = _ladder(study)
+    if CHOOSING in study.reports and not study.cells("finetune"):
+        # Of several trainings that is much: the page has it.
+        said.append(choice_tables.sentence(page.read_table(study.name, "choice", na_values=[])))
     if "12_findings" in study.reports:
         cells = _read(study, "cells")
         found = _read(study, "findings")
@@ -96,35 +99,19 @@ def _results(study: Study) -> dict[str, Any]:
             shown["tokens"] = _tokens(study, cells, baselines)
     if "13_calibration" in study.reports:
         said.append(f"* {calibration.first_page_sentence(_read(study, 'calibration'))}")
-    if said:
+    if "shares" in current.tables_of(study):
+        said.append(_swept(study))
+    if any(said):
         said.append(_caution(study))
     return shown | {"verdict": layout.result_html(warning + "\n".join(filter(None, said)))}
 
 
-def _chosen(study: Study) -> str:
-    """Return which size to send images at; what speaks against it where nothing else is said."""
-    found = _read(study, "choice_doubts")
-    if "12_findings" in study.reports:
-        found = found[found["kind"] == "mismatch"]
-    link = f"* [How sure that is, what it costs, and what to paste]({choice.PAGE}.html)."
-    return doubts.said(found, choice.summary(_read(study, "choice")), link)
-
-
-def _ladder(study: Study) -> str:
-    """Return the figure of the sizes and what each reaches."""
-    figures.use_theme()
-    margin = study.report_settings(choice.PAGE)["margin"]
-    baselines = page.read_table(study.name, "ladder_baselines", na_values=[])
-    shown = page.show_figure(
-        study.name,
-        "ladder_at_a_glance",
-        figures.accuracy_ladder(_read(study, "ladder"), baselines, margin=margin),
-        alt="Accuracy at each size against its visual tokens, with intervals, margin and "
-        "baselines.",
-        caption="Accuracy against what an image costs, with 95 % confidence intervals, clustered "
-        "by group. Ring: the chosen size.",
-    )
-    return str(shown.data)
+def _swept(study: Study) -> str:
+    """Return what shares of low images in training do, where a study tries more than mixed."""
+    found = _read(study, "shares")
+    margin = study.report_settings("09_cost")["margin"]
+    is_sweep = found["low_share"].nunique() > shares.LEAST_SHARES
+    return shares.sentence(found, margin=margin) if is_sweep else ""
 
 
 def _read(study: Study, name: str) -> pd.DataFrame:

@@ -1,21 +1,19 @@
-"""What to paste into a client or a server for a chosen size, as Markdown for a page."""
+"""What to paste into a client or a server for a chosen resolution, as Markdown for a page."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
+from medres import resolution, texts
 from medres import study as studies
-from medres import texts
-from medres.models import offline, setting
-from medres.models.setting import Setting
-from medres.results import choice
-from medres.results.ladder import label
+from medres.models import offline, served, setting
+from medres.resolution import Treatment
 from medres.study import Study
 
 EVERYWHERE = (
-    "Sending images that already have the size is the one setting that every server and every "
-    "library obeys:"
+    "Images that already have the size when they are sent are the one setting that every server "
+    "and every library obeys:"
 )
 ONE_STEP = (
     "Or leave it to the model's own processor, whose sides may differ from these by one step of "
@@ -23,64 +21,71 @@ ONE_STEP = (
 )
 OWN = "The size that the model sees is set in its own processor:"
 NO_BUDGET = "How it is set outside of this program is not known here: see the model's own page."
-NONE_KNOWN = "No setting of the model's own processor is known that has the same effect."
 
 
-def text(study: Study, choices: pd.DataFrame) -> str:
-    """Return what to paste for the chosen sizes, and for native to compare.
+def in_words(name: str, treatment: Treatment) -> str:
+    """Return what a resolution asks for, for a reader.
 
     Args:
-        study: Whose treatment and models count.
-        choices: As from `choice.table`.
+        name: As in `resolution.plan`.
+        treatment: Of the study.
     """
-    meaning = studies.treatment(study)
-    several = len(study.models) > 1
+    kind, argument = resolution.parse(name)
+    if kind == "native":
+        return f"native size (up to {treatment.native_max_pixels:,} pixels)"
+    if kind in ("low", "pixels"):
+        pixels = treatment.low_max_pixels if kind == "low" else int(argument)
+        side = round(pixels**0.5)
+        called = "low, " if kind == "low" else ""
+        return f"{called}at most {pixels:,} pixels (as {side:,} x {side:,})"
+    if kind == "scale":
+        return f"{float(argument):g} times the width and height"
+    if kind == "tokens":
+        return f"{int(argument):,} visual tokens"
+    if kind == "tiles":
+        return f"{argument} tile{'s' * (argument != '1')}"
+    return name
+
+
+def words(study: Study, names: Iterable[str]) -> dict[str, str]:
+    """Return what each resolution of a study asks for, for a reader."""
+    given = studies.treatment(study)
+    pixels = given["low_max_pixels"], given["native_max_pixels"], given["resampling_filter"]
+    treatment = Treatment(*pixels, multiple_px=1)
+    return {name: in_words(name, treatment) for name in names}
+
+
+def of_study(study: Study, chosen: pd.DataFrame) -> str:
+    """Return what to paste for every model's resolutions: chosen, used until then, or likely.
+
+    Args:
+        study: Read and checked.
+        chosen: As from `choice_tables.table`.
+    """
+    settings = {cell.model: study.settings(cell) for cell in study.cells("evaluate")}
     said = []
     for model in study.models:
-        part = choices[choices["model"] == texts.named(model)]
-        for name, why in _rungs(part).items():
-            of = f"{texts.in_markdown(texts.named(model))}, " if several else ""
-            heading = f"**{of}{label(name)}**: {why}."
-            said += [heading, *_lines(name, model, meaning)]
+        rows = chosen[chosen["model"] == texts.named(model)]
+        names = [
+            row.chosen or row.until_then or row.would_be or "native" for row in rows.itertuples()
+        ]
+        said += [_text(model, name, settings[model]) for name in dict.fromkeys(names)]
     return "\n\n".join(said)
 
 
-def _rungs(choices: pd.DataFrame) -> dict[str, str]:
-    """Return the sizes that are shown, and why."""
-    found: dict[str, list[str]] = {}
-    for row in choices.to_dict("records"):
-        where = choice.named_place(row, choices)
-        if row["chosen"]:
-            found.setdefault(row["chosen"], []).append(f"chosen ({where})" if where else "chosen")
-        elif row["would_choose"]:
-            said = "would be chosen on what was seen"
-            found.setdefault(row["would_choose"], []).append(f"{said} ({where})" if where else said)
-    why = {name: texts.in_markdown("; ".join(said)) for name, said in found.items()}
-    return why if "native" in why else why | {"native": "to compare"}
-
-
-def _lines(name: str, model: str, meaning: Mapping[str, Any]) -> list[str]:
+def _text(model: str, name: str, settings: Mapping[str, Any]) -> str:
+    called = texts.in_markdown(texts.named(model))
     if not offline.is_at_hand(model):
-        return [
-            f"How {texts.in_markdown(texts.named(model))} lays out images is not known here: send "
-            "images of the size that the table gives, shape kept."
-        ]
-    treatment = offline.treatment_of(model, meaning)
-    try:
-        config = offline.config_of(model)
-    except ValueError:  # served, of an unknown kind: pixels alone are planned
-        config = None
+        return f"The config of {called} is not available here: send images of the chosen size."
+    treatment = offline.treatment_of(model, settings)
+    config = None if served.is_plain(model) else offline.config_of(model)
     found = setting.of(name, treatment, config)
-    everywhere = [] if found.is_own else [EVERYWHERE]
-    return [found.rule, *everywhere, _block("python", found.code), *_own(found)]
-
-
-def _own(found: Setting) -> list[str]:
-    if not found.options:
-        return [NO_BUDGET if found.is_own else NONE_KNOWN]
-    begin = OWN if found.is_own else ONE_STEP
-    return [begin, *(f"{where}:\n\n{_block('text', line)}" for where, line in found.options)]
-
-
-def _block(kind: str, content: str) -> str:
-    return f"```{kind}\n{content.rstrip()}\n```"
+    lines = [f"**{called}, {in_words(name, treatment)}.** {found.rule}"]
+    if not found.is_own:
+        lines += [EVERYWHERE, f"```python\n{found.code.rstrip()}\n```"]
+    if found.options:
+        lines.append(OWN if found.is_own else ONE_STEP)
+        lines += [f"{where}:\n\n```text\n{line}\n```" for where, line in found.options]
+    elif found.is_own:
+        lines.append(NO_BUDGET)
+    return "\n\n".join(lines)

@@ -58,7 +58,7 @@ def differences(table: pd.DataFrame, claims: tuple[Claim, ...] = CLAIMS) -> pd.D
             correct, groups = paired.stacked([arms[key] for key in keys])
             asked = arms[keys[0]].drop_duplicates("question_id")
             for by in PARTS:
-                if by in asked and divides(asked[by]):
+                if by in asked and _divides(asked[by]):
                     named = {
                         "claim": claim.name,
                         "statement": claim.statement,
@@ -74,8 +74,7 @@ def differences(table: pd.DataFrame, claims: tuple[Claim, ...] = CLAIMS) -> pd.D
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def divides(values: pd.Series) -> bool:
-    """Return whether the values of a column divide questions into a few kinds."""
+def _divides(values: pd.Series) -> bool:
     return bool(1 < values.nunique() <= min(MOST_PARTS, len(values) // 2))
 
 

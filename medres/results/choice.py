@@ -1,308 +1,244 @@
-"""Which size to send images at: the cheapest that is shown to lose no more than a margin."""
+"""Which resolution to use: the cheapest one whose loss against the best these images exclude.
+
+No resolution is named the best because it came out best: every loss is bounded against whichever is
+truly best (`statistics.best`), for all resolutions of a ladder together.
+"""
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from medres.results.ladder import MORE, PLACE, UNKNOWN, label
-from medres.results.numbers import percent
-from medres.texts import in_markdown
+from medres.results import frontier, grids, paired
+from medres.statistics import best, comparison, tails
+from medres.statistics.best import Loss
 
-PAGE = "10_choose_resolution"
-"""Stem of the page about the choice."""
-CHOSEN, UNDECIDED, NOTHING = "chosen", "undecided", "nothing to choose"
-VERDICTS = (CHOSEN, UNDECIDED, NOTHING)
-COLUMNS = (
-    "dataset model train_resolution verdict chosen would_choose margin excluded_loss "
-    "observed_loss tokens cost_share n_more_images n_more_groups n_rungs n_seeds n_questions "
-    "n_images n_groups short sentence"
-).split()
-
-HIDDEN = "margin n_more_groups short sentence n_seeds".split()
-"""Columns of the CSV that a page does not show: its first lines are the sentences."""
+KEY = ["dataset", "model", "train_resolution"]
+CHOSEN, UNDECIDED, NO_CHOICE = "chosen", "undecided", "nothing to choose"
+WITHIN, LOSES, UNTOLD = "within the margin", "loses more", "cannot be told"
+POWER = 0.8
+"""Chance with which the images that are asked for decide."""
+MOST_IMAGES = 20_000
+"""Nobody collects more to choose a size: then the sizes are too alike to the margin."""
 
 
-def table(ladder: pd.DataFrame, *, margin: float) -> pd.DataFrame:
-    """Return one choice for each ladder.
+@dataclass(frozen=True)
+class Ladder:
+    """The answers of one model at several resolutions, the cheapest first."""
+
+    key: tuple[str, str, str]
+    """Data set, model, train resolution."""
+    rungs: tuple[str, ...]
+    tokens: tuple[float, ...]
+    """Mean visual tokens per image at each rung, NaN where not known."""
+    correct: np.ndarray
+    """Right answers, shape (n_trainings, n_rungs, n_questions)."""
+    groups: np.ndarray
+    """Group of each question, shape (n_questions,)."""
+    asked: pd.DataFrame
+    """What was asked, one row per question in that order: image and what divides questions."""
+    merged: Mapping[str, str]
+    """Rungs that gave every image the same input as another, with that other one."""
+
+    @property
+    def n_images(self) -> int:
+        """Images that the questions are about."""
+        return int(self.asked["image"].nunique())
+
+
+def ladders(answers: pd.DataFrame) -> list[Ladder]:
+    """Return the ladder of every data set, model and train resolution.
 
     Args:
-        ladder: As from `ladder.table`.
-        margin: As given to it.
-
-    Returns:
-        `COLUMNS`. chosen is the eval resolution, empty if none is shown to be within the margin;
-        would_choose the cheapest that would be chosen if more images confirm what was seen, empty
-        if there is none or it is the chosen one. excluded_loss, observed_loss, tokens and
-        cost_share (of tokens, or of pixels where tokens are not known) are of the chosen
-        rung, or else of the one that would be. n_more_images and n_more_groups are about what it
-        takes to decide for would_choose. sentence says all that; short the same without how many
-        images it rests on, for where there are several choices.
+        answers: As from `grids.answers`. Blank, mixed and enlarged images are no rungs.
     """
-    rows = [_row(part, margin) for _, part in ladder.groupby(PLACE, sort=False)]
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _row(rungs: pd.DataFrame, margin: float) -> dict[str, Any]:
-    """Return the choice from one ladder, whose rungs begin with the cheapest."""
-    first = rungs.iloc[0]
-    found = rungs[rungs["is_chosen"]]
-    chosen = None if found.empty else found.iloc[0]
-    cheaper = rungs if chosen is None else rungs.loc[: chosen.name].iloc[:-1]
-    open_ = cheaper[(cheaper["verdict"] == UNKNOWN) & (cheaper["observed_loss"] < margin)]
-    known = open_[open_["n_more_images"].notna()]
-    pick = known if len(known) else open_ if chosen is None else known
-    would = None if pick.empty else pick.iloc[0]
-    verdict = NOTHING if len(rungs) == 1 else UNDECIDED if chosen is None else CHOSEN
-    shown = first if verdict == NOTHING else chosen if chosen is not None else would
-    row = {
-        **{name: first[name] for name in PLACE},
-        "verdict": verdict,
-        "chosen": "" if chosen is None else chosen["eval_resolution"],
-        "would_choose": "" if would is None or len(rungs) == 1 else would["eval_resolution"],
-        "margin": margin,
-        "n_rungs": len(rungs),
-        **{name: int(first[name]) for name in ("n_seeds", "n_questions", "n_images", "n_groups")},
-        **{
-            name: math.nan if shown is None else shown[name]
-            for name in ("excluded_loss", "observed_loss", "tokens")
-        },
-        "cost_share": _cost_share(shown, rungs),
-        **{
-            name: math.nan if would is None else would[name]
-            for name in ("n_more_images", "n_more_groups")
-        },
+    offered = frontier.offered(answers)
+    found = {
+        (str(key[0]), str(key[1]), str(key[2])): part
+        for key, part in offered.groupby(KEY, sort=False)
     }
-    return row | {"short": _short(row, rungs, shown), "sentence": _sentence(row, rungs, shown)}
+    order = pd.DataFrame(list(found), columns=KEY).sort_values(KEY, key=grids.rank, kind="stable")
+    return [_ladder(key, found[key]) for key in order.itertuples(index=False, name=None)]
 
 
-def _cost_share(rung: pd.Series | None, rungs: pd.DataFrame) -> float:
-    native = rungs[rungs["eval_resolution"] == "native"]
-    if rung is None or native.empty:
-        return math.nan
-    cost = "pixels" if rungs["tokens"].isna().all() else "tokens"
-    return float(rung[cost] / native[cost].iloc[0])
-
-
-def _sentence(row: dict[str, Any], rungs: pd.DataFrame, shown: pd.Series | None) -> str:
-    limit = _points(row["margin"])
-    if row["verdict"] == NOTHING:
-        return f"The model was asked at one size ({row_label(rungs.iloc[0])}): nothing to choose."
-    if row["verdict"] == CHOSEN:
-        assert shown is not None
-        return " ".join(filter(None, [_send(shown), _loses(row, shown, rungs), _cheaper(row)]))
-    asked = _asked(row)
-    begin = f"These images cannot tell which of {row['n_rungs']} sizes loses at most {limit} points"
-    reasons = [each for each in dict.fromkeys(rungs["reason"]) if each]
-    why = f" ({asked}{f'; {reasons[0]}' if reasons else ''})"
-    if shown is None:
-        return (
-            f"{begin}{why}: the sizes lie too near the margin, so that no number of images is "
-            "likely to tell. A wider margin might."
-        )
-    then = f"On what was seen, {_named(shown)} would be chosen."
-    if row["n_seeds"] > 1:
-        return (
-            f"{begin}{why}: the {row['n_seeds']} trainings differ, so that more images alone would "
-            f"not; more trainings might. {then}"
-        )
-    if math.isnan(row["n_more_images"]):
-        return (
-            f"{begin}{why}: what was seen lies too near the margin, so that no number of images is "
-            f"likely to tell. {then}"
-        )
-    return f"{begin}{why}: about {_more(row)} would. {then}"
-
-
-def row_label(rung: pd.Series) -> str:
-    """Return the name of a rung with its tokens, if they are known."""
-    return f"{label(str(rung['eval_resolution']))}{_tokens(rung, ', ')}"
-
-
-def _named(rung: pd.Series) -> str:
-    return f"{_what(str(rung['eval_resolution']))}{_tokens(rung, ' (', ')')}"
-
-
-def _what(name: str) -> str:
-    return {"low": "low resolution", "native": "native size"}.get(name, label(name))
-
-
-def _tokens(rung: pd.Series, before: str, after: str = "") -> str:
-    n_tokens = rung["tokens"]
-    if pd.isna(n_tokens):
-        return ""
-    number = (
-        f"{n_tokens:,.0f}" if n_tokens >= 10 or n_tokens == round(n_tokens) else f"{n_tokens:.1f}"
+def _ladder(key: tuple[str, str, str], part: pd.DataFrame) -> Ladder:
+    arms = {str(name): arm for name, arm in part.groupby("eval_resolution", sort=False)}
+    pixels = part["given_width_px"].astype(float) * part["given_height_px"]
+    cost = (
+        part.assign(pixels=pixels)
+        .groupby("eval_resolution", sort=False)[["visual_tokens", "pixels"]]
+        .mean()
     )
-    return f"{before}{number} visual token{'' if number == '1' else 's'}{after}"
-
-
-def _send(rung: pd.Series) -> str:
-    """Return what to do, as the first sentence."""
-    name = str(rung["eval_resolution"])
-    kind, _, argument = name.partition("-")
-    what = {
-        "native": "Send images at their native size",
-        "low": "Send images at low resolution",
-        "pixels": f"Send images of at most {label(name).removesuffix(' px')} pixels",
-        "tokens": f"Let the model see each image in at most {label(name)}",
-        "tiles": f"Let the model cut each image into at most {label(name)}",
-        "pan": "Switch pan and scan on",
-        "scale": f"Send images with their sides times {argument}",
-    }.get(kind, f"Send images at {name}")
-    each = " on average)" if kind == "tokens" else " each)"
-    return f"{what}{_tokens(rung, ' (', each)}."
-
-
-def _loses(row: dict[str, Any], rung: pd.Series, rungs: pd.DataFrame) -> str:
-    sure = f"95 % confidence; {_asked(row)}"
-    said = [
-        f"It is the best of the {row['n_rungs']} sizes ({sure})"
-        if rung["excluded_loss"] == 0
-        else f"Against the best of the {row['n_rungs']} sizes this loses at most "
-        f"{_points(rung['excluded_loss'])} points ({sure})",
-        _costs(row, rung, rungs),
-    ]
-    return f"{', and '.join(filter(None, said))}{_smaller(row, rung, rungs)}."
-
-
-def _costs(row: dict[str, Any], rung: pd.Series, rungs: pd.DataFrame) -> str:
-    share = row["cost_share"]
-    if math.isnan(share) or rung["eval_resolution"] == "native":
-        return ""
-    of = "pixels" if rungs["tokens"].isna().all() else "visual tokens"
-    return f"costs {_share(share)} of the {of} of native"
-
-
-def _smaller(row: dict[str, Any], rung: pd.Series, rungs: pd.DataFrame) -> str:
-    smaller = rungs.loc[: rung.name].iloc[:-1]
-    if smaller.empty or not (smaller["verdict"] == MORE).all():
-        return ""
-    what = "every smaller size" if len(smaller) > 1 else "the smaller size"
-    return f"; {what} is shown to lose more than {_points(row['margin'])} points"
-
-
-def _short(row: dict[str, Any], rungs: pd.DataFrame, rung: pd.Series | None) -> str:
-    """Return a choice in a few words, for a list of several."""
-    if row["verdict"] == NOTHING or rung is None:
-        return "one size only, nothing to choose" if row["verdict"] == NOTHING else "cannot be told"
-    if row["verdict"] == UNDECIDED:
-        more = "" if math.isnan(row["n_more_images"]) else f"about {_more(row)} would; "
-        more = "more trainings might; " if row["n_seeds"] > 1 else more
-        return f"cannot be told: {more}{_named(rung)} on what was seen"
-    loses = (
-        f"the best of {row['n_rungs']} sizes"
-        if rung["excluded_loss"] == 0
-        else f"loses at most {_points(rung['excluded_loss'])} points"
+    ordered = cost.sort_values(["visual_tokens", "pixels"], kind="stable").index
+    kept, merged = _without_twins([str(name) for name in ordered], arms)
+    correct, groups = paired.stacked([arms[name] for name in kept])
+    first = arms[kept[0]].drop_duplicates("question_id")
+    names = [name for name in ("question", "modality") if name in first]
+    return Ladder(
+        key=key,
+        rungs=tuple(kept),
+        tokens=tuple(float(cost["visual_tokens"][name]) for name in kept),
+        correct=correct,
+        groups=np.asarray(groups),
+        asked=first[["image", *names]].reset_index(drop=True),
+        merged=merged,
     )
-    cost = _costs(row, rung, rungs)
-    said = f"{loses}, {cost}" if cost else loses
-    return f"{_named(rung)}: {said}{_smaller(row, rung, rungs)}"
 
 
-def _cheaper(row: dict[str, Any]) -> str:
-    """Return what more images might allow, if something."""
-    name = row["would_choose"]
-    if not name or math.isnan(row["n_more_images"]):
-        return ""
-    return f"About {_more(row)} might allow {_what(name)}."
+def _without_twins(
+    names: Sequence[str], arms: Mapping[str, pd.DataFrame]
+) -> tuple[list[str], dict[str, str]]:
+    """Return rungs without those whose input another rung gives too, and these others."""
+    decided = ("given_width_px", "given_height_px", "resampling", "visual_tokens", "n_crops")
+    kept: list[str] = []
+    merged: dict[str, str] = {}
+    seen: dict[Any, str] = {}
+    # A name that says most to a reader stands for the others.
+    for name in sorted(names, key=lambda each: each not in ("native", "low")):
+        arm = arms[name].drop_duplicates("question_id").sort_values("question_id")
+        columns = [each for each in decided if each in arm]
+        same = tuple(pd.util.hash_pandas_object(arm[columns], index=False))
+        if same in seen:
+            merged[name] = seen[same]
+        else:
+            seen[same] = name
+            kept.append(name)
+    return [name for name in names if name in kept], merged
 
 
-def _more(row: dict[str, Any]) -> str:
-    images, groups = row["n_more_images"], row["n_more_groups"]
-    if row["n_groups"] == row["n_images"]:
-        return f"{_round(images)} more images"
-    return f"{_round(images)} more images ({_round(groups)} more groups)"
+@dataclass(frozen=True)
+class Choice:
+    """What is chosen from a ladder, and what the images would have to say for more."""
+
+    verdict: str
+    """`CHOSEN`, `UNDECIDED` or `NO_CHOICE`."""
+    chosen: str
+    """The cheapest rung within the margin; empty unless `CHOSEN`."""
+    until_then: str
+    """Where undecided, a rung that is within the margin though a cheaper one may be; or empty."""
+    losses: tuple[Loss, ...]
+    says: tuple[str, ...]
+    """Of each rung: `WITHIN`, `LOSES` or `UNTOLD`."""
+    refusal: str
+    """Why nothing can be decided whatever the answers; empty if something can."""
+    would_be: str
+    """What would be chosen if a larger sample came out as this one; empty if it is decided."""
+    n_more_images: int | None
+    """Images of the same kind that would decide that; None if no likely number would."""
 
 
-def _round(number: float) -> str:
-    """Return a number of at most two digits that are not zero, rounded up."""
-    unit = 10 ** max(0, len(str(math.ceil(number))) - 2)
-    return f"{math.ceil(number / unit) * unit:,}"
+def choose(ladder: Ladder, *, margin: float, level: float = 0.95) -> Choice:
+    """Return the cheapest rung within the margin of the best, or what it would take to find one.
 
-
-def _asked(row: dict[str, Any]) -> str:
-    said = _counted(row["n_images"], "image")
-    if row["n_questions"] != row["n_images"]:
-        said = f"{_counted(row['n_questions'], 'question')} about {said}"
-    if row["n_groups"] != row["n_images"]:
-        said += f" in {_counted(row['n_groups'], 'group')}"
-    if row["train_resolution"] != "none":
-        many = row["n_seeds"]
-        said += ", one training: another may differ" if many == 1 else f", {many} trainings"
-    return said
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' if number != 1 else ''}"
-
-
-def _points(fraction: float) -> str:
-    return percent(fraction).removesuffix(".0")
-
-
-def _share(share: float) -> str:
-    """Return a share in words or percent.
-
-    >>> [_share(each) for each in (0.333, 0.5, 0.12, 0.004)]
-    ['a third', 'half', '12 %', 'less than 1 %']
-    """
-    for value, words in ((1 / 2, "half"), (1 / 3, "a third"), (1 / 4, "a quarter")):
-        if abs(share - value) < 0.01:
-            return words
-    return "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
-
-
-def named_place(row: pd.Series | dict[str, Any], choices: pd.DataFrame) -> str:
-    """Return of what a choice is, as far as there are several: data set, model, training."""
-    parts = []
-    if choices["dataset"].nunique() > 1 or choices["train_resolution"].nunique() > 1:
-        parts.append(str(row["dataset"]))
-    if choices["model"].nunique() > 1:
-        parts.append(str(row["model"]))
-    if choices["train_resolution"].nunique() > 1 or row["train_resolution"] != "none":
-        trained = str(row["train_resolution"])
-        parts.append("not trained here" if trained == "none" else f"trained at {trained}")
-    return ", ".join(parts)
-
-
-def summary(choices: pd.DataFrame) -> str:
-    """Return the sentences of a study: one in bold if there is one choice, else as lines.
+    It is undecided as long as a cheaper rung than the one within the margin may be so too.
 
     Args:
-        choices: As from `table`, also as read back from its CSV.
+        ladder: As from `ladders`.
+        margin: Loss of accuracy that would not matter, a fraction.
+        level: At which the losses are bounded, for all rungs together.
     """
-    if choices.empty:
-        return "No answer was given at a size that can be chosen."
-    if len(choices) == 1:
-        first, _, rest = str(choices["sentence"].iloc[0]).partition(". ")
-        where = in_markdown(named_place(choices.iloc[0], choices))
-        begin = f"{where[:1].upper()}{where[1:]}: " if where else ""
-        return f"{begin}**{in_markdown(first.rstrip('.'))}.** {in_markdown(rest)}".strip()
-    lines = []
-    for (dataset, model), part in choices.groupby(["dataset", "model"], sort=False):
-        several = choices["model"].nunique() > 1
-        where = in_markdown(f"{dataset} ({model})" if several else str(dataset))
-        if len(part) == 1:
-            lines.append(f"* **{where}**: {in_markdown(part['sentence'].iloc[0])}")
-            continue
-        first = part.iloc[0].to_dict() | {"train_resolution": "none"}
-        lines.append(f"* **{where}** (95 % confidence; {_asked(first)})")
-        for row in part.to_dict("records"):
-            trained = str(row["train_resolution"])
-            name = "not trained here" if trained == "none" else f"trained at {trained}"
-            many = f" ({row['n_seeds']} trainings)" if row["n_seeds"] > 1 else ""
-            begin, colon, rest = in_markdown(str(row["short"])).partition(":")
-            lines.append(f"    * {name}{many}: **{begin}**{colon}{rest}.")
-    return "\n".join(lines)
+    found = best.losses(ladder.correct, ladder.groups, level=level)
+    refusal = next((each.refusal for each in found if each.refusal), "")
+    says = tuple(_says(each, margin) for each in found)
+    alike = (tuple(found), says, refusal)
+    if len(ladder.rungs) == 1:
+        return Choice(NO_CHOICE, "", "", *alike, "", None)
+    costs = range(len(found))
+    at = best.choose(found, costs, margin)
+    untold = best.open_arms(found, costs, margin)
+    if at is not None and not untold:
+        return Choice(CHOSEN, ladder.rungs[at], "", *alike, "", None)
+    until_then = "" if at is None else ladder.rungs[at]
+    if refusal:
+        return Choice(UNDECIDED, "", until_then, *alike, "", None)
+    small = [place for place in untold if found[place].observed < margin]
+    would_be = ladder.rungs[small[0]] if small else until_then
+    more = (
+        _to_exclude(ladder, small[0], found[small[0]].observed, margin, level)
+        if small
+        else _to_show(ladder, untold, found, margin, level)
+    )
+    return Choice(UNDECIDED, "", until_then, *alike, would_be, more)
 
 
-def shown(choices: pd.DataFrame) -> list[str]:
-    """Return the columns that a page shows: those that differ or say anything."""
-    dull = {"model"} if choices["model"].nunique() < 2 else set()
-    dull |= {name for name in ("would_choose", "n_more_images") if _is_empty(choices[name])}
-    return [name for name in COLUMNS if name not in {*HIDDEN, *dull}]
+def _says(loss: Loss, margin: float) -> str:
+    if loss.refusal:
+        return UNTOLD
+    if loss.excluded <= margin:
+        return WITHIN
+    return LOSES if loss.at_least > margin else UNTOLD
 
 
-def _is_empty(values: pd.Series) -> bool:
-    return bool((values.isna() | values.eq("")).all())
+def _to_exclude(ladder: Ladder, rung: int, loss: float, margin: float, level: float) -> int | None:
+    """Return how many further images would show that a rung loses less than the margin.
+
+    If it loses what was observed, at the largest share of questions on which it and another rung
+    differ, and with questions of a group as alike as they were seen to be.
+    """
+    compared = [
+        comparison.compare(ladder.correct[:, other], ladder.correct[:, rung], ladder.groups)
+        for other in range(len(ladder.rungs))
+        if other != rung
+    ]
+    widest = max(compared, key=lambda each: each.first_only + each.second_only)
+    discordance = max(widest.first_only + widest.second_only, loss, 1 / widest.n_questions)
+    each = widest.n_questions / widest.n_effective_groups
+    needed = best.groups_to_decide(
+        each,
+        n_arms=len(ladder.rungs),
+        margin=margin,
+        discordance=min(1.0, discordance),
+        loss=loss,
+        correlation=_likeness(widest, each),
+        level=level,
+        power_wanted=POWER,
+    )
+    return None if needed is None else _further(ladder, needed / widest.n_effective_groups)
+
+
+def _to_show(
+    ladder: Ladder, rungs: Sequence[int], found: Sequence[Loss], margin: float, level: float
+) -> int | None:
+    """Return how many further images would show that each of some rungs loses more than the margin.
+
+    If they lose what was observed, by the normal approximation.
+    """
+    leader = int(ladder.correct.mean(axis=(0, 2)).argmax())
+    n_pairs = len(ladder.rungs) * (len(ladder.rungs) - 1)
+    reach = tails.normal_quantile((1 - level) / n_pairs) + tails.normal_quantile(1 - POWER)
+    times = 0.0
+    for rung in rungs:
+        compared = comparison.compare(
+            ladder.correct[:, rung], ladder.correct[:, leader], ladder.groups
+        )
+        gap = found[rung].observed - margin
+        times = max(times, (reach * compared.standard_error / gap) ** 2 if gap > 0 else math.inf)
+    return _further(ladder, times)
+
+
+def _further(ladder: Ladder, times: float) -> int | None:
+    """Return how many images more make so many times as many; at least as many again."""
+    # Where chance alone kept these images from deciding, so many should suffice.
+    more = (times - 1 if times > 1 else 1.0) * ladder.n_images
+    return _rounded_up(more) if more <= MOST_IMAGES else None
+
+
+def _likeness(compared: comparison.Comparison, questions_each: float) -> float:
+    """Return the correlation of the gains of two questions of a group, as seen; 0 to 1."""
+    if questions_each <= 1 or math.isnan(compared.n_effective):
+        return 0.0
+    design_effect = compared.n_questions / compared.n_effective
+    return float(np.clip((design_effect - 1) / (questions_each - 1), 0.0, 1.0))
+
+
+def _rounded_up(number: float) -> int:
+    """Return a number of images with two leading digits: it is known no better.
+
+    >>> _rounded_up(137.2), _rounded_up(8)
+    (140, 8)
+    """
+    unit: int = 10 ** max(0, len(str(math.ceil(number))) - 2)
+    return math.ceil(number / unit) * unit

@@ -1,132 +1,124 @@
-"""Whether a size that suffices for some kinds of questions loses too much for others."""
+"""Whether kinds of questions need different resolutions."""
 
-import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from medres.results import choice, ladder, paired
-from medres.results.by_kind import PARTS, divides
-from medres.results.ladder import PLACE, label
+from medres.results.by_kind import MOST_PARTS, PARTS
+from medres.results.choice import KEY, LOSES, WITHIN, Choice, Ladder, choose
+from medres.results.grids import place
 from medres.results.numbers import percent
-from medres.statistics import best
+from medres.statistics import groups as of_groups
 from medres.texts import in_markdown
 
-COLUMNS = (
-    "dataset model train_resolution by part n_questions n_groups chosen excluded_loss loses_more "
-    "disagree"
-).split()
-SHOWN = [name for name in COLUMNS if name not in ("by", "disagree")]
-NOTHING = "Questions cannot be divided into kinds with enough groups each."
+LEVEL = 0.95
+COLUMNS = [*KEY, *"by part n_questions n_groups chosen excluded_loss disagrees".split()]
+SHOWN = [name for name in COLUMNS if name != "disagrees"]
+NOTHING = "No kind of question is shown to need another size than the others."
 CAPTION = (
-    "The choice for each kind of question alone: the cheapest size within the margin, and the "
-    "sizes that are shown to lose more; 95 % confidence for all kinds of a column together."
+    "What would be chosen for each kind of question, with bounds that hold together for all kinds "
+    "and rungs of a row's model. Empty: its questions cannot tell."
 )
 
 
-def table(answers: pd.DataFrame, rungs: pd.DataFrame, *, margin: float) -> pd.DataFrame:
-    """Return the choice for each kind of question.
+def table(ladders: Sequence[Ladder], *, margin: float) -> pd.DataFrame:
+    """Return what would be chosen for each kind of question, one row per kind.
 
     Args:
-        answers: As from `ladder.rungs`.
-        rungs: As from `ladder.table`, for the order of costs.
-        margin: As given to it.
+        ladders: As from `choice.ladders`.
+        margin: As in `choice.choose`.
 
     Returns:
-        `COLUMNS`, one row per part of a division (`by_kind.PARTS`): chosen, an eval resolution,
-        empty if none is shown to be within the margin, and its excluded_loss; loses_more, those
-        shown to lose more than the margin, separated by commas; disagree, whether any rung is
-        within the margin for one part of the division and shown to lose more for another.
+        `COLUMNS`: excluded_loss is the bound of the chosen rung's loss; disagrees is whether
+        a rung is within the margin for this kind and shown to lose more for another, or the
+        other way round.
     """
     rows: list[dict[str, Any]] = []
-    also = [name for name in PARTS if name in answers]
-    arms = paired.arms_of(answers, also=also)
-    for place, part in rungs.groupby(PLACE, sort=False):
-        if len(part) < 2:
-            continue
-        names = [str(name) for name in part["eval_resolution"]]
-        each = [arms[(*map(str, place), name)] for name in names]
-        correct, groups = paired.stacked(each)
-        asked = each[0].drop_duplicates("question_id")
-        for by in also:
-            if divides(asked[by]):
-                found = _of_parts(
-                    correct, np.asarray(groups), asked[by].to_numpy(str), part, names, margin
-                )
-                named = dict(zip(PLACE, place, strict=True)) | {"by": by}
-                rows += [named | row for row in found]
+    for ladder in ladders:
+        for by in PARTS:
+            if by in ladder.asked and len(ladder.rungs) > 1:
+                rows += _of_parts(ladder, by, margin)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _of_parts(
-    correct: np.ndarray,
-    groups: np.ndarray,
-    kinds: np.ndarray,
-    rungs: pd.DataFrame,
-    names: list[str],
-    margin: float,
-) -> list[dict[str, Any]]:
-    """Return the choices of a division, whose bounds hold together; empty if only one has any."""
-    parts = list(dict.fromkeys(kinds.tolist()))
-    within: dict[str, set[str]] = {}
-    rows: list[dict[str, Any]] = []
-    for part in parts:
-        here = kinds == part
-        found = best.losses(correct[:, :, here], groups[here], level=1 - 0.05 / len(parts))
-        if any(each.refusal for each in found):
-            continue
-        chosen = best.choose(found, ladder.costs_of(rungs), margin)
-        within[part] = {
-            name for name, loss in zip(names, found, strict=True) if loss.excluded <= margin
-        }
-        more = [name for name, loss in zip(names, found, strict=True) if loss.at_least > margin]
-        rows.append(
-            {
-                "part": part,
-                "n_questions": int(here.sum()),
-                "n_groups": len(np.unique(groups[here])),
-                "chosen": "" if chosen is None else names[chosen],
-                "excluded_loss": math.nan if chosen is None else found[chosen].excluded,
-                "loses_more": ", ".join(more),
-            }
-        )
-    if len(rows) < 2:
+def _of_parts(ladder: Ladder, by: str, margin: float) -> list[dict[str, Any]]:
+    values = ladder.asked[by].to_numpy(str)
+    names = list(dict.fromkeys(values.tolist()))
+    if not 1 < len(names) <= min(MOST_PARTS, len(values) // 2):
         return []
-    enough = set().union(*within.values())
-    disagree = any(name in enough for row in rows for name in row["loses_more"].split(", "))
-    return [row | {"disagree": disagree} for row in rows]
+    parts = {name: _part(ladder, values == name) for name in names}
+    parts = {
+        name: part
+        for name, part in parts.items()
+        if not of_groups.shortage(pd.Series(part.groups).value_counts().to_numpy())
+    }
+    if len(parts) < 2:
+        return []
+    found = {
+        name: choose(part, margin=margin, level=1 - (1 - LEVEL) / len(parts))
+        for name, part in parts.items()
+    }
+    return [
+        {
+            **dict(zip(KEY, ladder.key, strict=True)),
+            "by": by,
+            "part": name,
+            "n_questions": parts[name].correct.shape[2],
+            "n_groups": len(set(parts[name].groups.tolist())),
+            "chosen": each.chosen or each.until_then,
+            "excluded_loss": each.losses[
+                ladder.rungs.index(each.chosen or each.until_then)
+            ].excluded
+            if each.chosen or each.until_then
+            else float("nan"),
+            "disagrees": _disagrees(name, found),
+        }
+        for name, each in found.items()
+    ]
 
 
-def sentence(found: pd.DataFrame, choices: pd.DataFrame) -> str:
-    """Return where kinds of questions need different sizes, as lines; or that none are shown to.
+def _part(ladder: Ladder, inside: Any) -> Ladder:
+    return Ladder(
+        key=ladder.key,
+        rungs=ladder.rungs,
+        tokens=ladder.tokens,
+        correct=ladder.correct[:, :, inside],
+        groups=ladder.groups[inside],
+        asked=ladder.asked[inside].reset_index(drop=True),
+        merged=ladder.merged,
+    )
+
+
+def _disagrees(name: str, found: Mapping[str, Choice]) -> bool:
+    """Return whether a rung is within the margin for a kind and shown to lose more for another."""
+    here = found[name].says
+    return any(
+        {mine, theirs} == {WITHIN, LOSES}
+        for other, each in found.items()
+        if other != name
+        for mine, theirs in zip(here, each.says, strict=True)
+    )
+
+
+def sentence(found: pd.DataFrame, in_words: Mapping[str, str]) -> str:
+    """Return where kinds of questions need different sizes, one line per model; empty if nowhere.
 
     Args:
         found: As from `table`.
-        choices: As from `choice.table`, for what is named.
+        in_words: As in `choice_tables.table`.
     """
-    if found.empty:
-        return ""
-    rows = found[found["disagree"].astype(bool)]
-    if rows.empty:
-        return "* By kind of question: no kind is shown to need another size than the others."
     lines = []
-    for _, part in rows.groupby([*PLACE, "by"], sort=False):
-        where = in_markdown(choice.named_place(part.iloc[0], choices))
-        said = "; ".join(_said(row) for row in part.to_dict("records") if _says(row))
-        lines.append(f"* **Kinds of questions differ**{f' ({where})' if where else ''}: {said}.")
+    rows = found[found["disagrees"].astype(bool) & found["chosen"].ne("")]
+    rows = rows.assign(named=place(rows).map(in_markdown)) if len(rows) else rows
+    for (_, _, trained, by), parts in rows.groupby([*KEY, "by"], sort=False):
+        of = "" if trained == "none" else f", trained {trained}"
+        said = "; ".join(
+            f"for {in_markdown(row.part)} {in_words.get(row.chosen, row.chosen)} (loses at most "
+            f"{percent(row.excluded_loss)} points)"
+            for row in parts.itertuples()
+        )
+        what = "kinds of questions" if by != "modality" else "modalities"
+        if parts["chosen"].nunique() > 1:
+            lines.append(f"* {parts['named'].iloc[0]}{of}: {what} need different sizes: {said}.")
     return "\n".join(lines)
-
-
-def _says(row: dict[str, Any]) -> bool:
-    return bool(row["chosen"] or row["loses_more"])
-
-
-def _said(row: dict[str, Any]) -> str:
-    kind = f"for *{in_markdown(row['part'])}*"
-    more = " and ".join(label(name) for name in str(row["loses_more"]).split(", ") if name)
-    if row["chosen"]:
-        least = percent(row["excluded_loss"]).removesuffix(".0")
-        need = f"{kind} {label(row['chosen'])} suffices (loses at most {least} points)"
-        return f"{need}, {more} loses too much" if more else need
-    return f"{kind} {more} loses too much, and no size is shown to suffice"

@@ -79,12 +79,16 @@ def describe_treatment(treatment: Mapping[str, Any]) -> str:
     is_compute = treatment["tiling"] == "compute"
     limit = "no more tiles than its pixels fill (tiling: compute)"
     addition = f" A model that tiles splits an image into {limit}." if is_compute else ""
+    share = treatment["low_share"]
+    mixes = (
+        f" Mixed takes {100 * share:.0f} % of each modality's questions at low resolution."
+        if share is not None
+        else ""
+    )
     return (
         f"A low image has at most {treatment['low_max_pixels']:,} pixels, a native one at most "
         f"{treatment['native_max_pixels']:,}; larger ones are shrunk with a "
-        f"{treatment['resampling_filter']} filter. Mixed trains "
-        f"{100 * treatment['low_share']:.0f} % of each modality's questions at low resolution."
-        f"{addition}"
+        f"{treatment['resampling_filter']} filter.{mixes}{addition}"
     )
 
 

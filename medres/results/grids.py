@@ -299,10 +299,14 @@ def by_question(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def rank(column: pd.Series) -> pd.Series:
-    """Return sort keys: resolutions in their usual order, everything else as it comes."""
+    """Return sort keys: resolutions in their usual order, everything else as it comes.
+
+    Trainings mixed at shares of their own stand behind mixed, those with few low images first.
+    """
     if str(column.name).endswith("resolution"):
-        ranks = {name: rank for rank, name in enumerate(RESOLUTION_ORDER)}
-        return column.map(lambda name: ranks.get(name, len(ranks)))
+        ranks = {name: float(rank) for rank, name in enumerate(RESOLUTION_ORDER)}
+        shares = {f"mixed-{percent}": ranks["mixed"] + percent / 100 for percent in range(1, 100)}
+        return column.map(lambda name: (ranks | shares).get(name, len(ranks)))
     return pd.Series(pd.factorize(column)[0], index=column.index)
 
 

@@ -29,6 +29,9 @@ class Arm:
     """Place of the right option, shape (n_questions,)."""
     correct: np.ndarray
     groups: np.ndarray
+    question_ids: np.ndarray
+    visual_tokens: np.ndarray
+    """Of each question's image, shape (n_questions,)."""
     n_left_out: int
     """Questions that are open, have a single option, or lack log-probabilities."""
 
@@ -53,7 +56,7 @@ def arms(answers: pd.DataFrame) -> Iterator[Arm]:
     """Yield the arms with their closed questions, in the usual order."""
     # Few columns, and texts as Python's own: those of pandas take ten times as long to pick.
     texts = ["question_id", "reference", "group"]
-    others = ["seed", "correct", "options", "option_log_probabilities"]
+    others = ["seed", "correct", "options", "option_log_probabilities", "visual_tokens"]
     used = answers[[*ARM, *others, *texts]].astype(dict.fromkeys(texts, object))
     ordered = used.assign(kind=_kinds(answers)).sort_values(ARM, key=rank, kind="stable")
     for key, part in ordered.groupby(ARM, sort=False):
@@ -88,6 +91,8 @@ def arms(answers: pd.DataFrame) -> Iterator[Arm]:
             ),
             correct=used["correct"].to_numpy(dtype=float).reshape(len(seeds), -1),
             groups=first["group"].to_numpy(),
+            question_ids=first["question_id"].to_numpy(),
+            visual_tokens=first["visual_tokens"].to_numpy(dtype=float),
             n_left_out=len(lacking),
         )
 

@@ -38,21 +38,22 @@ def rule_metrics(closed: pd.DataFrame, *, source: str) -> dict[str, Any]:
     chosen = closed["correct"].to_numpy(dtype=bool)
     options_of = [tuple(options) for options in closed["options"]]
     references = closed["reference"].tolist()
-    places = map(np.argmax, closed["option_log_probabilities_per_token"])
+    scored = closed["option_log_probabilities_per_token"].tolist()
     by_token = np.array(
         [
-            options[place] == reference
-            for options, place, reference in zip(options_of, places, references, strict=True)
+            len(values) > 0 and options[np.argmax(values)] == reference
+            for options, values, reference in zip(options_of, scored, references, strict=True)
         ]
     )
+    has_values = all(len(values) > 0 for values in scored)
     none = pd.Series(None, index=closed.index, dtype=object)
     replies = closed.get("generated_reply", none)
     result = {
         "n_questions": len(closed),
         "n_generated": int(replies.notna().sum()),
         "accuracy_log_probability": float(chosen.mean()),
-        "accuracy_per_token": float(np.mean(by_token)),
-        "n_per_token_log_probability": int((by_token != chosen).sum()),
+        "accuracy_per_token": float(np.mean(by_token)) if has_values else np.nan,
+        "n_per_token_log_probability": int((by_token != chosen).sum()) if has_values else 0,
         "note": "",
     }
     n_missing = int(replies.isna().sum())

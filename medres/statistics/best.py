@@ -9,7 +9,6 @@ correlated t statistics (multiple comparisons with the best: Hsu 1984, Annals of
 """
 
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -18,19 +17,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import optimize, special, stats
+from scipy import special, stats
 
-from medres.statistics import comparison, tails
+from medres.statistics import comparison, critical, tails
 from medres.statistics import groups as of_groups
 from medres.statistics.comparison import Comparison
 from medres.statistics.variation import Floats
 
-PRIOR_GROUPS = 3.0
+PRIOR_GROUPS = 1.0
 """Weight, in groups that differ, of the assumption that all questions of a group are lost together.
-Few groups that differ cannot tell how alike their questions are."""
-LOG2_DRAWS = 12
-N_ERRORS = 64
-"""Quantiles of the chi-square that an estimated error follows."""
+A few groups that differ cannot tell how alike their questions are."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def losses(correct: ArrayLike, groups: ArrayLike, *, level: float = 0.95) -> lis
         for arm in pair:
             refusals[arm] = refusals[arm] or _refusal(compared)
     excluded, at_least = np.zeros(n_arms), np.zeros(n_arms)
-    if not any(refusals) or next(iter(pairs.values())).n_groups > 1:
+    if not all(refusals):
         excluded, at_least = _bounds(pairs, _covariance(scores, groups), level)
     return [
         Loss(
@@ -117,6 +113,30 @@ def choose(found: Sequence[Loss], costs: Sequence[float], margin: float) -> int 
     return min(within, key=lambda arm: (costs[arm], found[arm].excluded, arm), default=None)
 
 
+def open_arms(found: Sequence[Loss], costs: Sequence[float], margin: float) -> list[int]:
+    """Return the arms cheaper than the chosen one that may still be within the margin.
+
+    Neither is a loss beyond the margin excluded of them, nor shown. If no arm is chosen, all such
+    arms, whatever they cost. While there are any, a study has not told which arm is the cheapest
+    within the margin, even where it has told that the chosen one is within it.
+
+    Args:
+        found: The arms' losses, as `losses` returns them.
+        costs: What an arm costs, in any unit, in the same order.
+        margin: Loss that does not matter, a fraction.
+
+    Raises:
+        ValueError: If costs are missing, or the margin is not in (0, 1).
+    """
+    chosen = choose(found, costs, margin)
+    limit = math.inf if chosen is None else costs[chosen]
+    return [
+        arm
+        for arm, loss in enumerate(found)
+        if costs[arm] < limit and not loss.excluded <= margin and loss.at_least <= margin
+    ]
+
+
 def _refusal(compared: Comparison) -> str:
     """Return why no bound may rest on a pair: too few groups, or trainings that are near perfect.
 
@@ -133,16 +153,15 @@ def _cautious(compared: Comparison) -> Comparison:
     n_differing = compared.n_differing_groups
     if compared.n_groups == compared.n_questions or not n_differing:
         return compared
-    shared = PRIOR_GROUPS / compared.n_effective_groups
-    mixed = (n_differing + PRIOR_GROUPS) / (n_differing / compared.n_effective + shared)
-    return dataclasses.replace(compared, n_effective=min(compared.n_effective, mixed))
+    believed = _believed(n_differing, compared.n_effective, compared.n_groups)
+    return dataclasses.replace(compared, n_effective=min(compared.n_effective, float(believed)))
 
 
 def _covariance(scores: Floats, groups: ArrayLike) -> Floats:
     """Return how the arms' estimated accuracies vary together, shape (n_arms, n_arms)."""
     codes, _ = pd.factorize(np.asarray(groups))
     sizes = np.bincount(codes).astype(float)
-    n_trainings, n_arms, n_questions = scores.shape
+    n_trainings, _, n_questions = scores.shape
     sums = np.stack([np.bincount(codes, weights=row) for row in scores.mean(axis=0)])
     influence = (sums - sums.sum(axis=1, keepdims=True) * (sizes / n_questions)) / n_questions
     covariance = (influence / (1 - sizes / n_questions)) @ influence.T
@@ -160,10 +179,14 @@ def _bounds(
     excluded, at_least = np.zeros(n_arms), np.zeros(n_arms)
     for best in range(n_arms):
         others = [arm for arm in range(n_arms) if arm != best]
-        tail = _tail(_correlation(covariance, [(arm, best) for arm in others]), degrees, level)
+        correlation = critical.correlation_of_differences(
+            covariance, [(arm, best) for arm in others]
+        )
+        tail = critical.tail_beyond(correlation, degrees, level)
         for arm in others:
             excluded[arm] = max(excluded[arm], _limits(pairs, arm, best, tail)[1])
-    tail = _tail(_correlation(covariance, list(pairs)), degrees, level, is_two_sided=True)
+    correlation = critical.correlation_of_differences(covariance, list(pairs))
+    tail = critical.tail_beyond(correlation, degrees, level, is_two_sided=True)
     for first, second in pairs:
         lower, upper = _limits(pairs, first, second, tail)
         at_least[first] = max(at_least[first], lower)
@@ -180,66 +203,6 @@ def _limits(
         return found.lower, found.upper
     found = pairs[second, first].interval(1 - 2 * tail)
     return -found.upper, -found.lower
-
-
-def _correlation(covariance: Floats, pairs: Sequence[tuple[int, int]]) -> Floats:
-    """Return the correlation of differences of arms, shape (n_pairs, n_pairs).
-
-    0 between a pair that never differs and any other: nothing is known of it.
-    """
-    contrasts = np.zeros((len(pairs), len(covariance)))
-    rows = np.arange(len(pairs))
-    contrasts[rows, [second for _, second in pairs]] = 1
-    contrasts[rows, [first for first, _ in pairs]] = -1
-    found = contrasts @ covariance @ contrasts.T
-    variance = found.diagonal()
-    is_known = variance > 1e-12
-    error = np.sqrt(np.where(is_known, variance, 1))
-    found = np.where(is_known[:, None] & is_known, found / np.outer(error, error), 0.0)
-    np.fill_diagonal(found, 1.0)
-    return np.asarray(found)
-
-
-def _tail(
-    correlation: Floats, degrees_of_freedom: float, level: float, *, is_two_sided: bool = False
-) -> float:
-    """Return the tail of Student's t beyond the critical value of the largest of correlated t's.
-
-    Args:
-        correlation: Of the statistics, shape (n, n).
-        degrees_of_freedom: Of the error that they share.
-        level: Probability that none exceeds the critical value.
-        is_two_sided: Whether none may fall below minus the critical value either.
-    """
-    highest = (1 - level) / (2 if is_two_sided else 1)
-    if len(correlation) == 1:
-        return highest
-    values, vectors = np.linalg.eigh(correlation)
-    drawn = (vectors * np.sqrt(np.maximum(values, 0))) @ _normals(len(correlation))
-    largest = np.sort((np.abs(drawn) if is_two_sided else drawn).max(axis=0))
-    middles = (np.arange(N_ERRORS) + 0.5) / N_ERRORS
-    ratios = np.sqrt(tails.chi_square_quantiles(middles, degrees_of_freedom) / degrees_of_freedom)
-
-    def lack(critical: float) -> float:
-        return float(np.searchsorted(largest, critical * ratios).mean() / len(largest)) - level
-
-    lowest, bonferroni = (
-        tails.student_quantile(tail, degrees_of_freedom)
-        for tail in (highest, highest / len(correlation))
-    )
-    if lack(lowest) >= 0:
-        return highest
-    if lack(bonferroni) <= 0:
-        return highest / len(correlation)
-    critical = optimize.brentq(lack, lowest, bonferroni, xtol=1e-3)
-    return tails.student_tail(float(critical), degrees_of_freedom)
-
-
-@functools.cache
-def _normals(n_rows: int) -> Floats:
-    """Return quasi-random standard normal draws, shape (n_rows, 2 ** LOG2_DRAWS)."""
-    uniform = stats.qmc.Sobol(n_rows, rng=np.random.default_rng(0)).random_base2(LOG2_DRAWS)
-    return np.ascontiguousarray(special.ndtri(np.clip(uniform, 1e-9, 1 - 1e-9)).T)
 
 
 def chance_to_decide(
@@ -260,8 +223,9 @@ def chance_to_decide(
     one arm answers correctly; for several, as for equally correlated normal statistics.
 
     Args:
-        n_groups: Groups of questions, of equal size.
-        questions_each: Questions of a group, at least 1; may be a mean.
+        n_groups: Groups of questions, of equal size; of others their effective number
+            (`groups.effective`).
+        questions_each: Questions per such group, at least 1; all questions over `n_groups`.
         n_arms: Arms of the ladder, the cheap one included, at least 2.
         margin: Loss that does not matter, a fraction.
         discordance: Share of questions that only one of two arms answers correctly.
@@ -285,15 +249,11 @@ def chance_to_decide(
         )
     if n_groups < of_groups.LEAST_GROUPS:
         return 0.0
-    n_questions = n_groups * questions_each
-    n_effective = n_questions / (1 + (questions_each - 1) * correlation)
-    if questions_each > 1:
-        n_differing = n_groups * (1 - (1 - discordance) ** (n_effective / n_groups))
-        n_effective = (n_differing + PRIOR_GROUPS) / (
-            n_differing / n_effective + PRIOR_GROUPS / n_groups
-        )
-    tail = _tail_of_equal(n_arms - 1, n_groups - 1, level)
-    one = _chance_within(round(n_effective), tail, n_groups - 1, margin, discordance, loss)
+    tail = critical.tail_of_equal(n_arms - 1, n_groups - 1, level)
+    design_effect = 1 + (questions_each - 1) * correlation
+    n_effective = max(1, round(n_groups * questions_each / design_effect))
+    n_trusted = n_groups if questions_each > 1 else n_effective
+    one = _chance_within(n_effective, n_trusted, tail, n_groups - 1, margin, discordance, loss)
     if n_arms == 2 or not 0 < one < 1:
         return one
     # Differences from one arm correlate by a half: it is the half that they share.
@@ -312,7 +272,7 @@ def groups_to_decide(
     correlation: float = 0.1,
     level: float = 0.95,
     power_wanted: float = 0.8,
-    most: int = 100_000,
+    most: int = 20_000,
 ) -> int | None:
     """Return how many groups it takes for `chance_to_decide` to be as high as wanted.
 
@@ -348,44 +308,56 @@ def groups_to_decide(
     return enough
 
 
-@functools.lru_cache(maxsize=4096)
-def _tail_of_equal(n_comparisons: int, degrees_of_freedom: int, level: float) -> float:
-    """Return `_tail` for arms that vary equally and independently around a shared difficulty."""
-    correlation = np.full((n_comparisons, n_comparisons), 0.5)
-    np.fill_diagonal(correlation, 1.0)
-    return _tail(correlation, degrees_of_freedom, level)
-
-
 def _chance_within(
-    n_questions: int, tail: float, degrees: float, margin: float, discordance: float, loss: float
+    n_questions: int,
+    n_trusted: int,
+    tail: float,
+    degrees: float,
+    margin: float,
+    discordance: float,
+    loss: float,
 ) -> float:
-    """Return the chance that the upper limit of one arm's loss is at most the margin."""
+    """Return the chance that the upper limit of one arm's loss is at most the margin.
+
+    Args:
+        n_questions: Independent questions that would tell as much.
+        n_trusted: How many of them are believed in where no pair differs.
+        tail: Probability beyond the critical value.
+        degrees: Of freedom, of Student's t.
+        margin: Loss that does not matter, a fraction.
+        discordance: Share of questions that differ.
+        loss: True loss, a fraction.
+    """
     lost_share, gained_share = (discordance + loss) / 2, (discordance - loss) / 2
     lost, gained = (_likely(n_questions, share) for share in (lost_share, gained_share))
     first, second = np.meshgrid(gained, lost, indexing="ij")
-    probability = (
-        stats.binom.pmf(second, n_questions, lost_share)
-        * stats.binom.pmf(first, n_questions - second, gained_share / (1 - lost_share))
-        if lost_share < 1
-        else (second == n_questions).astype(float)
+    of_the_rest = gained_share / (1 - lost_share) if lost_share < 1 else 0.0
+    probability = stats.binom.pmf(second, n_questions, lost_share) * stats.binom.pmf(
+        first, n_questions - second, min(1.0, of_the_rest)
     )
+    n_differing = n_trusted * -np.expm1(-(first + second) / n_trusted)
+    n_believed = _believed(n_differing, n_questions, n_trusted)
     first, second = first / n_questions, second / n_questions
-    gap = margin - (second - first)
     linear = -first - second + (2 - second + first) * margin
     root = np.sqrt(np.maximum(0.0, linear**2 + 8 * first * margin * (1 - margin)))
-    spread = (root - linear) / 2 + margin - margin**2
+    spread = np.maximum(0.0, (root - linear) / 2 + margin - margin**2)
     quantile = tails.student_quantile(tail, degrees)
-    is_within = gap >= quantile * np.sqrt(np.maximum(spread, 0.0) / n_questions)
-    never = 1 - tail ** (1 / n_questions) <= margin
-    is_within = np.where(first + second == 0, never, is_within)
-    return float(min(1.0, max(0.0, (probability * is_within).sum())))
+    is_within = margin - (second - first) >= quantile * np.sqrt(spread / n_believed)
+    is_within[first + second == 0] = 1 - tail ** (1 / n_trusted) <= margin
+    return float(min(1.0, (probability * is_within).sum()))
+
+
+def _believed(n_differing: ArrayLike, n_effective: float, n_groups: float) -> Floats:
+    """Return the effective number of questions, drawn to that of groups where few differ."""
+    weight = np.asarray(n_differing, dtype=float)
+    return np.asarray((weight + PRIOR_GROUPS) / (weight / n_effective + PRIOR_GROUPS / n_groups))
 
 
 def _likely(n_questions: int, share: float) -> Floats:
     """Return the counts out of so many questions that have any probability to speak of."""
     middle, spread = n_questions * share, math.sqrt(n_questions * share * (1 - share))
-    lowest = max(0, math.floor(middle - 6 * spread - 6))
-    return np.arange(lowest, min(n_questions, math.ceil(middle + 6 * spread + 6)) + 1.0)
+    lowest = max(0, math.floor(middle - 5 * spread - 5))
+    return np.arange(lowest, min(n_questions, math.ceil(middle + 5 * spread + 5)) + 1.0)
 
 
 def _checked_share(name: str, value: float) -> None:

@@ -75,26 +75,42 @@ def contrast(correct: ArrayLike, weights: ArrayLike, groups: ArrayLike) -> Contr
     if abs(factors.sum()) > 1e-9:
         raise ValueError(f"weights are {factors.tolist()}; they must sum to 0")
     gains = np.einsum("a,sag->sg", factors, scores)
+    return of_gains(
+        gains, groups, differs=np.abs(gains) > 1e-9, accuracies=scores.mean(axis=(0, 2))
+    )
+
+
+def of_gains(
+    gains: ArrayLike, groups: ArrayLike, *, differs: ArrayLike, accuracies: ArrayLike
+) -> Contrast:
+    """Return the mean of what each question adds to a contrast.
+
+    Args:
+        gains: One for each training and question, shape (n_trainings, n_questions).
+        groups: Group each question belongs to, shape (n_questions,).
+        differs: Where the arms do not agree, in the shape of gains.
+        accuracies: Of the arms, shape (n_arms,).
+    """
+    values = np.asarray(gains, dtype=float)
     _, codes = np.unique(np.asarray(groups), return_inverse=True)
     sizes = np.bincount(codes).astype(float)
-    by_training, found = variation.of_means(gains, codes, sizes)
-    differs = np.unique(codes[(np.abs(gains) > 1e-9).any(axis=0)])
+    by_training, found = variation.of_means(values, codes, sizes)
     difference = float(by_training.mean())
     # As for two arms: groups that happen to gain equally are no certainty.
     least = float(tails.chi_square_quantiles(0.05, found.degrees_of_freedom))
     least /= found.degrees_of_freedom
-    floor = least * ((gains**2).mean() - difference**2) / gains.size
+    floor = least * ((values**2).mean() - difference**2) / values.size
     variance = float(np.maximum(found.variance, floor))
     return Contrast(
         difference=difference,
         standard_error=math.sqrt(variance) if variance > 1e-12 else math.nan,
         degrees_of_freedom=found.degrees_of_freedom,
-        n_questions=gains.shape[1],
+        n_questions=values.shape[1],
         n_groups=len(sizes),
         n_effective_groups=of_groups.effective(sizes),
         largest_share=of_groups.largest_share(sizes),
         too_few=of_groups.shortage(sizes),
-        n_differing_groups=len(differs),
+        n_differing_groups=len(np.unique(codes[np.asarray(differs).any(axis=0)])),
         by_training=tuple(by_training.tolist()),
-        room=comparison.room_of(scores.mean(axis=(0, 2))),
+        room=comparison.room_of(accuracies),
     )

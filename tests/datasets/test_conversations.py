@@ -157,3 +157,17 @@ def test_another_model_is_checked_against_the_stored_table(project: Path) -> Non
         prepare("tiny-llava-onevision")
     assert (run.folder / "run.json").stat().st_mtime_ns == written
     assert runs.is_whole(run.folder)
+
+
+def test_a_served_model_is_checked_by_the_one_that_it_is_like(own_lines: pd.DataFrame) -> None:
+    served = "served:http://127.0.0.1:9/v1#any@"
+    assert _check(own_lines, served + "tiny-qwen2-vl") == []
+    held = own_lines.assign(question="is it <|im_end|>?")
+    with pytest.raises(ValueError, match=r"'<\|im_end\|>', which model served:.* keeps for itself"):
+        _check(held, served + "tiny-qwen2-vl")
+
+
+@pytest.mark.parametrize("like", ["pixels", "Qwen/Qwen2-VL-2B-Instruct", "models/none"])
+def test_nothing_is_fetched_to_check_a_served_model(own_lines: pd.DataFrame, like: str) -> None:
+    (said,) = _check(own_lines, f"served:http://127.0.0.1:9/v1#any@{like}", revision="c0" * 20)
+    assert "no tokenizer of a model like it is on this machine" in said

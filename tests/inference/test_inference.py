@@ -135,6 +135,14 @@ def count_answers(monkeypatch: pytest.MonkeyPatch, *, stop_at: int = 0) -> list[
     return asked
 
 
+def test_the_seconds_of_each_resolution_are_recorded(uninterrupted: runs.Run) -> None:
+    outcome = uninterrupted.record["outcome"]
+    assert set(outcome["seconds_by_resolution"]) == {"low", "native", "blank"}
+    assert all(each > 0 for each in outcome["seconds_by_resolution"].values())
+    assert sum(outcome["seconds_by_resolution"].values()) < outcome["seconds"] + 0.1
+    assert not list(uninterrupted.folder.glob("*.jsonl"))
+
+
 def test_every_question_has_one_row_in_every_arm(uninterrupted: runs.Run) -> None:
     table = answers_of(uninterrupted)
     assert len(table) == len(SIZES_PX) * len(CLOSED) * len(SETTINGS["eval_resolutions"])

@@ -12,6 +12,7 @@ from medres.report.figures.accuracy import (
     recovery,
 )
 from medres.report.figures.calibration import confidence_gaps, reliability
+from medres.report.figures.cost import cascades, frontier, shares
 from medres.report.figures.images import (
     enlarged_images,
     image_pairs,
@@ -19,7 +20,7 @@ from medres.report.figures.images import (
     seen_images,
     size_and_tokens,
 )
-from medres.report.figures.ladder import accuracy_ladder
+from medres.report.figures.ladder import ladder
 from medres.report.figures.published import (
     count_matrix,
     losses,
@@ -34,14 +35,16 @@ from medres.report.figures.training import loss_curve
 __all__ = [
     "accuracy_by_tokens",
     "accuracy_grid",
-    "accuracy_ladder",
     "aligned_accuracy",
+    "cascades",
     "confidence_gaps",
     "count_matrix",
     "differences",
     "enlarged_images",
+    "frontier",
     "grid_heatmap",
     "image_pairs",
+    "ladder",
     "loss_curve",
     "losses",
     "mixed_gaps",
@@ -50,6 +53,7 @@ __all__ = [
     "recovery",
     "reliability",
     "seen_images",
+    "shares",
     "size_and_tokens",
     "smallest_sizes",
     "use_theme",

@@ -1,0 +1,168 @@
+"""What a question costs at each rung of a ladder: operations, seconds, bytes sent, a price."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medres import datasets, runs, texts
+from medres.models import flops, offline
+from medres.plan import contents
+from medres.results import servers, stated
+from medres.results.choice import KEY
+from medres.study import Study
+
+REQUESTS = "requests.parquet"
+"""What each question of a served model took, beside its answers."""
+MEASURED = ("seconds_per_question", "time_to_first_token_s", "bytes_sent", "n_attempts")
+SHOWN = (
+    "dataset model train_resolution rung mean_visual_tokens flops seconds_per_question "
+    "time_to_first_token_s price_per_1000 overconfidence bytes_sent"
+).split()
+CAPTION = (
+    "Per question, means. Operations (FLOP): of one pass over a question with its image and all "
+    "options, computed from the model's config. Seconds: as measured on the machine that made the "
+    "answers; of a served model the median time of a question's requests. Price: of 1,000 "
+    "questions at the stated rates. Overconfidence: stated confidence minus accuracy, in "
+    "percentage points."
+)
+
+
+def table(
+    study: Study,
+    ladder: pd.DataFrame,
+    answers: pd.DataFrame,
+    *,
+    price_per_million_tokens: float,
+    price_per_hour: float,
+) -> pd.DataFrame:
+    """Return what a question costs at every rung.
+
+    Args:
+        study: Read and checked.
+        ladder: As from `choice_tables.by_rung`.
+        answers: All of the study.
+        price_per_million_tokens: Of visual tokens; 0 if none is stated.
+        price_per_hour: Of the machine; 0 if none is stated.
+
+    Returns:
+        Columns of `KEY`, rung, mean_visual_tokens, flops, seconds_per_question,
+        time_to_first_token_s, price_per_1000, overconfidence, bytes_sent, n_attempts; NaN where
+        not known.
+
+    Raises:
+        ValueError: If a price is negative.
+    """
+    for name, value in (
+        ("price_per_million_tokens", price_per_million_tokens),
+        ("price_per_hour", price_per_hour),
+    ):
+        if value < 0:
+            raise ValueError(f"{name} is {value}; it must be 0 (not stated) or more")
+    found = ladder[[*KEY, "rung", "mean_visual_tokens"]].copy()
+    measured = _measured(study)
+    places = found[[*KEY, "rung"]].itertuples(index=False, name=None)
+    rows = [measured.get(place, {}) for place in places]
+    for name in MEASURED:
+        found[name] = [row.get(name, math.nan) for row in rows]
+    found["flops"] = _operations(study, found)
+    found["overconfidence"] = _overconfidence(found, answers)
+    prices = pd.Series(0.0, index=found.index)
+    prices += 1e-3 * price_per_million_tokens * found["mean_visual_tokens"]
+    if price_per_hour:
+        prices += 1000 / 3600 * price_per_hour * found["seconds_per_question"]
+    is_priced = price_per_million_tokens + price_per_hour > 0
+    found["price_per_1000"] = prices if is_priced else math.nan
+    return found
+
+
+def shown(found: pd.DataFrame) -> list[str]:
+    """Return the columns of `SHOWN` in which something is known."""
+    return [name for name in SHOWN if found[name].notna().any()]
+
+
+def _measured(study: Study) -> dict[tuple[str, ...], dict[str, float]]:
+    """Return what was measured at each rung, the mean over trainings."""
+    every: dict[tuple[str, ...], list[dict[str, float]]] = {}
+    labels = {name: datasets.load(study.name, name).label for name in study.datasets}
+    for cell in study.cells("evaluate"):
+        folder = runs.folder_of(study.name, "evaluate", cell.path)
+        record = runs.read(folder)
+        key = (labels[cell.dataset], texts.named(cell.model), cell.train_resolution)
+        n_questions = record["outcome"]["n_questions"]
+        seconds = record["outcome"].get("seconds_by_resolution", {})
+        for rung, each in seconds.items():
+            every.setdefault((*key, rung), []).append({"seconds_per_question": each / n_questions})
+        if REQUESTS in record["files"]:
+            for rung, row in _of_requests(folder).items():
+                every[(*key, rung)] = [row]
+    return {
+        place: {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        for place, rows in every.items()
+    }
+
+
+def _of_requests(folder: Any) -> dict[str, dict[str, float]]:
+    made = pd.read_parquet(runs.checked(folder, REQUESTS))
+    made = made[made["n_requests"] > 0]  # others have the answer of the same picture
+    found = {}
+    for rung, part in made.groupby("eval_resolution", sort=False):
+        found[str(rung)] = {
+            "seconds_per_question": float(part["seconds"].median()),
+            "time_to_first_token_s": float(part["time_to_first_token_s"].median()),
+            "bytes_sent": float(part["bytes_sent"].mean()),
+            "n_attempts": float(part["n_attempts"].mean()),
+        }
+    return found
+
+
+def _operations(study: Study, found: pd.DataFrame) -> list[float]:
+    """Return the operations of a question at each rung, at its mean visual tokens."""
+    of: dict[tuple[str, str], tuple[flops.ModelShape, int]] = {}
+    for dataset, parameters in study.datasets.items():
+        side = contents.describe(study.name, dataset, parameters).test
+        label = datasets.load(study.name, dataset).label
+        for model in filter(offline.is_at_hand, study.models):
+            per_token = offline.characters_per_token(model, side.texts)
+            shape = offline.sizes_of(offline.config_of(model)).shape
+            of[label, texts.named(model)] = shape, side.text_tokens(1, per_token)
+    return [
+        float(
+            flops.forward_flops(
+                of[row.dataset, row.model][0],
+                visual_tokens=round(row.mean_visual_tokens),
+                text_tokens=of[row.dataset, row.model][1],
+            )
+        )
+        if (row.dataset, row.model) in of and row.mean_visual_tokens > 0
+        else math.nan
+        for row in found.itertuples()
+    ]
+
+
+def _overconfidence(found: pd.DataFrame, answers: pd.DataFrame) -> list[float]:
+    """Return mean stated confidence minus accuracy at each rung."""
+    used = answers[answers["eval_resolution"].isin(set(found["rung"]))]
+    gaps: Mapping[tuple[str, ...], float] = {
+        tuple(arm.key.values()): float(
+            np.mean([stated.confidence(each) for each in arm.log_probabilities])
+            - arm.correct.mean()
+        )
+        for arm in stated.arms(used)
+    }
+    return [
+        gaps.get(place, math.nan)
+        for place in found[[*KEY, "rung"]].itertuples(index=False, name=None)
+    ]
+
+
+def sent(study: Study) -> str:
+    """Return what left this machine, one line per served model; nothing for others."""
+    folders = [
+        (cell.model, runs.folder_of(study.name, "evaluate", cell.path))
+        for cell in study.cells("evaluate")
+    ]
+    said = [servers.sent(model, runs.read(folder)["outcome"]) for model, folder in folders]
+    return "\n\n".join(dict.fromkeys(filter(None, said)))
