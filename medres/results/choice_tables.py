@@ -22,6 +22,7 @@ SHOWN = (
     "n_more_images n_rungs "
     "n_questions n_groups"
 ).split()
+TRAININGS_DIFFER = "How much trainings differ counts too: more of them would tell more than images."
 CAPTION = (
     "Cheapest first. Observed: what a rung loses against the one that came out best. Excluded: the "
     "smallest loss against the truly best rung that these questions exclude, with 95 % confidence "
@@ -138,7 +139,7 @@ def _sentence(
             f"**{name}: these images cannot tell.** No size is shown to lose at most {least} "
             f"against {sizes}; the least that is excluded is a loss of "
             f"{percent(losses[nearest].excluded)} points, at {in_words.get(nearest, nearest)} "
-            f"({basis}). {_more(choice, in_words)}"
+            f"({basis}). {_more(ladder, choice, in_words)}"
         )
     at = ladder.rungs.index(choice.until_then)
     untold = [
@@ -149,6 +150,8 @@ def _sentence(
         more = (
             f"About {choice.n_more_images:,} more images like these would show it."
             if choice.n_more_images
+            else TRAININGS_DIFFER
+            if len(ladder.correct) > 1
             else "No likely number of images would show it."
         )
         return (
@@ -158,7 +161,7 @@ def _sentence(
         )
     return (
         f"**{name}: these images cannot tell whether {_names(untold)} would do.** "
-        f"{_more(choice, in_words)} Until then use "
+        f"{_more(ladder, choice, in_words)} Until then use "
         f"{in_words.get(choice.until_then, choice.until_then)}. "
         f"{_bound(ladder, choice.until_then, losses)}"
     )
@@ -194,10 +197,12 @@ def _of_native(ladder: Ladder, at: int) -> str:
     return f", {100 * ladder.tokens[at] / native:.0f} % of native's" if native else ""
 
 
-def _more(choice: Choice, in_words: Mapping[str, str]) -> str:
+def _more(ladder: Ladder, choice: Choice, in_words: Mapping[str, str]) -> str:
     if not choice.would_be:
         return ""
     said = in_words.get(choice.would_be, choice.would_be)
+    if len(ladder.correct) > 1:
+        return f"{TRAININGS_DIFFER} On what was seen {said} would be chosen."
     if choice.n_more_images is None:
         return "What was seen is too near the margin for any likely number of images to decide."
     return (
