@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import datasets, runs, texts
-from medres.models import flops, offline
+from medres import datasets, resolution, runs, texts
+from medres import study as studies
+from medres.models import flops, offline, served
 from medres.plan import contents
+from medres.resolution import Geometry
 from medres.results import servers, stated
 from medres.results.choice import KEY
 from medres.study import Study
@@ -67,7 +69,7 @@ def table(
     rows = [measured.get(place, {}) for place in places]
     for name in MEASURED:
         found[name] = [row.get(name, math.nan) for row in rows]
-    found["flops"] = _operations(study, found)
+    found["flops"] = _operations(study, found, answers)
     found["overconfidence"] = _overconfidence(found, answers)
     prices = pd.Series(0.0, index=found.index)
     prices += 1e-3 * price_per_million_tokens * found["mean_visual_tokens"]
@@ -118,28 +120,43 @@ def _of_requests(folder: Any) -> dict[str, dict[str, float]]:
     return found
 
 
-def _operations(study: Study, found: pd.DataFrame) -> list[float]:
-    """Return the operations of a question at each rung, at its mean visual tokens."""
-    of: dict[tuple[str, str], tuple[flops.ModelShape, int]] = {}
-    for dataset, parameters in study.datasets.items():
-        side = contents.describe(study.name, dataset, parameters).test
-        label = datasets.load(study.name, dataset).label
-        for model in filter(offline.is_at_hand, study.models):
-            per_token = offline.characters_per_token(model, side.texts)
-            shape = offline.sizes_of(offline.config_of(model)).shape
-            of[label, texts.named(model)] = shape, side.text_tokens(1, per_token)
-    return [
-        float(
-            flops.forward_flops(
-                of[row.dataset, row.model][0],
-                visual_tokens=round(row.mean_visual_tokens),
-                text_tokens=of[row.dataset, row.model][1],
-            )
-        )
-        if (row.dataset, row.model) in of and row.mean_visual_tokens > 0
-        else math.nan
-        for row in found.itertuples()
-    ]
+def _operations(study: Study, found: pd.DataFrame, answers: pd.DataFrame) -> list[float]:
+    """Return the operations of a question at each rung, the mean over the questions' images."""
+    meaning = studies.treatment(study)
+    labels = {datasets.load(study.name, name).label: name for name in study.datasets}
+    models = {texts.named(model): model for model in study.models}
+    costs: dict[tuple[str, ...], float] = {}
+    for key, part in answers.groupby([*KEY[:2], "eval_resolution"], sort=False):
+        dataset, model, rung = map(str, key)
+        if not found["rung"].eq(rung).any() or not offline.is_at_hand(models[model]):
+            continue
+        if served.is_plain(models[model]):
+            continue
+        name = labels[dataset]
+        side = contents.describe(study.name, name, study.datasets[name]).test
+        per_token = offline.characters_per_token(models[model], side.texts)
+        shape = offline.sizes_of(offline.config_of(models[model])).shape
+        treatment = offline.treatment_of(models[model], meaning)
+        asked = part.drop_duplicates("question_id")
+        counts = asked.groupby(["width_px", "height_px"], sort=False).size()
+        each = [
+            _flops(shape, resolution.plan(size_px, rung, treatment), side.text_tokens(1, per_token))
+            for size_px in counts.index
+        ]
+        costs[dataset, model, rung] = float(np.average(each, weights=counts))
+    places = found[[*KEY[:2], "rung"]].itertuples(index=False, name=None)
+    return [costs.get(place, math.nan) for place in places]
+
+
+def _flops(shape: flops.ModelShape, geometry: Geometry, text_tokens: int) -> int:
+    layout = geometry.layout
+    assert layout is not None  # planned for a model
+    return flops.forward_flops(
+        shape,
+        visual_tokens=layout.visual_tokens,
+        text_tokens=text_tokens + layout.mark_tokens,
+        n_crops=layout.n_crops,
+    )
 
 
 def _overconfidence(found: pd.DataFrame, answers: pd.DataFrame) -> list[float]:

@@ -127,8 +127,8 @@ class Choice:
     would_be: str
     """What would be chosen if a larger sample came out as this one; empty if it is decided."""
     n_more_images: int | None
-    """Images of the same kind that would decide that; None if no likely number would, or where
-    several trainings differ, which more images do not change."""
+    """Images of the same kind that would decide that; None if no likely number would, or if
+    several trainings are pooled, whose differences no number of images makes smaller."""
 
 
 def choose(ladder: Ladder, *, margin: float, level: float = 0.95) -> Choice:
@@ -157,7 +157,7 @@ def choose(ladder: Ladder, *, margin: float, level: float = 0.95) -> Choice:
         return Choice(UNDECIDED, "", until_then, *alike, "", None)
     small = [place for place in untold if found[place].observed < margin]
     would_be = ladder.rungs[small[0]] if small else until_then
-    if len(ladder.correct) > 1:  # trainings differ, whatever the images
+    if len(ladder.correct) > 1:
         return Choice(UNDECIDED, "", until_then, *alike, would_be, None)
     more = (
         _to_exclude(ladder, small[0], found[small[0]].observed, margin, level)

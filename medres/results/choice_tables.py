@@ -22,6 +22,7 @@ SHOWN = (
     "n_more_images n_rungs "
     "n_questions n_groups"
 ).split()
+TRAININGS_DIFFER = "How much trainings differ counts too: more of them would tell more than images."
 CAPTION = (
     "Cheapest first. Observed: what a rung loses against the one that came out best. Excluded: the "
     "smallest loss against the truly best rung that these questions exclude, with 95 % confidence "
@@ -149,7 +150,9 @@ def _sentence(
         more = (
             f"About {choice.n_more_images:,} more images like these would show it."
             if choice.n_more_images
-            else _not_by_images(ladder)
+            else TRAININGS_DIFFER
+            if len(ladder.correct) > 1
+            else "No likely number of images would show it."
         )
         return (
             f"**{name}: use {said}, as far as these images tell.** "
@@ -194,18 +197,14 @@ def _of_native(ladder: Ladder, at: int) -> str:
     return f", {100 * ladder.tokens[at] / native:.0f} % of native's" if native else ""
 
 
-def _not_by_images(ladder: Ladder) -> str:
-    if len(ladder.correct) > 1:
-        return "It takes more images or more trainings; how many is not computed."
-    return "What was seen is too near the margin for any likely number of images to decide."
-
-
 def _more(ladder: Ladder, choice: Choice, in_words: Mapping[str, str]) -> str:
     if not choice.would_be:
         return ""
     said = in_words.get(choice.would_be, choice.would_be)
+    if len(ladder.correct) > 1:
+        return f"{TRAININGS_DIFFER} On what was seen {said} would be chosen."
     if choice.n_more_images is None:
-        return _not_by_images(ladder)
+        return "What was seen is too near the margin for any likely number of images to decide."
     return (
         f"About {choice.n_more_images:,} more images like these would decide, and on what was seen "
         f"{said} would be chosen."
