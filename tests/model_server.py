@@ -289,7 +289,7 @@ class ModelServer:
             scores = [self._score(ids, inputs, option) for option in options]
             best = options[scores.index(max(scores))]
             as_json = "response_format" in body and "structured_outputs" not in body
-            return (json.dumps({"answer": best}) if as_json else best), 2, False
+            return (json.dumps(best) if as_json else best), 2, False
         tokenizer = self.model.tokenizer
         ends = {tokenizer.convert_tokens_to_ids(self.model.end_of_turn)}
         ends |= {tokenizer.convert_tokens_to_ids(each) for each in self.model.stops}
@@ -314,7 +314,7 @@ class ModelServer:
                 return list(asked["choice"])
             if name == "guided_choice":
                 return list(asked)
-            return list(asked["json_schema"]["schema"]["properties"]["answer"]["enum"])
+            return list(asked["json_schema"]["schema"]["enum"])
         return []
 
     def _score(self, ids: torch.Tensor, inputs: dict[str, Any], option: str) -> float:

@@ -48,6 +48,11 @@ class Ladder:
         """Images that the questions are about."""
         return int(self.asked["image"].nunique())
 
+    @property
+    def differs(self) -> bool:
+        """Whether any question is right at one rung and wrong at another."""
+        return bool((self.correct != self.correct[:, :1]).any())
+
 
 def ladders(answers: pd.DataFrame) -> list[Ladder]:
     """Return the ladder of every data set, model and train resolution.

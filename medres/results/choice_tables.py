@@ -125,7 +125,8 @@ def _sentence(
         return f"**{name}: nothing to choose.** There is one size, {ladder.rungs[0]}; {basis}."
     sizes = f"the best of {len(ladder.rungs)} sizes"
     if choice.refusal:
-        return f"**{name}: these images cannot tell.** {choice.refusal}; {basis}."
+        why = choice.refusal[:1].upper() + choice.refusal[1:]
+        return f"**{name}: these images cannot tell.** {why} ({basis})."
     losses = dict(zip(ladder.rungs, choice.losses, strict=True))
     least = f"{_percent(margin)} points"
     if choice.verdict == CHOSEN:
@@ -187,7 +188,8 @@ def _basis(ladder: Ladder) -> str:
     n_seeds = ladder.correct.shape[0]
     trainings = f", {n_seeds} trainings" if n_seeds > 1 else ""
     groups = "" if n_groups == ladder.n_images else f" of {n_groups:,} groups"
-    return f"{n_questions:,} questions about {ladder.n_images:,} images{groups}{trainings}"
+    images = "1 image" if ladder.n_images == 1 else f"{ladder.n_images:,} images"
+    return f"{n_questions:,} questions about {images}{groups}{trainings}"
 
 
 def _of_native(ladder: Ladder, at: int) -> str:
@@ -205,6 +207,12 @@ def _more(ladder: Ladder, choice: Choice, in_words: Mapping[str, str]) -> str:
         return f"{TRAININGS_DIFFER} On what was seen {said} would be chosen."
     if choice.n_more_images is None:
         return "What was seen is too near the margin for any likely number of images to decide."
+    if not ladder.differs:
+        n_questions = ladder.correct.shape[2]
+        return (
+            f"No answer differed between sizes; if 1 of {n_questions:,} did, about "
+            f"{choice.n_more_images:,} more images would decide, and {said} would be chosen."
+        )
     return (
         f"About {choice.n_more_images:,} more images like these would decide, and on what was seen "
         f"{said} would be chosen."

@@ -49,6 +49,29 @@ def _params(project: Path, stem: str, study: str = STUDY) -> dict:
     return yaml.safe_load((project / "params" / study / f"{stem}.yaml").read_text())
 
 
+def test_images_in_a_subfolder_are_found_when_that_is_said(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (table.parent / "images").mkdir()
+    for image in table.parent.glob("*.png"):
+        image.rename(table.parent / "images" / image.name)
+    arguments = ["nuclei/questions.csv", MODEL, "--plan"]
+    assert main(arguments) == 1
+    assert 'say SET="find_images=by-name"' in capsys.readouterr().err
+    assert main([*arguments, "--set", "find_images=by-name"]) == 0
+    capsys.readouterr()
+    assert main(arguments) == 0  # it is remembered
+
+
+def test_a_plan_changes_no_verdict(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["nuclei/questions.csv", MODEL, "--plan"]
+    assert main(arguments) == 0
+    before = _params(table.parent.parent, "10_choose_resolution")
+    assert main([*arguments, "--margin", "1", "--price", "3"]) == 0
+    assert "price" in capsys.readouterr().out
+    assert _params(table.parent.parent, "10_choose_resolution") == before
+
+
 def test_a_plan_writes_the_study_and_says_what_it_takes(
     table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,7 +184,7 @@ def _drop(column: str) -> pd.DataFrame:
             None,
             "not a budget of this model",
         ),
-        (["nuclei/questions.csv", MODEL, "--ladder", "native"], None, "there is nothing to choose"),
+        (["nuclei/questions.csv", MODEL, "--ladder", "native"], None, "the ladder has one size, native"),
         (["nuclei/questions.csv", MODEL, "--gpu", "B9000"], None, "unknown GPU 'B9000'; known are"),
         (["nuclei/questions.csv", MODEL, "--name", "a b"], None, "study 'a b' is not a name"),
         (["nuclei/questions.csv", MODEL, "--name", "demo"], None, "demo is there already and asks"),
