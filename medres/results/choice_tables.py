@@ -191,7 +191,7 @@ def _of_native(ladder: Ladder, at: int) -> str:
     if "native" not in ladder.rungs or ladder.rungs[at] == "native":
         return ""
     native = ladder.tokens[ladder.rungs.index("native")]
-    return f", {100 * ladder.tokens[at] / native:.0f} % of native's" if native else ""
+    return "" if math.isnan(native) else f", {100 * ladder.tokens[at] / native:.0f} % of native's"
 
 
 def _more(choice: Choice, in_words: Mapping[str, str]) -> str:
