@@ -154,7 +154,7 @@ def _sentence(
         return (
             f"**{name}: use {said}, as far as these images tell.** "
             f"{_bound(ladder, choice.until_then, losses)} Of the cheaper sizes, "
-            f"{_names(untold, 'and')} lost more than {least} here, but not provably. {more}"
+            f"{_names(untold, 'and')} lost {least} or more here, but not provably. {more}"
         )
     return (
         f"**{name}: these images cannot tell whether {_names(untold)} would do.** "
@@ -230,4 +230,4 @@ def merged(found: Sequence[Ladder]) -> str:
         for ladder in found
         for twin, other in ladder.merged.items()
     }
-    return f"Asked once: {'; '.join(sorted(said))}." if said else ""
+    return f"Counted once: {'; '.join(sorted(said))}." if said else ""

@@ -89,8 +89,8 @@ def said(found_ladder: choice.Ladder, found: Choice, *, margin=0.05) -> str:
             ),
             "**drawn: use native size, as far as these images tell.** Against the best of 3 sizes "
             "it loses at most 3.0 points (95 % confidence; 60 questions about 60 images). It costs "
-            "16 visual tokens per image. Of the cheaper sizes, low and pixels-4000 lost more than "
-            "5 points here, but not provably. About 140 more images like these would show it.",
+            "16 visual tokens per image. Of the cheaper sizes, low and pixels-4000 lost 5 points "
+            "or more here, but not provably. About 140 more images like these would show it.",
             id="undecided, the same would be chosen",
         ),
         pytest.param(
@@ -103,7 +103,7 @@ def said(found_ladder: choice.Ladder, found: Choice, *, margin=0.05) -> str:
             ),
             "**drawn: use native size, as far as these images tell.** Against the best of 3 sizes "
             "it loses at most 3.0 points (95 % confidence; 60 questions about 60 images). It costs "
-            "16 visual tokens per image. Of the cheaper sizes, low lost more than 5 points here, "
+            "16 visual tokens per image. Of the cheaper sizes, low lost 5 points or more here, "
             "but not provably. No likely number of images would show it.",
             id="undecided for ever",
         ),
@@ -227,7 +227,7 @@ def test_merged_rungs_are_said_once():
     first = ladder(merged={"pixels-9": "native", "scale-0.5": "low"})
     second = ladder(merged={"pixels-9": "native"})
     assert choice_tables.merged([first, second]) == (
-        "Asked once: pixels-9 is native for all images; scale-0.5 is low for all images."
+        "Counted once: pixels-9 is native for all images; scale-0.5 is low for all images."
     )
     assert choice_tables.merged([ladder()]) == ""
 
