@@ -72,7 +72,8 @@ def table(
     found["flops"] = _operations(study, found, answers)
     found["overconfidence"] = _overconfidence(found, answers)
     prices = pd.Series(0.0, index=found.index)
-    prices += 1e-3 * price_per_million_tokens * found["mean_visual_tokens"]
+    if price_per_million_tokens:
+        prices += 1e-3 * price_per_million_tokens * found["mean_visual_tokens"]
     if price_per_hour:
         prices += 1000 / 3600 * price_per_hour * found["seconds_per_question"]
     is_priced = price_per_million_tokens + price_per_hour > 0

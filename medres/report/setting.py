@@ -80,7 +80,7 @@ def of_study(study: Study, chosen: pd.DataFrame) -> str:
 
 def _text(model: str, name: str, settings: Mapping[str, Any]) -> str:
     called = texts.in_markdown(texts.named(model))
-    if not offline.is_at_hand(model):
+    if not (served.is_plain(model) or offline.is_at_hand(model)):
         return f"The config of {called} is not available here: send images of the chosen size."
     treatment = offline.treatment_of(model, settings)
     config = None if served.is_plain(model) else offline.config_of(model)

@@ -158,7 +158,7 @@ def _sentence(
         return (
             f"**{name}: use {said}, as far as these images tell.** "
             f"{_bound(ladder, choice.until_then, losses)} Of the cheaper sizes, "
-            f"{_names(untold, 'and')} lost more than {least} here, but not provably. {more}"
+            f"{_names(untold, 'and')} lost {least} or more here, but not provably. {more}"
         )
     return (
         f"**{name}: these images cannot tell whether {_names(untold)} would do.** "
@@ -196,7 +196,7 @@ def _of_native(ladder: Ladder, at: int) -> str:
     if "native" not in ladder.rungs or ladder.rungs[at] == "native":
         return ""
     native = ladder.tokens[ladder.rungs.index("native")]
-    return f", {100 * ladder.tokens[at] / native:.0f} % of native's" if native else ""
+    return "" if math.isnan(native) else f", {100 * ladder.tokens[at] / native:.0f} % of native's"
 
 
 def _more(ladder: Ladder, choice: Choice, in_words: Mapping[str, str]) -> str:
@@ -247,4 +247,4 @@ def merged(found: Sequence[Ladder]) -> str:
         for ladder in found
         for twin, other in ladder.merged.items()
     }
-    return f"Asked once: {'; '.join(sorted(said))}." if said else ""
+    return f"Counted once: {'; '.join(sorted(said))}." if said else ""
