@@ -88,7 +88,7 @@ def test_a_plan_writes_the_study_and_says_what_it_takes(
     assert evaluate["low_max_pixels"] == 784
     assert evaluate["eval_resolutions"][0] == "low"
     assert evaluate["eval_resolutions"][-2:] == ["native", "blank"]
-    assert _params(project, written.CHOICE) == {"margin": 0.05, "price_per_million_tokens": 2.0}
+    assert _params(project, written.CHOICE) == {"margin": 0.05}
     # The column split does not count: all six are asked.
     assert datasets.load(STUDY, "nuclei").split("test")["image"].nunique() == 6
     assert "6 questions about 6 images of 6 groups" in said
@@ -184,7 +184,11 @@ def _drop(column: str) -> pd.DataFrame:
             None,
             "not a budget of this model",
         ),
-        (["nuclei/questions.csv", MODEL, "--ladder", "native"], None, "the ladder has one size, native"),
+        (
+            ["nuclei/questions.csv", MODEL, "--ladder", "native"],
+            None,
+            "the ladder has one size, native",
+        ),
         (["nuclei/questions.csv", MODEL, "--gpu", "B9000"], None, "unknown GPU 'B9000'; known are"),
         (["nuclei/questions.csv", MODEL, "--name", "a b"], None, "study 'a b' is not a name"),
         (["nuclei/questions.csv", MODEL, "--name", "demo"], None, "demo is there already and asks"),

@@ -10,6 +10,9 @@ from medres.study import Study
 
 CHOICE = pd.DataFrame(
     {
+        "dataset": ["mine", "yours"],
+        "model": "org/model",
+        "train_resolution": "none",
         "warning": ["**The server did not see what was sent**.", ""],
         "sentence": ["**mine: use low.**", "**yours: use native.**"],
     }
@@ -32,7 +35,7 @@ def test_the_choice_stands_first_with_its_warning_before_it(monkeypatch):
     places = [said.index(text) for text in ("did not see what was sent", "mine: use", "yours: use")]
     assert places == sorted(places)
     assert "<strong>mine: use low.</strong>" in said
-    assert said.count("Caution:") == 1
+    assert said.count("Caution (mine):") == 1
     assert "nan" not in said
 
 

@@ -15,9 +15,9 @@ TREATMENT = Treatment(50_176, 12_000_000, "bicubic", 28)
     ("name", "expected"),
     [
         ("native", "native size (up to 12,000,000 pixels)"),
-        ("low", "low, at most 50,176 pixels (as 224 x 224)"),
-        ("pixels-200704", "at most 200,704 pixels (as 448 x 448)"),
-        ("pixels-9", "at most 9 pixels (as 3 x 3)"),
+        ("low", "low, at most 50,176 pixels (about 224 x 224)"),
+        ("pixels-200704", "at most 200,704 pixels (about 448 x 448)"),
+        ("pixels-9", "at most 9 pixels (about 3 x 3)"),
         ("scale-2", "2 times the width and height"),
         ("scale-0.5", "0.5 times the width and height"),
         ("tokens-1120", "1,120 visual tokens"),
@@ -56,7 +56,7 @@ def chosen(*rows) -> pd.DataFrame:
 def test_words_are_those_of_the_study(project):
     made = study(project, ["tiny-qwen2-vl"])
     assert setting.words(made, ["low", "native"]) == {
-        "low": "low, at most 784 pixels (as 28 x 28)",
+        "low": "low, at most 784 pixels (about 28 x 28)",
         "native": "native size (up to 12,544 pixels)",
     }
 
@@ -66,16 +66,17 @@ def test_words_are_those_of_the_study(project):
     [
         pytest.param(("low", "", ""), "784", id="chosen"),
         pytest.param(("", "pixels-3136", "low"), "3,136", id="used until then"),
-        pytest.param(("", "", "pixels-3136"), "3,136", id="likely"),
+        pytest.param(("", "", "pixels-3136"), "12,544", id="likely alone is not decided"),
         pytest.param(("", "", ""), "12,544", id="native else"),
     ],
 )
-def test_what_is_pasted_is_chosen_or_used_until_then_or_likely(project, row, pixels):
+def test_what_is_pasted_is_chosen_or_used_until_then(project, row, pixels):
     made = study(project, ["tiny-qwen2-vl"])
     text = setting.of_study(made, chosen(("tiny-qwen2-vl", *row)))
     assert f"Resize each image to at most {pixels} pixels" in text
     assert text.count("```python") == 1
     assert setting.EVERYWHERE in text
+    assert (setting.UNDECIDED in text) == (not (row[0] or row[1]))
 
 
 def test_a_size_that_is_chosen_twice_is_pasted_once(project):

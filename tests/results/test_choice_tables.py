@@ -18,12 +18,19 @@ IN_WORDS = {"low": "low, at most 784 pixels", "native": "native size"}
 KEY = ("drawn", "tiny", "none")
 
 
+def differing(n_rungs: int) -> np.ndarray:
+    """Return answers that are all right but one at the first rung, shape (1, n_rungs, N)."""
+    correct = np.ones((1, n_rungs, N))
+    correct[0, 0, 0] = 0
+    return correct
+
+
 def ladder(rungs=RUNGS, tokens=(1, 4, 16), **changed) -> choice.Ladder:
     usual = {
         "key": KEY,
         "rungs": rungs,
         "tokens": tokens,
-        "correct": np.ones((1, len(rungs), N)),
+        "correct": differing(len(rungs)),
         "groups": np.arange(N),
         "asked": pd.DataFrame({"image": [f"{number}.png" for number in range(N)]}),
         "merged": {},
@@ -112,7 +119,7 @@ def said(found_ladder: choice.Ladder, found: Choice, *, margin=0.05) -> str:
                 UNDECIDED, [UNTOLD] * 3, excluded=[0.2, 0.13, 0.1], would_be="pixels-4000", more=90
             ),
             "**drawn: these images cannot tell.** No size is shown to lose at most 5 points "
-            "against the best of 3 sizes; the least that is excluded is a loss of 10.0 points, at "
+            "against the best of 3 sizes; the smallest loss that is excluded is 10.0 points, for "
             "native size (60 questions about 60 images). About 90 more images like these would "
             "decide, and on what was seen pixels-4000 would be chosen.",
             id="undecided without any",
@@ -120,7 +127,7 @@ def said(found_ladder: choice.Ladder, found: Choice, *, margin=0.05) -> str:
         pytest.param(
             decided(UNDECIDED, [UNTOLD] * 3, excluded=[0.2, 0.13, 0.1], would_be="low"),
             "**drawn: these images cannot tell.** No size is shown to lose at most 5 points "
-            "against the best of 3 sizes; the least that is excluded is a loss of 10.0 points, at "
+            "against the best of 3 sizes; the smallest loss that is excluded is 10.0 points, for "
             "native size (60 questions about 60 images). What was seen is too near the margin for "
             "any likely number of images to decide.",
             id="undecided without any, for ever",
@@ -129,8 +136,8 @@ def said(found_ladder: choice.Ladder, found: Choice, *, margin=0.05) -> str:
             decided(
                 UNDECIDED, [UNTOLD] * 3, excluded=[math.nan] * 3, refusal="there are 5 groups only"
             ),
-            "**drawn: these images cannot tell.** there are 5 groups only; 60 questions about 60 "
-            "images.",
+            "**drawn: these images cannot tell.** There are 5 groups only (60 questions about 60 "
+            "images).",
             id="refused",
         ),
     ],
@@ -206,12 +213,30 @@ def test_table_holds_what_the_sentence_says():
     assert set(choice_tables.SHOWN) <= set(table)
 
 
+def test_where_no_answer_differs_the_number_is_said_to_be_assumed():
+    found = decided(
+        UNDECIDED, [UNTOLD] * 3, excluded=[0.2, 0.13, 0.1], would_be="pixels-4000", more=90
+    )
+    sentence = said(ladder(correct=np.ones((1, 3, N))), found)
+    assert sentence.endswith(
+        "No answer differed between sizes; if 1 of 60 did, about 90 more images would decide, "
+        "and pixels-4000 would be chosen."
+    )
+
+
 def test_lines_put_every_warning_before_its_sentence():
     table = pd.DataFrame(
-        {"warning": ["It hardly looks.", ""], "sentence": ["**a: use low.**", "**b: use native.**"]}
+        {
+            "dataset": ["a", "b"],
+            "model": "tiny",
+            "train_resolution": "none",
+            "warning": ["It hardly looks.", ""],
+            "sentence": ["**a: use low.**", "**b: use native.**"],
+        }
     )
+    assert choice_tables.sentence(table.iloc[:1]).startswith("* **Caution:** It hardly looks.")
     assert choice_tables.sentence(table).split("\n") == [
-        "* **Caution:** It hardly looks.",
+        "* **Caution (a):** It hardly looks.",
         "* **a: use low.**",
         "* **b: use native.**",
     ]
