@@ -373,13 +373,18 @@ def make(name: str, folder: Path) -> ModelServer:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.model_server", description=__doc__)
-    parser.add_argument("--model", default=tiny.NAME, choices=tiny.NAMES)
+    names = f"one of {', '.join(tiny.NAMES)}, or the folder of a checkpoint"
+    parser.add_argument("--model", default=tiny.NAME, help=names)
+    parser.add_argument("--name", default="", help="what the server calls it")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--cap-pixels", type=int, default=0)
     parser.add_argument("--no-log-probabilities", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        server = make(asked.model, Path(folder))
+        if asked.model in tiny.NAMES:
+            server = make(asked.model, Path(folder))
+        else:
+            server = ModelServer(models.load(asked.model), asked.name or Path(asked.model).name)
         server.behaviour.cap_pixels = asked.cap_pixels
         server.behaviour.has_log_probabilities = not asked.no_log_probabilities
         with started(server, asked.port):

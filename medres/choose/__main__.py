@@ -3,14 +3,13 @@
 import argparse
 import sys
 
-import pandas as pd
-
 from medres import choose, make, marks, texts
 from medres.choose import asked as asked_for
 from medres.choose import forecast, written
 from medres.plan import table as plan
 from medres.plan.memory import GPUS
 from medres.report import page
+from medres.results import choice_tables
 
 
 def main(arguments: list[str]) -> int:
@@ -68,11 +67,12 @@ def main(arguments: list[str]) -> int:
 
 
 def verdicts(study: str) -> list[str]:
-    """Return the sentences of a study's verdict; none where its page is not made."""
+    """Return the sentences of a study's verdict with its cautions; none without its page."""
     path = page.report_folder(study) / "tables" / "choice.csv"
     if not path.is_file():
         return []
-    return [str(each) for each in pd.read_csv(path)["sentence"]]
+    chosen = page.read_table(study, "choice", na_values=[])
+    return choice_tables.sentence(chosen).replace("* ", "", 1).split("\n* ")
 
 
 if __name__ == "__main__":

@@ -137,8 +137,8 @@ def _sentence(
         nearest = min(losses, key=lambda rung: losses[rung].excluded)
         return (
             f"**{name}: these images cannot tell.** No size is shown to lose at most {least} "
-            f"against {sizes}; the least that is excluded is a loss of "
-            f"{percent(losses[nearest].excluded)} points, at {in_words.get(nearest, nearest)} "
+            f"against {sizes}; the smallest loss that is excluded is "
+            f"{percent(losses[nearest].excluded)} points, for {in_words.get(nearest, nearest)} "
             f"({basis}). {_more(ladder, choice, in_words)}"
         )
     at = ladder.rungs.index(choice.until_then)
@@ -220,10 +220,14 @@ def _percent(fraction: float) -> str:
 
 
 def sentence(chosen: pd.DataFrame) -> str:
-    """Return what `table` says as lines, each warning before what it is about."""
+    """Return what `table` says as lines, each caution before what it is about."""
+    several = len(chosen) > 1
+    names = place(chosen).map(in_markdown) if several else [""] * len(chosen)
     lines = []
-    for row in chosen.itertuples():
-        lines += [f"* **Caution:** {row.warning}"] if row.warning else []
+    for row, name in zip(chosen.itertuples(), names, strict=True):
+        of = "" if row.train_resolution == "none" else f", trained {row.train_resolution}"
+        about = f" ({name}{of})" if several else ""
+        lines += [f"* **Caution{about}:** {row.warning}"] if row.warning else []
         lines.append(f"* {row.sentence}")
     return "\n".join(lines)
 
