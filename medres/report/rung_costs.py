@@ -124,29 +124,32 @@ def _of_requests(folder: Any) -> dict[str, dict[str, float]]:
 def _operations(study: Study, found: pd.DataFrame, answers: pd.DataFrame) -> list[float]:
     """Return the operations of a question at each rung, the mean over the questions' images."""
     meaning = studies.treatment(study)
-    labels = {datasets.load(study.name, name).label: name for name in study.datasets}
-    models = {texts.named(model): model for model in study.models}
     costs: dict[tuple[str, ...], float] = {}
-    for key, part in answers.groupby([*KEY[:2], "eval_resolution"], sort=False):
-        dataset, model, rung = map(str, key)
-        if not found["rung"].eq(rung).any() or not offline.is_at_hand(models[model]):
-            continue
-        if served.is_plain(models[model]):
-            continue
-        name = labels[dataset]
-        side = contents.describe(study.name, name, study.datasets[name]).test
-        per_token = offline.characters_per_token(models[model], side.texts)
-        shape = offline.sizes_of(offline.config_of(models[model])).shape
-        treatment = offline.treatment_of(models[model], meaning)
-        asked = part.drop_duplicates("question_id")
-        counts = asked.groupby(["width_px", "height_px"], sort=False).size()
-        each = [
-            _flops(shape, resolution.plan(size_px, rung, treatment), side.text_tokens(1, per_token))
-            for size_px in counts.index
-        ]
-        costs[dataset, model, rung] = float(np.average(each, weights=counts))
+    for dataset, parameters in study.datasets.items():
+        side = contents.describe(study.name, dataset, parameters).test
+        label = datasets.load(study.name, dataset).label
+        for model in filter(_is_counted, study.models):
+            text_tokens = side.text_tokens(1, offline.characters_per_token(model, side.texts))
+            shape = offline.sizes_of(offline.config_of(model)).shape
+            treatment = offline.treatment_of(model, meaning)
+            of = answers["dataset"].eq(label) & answers["model"].eq(texts.named(model))
+            for rung in found["rung"].unique():
+                asked = answers[of & answers["eval_resolution"].eq(rung)]
+                sizes = asked.drop_duplicates("question_id")[["width_px", "height_px"]]
+                counts = sizes.value_counts(sort=False)
+                each = [
+                    _flops(shape, resolution.plan(size_px, rung, treatment), text_tokens)
+                    for size_px in counts.index
+                ]
+                if each:
+                    key = label, texts.named(model), rung
+                    costs[key] = float(np.average(each, weights=counts))
     places = found[[*KEY[:2], "rung"]].itertuples(index=False, name=None)
     return [costs.get(place, math.nan) for place in places]
+
+
+def _is_counted(model: str) -> bool:
+    return offline.is_at_hand(model) and not served.is_plain(model)
 
 
 def _flops(shape: flops.ModelShape, geometry: Geometry, text_tokens: int) -> int:

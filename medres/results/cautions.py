@@ -102,7 +102,10 @@ def without_looking(
                 "upper": interval.upper,
             }
         )
-    return pd.concat([grids.baselines(answers, question_sets), pd.DataFrame(rows)])
+    found = pd.DataFrame(rows)
+    if len(rows) < len(question_sets) or answers["eval_resolution"].eq("blank").any():
+        found = pd.concat([grids.baselines(answers, question_sets), found], ignore_index=True)
+    return found
 
 
 def _commonest(questions: pd.DataFrame) -> np.ndarray | None:

@@ -184,12 +184,15 @@ def _to_exclude(ladder: Ladder, rung: int, loss: float, margin: float, level: fl
     """Return how many further images would show that a rung loses less than the margin.
 
     If it loses what was observed, at the largest share of questions on which it and another rung
-    differ, and with questions of a group as alike as they were seen to be.
+    differ, and with questions of a group as alike as they were seen to be. Rungs that were worse
+    by more than the margin do not count: against them nothing is left to exclude.
     """
+    accuracies = ladder.correct.mean(axis=(0, 2))
+    others = [place for place in range(len(ladder.rungs)) if place != rung]
+    rivals = [place for place in others if accuracies[place] >= accuracies[rung] - margin]
     compared = [
         comparison.compare(ladder.correct[:, other], ladder.correct[:, rung], ladder.groups)
-        for other in range(len(ladder.rungs))
-        if other != rung
+        for other in rivals or [max(others, key=lambda place: float(accuracies[place]))]
     ]
     widest = max(compared, key=lambda each: each.first_only + each.second_only)
     discordance = max(widest.first_only + widest.second_only, loss, 1 / widest.n_questions)
