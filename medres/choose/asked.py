@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,10 @@ def treatment_of(asked: Asked, settings: dict[str, Any]) -> Treatment:
         asked: As from `find`.
         settings: With those of `models.TREATMENT`.
     """
-    if served.is_served(asked.model) or offline.is_at_hand(asked.model):
+    if served.is_served(asked.model):
+        # Tiles and the like are settings of a processor that only its server can change.
+        return replace(offline.treatment_of(asked.model, settings), budgets=())
+    if offline.is_at_hand(asked.model):
         return offline.treatment_of(asked.model, settings)
     config = models.config_of(asked.model, revision=asked.revision)
     return models.treatment(config, **{name: settings[name] for name in models.TREATMENT})

@@ -69,13 +69,14 @@ def table(
     rows = [measured.get(place, {}) for place in places]
     for name in MEASURED:
         found[name] = [row.get(name, math.nan) for row in rows]
+    machine = pd.Series([row.get("machine_seconds", math.nan) for row in rows], index=found.index)
     found["flops"] = _operations(study, found, answers)
     found["overconfidence"] = _overconfidence(found, answers)
     prices = pd.Series(0.0, index=found.index)
     if price_per_million_tokens:
         prices += 1e-3 * price_per_million_tokens * found["mean_visual_tokens"]
     if price_per_hour:
-        prices += 1000 / 3600 * price_per_hour * found["seconds_per_question"]
+        prices += 1000 / 3600 * price_per_hour * machine
     is_priced = price_per_million_tokens + price_per_hour > 0
     found["price_per_1000"] = prices if is_priced else math.nan
     return found
@@ -97,10 +98,14 @@ def _measured(study: Study) -> dict[tuple[str, ...], dict[str, float]]:
         n_questions = record["outcome"]["n_questions"]
         seconds = record["outcome"].get("seconds_by_resolution", {})
         for rung, each in seconds.items():
-            every.setdefault((*key, rung), []).append({"seconds_per_question": each / n_questions})
+            every.setdefault((*key, rung), []).append(
+                {"seconds_per_question": each / n_questions, "machine_seconds": each / n_questions}
+            )
         if REQUESTS in record["files"]:
             for rung, row in _of_requests(folder).items():
-                every[(*key, rung)] = [row]
+                # A machine that answers several at a time is paid for once.
+                wall = seconds.get(rung, math.nan) / n_questions
+                every[(*key, rung)] = [row | {"machine_seconds": wall}]
     return {
         place: {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         for place, rows in every.items()

@@ -109,13 +109,17 @@ def test_a_second_call_says_what_changed_and_keeps_the_rest(
     table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project = table.parent.parent
-    main([str(table), MODEL, "--plan", "--price", "2"])
+
+    def call(**page: float) -> None:
+        choose.ready(asked.find(str(table), MODEL), rungs=["low", "native"], page=page)
+
+    choose.ready(asked.find(str(table), MODEL), page={"price_per_million_tokens": 2.0})
     path = project / "params" / STUDY / "study.yaml"
     path.write_text(path.read_text().replace("unreadable: error", "unreadable: exclude"))
     path = project / "params" / STUDY / "03_evaluate.yaml"
     path.write_text(path.read_text() + "batch_images: 4\n")
     capsys.readouterr()
-    assert main([str(table), MODEL, "--plan", "--margin", "2", "--ladder", "low native"]) == 0
+    call(margin=0.02)
     said = capsys.readouterr().out
     assert f"{STUDY}/{written.CHOICE}.yaml: margin was 0.05, is 0.02" in said
     assert "eval_resolutions was ['low'" in said
@@ -125,7 +129,7 @@ def test_a_second_call_says_what_changed_and_keeps_the_rest(
     assert evaluate["eval_resolutions"] == ["low", "native", "blank"]
     assert evaluate["batch_images"] == 4
     capsys.readouterr()
-    main([str(table), MODEL, "--plan", "--ladder", "low native"])
+    call()
     assert f"{STUDY}/" not in capsys.readouterr().out
 
 

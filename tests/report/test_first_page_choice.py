@@ -24,7 +24,10 @@ def shown(monkeypatch, *, reports, trained=("none",)) -> str:
     study = Study(
         "one", "One", ["org/model"], list(trained), [0], {"mine": {"table": "q.csv"}}, {}, reports
     )
-    page = SimpleNamespace(read_table=lambda study, name, **options: {"choice": CHOICE}[name])
+    page = SimpleNamespace(
+        read_table=lambda study, name, **options: {"choice": CHOICE}[name],
+        figure_again=lambda *arguments, **options: SimpleNamespace(data=""),
+    )
     monkeypatch.setattr(first_page, "page", page)
     monkeypatch.setattr(first_page, "current", SimpleNamespace(tables_of=lambda study: []))
     return str(first_page._results(study)["verdict"])
