@@ -13,8 +13,6 @@ import numpy as np
 from PIL import Image
 
 from medres import resampling
-from medres.mixed import TRAIN_RESOLUTIONS as TRAIN_RESOLUTIONS
-from medres.mixed import assign_mixed as assign_mixed
 from medres.resampling import FILTERS
 from medres.resampling import resampler as resampler
 

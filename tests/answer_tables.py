@@ -52,35 +52,3 @@ def trainings(
 def first_right(n_right: int, n_questions: int) -> list[int]:
     """Return right answers to the first questions and wrong ones to the others."""
     return [1] * n_right + [0] * (n_questions - n_right)
-
-
-def rung(
-    name: str,
-    correct: Iterable[int],
-    *,
-    tokens: float,
-    size_px: tuple[int, int] | None = None,
-    per_image: int = 1,
-    **of_arm: Any,
-) -> pd.DataFrame:
-    """Return answers of an untrained model at a rung of a ladder, an image a question unless said.
-
-    Args:
-        name: Eval resolution.
-        correct: As in `arm`.
-        tokens: Visual tokens of every image.
-        size_px: Width and height that every image is given at; a side a token long if not given.
-        per_image: Questions about an image.
-        of_arm: As for `arm`.
-    """
-    table = arm("none", name, correct, **of_arm)
-    width_px, height_px = size_px or (int(tokens), 1)
-    return table.assign(
-        visual_tokens=tokens,
-        given_width_px=width_px,
-        given_height_px=height_px,
-        resampling="bicubic",
-        n_crops=1,
-        image=[f"{index // per_image}.png" for index in range(len(table))],
-        reference="yes",
-    )

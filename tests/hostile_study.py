@@ -124,8 +124,8 @@ FILES = (
 LONG = "a-_b_-.c_" * 7
 """As long as the name of a data set may be, and as near to markup."""
 REPORTS = (
-    "01_datasets 04_native_vs_low 05_alignment 06_zero_shot 09_cost 09_examples 12_findings "
-    "13_calibration"
+    "01_datasets 04_native_vs_low 05_alignment 06_zero_shot 09_cost 09_examples "
+    "10_choose_resolution 12_findings 13_calibration"
 ).split()
 PERSON = "anna.mueller"
 WARD = "Station 7"

@@ -289,7 +289,7 @@ class ModelServer:
             scores = [self._score(ids, inputs, option) for option in options]
             best = options[scores.index(max(scores))]
             as_json = "response_format" in body and "structured_outputs" not in body
-            return (json.dumps({"answer": best}) if as_json else best), 2, False
+            return (json.dumps(best) if as_json else best), 2, False
         tokenizer = self.model.tokenizer
         ends = {tokenizer.convert_tokens_to_ids(self.model.end_of_turn)}
         ends |= {tokenizer.convert_tokens_to_ids(each) for each in self.model.stops}
@@ -314,7 +314,7 @@ class ModelServer:
                 return list(asked["choice"])
             if name == "guided_choice":
                 return list(asked)
-            return list(asked["json_schema"]["schema"]["properties"]["answer"]["enum"])
+            return list(asked["json_schema"]["schema"]["enum"])
         return []
 
     def _score(self, ids: torch.Tensor, inputs: dict[str, Any], option: str) -> float:
@@ -373,13 +373,18 @@ def make(name: str, folder: Path) -> ModelServer:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.model_server", description=__doc__)
-    parser.add_argument("--model", default=tiny.NAME, choices=tiny.NAMES)
+    names = f"one of {', '.join(tiny.NAMES)}, or the folder of a checkpoint"
+    parser.add_argument("--model", default=tiny.NAME, help=names)
+    parser.add_argument("--name", default="", help="what the server calls it")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--cap-pixels", type=int, default=0)
     parser.add_argument("--no-log-probabilities", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        server = make(asked.model, Path(folder))
+        if asked.model in tiny.NAMES:
+            server = make(asked.model, Path(folder))
+        else:
+            server = ModelServer(models.load(asked.model), asked.name or Path(asked.model).name)
         server.behaviour.cap_pixels = asked.cap_pixels
         server.behaviour.has_log_probabilities = not asked.no_log_probabilities
         with started(server, asked.port):

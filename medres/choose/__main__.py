@@ -1,9 +1,8 @@
 """`python -m medres.choose TABLE MODEL`: at which resolution should a model be asked?"""
 
 import argparse
+import re
 import sys
-
-import pandas as pd
 
 from medres import choose, make, marks, texts
 from medres.choose import asked as asked_for
@@ -11,6 +10,10 @@ from medres.choose import forecast, written
 from medres.plan import table as plan
 from medres.plan.memory import GPUS
 from medres.report import page
+from medres.results import choice_tables
+
+STUDY_FILE = re.compile(r"set `(\w+): ([\w-]+)`(?: in the study file)?")
+"""Remedy of errors that a study file meets, which here is an argument."""
 
 
 def main(arguments: list[str]) -> int:
@@ -27,7 +30,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--set",
         default="",
-        help="parameters of 03_evaluate: 'dtype=bfloat16 api_key_variable=MY_KEY'",
+        help="parameters of 03_evaluate and of the table: 'dtype=bfloat16 find_images=by-name'",
     )
     parser.add_argument("--plan", action="store_true", help="say what it takes; ask nothing")
     parser.add_argument("--gpu", default=plan.GPU, help=", ".join(GPUS))
@@ -42,16 +45,20 @@ def main(arguments: list[str]) -> int:
             raise ValueError(f"unknown GPU {given.gpu!r}; known are {', '.join(GPUS)}")
         stated_page = {name: value for name, value in stated.items() if value is not None}
         written.check(stated_page)
-        asked = asked_for.find(given.table, given.model, name=given.name, revision=given.revision)
+        settings = written.settings(given.set)
+        reading = {name: settings.pop(name) for name in asked_for.READING if name in settings}
+        named = {"name": given.name, "revision": given.revision, "reading": reading}
+        asked = asked_for.find(given.table, given.model, **named)
         if not given.plan:
             asked_for.require_weights(asked)
-        settings = written.settings(given.set)
-        ready = choose.ready(asked, rungs=given.ladder.split(), page=stated_page, settings=settings)
+        now = {} if given.plan else stated_page  # a plan changes no verdict
+        ready = choose.ready(asked, rungs=given.ladder.split(), page=now, settings=settings)
         if given.plan:
-            texts.say(forecast.report(ready, gpu=GPUS[given.gpu]))
+            texts.say(forecast.report(ready, gpu=GPUS[given.gpu], page=stated_page))
             return 0
     except (ValueError, OSError) as error:
-        texts.fail(error)
+        # There may be no study file yet.
+        texts.fail(STUDY_FILE.sub(r'say SET="\1=\2"', str(error)))
         return 1
     except KeyboardInterrupt:
         texts.say("\nmedres: stopped; the same command goes on from here", file=sys.stderr)
@@ -68,11 +75,12 @@ def main(arguments: list[str]) -> int:
 
 
 def verdicts(study: str) -> list[str]:
-    """Return the sentences of a study's verdict; none where its page is not made."""
+    """Return the sentences of a study's verdict with its cautions; none without its page."""
     path = page.report_folder(study) / "tables" / "choice.csv"
     if not path.is_file():
         return []
-    return [str(each) for each in pd.read_csv(path)["sentence"]]
+    chosen = page.read_table(study, "choice", na_values=[])
+    return choice_tables.sentence(chosen).replace("* ", "", 1).split("\n* ")
 
 
 if __name__ == "__main__":

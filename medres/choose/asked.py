@@ -1,7 +1,8 @@
 """What is asked for: a table and a model as a user names them, found and checked."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from medres.datasets import own
 from medres.models import offline, places, served, tiny
 from medres.resolution import Treatment
 
+READING = ("find_images outside_images unreadable scaling channels slide_max_pixels").split()
+"""Settings of a table that say how its images are found and read."""
 COMMON = ("questions", "table", "data", "labels")
 """Names of tables that say nothing; their folder's name stands for them."""
 MOST_CHARACTERS = 24
@@ -30,9 +33,18 @@ class Asked:
     """Commit of a Hub model."""
     training: str = ""
     """Folder of the training whose checkpoint the model is; empty for any other model."""
+    reading: tuple[tuple[str, Any], ...] = ()
+    """Settings of the table that are stated now, as in `READING`."""
 
 
-def find(table: str, model: str, *, name: str = "", revision: str = "") -> Asked:
+def find(
+    table: str,
+    model: str,
+    *,
+    name: str = "",
+    revision: str = "",
+    reading: Mapping[str, Any] | None = None,
+) -> Asked:
     """Return a table and a model as a study names them, after looking whether they are there.
 
     Args:
@@ -41,6 +53,7 @@ def find(table: str, model: str, *, name: str = "", revision: str = "") -> Asked
             a training of a study: `runs/<study>/finetune/<cell>`, also without `runs/`.
         name: Of the study; empty takes one from table and model.
         revision: Commit of a Hub model.
+        reading: Settings of the table, as in `READING`.
 
     Raises:
         FileNotFoundError: If one of them is not there, with what is.
@@ -58,16 +71,18 @@ def find(table: str, model: str, *, name: str = "", revision: str = "") -> Asked
     dataset = _slug(_named(Path(path)))
     study = name or f"choose-{dataset}-{_slug(_called(model, training))}"
     names.check("study", study)
-    found = Asked(study, dataset, path, model, revision, training)
+    stated = tuple((reading or {}).items())
+    found = Asked(study, dataset, path, model, revision, training, stated)
     _refuse_another(found)
     own.open_table({**settings_of(found), "table": path})
     return found
 
 
 def settings_of(asked: Asked) -> dict[str, Any]:
-    """Return the settings of its table that stand in the study file; none if there is none."""
+    """Return the settings of its table: those of the study file, and what is stated now."""
     content = studies.read_params(studies.params_path(asked.study, "study"))
-    return dict((content.get("datasets") or {}).get(asked.dataset) or {})
+    held = dict((content.get("datasets") or {}).get(asked.dataset) or {})
+    return held | dict(asked.reading)
 
 
 def _table(table: str) -> str:
@@ -141,7 +156,10 @@ def treatment_of(asked: Asked, settings: dict[str, Any]) -> Treatment:
         asked: As from `find`.
         settings: With those of `models.TREATMENT`.
     """
-    if served.is_served(asked.model) or offline.is_at_hand(asked.model):
+    if served.is_served(asked.model):
+        # Tiles and the like are settings of a processor that only its server can change.
+        return replace(offline.treatment_of(asked.model, settings), budgets=())
+    if offline.is_at_hand(asked.model):
         return offline.treatment_of(asked.model, settings)
     config = models.config_of(asked.model, revision=asked.revision)
     return models.treatment(config, **{name: settings[name] for name in models.TREATMENT})

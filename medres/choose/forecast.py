@@ -1,6 +1,7 @@
 """What a choice takes, and what it can decide, before anything is asked."""
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -22,15 +23,17 @@ DISCORDANCES = (0.02, 0.05, 0.1)
 """Shares of questions that only one of two sizes answers correctly."""
 
 
-def report(ready: "Ready", *, gpu: Gpu) -> str:
+def report(ready: "Ready", *, gpu: Gpu, page: Mapping[str, float]) -> str:
     """Return the plan of a choice as text.
 
     Args:
         ready: As from `choose.ready`.
         gpu: That it is to run on.
+        page: What is stated now of `written.PAGE`.
     """
     study = ready.study
-    page = written.PAGE | studies.read_params(studies.params_path(study.name, written.CHOICE))
+    stands = studies.read_params(studies.params_path(study.name, written.CHOICE))
+    page = {**written.PAGE, **stands, **page}
     shown = rungs(
         ready,
         gpu=gpu,

@@ -136,8 +136,7 @@ def _study(asked: Asked) -> dict[str, Any]:
     held = asked_for.settings_of(asked)
     called = texts.named(asked.model)
     if served.is_served(asked.model):
-        address = served.parse(asked.model)
-        called = f"{address.name} at {address.host}"
+        called = f"{served.parse(asked.model).name}, served"  # its host is nobody's business
     reports = [stem for stem in REPORTS if studies.notebook_path(stem).is_file()]
     return {
         "title": f"Which resolution for {asked.dataset}, asked of {called}?",

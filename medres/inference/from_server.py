@@ -104,14 +104,17 @@ async def _ask_all(job: Job, stop: threading.Event) -> dict[str, Any]:
             f"were sent to {address.host}"
         )
     job.log.arrange((name, qid) for name in job.resolutions for qid in job.test["question_id"])
-    _store_requests(job)
+    stored = _store_requests(job)
+    # What processes that were stopped have sent counts too, as far as it was stored.
+    n_requests = max(traffic.n_requests, int(stored["n_requests"].sum()))
+    bytes_sent = max(traffic.bytes_sent, int(stored["bytes_sent"].sum()))
     rows = list(job.log.rows.values())
     return {
         "answered_by": sorted({row["answered_by"] for row in rows}),
         "n_errors": sum(bool(row["error"]) for row in rows),
         "n_other_tokens": sum(map(rung.has_other_tokens, rows)),
         "seconds_by_resolution": clock.by_resolution(job.resolutions),
-        "traffic": {"n_requests": traffic.n_requests, "bytes_sent": traffic.bytes_sent},
+        "traffic": {"n_requests": n_requests, "bytes_sent": bytes_sent},
     }
 
 
@@ -194,8 +197,8 @@ def _probe_image(geometry: Geometry, size_px: tuple[int, int]) -> Image.Image:
     return resolution.apply(plain.astype(np.uint8), geometry)
 
 
-def _store_requests(job: Job) -> None:
-    """Write what the requests took as a table, in the order of the answers."""
+def _store_requests(job: Job) -> pd.DataFrame:
+    """Write what the requests took as a table, in the order of the answers; return it."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     path = job.folder / rung.REQUESTS
     for line in path.read_bytes().splitlines() if path.is_file() else ():
@@ -212,3 +215,4 @@ def _store_requests(job: Job) -> None:
     table[counts] = table[counts].fillna(0).astype("int64")
     kinds = {"seconds": float, "time_to_first_token_s": float}
     table.astype(kinds).to_parquet(job.folder / REQUESTS, index=False)
+    return table

@@ -99,7 +99,9 @@ class Counted:
         self, about: str, said: Mapping[str, Any], question: str, traffic: Traffic
     ) -> int | None:
         details = replies.usage_of(said).get("prompt_tokens_details")
-        found = details.get("image_tokens") if isinstance(details, dict) else None
+        details = details if isinstance(details, dict) else {}
+        by_kind = details.get("multimodal_tokens")  # vLLM's name from 0.32 on
+        found = by_kind.get("image") if isinstance(by_kind, dict) else details.get("image_tokens")
         if isinstance(found, int):
             return max(0, found - self.n_marks)
         prompt = replies.prompt_tokens(said)

@@ -300,13 +300,8 @@ def _constraint(field: str, options: Sequence[str]) -> dict[str, Any]:
         return {field: {"choice": listed}}
     if field == "guided_choice":
         return {field: listed}
-    schema = {
-        "type": "object",
-        "properties": {"answer": {"type": "string", "enum": listed}},
-        "required": ["answer"],
-        "additionalProperties": False,
-    }
-    named = {"name": "answer", "schema": schema, "strict": True}
+    # A text alone: an object around it takes more tokens than some models keep to.
+    named = {"name": "answer", "schema": {"type": "string", "enum": listed}, "strict": True}
     return {field: {"type": "json_schema", "json_schema": named}}
 
 
@@ -314,6 +309,6 @@ def _chosen(text: str, field: str) -> str:
     if field != "response_format":
         return text
     try:
-        return str(json.loads(text)["answer"])
-    except (ValueError, KeyError, TypeError):
+        return str(json.loads(text))
+    except ValueError:
         return ""

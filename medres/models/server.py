@@ -210,7 +210,8 @@ class Server:
             except openai.APIStatusError as error:
                 took.bytes_sent += len(error.request.content)
                 reason = self._said(error)
-                if error.status_code not in AGAIN:
+                # llama.cpp says so with 500 where a model has no projector.
+                if error.status_code not in AGAIN or "not supported" in reason:
                     self.total.add(took)
                     raise RefusedError(error.status_code, reason) from None
                 wait_s = _retry_after_s(error.response.headers)

@@ -58,7 +58,7 @@ def html(study: Study) -> str:
         about=about(study),
         treatment=findings.describe_treatment(studies.treatment(study)),
         **_results(study),
-        pages=[(stem, _question(stem)) for stem in study.reports],
+        pages=[(stem, _question(stem)) for stem in sorted(study.reports, key=CHOOSING.__ne__)],
         trains=bool(finetuned),
         choosing=CHOOSING if CHOOSING in study.reports else "",
         cells=[
@@ -86,6 +86,13 @@ def _results(study: Study) -> dict[str, Any]:
     if CHOOSING in study.reports and not study.cells("finetune"):
         # Of several trainings that is much: the page has it.
         said.append(choice_tables.sentence(page.read_table(study.name, "choice", na_values=[])))
+        again = page.figure_again(
+            study.name,
+            "ladder",
+            alt="Accuracy at every size, the margin below the highest, and the chosen size.",
+            caption="Accuracy with 95 % confidence intervals, clustered by group.",
+        )
+        shown["tokens"] = str(again.data)
     if "12_findings" in study.reports:
         cells = _read(study, "cells")
         found = _read(study, "findings")

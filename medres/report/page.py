@@ -95,15 +95,34 @@ def show_figure(study: str, name: str, figure: Figure, *, alt: str, caption: str
         with runs.replacing(path) as part:
             part.write_bytes(content)
         note_made(path)
-    data = base64.b64encode(pictures["png"]).decode()
-    width_px, height_px = Image.open(io.BytesIO(pictures["png"])).size
+    return _shown(study, _figure(name, pictures["png"], alt=alt, caption=caption))
+
+
+def figure_again(study: str, name: str, *, alt: str, caption: str) -> HTML:
+    """Return a figure that another page of the study has made.
+
+    Args:
+        study: Name of the study.
+        name: Stem of the files.
+        alt: As for `show_figure`.
+        caption: As for `show_figure`.
+
+    Raises:
+        ValueError: If it is not what the page wrote.
+    """
+    path = _as_made(study, f"figures/{name}.png")
+    return _shown(study, _figure(name, path.read_bytes(), alt=alt, caption=caption))
+
+
+def _figure(name: str, png: bytes, *, alt: str, caption: str) -> str:
+    data = base64.b64encode(png).decode()
+    width_px, height_px = Image.open(io.BytesIO(png)).size
     stem = html.escape(name)
-    links = ", ".join(f'<a href="figures/{stem}.{kind}">{kind.upper()}</a>' for kind in pictures)
-    return _shown(
-        study,
+    links = ", ".join(f'<a href="figures/{stem}.{kind}">{kind.upper()}</a>' for kind in UNDATED)
+    return (
         f'<figure><img alt="{html.escape(alt)}" width="{width_px}" height="{height_px}" '
         f'src="data:image/png;base64,{data}">'
-        f"<figcaption>{html.escape(caption)} {links}</figcaption></figure>",
+        f"<figcaption>{html.escape(caption)} {links}</figcaption></figure>"
     )
 
 
@@ -300,14 +319,19 @@ def read_table(study: str, name: str, **options: Any) -> pd.DataFrame:
     Raises:
         ValueError: If it is not what the page wrote.
     """
-    path = report_folder(study) / "tables" / f"{name}.csv"
+    return csv_files.read(_as_made(study, f"tables/{name}.csv"), **options)
+
+
+def _as_made(study: str, name: str) -> Path:
+    """Return the path of a file that a page has made, which is noted as read."""
+    path = report_folder(study) / name
     written = marks.made_by(study, path)
     if written and files.sha256(path) not in written:
         raise ValueError(
             f"{path} is not what its page wrote; `make study STUDY={study}` makes it again"
         )
     runs.note_read(path)
-    return csv_files.read(path, **options)
+    return path
 
 
 def report_folder(study: str) -> Path:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import datasets, runs, texts
-from medres.models import flops, offline
+from medres import datasets, resolution, runs, texts
+from medres import study as studies
+from medres.models import flops, offline, served
 from medres.plan import contents
+from medres.resolution import Geometry
 from medres.results import servers, stated
 from medres.results.choice import KEY
 from medres.study import Study
@@ -67,12 +69,14 @@ def table(
     rows = [measured.get(place, {}) for place in places]
     for name in MEASURED:
         found[name] = [row.get(name, math.nan) for row in rows]
-    found["flops"] = _operations(study, found)
+    machine = pd.Series([row.get("machine_seconds", math.nan) for row in rows], index=found.index)
+    found["flops"] = _operations(study, found, answers)
     found["overconfidence"] = _overconfidence(found, answers)
     prices = pd.Series(0.0, index=found.index)
-    prices += 1e-3 * price_per_million_tokens * found["mean_visual_tokens"]
+    if price_per_million_tokens:
+        prices += 1e-3 * price_per_million_tokens * found["mean_visual_tokens"]
     if price_per_hour:
-        prices += 1000 / 3600 * price_per_hour * found["seconds_per_question"]
+        prices += 1000 / 3600 * price_per_hour * machine
     is_priced = price_per_million_tokens + price_per_hour > 0
     found["price_per_1000"] = prices if is_priced else math.nan
     return found
@@ -94,10 +98,14 @@ def _measured(study: Study) -> dict[tuple[str, ...], dict[str, float]]:
         n_questions = record["outcome"]["n_questions"]
         seconds = record["outcome"].get("seconds_by_resolution", {})
         for rung, each in seconds.items():
-            every.setdefault((*key, rung), []).append({"seconds_per_question": each / n_questions})
+            every.setdefault((*key, rung), []).append(
+                {"seconds_per_question": each / n_questions, "machine_seconds": each / n_questions}
+            )
         if REQUESTS in record["files"]:
             for rung, row in _of_requests(folder).items():
-                every[(*key, rung)] = [row]
+                # A machine that answers several at a time is paid for once.
+                wall = seconds.get(rung, math.nan) / n_questions
+                every[(*key, rung)] = [row | {"machine_seconds": wall}]
     return {
         place: {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         for place, rows in every.items()
@@ -118,28 +126,46 @@ def _of_requests(folder: Any) -> dict[str, dict[str, float]]:
     return found
 
 
-def _operations(study: Study, found: pd.DataFrame) -> list[float]:
-    """Return the operations of a question at each rung, at its mean visual tokens."""
-    of: dict[tuple[str, str], tuple[flops.ModelShape, int]] = {}
+def _operations(study: Study, found: pd.DataFrame, answers: pd.DataFrame) -> list[float]:
+    """Return the operations of a question at each rung, the mean over the questions' images."""
+    meaning = studies.treatment(study)
+    costs: dict[tuple[str, ...], float] = {}
     for dataset, parameters in study.datasets.items():
         side = contents.describe(study.name, dataset, parameters).test
         label = datasets.load(study.name, dataset).label
-        for model in filter(offline.is_at_hand, study.models):
-            per_token = offline.characters_per_token(model, side.texts)
+        for model in filter(_is_counted, study.models):
+            text_tokens = side.text_tokens(1, offline.characters_per_token(model, side.texts))
             shape = offline.sizes_of(offline.config_of(model)).shape
-            of[label, texts.named(model)] = shape, side.text_tokens(1, per_token)
-    return [
-        float(
-            flops.forward_flops(
-                of[row.dataset, row.model][0],
-                visual_tokens=round(row.mean_visual_tokens),
-                text_tokens=of[row.dataset, row.model][1],
-            )
-        )
-        if (row.dataset, row.model) in of and row.mean_visual_tokens > 0
-        else math.nan
-        for row in found.itertuples()
-    ]
+            treatment = offline.treatment_of(model, meaning)
+            of = answers["dataset"].eq(label) & answers["model"].eq(texts.named(model))
+            for rung in found["rung"].unique():
+                asked = answers[of & answers["eval_resolution"].eq(rung)]
+                sizes = asked.drop_duplicates("question_id")[["width_px", "height_px"]]
+                counts = sizes.value_counts(sort=False)
+                each = [
+                    _flops(shape, resolution.plan(size_px, rung, treatment), text_tokens)
+                    for size_px in counts.index
+                ]
+                if each:
+                    key = label, texts.named(model), rung
+                    costs[key] = float(np.average(each, weights=counts))
+    places = found[[*KEY[:2], "rung"]].itertuples(index=False, name=None)
+    return [costs.get(place, math.nan) for place in places]
+
+
+def _is_counted(model: str) -> bool:
+    return offline.is_at_hand(model) and not served.is_plain(model)
+
+
+def _flops(shape: flops.ModelShape, geometry: Geometry, text_tokens: int) -> int:
+    layout = geometry.layout
+    assert layout is not None  # planned for a model
+    return flops.forward_flops(
+        shape,
+        visual_tokens=layout.visual_tokens,
+        text_tokens=text_tokens + layout.mark_tokens,
+        n_crops=layout.n_crops,
+    )
 
 
 def _overconfidence(found: pd.DataFrame, answers: pd.DataFrame) -> list[float]:

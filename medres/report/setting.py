@@ -1,6 +1,7 @@
 """What to paste into a client or a server for a chosen resolution, as Markdown for a page."""
 
 from collections.abc import Iterable, Mapping
+from math import isqrt
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,7 @@ ONE_STEP = (
     "its grid:"
 )
 OWN = "The size that the model sees is set in its own processor:"
+UNDECIDED = "Nothing is decided yet. Until then, images of native size lose no detail:"
 NO_BUDGET = "How it is set outside of this program is not known here: see the model's own page."
 
 
@@ -35,9 +37,9 @@ def in_words(name: str, treatment: Treatment) -> str:
         return f"native size (up to {treatment.native_max_pixels:,} pixels)"
     if kind in ("low", "pixels"):
         pixels = treatment.low_max_pixels if kind == "low" else int(argument)
-        side = round(pixels**0.5)
+        side = isqrt(pixels)
         called = "low, " if kind == "low" else ""
-        return f"{called}at most {pixels:,} pixels (as {side:,} x {side:,})"
+        return f"{called}at most {pixels:,} pixels (about {side:,} x {side:,})"
     if kind == "scale":
         return f"{float(argument):g} times the width and height"
     if kind == "tokens":
@@ -56,7 +58,7 @@ def words(study: Study, names: Iterable[str]) -> dict[str, str]:
 
 
 def of_study(study: Study, chosen: pd.DataFrame) -> str:
-    """Return what to paste for every model's resolutions: chosen, used until then, or likely.
+    """Return what to paste for every model's resolutions: chosen, used until then, or native.
 
     Args:
         study: Read and checked.
@@ -66,16 +68,19 @@ def of_study(study: Study, chosen: pd.DataFrame) -> str:
     said = []
     for model in study.models:
         rows = chosen[chosen["model"] == texts.named(model)]
-        names = [
-            row.chosen or row.until_then or row.would_be or "native" for row in rows.itertuples()
-        ]
-        said += [_text(model, name, settings[model]) for name in dict.fromkeys(names)]
+        names = {
+            row.chosen or row.until_then or "native": bool(row.chosen or row.until_then)
+            for row in rows.itertuples()
+        }
+        for name, is_decided in names.items():
+            said += [] if is_decided else [UNDECIDED]
+            said.append(_text(model, name, settings[model]))
     return "\n\n".join(said)
 
 
 def _text(model: str, name: str, settings: Mapping[str, Any]) -> str:
     called = texts.in_markdown(texts.named(model))
-    if not offline.is_at_hand(model):
+    if not (served.is_plain(model) or offline.is_at_hand(model)):
         return f"The config of {called} is not available here: send images of the chosen size."
     treatment = offline.treatment_of(model, settings)
     config = None if served.is_plain(model) else offline.config_of(model)

@@ -69,7 +69,8 @@ def without_looking(
     """Return the accuracy without looking at the image: the commonest answer, and a blank image.
 
     Where a data set has no training questions, the commonest answer to a question is that of the
-    other groups' questions with the same text and options; wrong if there are none.
+    other groups' questions with the same text and options, wrong if there are none; it is left
+    out where no question is asked in two groups.
 
     Args:
         answers: As from `grids.answers`, with blank.
@@ -84,6 +85,8 @@ def without_looking(
             continue
         part = answers[answers["dataset"] == each.label].drop_duplicates("question_id")
         right = _commonest(part)
+        if right is None:
+            continue
         interval = comparison.accuracy_interval(right, part["group"])
         rows.append(
             {
@@ -99,19 +102,27 @@ def without_looking(
                 "upper": interval.upper,
             }
         )
-    return pd.concat([grids.baselines(answers, question_sets), pd.DataFrame(rows)])
+    found = pd.DataFrame(rows)
+    if len(rows) < len(question_sets) or answers["eval_resolution"].eq("blank").any():
+        found = pd.concat([grids.baselines(answers, question_sets), found], ignore_index=True)
+    return found
 
 
-def _commonest(questions: pd.DataFrame) -> np.ndarray:
-    """Return whether the commonest answer of other groups is right, shape (n_questions,)."""
+def _commonest(questions: pd.DataFrame) -> np.ndarray | None:
+    """Return whether the commonest answer of other groups is right, shape (n_questions,).
+
+    None where no question is asked in two groups.
+    """
     keys = questions["question"] + "\n" + grids.lists_of_options(questions["options"])
     right = pd.Series(0.0, index=questions.index)
+    is_known = False
     for _, part in questions.groupby(keys.to_numpy(), sort=False):
         counts = pd.crosstab(part["group"], part["reference"])
         others = counts.sum() - counts
         named = others.idxmax(axis=1).where(others.max(axis=1) > 0)
+        is_known = is_known or bool(named.notna().any())
         right[part.index] = (part["group"].map(named) == part["reference"]).astype(float)
-    return np.asarray(right)
+    return np.asarray(right) if is_known else None
 
 
 def _hardly_looks(ladder: Ladder, part: pd.DataFrame, margin: float) -> str:

@@ -48,6 +48,11 @@ class Ladder:
         """Images that the questions are about."""
         return int(self.asked["image"].nunique())
 
+    @property
+    def differs(self) -> bool:
+        """Whether any question is right at one rung and wrong at another."""
+        return bool((self.correct != self.correct[:, :1]).any())
+
 
 def ladders(answers: pd.DataFrame) -> list[Ladder]:
     """Return the ladder of every data set, model and train resolution.
@@ -127,7 +132,8 @@ class Choice:
     would_be: str
     """What would be chosen if a larger sample came out as this one; empty if it is decided."""
     n_more_images: int | None
-    """Images of the same kind that would decide that; None if no likely number would."""
+    """Images of the same kind that would decide that; None if no likely number would, or if
+    several trainings are pooled, whose differences no number of images makes smaller."""
 
 
 def choose(ladder: Ladder, *, margin: float, level: float = 0.95) -> Choice:
@@ -156,6 +162,8 @@ def choose(ladder: Ladder, *, margin: float, level: float = 0.95) -> Choice:
         return Choice(UNDECIDED, "", until_then, *alike, "", None)
     small = [place for place in untold if found[place].observed < margin]
     would_be = ladder.rungs[small[0]] if small else until_then
+    if len(ladder.correct) > 1:
+        return Choice(UNDECIDED, "", until_then, *alike, would_be, None)
     more = (
         _to_exclude(ladder, small[0], found[small[0]].observed, margin, level)
         if small
@@ -176,12 +184,15 @@ def _to_exclude(ladder: Ladder, rung: int, loss: float, margin: float, level: fl
     """Return how many further images would show that a rung loses less than the margin.
 
     If it loses what was observed, at the largest share of questions on which it and another rung
-    differ, and with questions of a group as alike as they were seen to be.
+    differ, and with questions of a group as alike as they were seen to be. Rungs that were worse
+    by more than the margin do not count: against them nothing is left to exclude.
     """
+    accuracies = ladder.correct.mean(axis=(0, 2))
+    others = [place for place in range(len(ladder.rungs)) if place != rung]
+    rivals = [place for place in others if accuracies[place] >= accuracies[rung] - margin]
     compared = [
         comparison.compare(ladder.correct[:, other], ladder.correct[:, rung], ladder.groups)
-        for other in range(len(ladder.rungs))
-        if other != rung
+        for other in rivals or [max(others, key=lambda place: float(accuracies[place]))]
     ]
     widest = max(compared, key=lambda each: each.first_only + each.second_only)
     discordance = max(widest.first_only + widest.second_only, loss, 1 / widest.n_questions)

@@ -13,7 +13,10 @@ from medres.statistics import groups as of_groups
 from medres.texts import in_markdown
 
 LEVEL = 0.95
-COLUMNS = [*KEY, *"by part n_questions n_groups chosen excluded_loss disagrees".split()]
+COLUMNS = [
+    *KEY,
+    *"by part n_questions n_groups chosen excluded_loss loses_more disagrees".split(),
+]
 SHOWN = [name for name in COLUMNS if name != "disagrees"]
 NOTHING = "No kind of question is shown to need another size than the others."
 CAPTION = (
@@ -30,9 +33,9 @@ def table(ladders: Sequence[Ladder], *, margin: float) -> pd.DataFrame:
         margin: As in `choice.choose`.
 
     Returns:
-        `COLUMNS`: excluded_loss is the bound of the chosen rung's loss; disagrees is whether
-        a rung is within the margin for this kind and shown to lose more for another, or the
-        other way round.
+        `COLUMNS`: excluded_loss is the bound of the chosen rung's loss; loses_more the rungs that
+        are shown to lose more than the margin, separated by commas; disagrees is whether a rung is
+        within the margin for this kind and shown to lose more for another, or the other way round.
     """
     rows: list[dict[str, Any]] = []
     for ladder in ladders:
@@ -72,6 +75,9 @@ def _of_parts(ladder: Ladder, by: str, margin: float) -> list[dict[str, Any]]:
             ].excluded
             if each.chosen or each.until_then
             else float("nan"),
+            "loses_more": ", ".join(
+                rung for rung, said in zip(ladder.rungs, each.says, strict=True) if said == LOSES
+            ),
             "disagrees": _disagrees(name, found),
         }
         for name, each in found.items()
@@ -109,16 +115,21 @@ def sentence(found: pd.DataFrame, in_words: Mapping[str, str]) -> str:
         in_words: As in `choice_tables.table`.
     """
     lines = []
-    rows = found[found["disagrees"].astype(bool) & found["chosen"].ne("")]
+    rows = found[found["disagrees"].astype(bool)]
     rows = rows.assign(named=place(rows).map(in_markdown)) if len(rows) else rows
     for (_, _, trained, by), parts in rows.groupby([*KEY, "by"], sort=False):
         of = "" if trained == "none" else f", trained {trained}"
-        said = "; ".join(
-            f"for {in_markdown(row.part)} {in_words.get(row.chosen, row.chosen)} (loses at most "
-            f"{percent(row.excluded_loss)} points)"
-            for row in parts.itertuples()
-        )
+        said = "; ".join(_said(row, in_words) for row in parts.itertuples())
         what = "kinds of questions" if by != "modality" else "modalities"
-        if parts["chosen"].nunique() > 1:
-            lines.append(f"* {parts['named'].iloc[0]}{of}: {what} need different sizes: {said}.")
+        lines.append(f"* {parts['named'].iloc[0]}{of}: {what} need different sizes: {said}.")
     return "\n".join(lines)
+
+
+def _said(row: Any, in_words: Mapping[str, str]) -> str:
+    """Return what a kind of question needs; of one that cannot tell, what does not suffice."""
+    kind = f"for {in_markdown(row.part)}"
+    if row.chosen:
+        need = in_words.get(row.chosen, row.chosen)
+        return f"{kind} {need} (loses at most {percent(row.excluded_loss)} points)"
+    more = str(row.loses_more).replace(", ", " and ")
+    return f"{kind} not {more}, which loses more, and no size is shown to suffice"

@@ -22,6 +22,7 @@ SHOWN = (
     "n_more_images n_rungs "
     "n_questions n_groups"
 ).split()
+TRAININGS_DIFFER = "How much trainings differ counts too: more of them would tell more than images."
 CAPTION = (
     "Cheapest first. Observed: what a rung loses against the one that came out best. Excluded: the "
     "smallest loss against the truly best rung that these questions exclude, with 95 % confidence "
@@ -124,7 +125,8 @@ def _sentence(
         return f"**{name}: nothing to choose.** There is one size, {ladder.rungs[0]}; {basis}."
     sizes = f"the best of {len(ladder.rungs)} sizes"
     if choice.refusal:
-        return f"**{name}: these images cannot tell.** {choice.refusal}; {basis}."
+        why = choice.refusal[:1].upper() + choice.refusal[1:]
+        return f"**{name}: these images cannot tell.** {why} ({basis})."
     losses = dict(zip(ladder.rungs, choice.losses, strict=True))
     least = f"{_percent(margin)} points"
     if choice.verdict == CHOSEN:
@@ -136,9 +138,9 @@ def _sentence(
         nearest = min(losses, key=lambda rung: losses[rung].excluded)
         return (
             f"**{name}: these images cannot tell.** No size is shown to lose at most {least} "
-            f"against {sizes}; the least that is excluded is a loss of "
-            f"{percent(losses[nearest].excluded)} points, at {in_words.get(nearest, nearest)} "
-            f"({basis}). {_more(choice, in_words)}"
+            f"against {sizes}; the smallest loss that is excluded is "
+            f"{percent(losses[nearest].excluded)} points, for {in_words.get(nearest, nearest)} "
+            f"({basis}). {_more(ladder, choice, in_words)}"
         )
     at = ladder.rungs.index(choice.until_then)
     untold = [
@@ -149,16 +151,18 @@ def _sentence(
         more = (
             f"About {choice.n_more_images:,} more images like these would show it."
             if choice.n_more_images
+            else TRAININGS_DIFFER
+            if len(ladder.correct) > 1
             else "No likely number of images would show it."
         )
         return (
             f"**{name}: use {said}, as far as these images tell.** "
             f"{_bound(ladder, choice.until_then, losses)} Of the cheaper sizes, "
-            f"{_names(untold, 'and')} lost more than {least} here, but not provably. {more}"
+            f"{_names(untold, 'and')} lost {least} or more here, but not provably. {more}"
         )
     return (
         f"**{name}: these images cannot tell whether {_names(untold)} would do.** "
-        f"{_more(choice, in_words)} Until then use "
+        f"{_more(ladder, choice, in_words)} Until then use "
         f"{in_words.get(choice.until_then, choice.until_then)}. "
         f"{_bound(ladder, choice.until_then, losses)}"
     )
@@ -184,22 +188,31 @@ def _basis(ladder: Ladder) -> str:
     n_seeds = ladder.correct.shape[0]
     trainings = f", {n_seeds} trainings" if n_seeds > 1 else ""
     groups = "" if n_groups == ladder.n_images else f" of {n_groups:,} groups"
-    return f"{n_questions:,} questions about {ladder.n_images:,} images{groups}{trainings}"
+    images = "1 image" if ladder.n_images == 1 else f"{ladder.n_images:,} images"
+    return f"{n_questions:,} questions about {images}{groups}{trainings}"
 
 
 def _of_native(ladder: Ladder, at: int) -> str:
     if "native" not in ladder.rungs or ladder.rungs[at] == "native":
         return ""
     native = ladder.tokens[ladder.rungs.index("native")]
-    return f", {100 * ladder.tokens[at] / native:.0f} % of native's" if native else ""
+    return "" if math.isnan(native) else f", {100 * ladder.tokens[at] / native:.0f} % of native's"
 
 
-def _more(choice: Choice, in_words: Mapping[str, str]) -> str:
+def _more(ladder: Ladder, choice: Choice, in_words: Mapping[str, str]) -> str:
     if not choice.would_be:
         return ""
     said = in_words.get(choice.would_be, choice.would_be)
+    if len(ladder.correct) > 1:
+        return f"{TRAININGS_DIFFER} On what was seen {said} would be chosen."
     if choice.n_more_images is None:
         return "What was seen is too near the margin for any likely number of images to decide."
+    if not ladder.differs:
+        n_questions = ladder.correct.shape[2]
+        return (
+            f"No answer differed between sizes; if 1 of {n_questions:,} did, about "
+            f"{choice.n_more_images:,} more images would decide, and {said} would be chosen."
+        )
     return (
         f"About {choice.n_more_images:,} more images like these would decide, and on what was seen "
         f"{said} would be chosen."
@@ -215,10 +228,14 @@ def _percent(fraction: float) -> str:
 
 
 def sentence(chosen: pd.DataFrame) -> str:
-    """Return what `table` says as lines, each warning before what it is about."""
+    """Return what `table` says as lines, each caution before what it is about."""
+    several = len(chosen) > 1
+    names = place(chosen).map(in_markdown) if several else [""] * len(chosen)
     lines = []
-    for row in chosen.itertuples():
-        lines += [f"* **Caution:** {row.warning}"] if row.warning else []
+    for row, name in zip(chosen.itertuples(), names, strict=True):
+        of = "" if row.train_resolution == "none" else f", trained {row.train_resolution}"
+        about = f" ({name}{of})" if several else ""
+        lines += [f"* **Caution{about}:** {row.warning}"] if row.warning else []
         lines.append(f"* {row.sentence}")
     return "\n".join(lines)
 
@@ -230,4 +247,4 @@ def merged(found: Sequence[Ladder]) -> str:
         for ladder in found
         for twin, other in ladder.merged.items()
     }
-    return f"Asked once: {'; '.join(sorted(said))}." if said else ""
+    return f"Counted once: {'; '.join(sorted(said))}." if said else ""

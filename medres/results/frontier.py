@@ -49,8 +49,8 @@ def rungs(answers: pd.DataFrame) -> pd.DataFrame:
     """Return the answers at resolutions to choose from, with the visual tokens that they cost.
 
     Blank images are left out; mixed answers, which are taken from low and native ones; and
-    enlarged images, which cost the tokens of native ones. Tokens that were not planned are those
-    that the server reported. A resolution without either is left out too (see `unpriced`).
+    enlarged images, which cost the tokens of native ones. Tokens are those that a
+    server reported, where it did. A resolution without either is left out too (see `unpriced`).
 
     Args:
         answers: As from `grids.answers`.
@@ -74,8 +74,8 @@ def offered(answers: pd.DataFrame) -> pd.DataFrame:
     found = answers[~kinds.isin(["blank", "mixed", "upsampled"])]
     tokens = found["visual_tokens"].astype(float)
     tokens = tokens.where(tokens > 0)  # 0 is of a model that nothing is known of
-    if "reported_tokens" in found:
-        tokens = tokens.fillna(found["reported_tokens"].astype(float))
+    if "reported_tokens" in found:  # what the server counted is what it costs
+        tokens = found["reported_tokens"].astype(float).fillna(tokens)
     return found.assign(visual_tokens=tokens)
 
 

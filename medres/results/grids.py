@@ -20,6 +20,9 @@ OVER_TRAININGS = (
     "Accuracy with 95 % confidence interval, clustered by group; it covers trainings too where "
     "there are several. Above chance: 0 is guessing among the options, 100 all right."
 )
+BASELINES = (
+    "dataset baseline model train_resolution n_seeds n_questions n_correct accuracy lower upper"
+).split()
 FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -277,7 +280,7 @@ def baselines(
         blank = part[part["eval_resolution"] == "blank"]
         for (model, trained), arm in blank.groupby(["model", "train_resolution"], sort=False):
             add(str(dataset), "blank image", arm, model=str(model), trained=str(trained))
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=BASELINES)
     return table.sort_values(["dataset", "model", "train_resolution"], key=rank, ignore_index=True)
 
 

@@ -49,6 +49,29 @@ def _params(project: Path, stem: str, study: str = STUDY) -> dict:
     return yaml.safe_load((project / "params" / study / f"{stem}.yaml").read_text())
 
 
+def test_images_in_a_subfolder_are_found_when_that_is_said(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (table.parent / "images").mkdir()
+    for image in table.parent.glob("*.png"):
+        image.rename(table.parent / "images" / image.name)
+    arguments = ["nuclei/questions.csv", MODEL, "--plan"]
+    assert main(arguments) == 1
+    assert 'say SET="find_images=by-name"' in capsys.readouterr().err
+    assert main([*arguments, "--set", "find_images=by-name"]) == 0
+    capsys.readouterr()
+    assert main(arguments) == 0  # it is remembered
+
+
+def test_a_plan_changes_no_verdict(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["nuclei/questions.csv", MODEL, "--plan"]
+    assert main(arguments) == 0
+    before = _params(table.parent.parent, "10_choose_resolution")
+    assert main([*arguments, "--margin", "1", "--price", "3"]) == 0
+    assert "price" in capsys.readouterr().out
+    assert _params(table.parent.parent, "10_choose_resolution") == before
+
+
 def test_a_plan_writes_the_study_and_says_what_it_takes(
     table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,7 +88,7 @@ def test_a_plan_writes_the_study_and_says_what_it_takes(
     assert evaluate["low_max_pixels"] == 784
     assert evaluate["eval_resolutions"][0] == "low"
     assert evaluate["eval_resolutions"][-2:] == ["native", "blank"]
-    assert _params(project, written.CHOICE) == {"margin": 0.05, "price_per_million_tokens": 2.0}
+    assert _params(project, written.CHOICE) == {"margin": 0.05}
     # The column split does not count: all six are asked.
     assert datasets.load(STUDY, "nuclei").split("test")["image"].nunique() == 6
     assert "6 questions about 6 images of 6 groups" in said
@@ -86,13 +109,17 @@ def test_a_second_call_says_what_changed_and_keeps_the_rest(
     table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project = table.parent.parent
-    main([str(table), MODEL, "--plan", "--price", "2"])
+
+    def call(**page: float) -> None:
+        choose.ready(asked.find(str(table), MODEL), rungs=["low", "native"], page=page)
+
+    choose.ready(asked.find(str(table), MODEL), page={"price_per_million_tokens": 2.0})
     path = project / "params" / STUDY / "study.yaml"
     path.write_text(path.read_text().replace("unreadable: error", "unreadable: exclude"))
     path = project / "params" / STUDY / "03_evaluate.yaml"
     path.write_text(path.read_text() + "batch_images: 4\n")
     capsys.readouterr()
-    assert main([str(table), MODEL, "--plan", "--margin", "2", "--ladder", "low native"]) == 0
+    call(margin=0.02)
     said = capsys.readouterr().out
     assert f"{STUDY}/{written.CHOICE}.yaml: margin was 0.05, is 0.02" in said
     assert "eval_resolutions was ['low'" in said
@@ -102,7 +129,7 @@ def test_a_second_call_says_what_changed_and_keeps_the_rest(
     assert evaluate["eval_resolutions"] == ["low", "native", "blank"]
     assert evaluate["batch_images"] == 4
     capsys.readouterr()
-    main([str(table), MODEL, "--plan", "--ladder", "low native"])
+    call()
     assert f"{STUDY}/" not in capsys.readouterr().out
 
 
@@ -161,7 +188,11 @@ def _drop(column: str) -> pd.DataFrame:
             None,
             "not a budget of this model",
         ),
-        (["nuclei/questions.csv", MODEL, "--ladder", "native"], None, "there is nothing to choose"),
+        (
+            ["nuclei/questions.csv", MODEL, "--ladder", "native"],
+            None,
+            "the ladder has one size, native",
+        ),
         (["nuclei/questions.csv", MODEL, "--gpu", "B9000"], None, "unknown GPU 'B9000'; known are"),
         (["nuclei/questions.csv", MODEL, "--name", "a b"], None, "study 'a b' is not a name"),
         (["nuclei/questions.csv", MODEL, "--name", "demo"], None, "demo is there already and asks"),
@@ -221,8 +252,10 @@ def test_the_verdict_is_read_from_the_page_s_table(table: Path) -> None:
     assert verdicts(STUDY) == []
     folder = table.parent.parent / "reports" / STUDY / "tables"
     folder.mkdir(parents=True)
-    pd.DataFrame({"sentence": ["Send at most 784 pixels."]}).to_csv(folder / "choice.csv")
-    assert verdicts(STUDY) == ["Send at most 784 pixels."]
+    row = {"dataset": "nuclei", "model": MODEL, "train_resolution": "none"}
+    row |= {"warning": "It hardly looks.", "sentence": "Send at most 784 pixels."}
+    pd.DataFrame([row]).to_csv(folder / "choice.csv", index=False)
+    assert verdicts(STUDY) == ["**Caution:** It hardly looks.", "Send at most 784 pixels."]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medres import datasets, files, models, resolution, runs
+from medres import datasets, files, mixed, models, resolution, runs
 from medres.datasets import preparation
 from medres.models import LoadedModel, conversation, tiny, without_weights
 from medres.scoring import paper, strict
@@ -286,7 +286,7 @@ def test_whatever_is_accepted_is_never_refused_later(
 
 def _use(table: pd.DataFrame, said: list[str], loaded: dict[str, LoadedModel]) -> None:
     """Encode, score and batch every question, as training and evaluation do."""
-    resolution.assign_mixed(
+    mixed.assign_mixed(
         table["image"].tolist(), table["modality"].tolist(), low_share=0.5,
         rng=np.random.default_rng(0),
     )  # fmt: skip

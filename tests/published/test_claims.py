@@ -1,6 +1,6 @@
 from medres import resolution
+from medres.mixed import TRAIN_RESOLUTIONS
 from medres.published import claims
-from medres.resolution import TRAIN_RESOLUTIONS
 
 
 def test_claims_are_of_known_arms_and_families() -> None:

@@ -227,3 +227,17 @@ def test_a_report_folder_without_write_permission_raises(
     monkeypatch.setattr(page.os, "access", lambda *_: False)
     with pytest.raises(PermissionError, match="reports/small is not writable"):
         page.report_folder("small")
+
+
+def test_a_figure_is_shown_again_as_it_was_made(project: Path) -> None:
+    made = page.show_figure("small", "f", _figure(), alt="a < b", caption="c").data
+    assert page.figure_again("small", "f", alt="a < b", caption="c").data == made
+
+
+def test_a_figure_that_another_has_changed_is_not_shown(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page.show_figure("small", "f", _figure(), alt="", caption="")
+    monkeypatch.setattr(page.marks, "made_by", lambda study, path: {"another digest"})
+    with pytest.raises(ValueError, match=r"f\.png is not what its page wrote"):
+        page.figure_again("small", "f", alt="", caption="")

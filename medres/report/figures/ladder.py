@@ -1,9 +1,11 @@
 """Figure of a ladder of resolutions: accuracy at each, the margin, and what was chosen."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from scipy import optimize
 
 from medres.report.figures.style import (
     Look,
@@ -20,10 +22,15 @@ from medres.results.grids import place
 
 COLOURS = {WITHIN: "#0072B2", UNTOLD: "#767676", LOSES: "#D55E00"}
 MARKERS = {WITHIN: "o", UNTOLD: "s", LOSES: "v"}
+LABEL_IN = 0.72
+"""Inches that the name of a rung needs below the axis."""
 
 
 def ladder(found: pd.DataFrame, baselines: pd.DataFrame, *, margin: float) -> Figure:
-    """Draw the accuracy at each rung, the cheapest left, with the margin below the best one.
+    """Draw accuracy against visual tokens, with the margin below the best rung.
+
+    The axis is logarithmic; rungs nearer to each other than their names are wide stand beside each
+    other, the cheapest left, and all where tokens are not known.
 
     Args:
         found: As from `choice_tables.by_rung`.
@@ -35,11 +42,17 @@ def ladder(found: pd.DataFrame, baselines: pd.DataFrame, *, margin: float) -> Fi
     title = place(found) + found["train_resolution"].map(of)
     shown = found.assign(label=found["dataset"], dataset=title)
     longest = int(shown.groupby("dataset")["rung"].size().max())
-    figure, panels = make_panels(shown, panel_in=max(3.0, 0.85 * longest), height_in=2.9)
+    # One panel is as wide as the legend below it needs.
+    panel_in = max(3.0 if title.nunique() > 1 else 7.6, (LABEL_IN + 0.13) * longest)
+    figure, panels = make_panels(shown, panel_in=panel_in, height_in=2.9)
+    width_in = figure.get_size_inches()[0] / min(len(panels), max(1, int(9 / panel_in)))
     for ax, _, rows in panels:
+        places = _places(rows["mean_visual_tokens"].to_numpy(float), width_in - 0.9)
         best = 100 * rows["accuracy"].max()
         ax.axhspan(best - 100 * margin, best, color="#56B4E9", alpha=0.2, lw=0, zorder=0)
-        for at, (_, row) in enumerate(rows.iterrows()):
+        accuracies = 100 * rows["accuracy"].to_numpy(float)
+        ax.plot(places, accuracies, color="0.7", linewidth=0.9, zorder=1)
+        for at, (_, row) in zip(places, rows.iterrows(), strict=True):
             style = COLOURS.get(row["verdict"], "0.2"), MARKERS.get(row["verdict"], "o")
             draw_points(ax, at, row.to_frame().T, style)
             if row["is_chosen"]:
@@ -48,9 +61,9 @@ def ladder(found: pd.DataFrame, baselines: pd.DataFrame, *, margin: float) -> Fi
         _draw_baselines(ax, rows, baselines)
         tokens = [f"\n({each:,.0f})" if each == each else "" for each in rows["mean_visual_tokens"]]
         ticks = [broken(rung) + each for rung, each in zip(rows["rung"], tokens, strict=True)]
-        ax.set_xticks(range(len(rows)), ticks)
-        ax.set(xlim=(-0.5, len(rows) - 0.5), ylim=(0, 102))
-        ax.set_xlabel("Resolution (visual tokens per image)")
+        ax.set_xticks(places, ticks)
+        ax.set(xlim=(-LABEL_IN / 2, places[-1] + LABEL_IN / 2), ylim=(0, 102))
+        ax.set_xlabel("Resolution (visual tokens per image, log scale)")
     figure.supylabel("Accuracy (%)", fontsize=9)
     keys = [
         Line2D([], [], ls="", marker=MARKERS[name], color=COLOURS[name], label=name)
@@ -66,6 +79,26 @@ def ladder(found: pd.DataFrame, baselines: pd.DataFrame, *, margin: float) -> Fi
         [*keys, band, line_key("blank image", ":"), line_key("majority answer", "--")],  # type: ignore[list-item]
     )
     return figure
+
+
+def _places(tokens: np.ndarray, width_in: float) -> np.ndarray:
+    """Return where rungs are drawn, in inches: by the logarithm of tokens, but apart.
+
+    Args:
+        tokens: Of each rung, not falling; NaN if not known.
+        width_in: Of the axis.
+    """
+    n_steps = len(tokens) - 1
+    even = LABEL_IN * np.arange(n_steps + 1, dtype=float)
+    if np.isnan(tokens).any() or tokens[0] == tokens[-1] or even[-1] >= width_in:
+        return even
+    steps = np.maximum(np.diff(np.log(np.maximum(tokens, 1.0))), 0.0)
+    scale = optimize.brentq(
+        lambda each: np.maximum(LABEL_IN, each * steps).sum() - width_in,
+        0.0,
+        width_in / steps.max(),
+    )
+    return np.concatenate([[0.0], np.cumsum(np.maximum(LABEL_IN, scale * steps))])
 
 
 def _draw_baselines(ax: object, rows: pd.DataFrame, baselines: pd.DataFrame) -> None:
