@@ -64,7 +64,7 @@ def of(name: str, treatment: Treatment, config: PretrainedConfig | None = None) 
         given = "[each * (most // min(image.size) + 1) for each in image.size]"
         note = "enlarged if it is smaller"
     elif kind == "scale":
-        given = f"[max(1, round(each * {argument})) for each in image.size]"
+        given = f"[max(1, round(each * {float(argument)})) for each in image.size]"
         note = f"its sides times {argument}"
     options = _options(kind, argument, most, config) if config else ()
     grid = f", each side a multiple of {side} px" if side > 1 else ""

@@ -1,5 +1,8 @@
 """What a page says to paste must make the pixels that were evaluated."""
 
+import ast
+import math
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,6 +21,14 @@ SIZES = [
     (5, 3),
     (401, 399),
     (3000, 3001),
+    (1, 1),
+    (31, 31),
+    (1, 30_000),
+    # As large as the budgets of low and native, and one pixel more.
+    (224, 224),
+    (225, 224),
+    (1000, 1000),
+    (1000, 1001),
 ]
 
 
@@ -110,6 +121,60 @@ def test_processor_heeds_the_pasted_limit(model):
     grid = processor(Image.new("RGB", (1280, 512)), return_tensors="pt")["image_grid_thw"][0]
     merged = budgets.multiple_px**2
     assert 0.8 * 100_352 < grid.prod() / 4 * merged <= 100_352
+
+
+def given_to_processor(name, model, budgets):
+    """Return the options of the line to paste into transformers, without its punctuation."""
+    options = dict(setting.of(name, budgets, models.config_alone(model)).options)
+    line = options[setting.TRANSFORMERS]
+    begins = "processor = AutoProcessor.from_pretrained(MODEL, "
+    assert line.startswith(begins)
+    pairs = [each.split("=") for each in line.removeprefix(begins).rstrip(")").split(", ")]
+    return {key: ast.literal_eval(value) for key, value in pairs}
+
+
+LAID_OUT = [
+    ("pixels-50176", "tiny-qwen2-vl"),
+    ("low", "tiny-qwen2-5-vl"),
+    ("pixels-200704", "tiny-qwen3-vl"),
+    ("tokens-280", "tiny-gemma4"),
+    ("tokens-70", "tiny-gemma4"),
+    ("pan-and-scan", "tiny-gemma3"),
+    ("tiles-4", "tiny-internvl"),
+    ("tiles-1", "tiny-internvl"),
+    ("tiles-1", "tiny-smolvlm"),
+]
+
+
+@pytest.mark.parametrize(("name", "model"), LAID_OUT)
+@pytest.mark.parametrize("size_px", [(1280, 512), (300, 900), (448, 448), (64, 64), (900, 1000)])
+def test_processor_with_the_pasted_options_does_what_was_evaluated(name, model, size_px):
+    """The same crops and tokens; on a grid a side may differ by a step, as the page says."""
+    config = models.config_alone(model)
+    budgets = models.treatment(
+        config, low_max_pixels=50_176, native_max_pixels=10**6, resampling_filter="bicubic"
+    )
+    options = given_to_processor(name, model, budgets)
+    processor = AutoImageProcessor.from_pretrained(places.locate(model), **options)
+    found = processor(Image.new("RGB", size_px), return_tensors="np")
+    planned = resolution.plan(size_px, name, budgets)
+    if "image_grid_thw" in found:
+        # Two by two patches are a token.
+        seen = found["image_grid_thw"][0][:0:-1] / 2
+        wanted = np.array(planned.layout.canvas_px) / budgets.multiple_px
+        assert np.abs(seen - wanted).max() <= 1
+    elif "num_soft_tokens_per_image" in found:
+        assert found["num_soft_tokens_per_image"].tolist() == [planned.visual_tokens]
+    else:
+        assert math.prod(found["pixel_values"].shape[:-3]) == planned.n_crops
+
+
+@pytest.mark.parametrize("factor", ["02", "0.50", "1e-1", "3"])
+def test_a_factor_is_python_however_it_is_written(factor, tmp_path, monkeypatch):
+    budgets = treatment(28)
+    code = setting.of(f"scale-{factor}", budgets).code
+    found = pasted(code, Image.new("RGB", (301, 203)), tmp_path, monkeypatch)
+    assert found.size == resolution.plan((301, 203), f"scale-{factor}", budgets).given_px
 
 
 @pytest.mark.parametrize("name", ["blank", "mixed", "upsampled-bicubic", "bright"])
