@@ -7,6 +7,7 @@ sequences that rewrite a terminal, overrides that turn what follows them around,
 import hashlib
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import IO
 
@@ -58,6 +59,15 @@ def in_markdown(text: object) -> str:
     '\\[x\\](y) \\*a_b\\* \\_c\\_'
     """
     return MARKUP.sub(r"\\\g<0>", one_line(text))
+
+
+def listed(names: Sequence[str], word: str = "and") -> str:
+    """Return names as a sentence lists them.
+
+    >>> listed(["low", "native", "scale-2"], "or")
+    'low, native or scale-2'
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
 def named(path: str) -> str:

@@ -11,7 +11,7 @@ from medres.results.choice import KEY, Choice, Ladder
 from medres.results.numbers import percent
 from medres.statistics import comparison
 from medres.statistics import groups as of_groups
-from medres.texts import in_markdown
+from medres.texts import in_markdown, listed
 
 FEW_GROUPS = 12
 """With fewer, groups that happen to be alike are likely."""
@@ -155,8 +155,7 @@ def _hardly_knows(ladder: Ladder, rungs: pd.DataFrame, baselines: pd.DataFrame) 
     accuracies = ladder.correct.mean(axis=(0, 2))
     at = int(accuracies.argmax())
     reached = comparison.accuracy_interval(ladder.correct[:, at], ladder.groups)
-    n_options = rungs.drop_duplicates("question_id")["options"].map(len)
-    guessing = float((1 / n_options.where(n_options > 0)).fillna(0).mean())
+    guessing = float(grids.chances(rungs.drop_duplicates("question_id")).mean())
     own = baselines["dataset"].eq(ladder.key[0]) & baselines["baseline"].eq("majority answer")
     majority = float(baselines.loc[own, "accuracy"].max()) if own.any() else 0.0
     if reached.lower > max(majority, guessing):
@@ -174,10 +173,9 @@ def _hardly_knows(ladder: Ladder, rungs: pd.DataFrame, baselines: pd.DataFrame) 
 
 def _few_groups(ladder: Ladder) -> str:
     """Return that groups are few, if they are but not so few that nothing is decided."""
-    n_groups = len(set(ladder.groups.tolist()))
-    if not of_groups.LEAST_GROUPS <= n_groups < FEW_GROUPS:
+    if not of_groups.LEAST_GROUPS <= ladder.n_groups < FEW_GROUPS:
         return ""
-    return f"There are only {n_groups} groups, and what they share may not hold for others."
+    return f"There are only {ladder.n_groups} groups, and what they share may not hold for others."
 
 
 def _read_from_words(rungs: pd.DataFrame) -> str:
@@ -201,7 +199,7 @@ def _resized_by_model(ladder: Ladder, rungs: pd.DataFrame) -> str:
     names = [name for name in ladder.rungs if shares.get(name, 0) > 0]
     if not names:
         return ""
-    return f"The model's own processor enlarges images again at {_and(names)}."
+    return f"The model's own processor enlarges images again at {listed(names)}."
 
 
 def _unclear(rungs: pd.DataFrame) -> str:
@@ -239,7 +237,3 @@ def of_questions(question_sets: Mapping[str, QuestionSet]) -> str:
         if (more := len(each.excluded) - MOST_SAID) > 0:
             said.append(f"* {name}: {more} more lines about what was left out are on page 01.")
     return "\n".join(said)
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

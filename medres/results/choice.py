@@ -49,6 +49,16 @@ class Ladder:
         return int(self.asked["image"].nunique())
 
     @property
+    def n_questions(self) -> int:
+        """Questions that were asked at every rung."""
+        return int(self.correct.shape[2])
+
+    @property
+    def n_groups(self) -> int:
+        """Groups that they come from."""
+        return len(set(self.groups.tolist()))
+
+    @property
     def differs(self) -> bool:
         """Whether any question is right at one rung and wrong at another."""
         return bool((self.correct != self.correct[:, :1]).any())

@@ -67,8 +67,8 @@ def _of_parts(ladder: Ladder, by: str, margin: float) -> list[dict[str, Any]]:
             **dict(zip(KEY, ladder.key, strict=True)),
             "by": by,
             "part": name,
-            "n_questions": parts[name].correct.shape[2],
-            "n_groups": len(set(parts[name].groups.tolist())),
+            "n_questions": parts[name].n_questions,
+            "n_groups": parts[name].n_groups,
             "chosen": each.chosen or each.until_then,
             "excluded_loss": each.losses[
                 ladder.rungs.index(each.chosen or each.until_then)

@@ -11,7 +11,7 @@ from medres.results.choice import CHOSEN, KEY, NO_CHOICE, UNTOLD, Choice, Ladder
 from medres.results.grids import place
 from medres.results.numbers import percent
 from medres.statistics.best import Loss
-from medres.texts import in_markdown
+from medres.texts import in_markdown, listed
 
 SHOWN_LADDER = (
     "dataset model train_resolution rung verdict mean_visual_tokens accuracy lower upper "
@@ -19,8 +19,7 @@ SHOWN_LADDER = (
 ).split()
 SHOWN = (
     "dataset model train_resolution verdict chosen until_then excluded_loss would_be "
-    "n_more_images n_rungs "
-    "n_questions n_groups"
+    "n_more_images n_rungs n_questions n_groups"
 ).split()
 TRAININGS_DIFFER = "How much trainings differ counts too: more of them would tell more than images."
 CAPTION = (
@@ -39,8 +38,8 @@ def by_rung(found: Sequence[tuple[Ladder, Choice]], answers: pd.DataFrame) -> pd
 
     Returns:
         Columns of `KEY`, rung, verdict (what is said of it), is_chosen (or used until
-        then), mean_visual_tokens,
-        accuracy with lower and upper, observed_loss, excluded_loss (an upper bound, NaN where
+        then), mean_visual_tokens, accuracy with lower and upper, observed_loss, excluded_loss (an
+        upper bound, NaN where
         refused) and shown_loss (a lower bound), as fractions, n_seeds, n_questions, n_groups.
     """
     cells = grids.over_trainings(answers).set_index([*KEY, "eval_resolution"])
@@ -104,9 +103,9 @@ def table(
                 "would_be": choice.would_be,
                 "n_more_images": choice.n_more_images,
                 "n_rungs": len(ladder.rungs),
-                "n_questions": ladder.correct.shape[2],
+                "n_questions": ladder.n_questions,
                 "n_images": ladder.n_images,
-                "n_groups": len(set(ladder.groups.tolist())),
+                "n_groups": ladder.n_groups,
                 "warning": asides.get(ladder.key, ""),
                 "sentence": _sentence(
                     f"{in_markdown(named)}{of}", ladder, choice, margin, in_words
@@ -158,10 +157,10 @@ def _sentence(
         return (
             f"**{name}: use {said}, as far as these images tell.** "
             f"{_bound(ladder, choice.until_then, losses)} Of the cheaper sizes, "
-            f"{_names(untold, 'and')} lost {least} or more here, but not provably. {more}"
+            f"{listed(untold)} lost {least} or more here, but not provably. {more}"
         )
     return (
-        f"**{name}: these images cannot tell whether {_names(untold)} would do.** "
+        f"**{name}: these images cannot tell whether {listed(untold, 'or')} would do.** "
         f"{_more(ladder, choice, in_words)} Until then use "
         f"{in_words.get(choice.until_then, choice.until_then)}. "
         f"{_bound(ladder, choice.until_then, losses)}"
@@ -184,7 +183,7 @@ def _bound(ladder: Ladder, rung: str, losses: Mapping[str, Loss]) -> str:
 
 
 def _basis(ladder: Ladder) -> str:
-    n_questions, n_groups = ladder.correct.shape[2], len(set(ladder.groups.tolist()))
+    n_questions, n_groups = ladder.n_questions, ladder.n_groups
     n_seeds = ladder.correct.shape[0]
     trainings = f", {n_seeds} trainings" if n_seeds > 1 else ""
     groups = "" if n_groups == ladder.n_images else f" of {n_groups:,} groups"
@@ -208,19 +207,14 @@ def _more(ladder: Ladder, choice: Choice, in_words: Mapping[str, str]) -> str:
     if choice.n_more_images is None:
         return "What was seen is too near the margin for any likely number of images to decide."
     if not ladder.differs:
-        n_questions = ladder.correct.shape[2]
         return (
-            f"No answer differed between sizes; if 1 of {n_questions:,} did, about "
+            f"No answer differed between sizes; if 1 of {ladder.n_questions:,} did, about "
             f"{choice.n_more_images:,} more images would decide, and {said} would be chosen."
         )
     return (
         f"About {choice.n_more_images:,} more images like these would decide, and on what was seen "
         f"{said} would be chosen."
     )
-
-
-def _names(rungs: Sequence[str], word: str = "or") -> str:
-    return rungs[0] if len(rungs) == 1 else f"{', '.join(rungs[:-1])} {word} {rungs[-1]}"
 
 
 def _percent(fraction: float) -> str:

@@ -73,7 +73,7 @@ def _cells(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     rows = []
     # Numbers alone: texts of all answers would be copied for every cell.
     numbers = coded(table).assign(
-        chance=_chance(table),
+        chance=chances(table),
         is_unparsable=table["parsed_answer"].isna(),
         visual_tokens=table["visual_tokens"],
     )
@@ -131,7 +131,7 @@ def by_training(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return wide, groups
 
 
-def _chance(part: pd.DataFrame) -> pd.Series:
+def chances(part: pd.DataFrame) -> pd.Series:
     """Return the chance of guessing each question: 1 over its options, 0 if it is open."""
     n_options = part["options"].map(len)
     return (1 / n_options.where(n_options > 0)).fillna(0.0)
