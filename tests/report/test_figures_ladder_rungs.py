@@ -80,7 +80,9 @@ def test_every_rung_stands_at_its_accuracy_with_the_look_of_its_verdict():
 def test_what_is_chosen_is_ringed_and_nothing_else():
     (ax,) = figures.ladder(rungs(chosen=1), baselines(), margin=0.05).axes
     rings = [line for each in marks(ax).values() for line in each if line.get_markersize() == 12]
-    assert [float(line.get_ydata()[0]) for line in rings] == [pytest.approx(70)]
+    assert [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in rings] == [
+        (pytest.approx(ax.get_xticks()[1]), pytest.approx(70))
+    ]
     figure = figures.ladder(rungs(chosen=9), baselines(), margin=0.05)
     (ax,) = figure.axes
     assert not [line for each in marks(ax).values() for line in each if line.get_markersize() == 12]
