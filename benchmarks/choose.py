@@ -84,7 +84,7 @@ def by_hand() -> None:
     settings = study.settings(study.cells("evaluate")[0])
     treatment = offline.treatment_of(MODEL, settings)
     place = models.locate(MODEL)
-    theirs = Qwen2VLForConditionalGeneration.from_pretrained(place)
+    theirs = Qwen2VLForConditionalGeneration.from_pretrained(place, trust_remote_code=False)
     files = sorted((runs.ROOT / "drawn").glob("*.png"))
     for name in settings["eval_resolutions"]:
         geometry = resolution.plan(SIZE_PX, name, treatment)
