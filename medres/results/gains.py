@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medres.published.claims import CLAIMS
 from medres.results import paired
 from medres.results.numbers import p_text, percent, points
 from medres.statistics import families, independent, pooled
@@ -18,17 +19,22 @@ GAINS: Mapping[str, str] = {
     "C14, gain": "Lanczos enlarging over leaving images low",
 }
 """Claims whose gain is compared between data sets, with what the gain is of."""
+CLAIMED = tuple(each for each in CLAIMS if each.name in GAINS)
 SECOND, FIRST = "second gains more", "first gains more"
 GREATEST, SMALLEST, OPEN = "greatest", "smallest", "not decided"
 PAIR_COLUMNS = (
     "claim gain_of model first second gain_first gain_second difference lower upper p_value "
     "p_adjusted n_family p_equal covers verdict reason"
 ).split()
-COLUMNS = "gain_of model dataset verdict gain n_above n_below n_others p_equal".split()
+COLUMNS = "gain_of model dataset verdict gain n_behind n_ahead n_others p_equal".split()
 PAIRS_SHOWN = (
     "gain_of verdict model first second gain_first gain_second difference lower upper p_adjusted "
     "covers reason"
 ).split()
+PLACES = (
+    "Each data set's gain as observed, in points, the largest first; how many of the others are "
+    "shown to gain less, and more. Greatest and smallest: shown against every other."
+)
 CAPTION = (
     "Difference: the gain on the second data set minus the gain on the first. 95 % confidence "
     "intervals that hold together for all pairs of data sets of one gain."
@@ -135,7 +141,7 @@ def table(found: pd.DataFrame) -> pd.DataFrame:
         found: As from `pairs`.
 
     Returns:
-        `COLUMNS`: gain as observed, n_above and n_below (data sets whose gain is shown to be
+        `COLUMNS`: gain as observed, n_behind and n_ahead (data sets whose gain is shown to be
         smaller, and larger), verdict: `GREATEST` if it is shown to gain more than every other,
         `SMALLEST` if less, else `OPEN`.
     """
@@ -146,19 +152,19 @@ def table(found: pd.DataFrame) -> pd.DataFrame:
         for dataset, gain in sorted(gains.items(), key=lambda each: -each[1]):
             is_first, is_second = part["first"] == dataset, part["second"] == dataset
             by_second, by_first = part["verdict"] == SECOND, part["verdict"] == FIRST
-            n_above = int((is_second & by_second | is_first & by_first).sum())
-            n_below = int((is_first & by_second | is_second & by_first).sum())
+            n_behind = int((is_second & by_second | is_first & by_first).sum())
+            n_ahead = int((is_first & by_second | is_second & by_first).sum())
             n_others = len(gains) - 1
-            verdict = SMALLEST if n_below == n_others else OPEN
+            verdict = SMALLEST if n_ahead == n_others else OPEN
             rows.append(
                 {
                     "gain_of": gain_of,
                     "model": model,
                     "dataset": dataset,
-                    "verdict": GREATEST if n_above == n_others else verdict,
+                    "verdict": GREATEST if n_behind == n_others else verdict,
                     "gain": gain,
-                    "n_above": n_above,
-                    "n_below": n_below,
+                    "n_behind": n_behind,
+                    "n_ahead": n_ahead,
                     "n_others": n_others,
                     "p_equal": part["p_equal"].iloc[0],
                 }

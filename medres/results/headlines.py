@@ -10,7 +10,7 @@ from medres.datasets import QuestionSet
 from medres.datasets.phantoms import PHANTOMS
 from medres.published import paper, recomputed
 from medres.published.claims import CLAIMS
-from medres.results import gains, paired
+from medres.results import gains, paired, verdicts
 from medres.results.averages import LEAST_DATASETS, TOO_FEW
 from medres.statistics import families, independent, pooled
 from medres.statistics import ratio as ratios
@@ -49,7 +49,13 @@ def stands_for(question_sets: Mapping[str, QuestionSet]) -> dict[str, str]:
 
     Args:
         question_sets: The data sets by their name in the study.
+
+    Returns:
+        Empty for a data set that stands for none; nothing at all for a study of own images, which
+        gets no checklist of the paper's.
     """
+    if not any(map(verdicts.is_of_paper, question_sets.values())):
+        return {}
     return {
         each.label: each.source or (PHANTOMS[name].twin_of if name in PHANTOMS else "")
         for name, each in question_sets.items()
@@ -139,15 +145,13 @@ def _sides(found: Any, p_adjusted: Any, nulls: Any) -> np.ndarray:
     return np.where(np.asarray(p_adjusted, dtype=float) <= 0.05, sides, ALIKE)
 
 
-def table(
-    compared: pd.DataFrame, shared: pd.DataFrame, stands_for: Mapping[str, str]
-) -> pd.DataFrame:
+def table(compared: pd.DataFrame, shared: pd.DataFrame, named: Mapping[str, str]) -> pd.DataFrame:
     """Return each average that the paper states beside the same average here.
 
     Args:
         compared: As from `paired.comparisons`.
         shared: As from `shares`.
-        stands_for: The paper's name of each data set, as from `stands_for`.
+        named: The paper's name of each data set, as from `stands_for`; no rows if it is empty.
 
     Returns:
         `COLUMNS`, a row per stated average and model that has the claim on two or more data sets
@@ -160,11 +164,11 @@ def table(
     means: list[Average] = []
     sums: list[Sum] = []
     nulls: list[float] = []
-    for said in stated().to_dict("records"):
+    for said in stated().to_dict("records") if named else ():
         source = shared if said["claim"] == SHARE else compared[compared["claim"] == said["claim"]]
         source = source[source["verdict"] != paired.TOO_FEW]
         for model, every in source.groupby("model", sort=False):
-            part = _standing(every, said["datasets"], stands_for)
+            part = _standing(every, said["datasets"], named)
             if len(part) < 2:
                 continue
             n = len(part)
@@ -210,8 +214,8 @@ def table(
 
 
 def _standing(
-    part: pd.DataFrame, of_paper: Sequence[str], stands_for: Mapping[str, str]
+    part: pd.DataFrame, of_paper: Sequence[str], named: Mapping[str, str]
 ) -> pd.DataFrame:
     """Return the rows of the data sets that stand for the paper's; all if fewer than two do."""
-    chosen = part[part["dataset"].map(stands_for).isin(of_paper)]
+    chosen = part[part["dataset"].map(named).isin(of_paper)]
     return chosen if len(chosen) > 1 else part

@@ -23,6 +23,10 @@ CAPTION = (
     "the model without fine-tuning at native, paired by question. Second arm: the trained model. "
     "95 % confidence intervals, clustered by group, that hold together for all rows."
 )
+PUBLISHED_CAPTION = (
+    "Cells of the paper where a training, at its best use, lies below the model without "
+    "fine-tuning at native; as printed, untested: no answers are published."
+)
 PUBLISHED_COLUMNS = (
     "table model dataset train_resolution arm percent_trained percent_none_same "
     "percent_none_native points_over_native"
