@@ -23,13 +23,13 @@ CLAIMED = tuple(each for each in CLAIMS if each.name in GAINS)
 SECOND, FIRST = "second gains more", "first gains more"
 GREATEST, SMALLEST, OPEN = "greatest", "smallest", "not decided"
 PAIR_COLUMNS = (
-    "claim gain_of model first second gain_first gain_second difference lower upper p_value "
-    "p_adjusted n_family p_equal covers verdict reason"
+    "claim gain_of model first_dataset second_dataset gain_first gain_second difference lower "
+    "upper p_value p_adjusted n_family p_equal covers verdict reason"
 ).split()
 COLUMNS = "gain_of model dataset verdict gain n_behind n_ahead n_others p_equal".split()
 PAIRS_SHOWN = (
-    "gain_of verdict model first second gain_first gain_second difference lower upper p_adjusted "
-    "covers reason"
+    "gain_of verdict model first_dataset second_dataset gain_first gain_second difference lower "
+    "upper p_adjusted covers reason"
 ).split()
 PLACES = (
     "Each data set's gain as observed, in points, the largest first; how many of the others are "
@@ -76,8 +76,8 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
                         "claim": claim,
                         "gain_of": gain_of,
                         "model": model,
-                        "first": first["dataset"],
-                        "second": second["dataset"],
+                        "first_dataset": first["dataset"],
+                        "second_dataset": second["dataset"],
                         "gain_first": first["difference"],
                         "gain_second": second["difference"],
                         "difference": found.difference,
@@ -147,10 +147,13 @@ def table(found: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (gain_of, model), part in found.groupby(["gain_of", "model"], sort=False):
-        gains = dict(zip(part["first"], part["gain_first"], strict=True))
-        gains |= dict(zip(part["second"], part["gain_second"], strict=True))
+        gains = dict(zip(part["first_dataset"], part["gain_first"], strict=True))
+        gains |= dict(zip(part["second_dataset"], part["gain_second"], strict=True))
         for dataset, gain in sorted(gains.items(), key=lambda each: -each[1]):
-            is_first, is_second = part["first"] == dataset, part["second"] == dataset
+            is_first, is_second = (
+                part["first_dataset"] == dataset,
+                part["second_dataset"] == dataset,
+            )
             by_second, by_first = part["verdict"] == SECOND, part["verdict"] == FIRST
             n_behind = int((is_second & by_second | is_first & by_first).sum())
             n_ahead = int((is_first & by_second | is_second & by_first).sum())
@@ -174,7 +177,7 @@ def table(found: pd.DataFrame) -> pd.DataFrame:
 
 def _least(of: pd.DataFrame, dataset: str) -> float:
     """Return by how much the gain on a data set surely differs from the nearest other, a size."""
-    own = of[(of["first"] == dataset) | (of["second"] == dataset)]
+    own = of[(of["first_dataset"] == dataset) | (of["second_dataset"] == dataset)]
     nearest = own[["lower", "upper"]].abs().min(axis=1)
     return float(nearest.min())
 
@@ -212,3 +215,22 @@ def sentence(found: pd.DataFrame) -> str:
             f"(all data sets alike: p {p_text(part['p_equal'].iloc[0])})."
         )
     return "\n".join(lines)
+
+
+def summary(found: pd.DataFrame) -> str:
+    """Return which data set gains most and least, in one line; empty without comparisons.
+
+    Args:
+        found: As from `pairs`.
+    """
+    places = table(found)
+    several = places["model"].nunique() > 1
+    said = []
+    for (gain_of, model), part in places.groupby(["gain_of", "model"], sort=False):
+        ends = [
+            f"**{row.verdict}** on {in_markdown(row.dataset)}"
+            for row in part[part["verdict"] != OPEN].itertuples()
+        ]
+        named = f" ({in_markdown(model)})" if several else ""
+        said.append(f"{gain_of}{named}: {', '.join(ends) or f'**{OPEN}**'}")
+    return f"* On which data set is the gain greatest? {'; '.join(said)}." if said else ""

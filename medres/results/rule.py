@@ -10,7 +10,7 @@ from medres.published.claims import Claim
 from medres.results import paired
 from medres.results.grids import place
 from medres.results.numbers import points
-from medres.texts import in_markdown
+from medres.texts import in_markdown, listed
 
 FAMILY = "native if at hand, else low images enlarged with Lanczos"
 AT_HAND, LOW_ONLY, LOW_ONLY_TRAINED = (
@@ -27,8 +27,8 @@ STEPS = (
 """A step of the rule: its name, the arm that follows it, and what one would do instead."""
 HOLDS, FAILS, OPEN = "holds", "fails", "not decided"
 SHOWN = (
-    "step verdict dataset model compared accuracy_first accuracy_second difference lower upper "
-    "p_adjusted covers n_questions n_groups reason"
+    "rule_step verdict dataset model compared accuracy_first accuracy_second difference lower "
+    "upper p_adjusted covers n_questions n_groups reason"
 ).split()
 """Columns of the table that are shown on a page; the CSV holds all."""
 CAPTION = (
@@ -54,10 +54,10 @@ def table(answers: pd.DataFrame) -> pd.DataFrame:
         answers: As from `grids.answers`.
 
     Returns:
-        As `paired.comparisons`, with step; no row without both arms.
+        As `paired.comparisons`, with rule_step; no row without both arms.
     """
     found = paired.comparisons(answers, claims())
-    return found.assign(step=found["claim"])
+    return found.assign(rule_step=found["claim"])
 
 
 def judged(found: pd.DataFrame) -> pd.DataFrame:
@@ -67,11 +67,11 @@ def judged(found: pd.DataFrame) -> pd.DataFrame:
         found: As from `table`.
 
     Returns:
-        Columns dataset, model, step, verdict: `HOLDS` if it beats every alternative, `FAILS` if
-        one beats it, else `OPEN`.
+        Columns dataset, model, rule_step, verdict: `HOLDS` if it beats every alternative,
+        `FAILS` if one beats it, else `OPEN`.
     """
     rows = []
-    key = ["dataset", "model", "step"]
+    key = ["dataset", "model", "rule_step"]
     for named, part in found.groupby(key, sort=False) if len(found) else ():
         verdicts = set(part["verdict"])
         verdict = FAILS if paired.CONTRADICTED in verdicts else OPEN
@@ -81,21 +81,46 @@ def judged(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def sentence(found: pd.DataFrame) -> str:
-    """Return whether the rule holds, one line per data set; empty without comparisons."""
-    if found.empty:
-        return ""
+    """Return whether the rule holds, with numbers, one line per data set; empty without any."""
     lines = []
     steps = judged(found)
     for name, part in steps.groupby(place(steps).map(in_markdown), sort=False):
         said = []
         for step in part.itertuples():
             of = (found["dataset"] == step.dataset) & (found["model"] == step.model)
-            rows = found[of & (found["step"] == step.step)]
-            against = ", ".join(
-                f"{points(row.difference)} ({points(row.lower)} to {points(row.upper)}) over "
-                f"{row.first}"
-                for row in rows.itertuples()
+            rows = found[of & (found["rule_step"] == step.rule_step)]
+            said.append(
+                f"{step.rule_step}, {rows['second'].iloc[0]} **{step.verdict}**: {_against(rows)}"
             )
-            said.append(f"{step.step}, {rows['second'].iloc[0]} **{step.verdict}**: {against}")
         lines.append(f"* Native if you have it, else Lanczos, on {name}: {'; '.join(said)}.")
     return "\n".join(lines)
+
+
+def _against(rows: pd.DataFrame) -> str:
+    """Return which alternatives a step beats, loses to, or is not told from, with numbers."""
+    words = {paired.SUPPORTED: "better than", paired.CONTRADICTED: "worse than"}
+    parts = []
+    for verdict in dict.fromkeys([*words, *rows["verdict"]]):
+        of = [
+            f"{row.first} ({points(row.difference)} points, {points(row.lower)} to "
+            f"{points(row.upper)})"
+            for row in rows[rows["verdict"] == verdict].itertuples()
+        ]
+        if of:
+            parts.append(f"{words.get(verdict, f'{verdict} against')} {listed(of)}")
+    return ", ".join(parts)
+
+
+def summary(found: pd.DataFrame) -> str:
+    """Return where each step of the rule holds, in one line; empty without comparisons."""
+    steps = judged(found)
+    steps = steps.assign(place=place(steps).map(in_markdown))
+    said = []
+    for step, part in steps.groupby("rule_step", sort=False):
+        verdicts = [
+            f"**{verdict}** on {', '.join(of['place'])}"
+            for verdict in (HOLDS, FAILS, OPEN)
+            if len(of := part[part["verdict"] == verdict])
+        ]
+        said.append(f"with {step} {listed(verdicts)}")
+    return f"* The rule, native if you have it, else Lanczos: {'; '.join(said)}." if said else ""

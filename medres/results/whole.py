@@ -6,15 +6,15 @@ from medres.results import gains, rule, worth
 
 
 def sentences(compared: pd.DataFrame, answers: pd.DataFrame) -> str:
-    """Return the lines of `gains`, `rule` and `worth`; empty where the study lacks their arms.
+    """Return a line each of `gains`, `rule` and `worth`; empty where the study lacks their arms.
 
     Args:
         compared: As from `paired.comparisons`.
         answers: Those it was made of, as from `grids.answers`.
     """
     said = (
-        gains.sentence(gains.pairs(compared)),
-        rule.sentence(rule.table(answers)),
-        worth.sentence(worth.table(answers)),
+        gains.summary(gains.pairs(compared)),
+        rule.summary(rule.table(answers)),
+        worth.summary(worth.table(answers)),
     )
     return "\n".join(filter(None, said))

@@ -31,7 +31,7 @@ PUBLISHED_COLUMNS = (
     "table model dataset train_resolution arm percent_trained percent_none_same "
     "percent_none_native points_over_native"
 ).split()
-WORDS = {paired.SUPPORTED: "worth it", paired.CONTRADICTED: "harmful"}
+WORDS = {paired.SUPPORTED: "worth it", paired.CONTRADICTED: "worse than none"}
 
 
 def best_use(train_resolution: str) -> str:
@@ -97,6 +97,22 @@ def sentence(found: pd.DataFrame) -> str:
             f"{'; '.join(parts)}."
         )
     return "\n".join(lines)
+
+
+def summary(found: pd.DataFrame) -> str:
+    """Return where each training is worth it, in one line; empty without comparisons."""
+    found = found.assign(place=place(found).map(in_markdown))
+    said = []
+    for name, part in found.groupby("train_resolution", sort=False):
+        verdicts = [
+            f"**{WORDS.get(verdict, verdict)}** on {', '.join(of['place'])}"
+            for verdict in dict.fromkeys([*WORDS, *part["verdict"]])
+            if len(of := part[part["verdict"] == verdict])
+        ]
+        said.append(f"at {name} {listed(verdicts)}")
+    return (
+        f"* Fine-tuning, against the model as it is at native: {'; '.join(said)}." if said else ""
+    )
 
 
 def published(accuracy: pd.DataFrame) -> pd.DataFrame:
