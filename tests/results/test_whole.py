@@ -1,6 +1,9 @@
 """What the page of findings says beyond single claims."""
 
+from types import SimpleNamespace
+
 import pandas as pd
+import pytest
 
 from medres.results import paired, whole
 from tests.answer_tables import arm, first_right, trainings
@@ -43,3 +46,17 @@ def test_what_the_study_lacks_is_not_said() -> None:
     assert line.startswith("* The rule")
     table = table[table["train_resolution"] == "low"]
     assert whole.sentences(paired.comparisons(table), table) == ""
+
+
+def test_the_headline_numbers_are_of_the_papers_data_sets_or_their_twins() -> None:
+    table = pd.concat([answers(), answers().assign(dataset="other")], ignore_index=True)
+    sets = {
+        "twin-wsi": SimpleNamespace(name="twin-wsi", label="drawn", source=""),
+        "twin-slake": SimpleNamespace(name="twin-slake", label="other", source=""),
+    }
+    found = whole.headline_numbers(paired.comparisons(table), table, sets)
+    (row,) = found.to_dict("records")  # C14 alone: nothing is trained mixed
+    assert (row["claim"], row["n_datasets"]) == ("C14", 2)
+    assert row["here"] == pytest.approx(141 / 181)
+    own = {"mine": SimpleNamespace(name="mine", label="drawn", source="")}
+    assert whole.headline_numbers(paired.comparisons(table), table, own).empty
