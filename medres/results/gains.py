@@ -233,4 +233,4 @@ def summary(found: pd.DataFrame) -> str:
         ]
         named = f" ({in_markdown(model)})" if several else ""
         said.append(f"{gain_of}{named}: {', '.join(ends) or f'**{OPEN}**'}")
-    return f"* On which data set is the gain greatest? {'; '.join(said)}." if said else ""
+    return f"* Where is the gain greatest? Of {'; of '.join(said)}." if said else ""

@@ -24,8 +24,14 @@ BELOW, ABOVE = "below the stated number", "above the stated number"
 ALIKE = "not told apart from the stated number"
 COLUMNS = (
     "claim verdict statement model stated_over stated_number printed datasets n_datasets here "
-    "lower upper p_adjusted these_lower these_upper these_cover"
+    "sets_lower sets_upper p_adjusted these_lower these_upper these_cover"
 ).split()
+SHOWN = (
+    "claim verdict statement model stated_number printed here sets_lower sets_upper these_lower "
+    "these_upper "
+    "p_adjusted these_cover n_datasets datasets stated_over"
+).split()
+"""Columns of the table in the order in which they are shown."""
 SHARE_COLUMNS = (
     "dataset model share_of_native lower upper p_adjusted verdict covers n_questions n_groups "
     "n_seeds reason"
@@ -156,7 +162,7 @@ def table(compared: pd.DataFrame, shared: pd.DataFrame, named: Mapping[str, str]
     Returns:
         `COLUMNS`, a row per stated average and model that has the claim on two or more data sets
         with enough groups: stated_over and datasets (texts), stated_number, printed, here (all
-        fractions), lower and upper (over such data sets; NaN for fewer than three), these_lower
+        fractions), sets_lower and sets_upper (over such data sets; NaN for fewer than three), these_lower
         and these_upper (for these data sets; what they cover is these_cover), p_adjusted (that the
         stated number is true), verdict (`BELOW`, `ABOVE`, `ALIKE` or `averages.TOO_FEW`).
     """
@@ -195,7 +201,7 @@ def table(compared: pd.DataFrame, shared: pd.DataFrame, named: Mapping[str, str]
                 }
             )
     result = pd.DataFrame(rows, columns=COLUMNS)
-    limits = ("lower", "upper", "p_adjusted", "these_lower", "these_upper")
+    limits = ("sets_lower", "sets_upper", "p_adjusted", "these_lower", "these_upper")
     result = result.astype(dict.fromkeys(limits, float))
     if result.empty:
         return result
@@ -207,8 +213,8 @@ def table(compared: pd.DataFrame, shared: pd.DataFrame, named: Mapping[str, str]
         null = [nulls[index] for index in enough]
         adjusted, intervals = families.simultaneous([means[index] for index in enough], null)
         result.loc[enough, "p_adjusted"] = adjusted
-        result.loc[enough, "lower"] = [each.lower for each in intervals]
-        result.loc[enough, "upper"] = [each.upper for each in intervals]
+        result.loc[enough, "sets_lower"] = [each.lower for each in intervals]
+        result.loc[enough, "sets_upper"] = [each.upper for each in intervals]
         result.loc[enough, "verdict"] = _sides(result.loc[enough, "here"], adjusted, null)
     return result
 

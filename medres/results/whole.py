@@ -1,13 +1,15 @@
 """What a study says beyond single claims: averages, greatest gain, the rule, training's worth."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from medres.datasets import QuestionSet
 from medres.results import gains, headlines, rule, worth
 
-HEADLINES = headlines.CAPTION
+HEADLINES: dict[str, Any] = {"columns": headlines.SHOWN, "caption": headlines.CAPTION}
+"""How a page shows the headline numbers."""
 
 
 def headline_numbers(

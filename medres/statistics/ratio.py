@@ -40,7 +40,7 @@ class Ratio:
         """Standard error near the estimate; NaN if it cannot be told."""
         if not self.difference > 0:
             return math.nan
-        return self.at(self.difference).standard_error / float(self.first.mean())
+        return float(self.at(self.difference).standard_error / self.first.mean())
 
     @property
     def degrees_of_freedom(self) -> float:
@@ -62,7 +62,7 @@ class Ratio:
         if found.n_differing_groups == 0 and self.first.any():
             # As for two arms: what differs in a share of groups could have been missed.
             missed = min(1.0, abs(null - 1) * float(self.first.mean()))
-            return min(1.0, 2 * (1 - missed) ** found.n_effective_groups)
+            return float(min(1.0, 2 * (1 - missed) ** found.n_effective_groups))
         return found.p_value()
 
     def refusal(self) -> str:

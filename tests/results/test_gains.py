@@ -149,7 +149,7 @@ def test_the_words_say_where_and_by_how_much_at_least() -> None:
     assert "where it is smallest is **not decided**" in said
     assert "cells +40.0, smears +10.0, slides +2.0" in said
     assert gains.summary(found) == (
-        f"* On which data set is the gain greatest? {ALIGNED}: **greatest** on cells."
+        f"* Where is the gain greatest? Of {ALIGNED}: **greatest** on cells."
     )
 
 

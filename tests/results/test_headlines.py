@@ -71,7 +71,7 @@ def test_a_mean_over_the_papers_sets_by_hand() -> None:
     limits = stats.ttest_1samp(values, 0.122)
     assert row["p_adjusted"] == pytest.approx(limits.pvalue)
     interval = limits.confidence_interval()
-    assert (row["lower"], row["upper"]) == pytest.approx((interval.low, interval.high))
+    assert (row["sets_lower"], row["sets_upper"]) == pytest.approx((interval.low, interval.high))
     # Four errors of 0.01: 0.005 for their mean, with 10 degrees of freedom.
     half = stats.t.ppf(0.975, 10) * 0.005
     assert (row["these_lower"], row["these_upper"]) == pytest.approx((0.29 - half, 0.29 + half))
@@ -86,14 +86,14 @@ def test_the_verdict_is_on_the_stated_number(shift: float, verdict: str) -> None
     table = compared({name: gain + shift for name, gain in GAINS.items()}, "C9")
     (row,) = headlines.table(table, nothing(), {name: name for name in FOUR}).to_dict("records")
     assert row["verdict"] == verdict
-    assert (row["lower"] <= 0.122 <= row["upper"]) == (verdict == headlines.ALIKE)
+    assert (row["sets_lower"] <= 0.122 <= row["sets_upper"]) == (verdict == headlines.ALIKE)
 
 
 def test_two_data_sets_have_no_verdict_but_an_interval_for_themselves() -> None:
     table = compared({"drawn": 0.3, "other": 0.1}, "C9")
     (row,) = headlines.table(table, nothing(), {"drawn": "", "other": ""}).to_dict("records")
     assert (row["verdict"], row["n_datasets"]) == (averages.TOO_FEW, 2)
-    assert np.isnan([row["lower"], row["upper"], row["p_adjusted"]]).all()
+    assert np.isnan([row["sets_lower"], row["sets_upper"], row["p_adjusted"]]).all()
     assert row["these_lower"] < 0.2 < row["these_upper"]
     assert row["datasets"] == "drawn, other"  # stands for none of the paper's: all are taken
 
@@ -171,7 +171,7 @@ def test_a_mean_of_shares_is_compared_with_957() -> None:
     assert row["here"] == pytest.approx(expected)
     assert row["stated_number"] == pytest.approx(0.957)
     assert row["verdict"] == headlines.BELOW
-    assert row["upper"] < 0.957
+    assert row["sets_upper"] < 0.957
 
 
 def test_a_native_arm_that_is_never_right_has_no_share() -> None:

@@ -32,7 +32,7 @@ def test_each_part_is_one_line() -> None:
     both = pd.concat([table, other], ignore_index=True)
     lines = whole.sentences(paired.comparisons(both), both).splitlines()
     assert [line.partition(",")[0].partition("?")[0] for line in lines] == [
-        "* On which data set is the gain greatest",
+        "* Where is the gain greatest",
         "* The rule",
         "* Fine-tuning",
     ]
