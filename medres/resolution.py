@@ -97,10 +97,25 @@ class Geometry:
     """How the model's processor lays out the given pixels, if a model was planned for."""
     budget: str = ""
     """The resolution, if it is the model's own budget: tokens-<n>, tiles-<n>, pan-and-scan."""
+    box_px: tuple[int, int, int, int] | None = None
+    """Left, upper, right and lower edge of the part that is taken of the stored image; None takes
+    all of it."""
+    views: tuple["Geometry", ...] = ()
+    """Several images that the prompt holds, in their order; empty for one, which is this one. The
+    visual tokens are those of all views, the given size is that of the first."""
+    words: str = ""
+    """What the prompt says of its views."""
+
+    @property
+    def each(self) -> tuple["Geometry", ...]:
+        """The images of the prompt: the views, or this one."""
+        return self.views or (self,)
 
     @property
     def is_enlarged_by_model(self) -> bool:
         """Whether a side grows in the model's own processor."""
+        if self.views:
+            return any(view.is_enlarged_by_model for view in self.views)
         if self.layout is None:
             return False
         seen_px = self.layout.image_px or self.layout.canvas_px
@@ -109,6 +124,8 @@ class Geometry:
     @property
     def n_crops(self) -> int:
         """Images that the vision tower encodes."""
+        if self.views:
+            return sum(view.n_crops for view in self.views)
         return self.layout.n_crops if self.layout else 1
 
 
@@ -239,14 +256,16 @@ def apply(image: Image.Image | np.ndarray, geometry: Geometry) -> Image.Image:
     Args:
         image: RGB image of the size that the geometry was planned for; or its pixels as a decoder
             returns them, 8-bit of shape (height, width, 3), which saves two copies.
-        geometry: What `plan` returned.
+        geometry: What `plan` returned, or one of its views.
 
     Returns:
-        RGB image of `geometry.given_px`, resampled once per step of the plan.
+        RGB image of `geometry.given_px`: its box cut out, then resampled once per step of the plan.
 
     Raises:
-        ValueError: If the image has another size or mode than planned.
+        ValueError: If the image has another size or mode than planned, or several views are.
     """
+    if geometry.views:
+        raise ValueError(f"{len(geometry.views)} views are planned; make the pixels of each")
     if isinstance(image, np.ndarray):
         is_rgb = image.shape[2:] == (3,) and image.dtype == np.uint8
         size_px, mode = image.shape[1::-1], "RGB" if is_rgb else f"{image.dtype} {image.shape}"
@@ -256,9 +275,20 @@ def apply(image: Image.Image | np.ndarray, geometry: Geometry) -> Image.Image:
         raise ValueError(f"image is {size_px} {mode}, the plan is for {geometry.original_px} RGB")
     if geometry.is_blank:
         return blank(geometry)
+    if geometry.box_px:
+        image = _cut(image, geometry.box_px)
     for size_px, name in geometry.steps:
         image = resampling.resized(image, size_px, name)
     return resampling.as_image(image)
+
+
+def _cut(
+    image: Image.Image | np.ndarray, box_px: tuple[int, int, int, int]
+) -> Image.Image | np.ndarray:
+    if isinstance(image, np.ndarray):
+        left, upper, right, lower = box_px
+        return image[upper:lower, left:right]
+    return image.crop(box_px)
 
 
 def blank(geometry: Geometry) -> Image.Image:

@@ -250,6 +250,8 @@ def key_of(image: str, image_sha256: str, reading: Reading, geometry: Geometry) 
         "schema": runs.SCHEMA,
         "versions": _versions(),
     }
+    if geometry.box_px:
+        decides["box_px"] = geometry.box_px
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
