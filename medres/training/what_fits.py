@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from medres.models import offline
+from medres.models.trees import together
 from medres.plan import memory
 from medres.plan.memory import Load, Setting
 from medres.training import micro_batches
@@ -92,7 +93,7 @@ def _predictions(samples: Samples, settings: TrainingSettings) -> Callable[[Sett
     """Return a function that predicts the bytes of a GPU from a setting and images per pass."""
     lengths = samples.lengths()
     rows = samples.rows([int(np.argmax(lengths))])
-    layout = rows[0].layout
+    layout = together(rows[0].layouts)
     config = samples.model.config
     load = Load(
         layout,
