@@ -246,6 +246,7 @@ def key_of(image: str, image_sha256: str, reading: Reading, geometry: Geometry) 
         "decoding": DECODING,
         "original_px": geometry.original_px,
         "steps": geometry.steps,
+        **({"box_px": geometry.box_px} if geometry.box_px else {}),
         "resampler": resolution.resampler(),
         "schema": runs.SCHEMA,
         "versions": _versions(),
