@@ -255,12 +255,11 @@ def key_of(image: str, image_sha256: str, reading: Reading, geometry: Geometry) 
         "decoding": DECODING,
         "original_px": geometry.original_px,
         "steps": geometry.steps,
+        **({"box_px": geometry.box_px} if geometry.box_px else {}),
         "resampler": resolution.resampler(),
         "schema": runs.SCHEMA,
         "versions": _versions(),
     }
-    if geometry.box_px:
-        decides["box_px"] = geometry.box_px
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 

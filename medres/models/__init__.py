@@ -205,7 +205,8 @@ def treatment(
     family = family_of(config)
     side = family.multiple_px(config)
     pixels = (low_max_pixels, native_max_pixels, resampling_filter, side)
-    return Treatment(*pixels, partial(geometry, config, tiling=tiling), family.budgets)
+    lay_out = partial(geometry, config, tiling=tiling)
+    return Treatment(*pixels, lay_out, family.budgets, family.token_budgets)
 
 
 def pixel_inputs(

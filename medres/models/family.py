@@ -56,6 +56,8 @@ class Family:
     """Whether an image may be encoded in several crops."""
     budgets: ClassVar[tuple[str, ...]] = ()
     """Kinds of the model's own budget that it takes: tokens, tiles, pan-and-scan."""
+    token_budgets: ClassVar[tuple[int, ...]] = ()
+    """What n of tokens-<n> may be, ascending; empty for any."""
     tiny_tokens: ClassVar[tuple[str, ...]]
     """Special tokens of the tiny model; the first one is for padding."""
     tiny_template: ClassVar[str]

@@ -137,8 +137,14 @@ class _Parts:
 
 
 def of_image(geometry: Geometry) -> dict[str, Any]:
-    """Return `visual_tokens`, `n_crops` and `views` of what follows, as they are planned."""
+    """Return `visual_tokens`, `n_crops` and `views` of what follows, as they are planned.
+
+    What a geometry has beyond its views, as the first step of zoom, counts as one more image.
+    """
     each = [(view.visual_tokens, view.n_crops) for view in geometry.views]
+    beyond = geometry.visual_tokens - sum(n_tokens for n_tokens, _ in each)
+    if each and beyond:
+        each.append((beyond, geometry.n_crops - sum(n_crops for _, n_crops in each)))
     return {
         "visual_tokens": geometry.visual_tokens,
         "n_crops": geometry.n_crops,

@@ -120,18 +120,6 @@ def passes(tree: Tree, *, n_tokens: int) -> list[np.ndarray]:
     return [*groups, np.concatenate(held)] if held else groups
 
 
-def together(layouts: Sequence[Layout]) -> Layout:
-    """Return the layout of one image that takes as much memory as some images together."""
-    if len(layouts) == 1:
-        return layouts[0]
-    return replace(
-        layouts[0],
-        visual_tokens=sum(each.visual_tokens for each in layouts),
-        n_crops=sum(each.n_crops for each in layouts),
-        mark_tokens=sum(each.mark_tokens for each in layouts),
-    )
-
-
 def in_order(trees: Sequence[Tree], pixels: Sequence[Any]) -> tuple[list[Any], list[Layout]]:
     """Return the images of some trees one after the other, and the layout of each.
 

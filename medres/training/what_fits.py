@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 import torch
 
+from medres import views
 from medres.models import offline
-from medres.models.trees import together
 from medres.plan import memory
 from medres.plan.memory import Load, Setting
 from medres.training import micro_batches
@@ -93,7 +93,8 @@ def _predictions(samples: Samples, settings: TrainingSettings) -> Callable[[Sett
     """Return a function that predicts the bytes of a GPU from a setting and images per pass."""
     lengths = samples.lengths()
     rows = samples.rows([int(np.argmax(lengths))])
-    layout = together(rows[0].layouts)
+    layout = views.summed(list(rows[0].layouts))
+    assert layout is not None  # a prompt has an image
     config = samples.model.config
     load = Load(
         layout,
