@@ -235,7 +235,8 @@ def plain(size_px: tuple[int, int], most_tokens: int, treatment: Treatment) -> G
 
     On a grid of visual tokens the size is filled as far as whole rows and columns allow, each side
     within a token of the image's shape. Other models get low or native pixels, at that of their
-    own budgets which comes nearest.
+    own budgets which comes nearest; low where even that has more, in a model that sees an image in
+    more detail if it is alone.
 
     Args:
         size_px: Width and height of the image as stored, in pixels.
