@@ -198,7 +198,7 @@ def of_study(study: Study, holds: Mapping[str, Described]) -> pd.DataFrame:
             text_tokens = held.test.text_tokens(1, per_token)
 
             def flops_of(layout: Layout, n: int = text_tokens, sizes: Sizes = sizes) -> int:
-                seen = {"visual_tokens": layout.visual_tokens, "n_crops": layout.n_crops}
+                seen: Any = {"visual_tokens": layout.visual_tokens, "n_crops": layout.n_crops}
                 return flops.forward_flops(sizes.shape, text_tokens=n + layout.mark_tokens, **seen)
 
             own = table(
