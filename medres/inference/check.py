@@ -86,7 +86,7 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
         taken = _sample(before, np.random.default_rng([len(rows), 5]))
         sizes_px = [view.given_px for view in geometry.each]
         asked = (model, sizes_px, image, row.question)
-        told = {"budget": [view.budget for view in geometry.each], "words": geometry.words}
+        told: Any = {"budget": [view.budget for view in geometry.each], "words": geometry.words}
         again = np.array([score_alone(*asked, options[number], **told) for number in taken])
         reply, thought = row.generated_reply, None
         if isinstance(reply, str):

@@ -117,15 +117,9 @@ class LlavaOnevision(Family):
     ) -> Layout:
         """Return the single square, padded with grey, that each of several images becomes."""
         side = config.vision_config.image_size
-        # The processor rounds the padding in front down, and scales the whole square.
-        scale = side / max(given_px)
-        return Layout(
-            visual_tokens=(side // config.vision_config.patch_size) ** 2 + 1,
-            canvas_px=(side, side),
-            resampling_filter="bicubic",
-            budget=budget,
-            image_px=(max(1, round(given_px[0] * scale)), max(1, round(given_px[1] * scale))),
-        )
+        n_tokens = (side // config.vision_config.patch_size) ** 2 + 1
+        width, height = (max(1, round(side * each / max(given_px))) for each in given_px)
+        return Layout(n_tokens, (side, side), 1, 1, 1, "bicubic", budget, (width, height))
 
     def patches(self, config: PretrainedConfig) -> Patches:
         """Return that crops of one size are encoded."""
@@ -142,7 +136,9 @@ class LlavaOnevision(Family):
             several in a prompt also batch_num_images, by which the network knows that.
         """
         if all(layout.n_crops == 1 for layout in layouts):
-            return self._squares(model, images)
+            # The network asks only whether prompts have one image, not how many each has.
+            told = {"resample": Image.Resampling.BICUBIC, "return_tensors": "pt"}
+            return dict(model.image_processor([list(images)], **told))
         crops, sizes = [], []
         for image, layout in zip(images, layouts, strict=True):
             canvas = layout.canvas_px[::-1]
@@ -159,19 +155,6 @@ class LlavaOnevision(Family):
             sizes.append(image.size[::-1] if is_free else _fitted(image.size, canvas))
         padded = torch.nn.utils.rnn.pad_sequence(crops, batch_first=True)
         return {"pixel_values": padded, "image_sizes": torch.tensor(sizes)}
-
-    def _squares(
-        self, model: LoadedModel, images: Sequence[Image.Image]
-    ) -> dict[str, torch.Tensor]:
-        made = model.image_processor(
-            [list(images)], resample=Image.Resampling.BICUBIC, return_tensors="pt"
-        )
-        # The network asks of each number only whether it is 1, whichever prompts they are of.
-        return {
-            "pixel_values": made["pixel_values"],
-            "image_sizes": torch.tensor([image.size[::-1] for image in images]),
-            "batch_num_images": torch.tensor([len(images)]),
-        }
 
     def tiny_config(self, text: dict[str, Any], ids: dict[str, int]) -> PretrainedConfig:
         """Return a config with SigLIP and Qwen2, as that of LLaVA-OneVision 0.5B."""
