@@ -8,7 +8,7 @@
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -141,26 +141,28 @@ def words_of_crops(columns: int, rows: int) -> str:
     said = f"The first image shows the whole. Images 2 to {last} show its parts"
     if columns not in ACROSS or rows not in DOWN:
         return f"{said} in {rows} row{'s' * (rows > 1)} of {columns}, from the upper left."
-    named = [
-        f"{number + 2} {_place(column, row, columns, rows)}"
-        for number, (row, column) in enumerate(_each_of(rows, columns))
-    ]
+    named = [f"{number} {place}" for number, place in enumerate(places(columns, rows), start=2)]
     return f"{said}: {', '.join(named)}."
 
 
-def _each_of(rows: int, columns: int) -> Iterator[tuple[int, int]]:
-    return ((row, column) for row in range(rows) for column in range(columns))
+def places(columns: int, rows: int) -> tuple[str, ...]:
+    """Return the names of the parts of a grid, row by row.
+
+    >>> places(2, 1), places(1, 4)[1]
+    (('left', 'right'), 'row 2, column 1')
+    """
+    found = []
+    for row in range(rows):
+        for column in range(columns):
+            if columns in ACROSS and rows in DOWN:
+                said = dict.fromkeys(filter(None, (DOWN[rows][row], ACROSS[columns][column])))
+                found.append(" ".join(said))
+            else:
+                found.append(f"row {row + 1}, column {column + 1}")
+    return tuple(found)
 
 
-def _place(column: int, row: int, columns: int, rows: int) -> str:
-    said = dict.fromkeys(filter(None, (DOWN[rows][row], ACROSS[columns][column])))
-    return " ".join(said)
-
-
-CELLS = tuple(
-    _place(column, row, CELLS_ACROSS, CELLS_ACROSS)
-    for row, column in _each_of(CELLS_ACROSS, CELLS_ACROSS)
-)
+CELLS = places(CELLS_ACROSS, CELLS_ACROSS)
 """Names of zoom's cells, row by row: the options of its first question."""
 
 
