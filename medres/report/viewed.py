@@ -118,11 +118,9 @@ def _row(name: str, arms: dict[str, pd.DataFrame], known: _Known | None) -> tupl
 def _mean_flops(name: str, part: pd.DataFrame, known: _Known | None) -> float:
     if known is None or part.empty:
         return math.nan
-    if name != "zoom":
-        part = part.drop_duplicates("question_id")
-    at = part[["width_px", "height_px"]].assign(
-        cell=part["zoom_cell"] if "zoom_cell" in part else ""
-    )
+    at = part[["width_px", "height_px"]].assign(cell="")
+    if name == "zoom":
+        at["cell"] = part["zoom_cell"]
     counts = at.value_counts(sort=False)
     each = [
         known.question_flops((int(width), int(height)), name, str(cell))
