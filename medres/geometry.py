@@ -113,7 +113,7 @@ class Geometry:
     @property
     def n_crops(self) -> int:
         """Images that the vision tower encodes."""
-        return self.layout.n_crops if self.layout else 1
+        return self.layout.n_crops if self.layout else len(self.each)
 
 
 def fit_within(size_px: tuple[int, int], *, max_pixels: int, multiple_px: int) -> tuple[int, int]:

@@ -122,12 +122,13 @@ def grid(size_px: tuple[int, int], n_parts: int) -> tuple[int, int]:
             f"an image of {size_px[0]} x {size_px[1]} px cannot be cut into {n_parts} parts; "
             f"leave crops-{n_parts} out of the study, or the image out of the data set"
         )
+    return min(found, key=lambda shape: _elongation(size_px, shape))
 
-    def elongation(shape: tuple[int, int]) -> Fraction:
-        ratio = Fraction(size_px[0] * shape[1], size_px[1] * shape[0])
-        return max(ratio, 1 / ratio)
 
-    return min(found, key=elongation)
+def _elongation(size_px: tuple[int, int], shape: tuple[int, int]) -> Fraction:
+    """Return how much longer than wide, or wider than long, a cell of a grid of an image is."""
+    ratio = Fraction(size_px[0] * shape[1], size_px[1] * shape[0])
+    return max(ratio, 1 / ratio)
 
 
 def words_of_crops(columns: int, rows: int) -> str:
@@ -234,7 +235,8 @@ def plain(size_px: tuple[int, int], most_tokens: int, treatment: Treatment) -> G
 
     On a grid of visual tokens the size is filled as far as whole rows and columns allow, each side
     within a token of the image's shape. Other models get low or native pixels, at that of their
-    own budgets which comes nearest.
+    own budgets which comes nearest; low where even that has more, in a model that sees an image in
+    more detail if it is alone.
 
     Args:
         size_px: Width and height of the image as stored, in pixels.
@@ -264,16 +266,25 @@ def _filled(size_px: tuple[int, int], most_tokens: int, treatment: Treatment) ->
     while True:
         large_px = (times * size_px[0], times * size_px[1])
         fitted = geometry.fit_within(large_px, max_pixels=n_tokens * side**2, multiple_px=side)
-        columns, rows = (each // side for each in fitted)
-        shapes = [(columns + more, rows + higher) for more in (0, 1) for higher in (0, 1)]
-        given = max((each for each in shapes if math.prod(each) <= n_tokens), key=math.prod)
-        wanted = [((given[0] * side, given[1] * side), treatment.resampling_filter)]
+        columns, rows = _whole_tokens((fitted[0] // side, fitted[1] // side), size_px, n_tokens)
+        wanted = [((columns * side, rows * side), treatment.resampling_filter)]
         is_capped = math.prod(size_px) > n_tokens * side**2
         found = geometry.made(size_px, wanted, treatment, is_capped=is_capped)
         # A model may see another size than it is given: the tokens that it sees count.
         if found.visual_tokens <= most_tokens or n_tokens == 1:
             return found
         n_tokens -= 1
+
+
+def _whole_tokens(
+    fitted: tuple[int, int], size_px: tuple[int, int], most_tokens: int
+) -> tuple[int, int]:
+    """Return the columns and rows of most tokens that are at most one more than fit each way."""
+    columns, rows = fitted
+    tried = [(min(columns + 1, most_tokens // n), n) for n in (rows, rows + 1)]
+    tried += [(n, min(rows + 1, most_tokens // n)) for n in (columns, columns + 1)]
+    shapes = [shape for shape in tried if min(shape) > 0]
+    return max(shapes, key=lambda shape: (math.prod(shape), -_elongation(size_px, shape)))
 
 
 def _budgets(native_px: tuple[int, int], most_tokens: int, treatment: Treatment) -> Iterable[str]:
