@@ -51,7 +51,7 @@ def zoom_cells(cells: pd.DataFrame, *, across: int) -> Figure:
     n_rows = -(-len(maps) // n_columns)
     figsize = (2.2 * n_columns, 2.4 * n_rows)
     figure = Figure(figsize=figsize, layout="constrained")
-    axes = figure.subplots(n_rows, n_columns, squeeze=False).flat
+    axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     for ax in axes:
         ax.set_axis_off()
     for ax, ((dataset, trained), rows) in zip(axes, maps, strict=False):
