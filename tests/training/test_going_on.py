@@ -52,15 +52,15 @@ def test_only_the_named_layers_are_changed(before: Any, layers: str) -> None:
     assert outcome["n_trained_weights"] == sum(first[name].numel() for name in moved)
     assert outcome["n_images_seen"] == 5  # one epoch, not two
     assert pd.read_csv(run.file("resolutions.csv"))["resolution"].unique().tolist() == ["native"]
-    assert run.spec["inputs"]["finetune"] == before[1].digest
+    assert run.record["inputs"]["finetune"] == before[1].record["digest"]
 
 
 def test_another_earlier_training_makes_it_another_run(before: Any) -> None:
     run = training.finetune(**THEN)
-    assert training.finetune(**THEN).digest == run.digest
+    assert training.finetune(**THEN).record["digest"] == run.record["digest"]
     training.finetune(**LOW | {"learning_rate": 2e-3})
     try:
-        assert training.finetune(**THEN).digest != run.digest
+        assert training.finetune(**THEN).record["digest"] != run.record["digest"]
     finally:
         training.finetune(**LOW)
 
