@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from medres import mixed, resolution
-from medres.datasets import rows
+from medres.datasets import rows, spacing
 from medres.study import TREATMENT, Study
 
 if TYPE_CHECKING:
@@ -82,11 +82,12 @@ def check(source: str, table: pd.DataFrame, facts: pd.DataFrame, asked: Asked) -
     Args:
         source: Where the table is from, for the error message.
         table: Valid questions; an index named line or row gives the user's own numbers.
-        facts: One row an image: image, width_px, height_px.
+        facts: One row an image: image, width_px, height_px, mpp_um.
         asked: As from `asked_of`; a model that is not at hand is left to its training to check.
 
     Raises:
-        ValueError: With the first row that holds a reserved token, or is too long.
+        ValueError: With the first row that holds a reserved token, is too long, or whose image
+            states no microns per pixel where a resolution needs them.
     """
     trained = sorted({each for settings in asked.values() for each in settings["trained"]})
     if trained and not (table["split"] == "train").any():
@@ -94,13 +95,15 @@ def check(source: str, table: pd.DataFrame, facts: pd.DataFrame, asked: Asked) -
             f"{source} has no training question, but the study trains at {', '.join(trained)}; "
             "lower its `test_share`, or ask untrained models alone (`train_resolutions: [none]`)"
         )
+    names = sorted({each for of in asked.values() for each in (*of["trained"], *of["asked"])})
+    spacing.refuse_unknown(source, table, facts, names)
     if not asked:
         return []
     # Takes seconds, and nothing else here needs transformers.
     from medres import models
     from medres.models import places, served, without_weights
 
-    texts, left = _Texts.of(table), []
+    texts, left = _Texts.of(table), spacing.kept_whole(facts, names)
     for name, settings in asked.items():
         try:
             place, revision = name, settings["revision"]
@@ -183,7 +186,9 @@ def _refuse_long(
     table, codes = texts.table, texts.codes
     is_train = (table["split"] == "train").to_numpy()
     sizes, size_of = np.unique(
-        facts[["width_px", "height_px"]].to_numpy(), axis=0, return_inverse=True
+        np.column_stack([facts[["width_px", "height_px"]], spacing.of_facts(facts).fillna(0)]),
+        axis=0,
+        return_inverse=True,
     )
     images = pd.Index(facts["image"]).get_indexer(table["image"])
     n_visual = np.zeros(len(table), dtype=np.int64)
@@ -191,11 +196,11 @@ def _refuse_long(
         most = np.array(
             [
                 max(
-                    (_image_tokens(resolution.plan((int(w), int(h)), each, treatment))
+                    (_image_tokens(resolution.plan((int(w), int(h)), each, treatment, mpp_um=um or None))
                      for each in names),
                     default=-1,
                 )
-                for w, h in sizes
+                for w, h, um in sizes
             ],
             dtype=np.int64,
         )  # fmt: skip

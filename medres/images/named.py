@@ -1,7 +1,7 @@
 """What an image of a question table names: a file, one page of it, and a region of that.
 
 `slide.svs#100,200,512,512` is the region whose upper left pixel is (100, 200), 512 px wide and
-high; `stack.tif#page=2#100,200,512,512` that of a page. A file that has such a name itself is meant.
+high; `stack.tif#page=2#100,200,512,512` is one of a page. A file that is named so itself counts.
 """
 
 import re
@@ -130,7 +130,8 @@ def require_inside(path: Path, box: Box, size_px: tuple[int, int]) -> None:
     if right > size_px[0] or lower > size_px[1]:
         region = ",".join(map(str, written(box)))
         raise UnreadableImageError(
-            f"{path}: region {region} ends at ({right}, {lower}), outside the image of {size_px[0]} x {size_px[1]} px; {HOW}"
+            f"{path}: region {region} ends at ({right}, {lower}), outside the "
+            f"image of {size_px[0]} x {size_px[1]} px; {HOW}"
         )
 
 
