@@ -175,8 +175,8 @@ def plan(
     Args:
         size_px: Width and height of the image as stored, in pixels.
         resolution: low, native, blank, pixels-<n>, upsampled-<filter>, scale-<factor>,
-            mpp-<microns per pixel>, which shrinks finer pixels and keeps coarser ones, or the model's
-            own budget: tokens-<n>, tiles-<n> or pan-and-scan. Pixels are shrunk to at most
+            mpp-<microns per pixel>, which shrinks finer pixels and keeps coarser ones, or the
+            model's own budget: tokens-<n>, tiles-<n> or pan-and-scan. Pixels are shrunk to at most
             n, as low is to its budget. Tokens on a grid are filled as far as the image's shape
             allows, so that small images are enlarged; tiles and pan and scan get native pixels.
         treatment: Budgets, filter and grid of the study.
@@ -318,8 +318,8 @@ def parse(resolution: str) -> tuple[str, str]:
         return resolution, ""
     raise ValueError(
         f"unknown resolution {resolution!r}; use low, native, mixed, blank, scale-<factor>, "
-        f"mpp-<microns per pixel> (such as mpp-0.5), pixels-<n>, upsampled-<filter> with a filter of {', '.join(FILTERS)}, or a model's own "
-        f"budget: {', '.join(BUDGETS.values())}"
+        f"mpp-<microns per pixel>, pixels-<n>, upsampled-<filter> with a filter of "
+        f"{', '.join(FILTERS)}, or a model's own budget: {', '.join(BUDGETS.values())}"
     )
 
 

@@ -31,7 +31,8 @@ class QuestionSet:
     """Hash of the table and of every image, of files that were not drawn also of their pixels."""
     image_facts: pd.DataFrame = field(default_factory=pd.DataFrame)
     """One row an image: image, width_px, height_px, mpp_um, sha256 of its file, origin_sha256 of
-    what it is a region of, pixel_sha256, perceptual_hash, n_grey_levels of the channel that has most and, as JSON, how it was read."""
+    what it is a region of, pixel_sha256, perceptual_hash, n_grey_levels of the channel that has
+    most and, as JSON, how it was read."""
     excluded: tuple[str, ...] = ()
     """What was left out, with its count and reason; never silently."""
     notes: tuple[str, ...] = ()

@@ -193,17 +193,16 @@ def _refuse_long(
     images = pd.Index(facts["image"]).get_indexer(table["image"])
     n_visual = np.zeros(len(table), dtype=np.int64)
     for side, names in ((is_train, settings["trained"]), (~is_train, settings["asked"])):
-        most = np.array(
+        plans = [
             [
-                max(
-                    (_image_tokens(resolution.plan((int(w), int(h)), each, treatment, mpp_um=um or None))
-                     for each in names),
-                    default=-1,
-                )
-                for w, h, um in sizes
-            ],
-            dtype=np.int64,
-        )  # fmt: skip
+                resolution.plan((int(w), int(h)), each, treatment, mpp_um=um or None)
+                for each in names
+            ]
+            for w, h, um in sizes
+        ]
+        most = np.array(
+            [max(map(_image_tokens, planned), default=-1) for planned in plans], dtype=np.int64
+        )
         n_visual[side] = most[size_of.ravel()][images[side]]
     is_asked = n_visual >= 0
     before, after = conversation.prompt_lengths(model, "?")

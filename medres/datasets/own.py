@@ -5,8 +5,8 @@ frame or page, `slide.svs#x,y,width,height` for a region, `r.tif|g.tif|b.tif` fo
 `question` and `answer`; it may have `options` (a JSON list, or texts separated by |), `group`
 (patient, slide, plate; what must stay together), `split` (train or test), `modality`, `mpp_um` (see
 `spacing`) and `question_id`. `answers` says which questions are closed, `image_paths` which files
-are meant. Without group every image is its own, and a region its slide's; without split whole groups
-are drawn for test, by seed, groups that hold near-duplicate images or regions of one joined.
+are meant. Without group every image is its own, and a region its slide's; without split whole
+groups are drawn for test, by seed, groups that hold near-duplicate images or regions of one joined.
 """
 
 import difflib

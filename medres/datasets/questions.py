@@ -123,8 +123,8 @@ def check_origins(questions: pd.DataFrame, folder: Path, source: str) -> None:
     if torn:
         raise ValueError(
             f"{source} has regions of image {torn[0]!r} in both splits ({len(torn)} such){first}"
-            f"{other}; give all regions of an image the same split, otherwise test images are known "
-            "from training"
+            f"{other}; give all regions of an image the same split, otherwise test images are "
+            "known from training"
         )
 
 

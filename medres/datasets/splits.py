@@ -62,7 +62,8 @@ def assign(
     if n_after == 1 < n_before and test_share < 1:
         raise ValueError(
             f"all {n_before} groups hold near-duplicates of each other's images"
-            f"{' or regions of them' if has_regions else ''} and became one, which cannot be split; use a split that is given, not drawn"
+            f"{' or regions of them' if has_regions else ''} and became one, which "
+            "cannot be split; use a split that is given, not drawn"
         )
     split = questions.split_by_group(joined, test_share=test_share, rng=rng)
     notes = [

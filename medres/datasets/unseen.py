@@ -1,7 +1,8 @@
 """Questions that a model cannot know from its training: about images and groups it has not seen.
 
 What a training has seen is what its study prepared for it. An image is the same if its file or its
-pixels are, if both are regions of one, or if it is a near-duplicate; a group was seen if its name or one of its images was.
+pixels are, if both are regions of one, or if it is a near-duplicate; a group
+was seen if its name or one of its images was.
 """
 
 from collections.abc import Mapping

@@ -97,6 +97,7 @@ class Samples(Dataset[tuple[Tree, Any]]):
                 (int(first["width_px"]), int(first["height_px"])),
                 "low" if first["is_low"] else "native",
                 treatment,
+                mpp_um=first.get("mpp_um"),
             )
             question_ids = rows["question_id"].tolist()
             try:
