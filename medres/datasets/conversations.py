@@ -95,15 +95,14 @@ def check(source: str, table: pd.DataFrame, facts: pd.DataFrame, asked: Asked) -
             f"{source} has no training question, but the study trains at {', '.join(trained)}; "
             "lower its `test_share`, or ask untrained models alone (`train_resolutions: [none]`)"
         )
-    names = sorted({each for of in asked.values() for each in (*of["trained"], *of["asked"])})
-    spacing.refuse_unknown(source, table, facts, names)
+    said = spacing.check(source, table, facts, asked)
     if not asked:
         return []
     # Takes seconds, and nothing else here needs transformers.
     from medres import models
     from medres.models import places, served, without_weights
 
-    texts, left = _Texts.of(table), spacing.kept_whole(facts, names)
+    texts, left = _Texts.of(table), said
     for name, settings in asked.items():
         try:
             place, revision = name, settings["revision"]

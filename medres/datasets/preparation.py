@@ -285,7 +285,7 @@ def _make(
     sources = opened.sources or source.of_images(found.image_folder, names, seen)
     table, facts = found.table, image_facts.gather(found, reading)
     source.require_unchanged(sources, seen)
-    notes = found.notes + image_facts.losses(facts)
+    notes = found.notes + image_facts.losses(facts) + spacing.contradicted(facts)
     table, left_out = unseen.keep(table, facts, settings)
     # Phantoms, and own data with a column of that name, come split.
     scheme = settings.get("split", "" if "split" in table else "grouped")

@@ -1,7 +1,8 @@
 """Microns per pixel: what a file or a table states, and what `mpp-<f>` needs of it."""
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from medres.datasets import rows
 MOST_UNEQUAL = 0.01
 """How far width and height of a pixel may differ: shapes are kept, so that one number counts."""
 COLUMN = "mpp_um"
+Asked = Mapping[str, Mapping[str, Any]]
+"""As in `conversations`."""
 
 
 def mpp_um(record: Mapping[str, Any], size_px: tuple[int, int], stated_um: float) -> float:
@@ -79,7 +82,7 @@ def stated(names: pd.Series, table: pd.DataFrame) -> pd.Series:
     return names.map(first).map(lambda um: "" if math.isnan(um) else f" {COLUMN} {float(um)!r}")
 
 
-def lacks(run: runs.Run, asked: Mapping[str, Mapping[str, Any]]) -> str:
+def lacks(run: runs.Run, asked: Asked) -> str:
     """Return what a finished preparation lacks that a study asks for, in words; else nothing.
 
     Args:
@@ -87,7 +90,7 @@ def lacks(run: runs.Run, asked: Mapping[str, Mapping[str, Any]]) -> str:
         asked: What the study asks each of its models with: `trained` and `asked` at resolutions.
     """
     names = {each for of in asked.values() for each in (*of["trained"], *of["asked"])}
-    if not any(resolution.parse(name)[0] == "mpp" for name in names):
+    if not _wanted_um(names):
         return ""
     facts = pd.read_parquet(run.file("images.parquet"))
     return "" if COLUMN in facts else "what is asked of it (microns per pixel)"
@@ -98,48 +101,65 @@ def of_facts(facts: pd.DataFrame) -> pd.Series:
     return facts[COLUMN] if COLUMN in facts else pd.Series(math.nan, index=facts.index)
 
 
-def refuse_unknown(
-    source: str, table: pd.DataFrame, facts: pd.DataFrame, names: Sequence[str]
-) -> None:
-    """Refuse images of which resolutions by microns per pixel would need what nobody states.
+def _wanted_um(names: Iterable[str]) -> dict[str, float]:
+    """Return those of some resolutions that go by microns per pixel, with what they ask for."""
+    parsed = {name: resolution.parse(name) for name in names}
+    return {name: float(um) for name, (kind, um) in parsed.items() if kind == "mpp"}
+
+
+def check(source: str, table: pd.DataFrame, facts: pd.DataFrame, asked: Asked) -> list[str]:
+    """Refuse images whose microns per pixel a study needs and nobody states.
 
     Args:
         source: Where the table is from, for the error message.
         table: Questions; an index named line or row gives the user's own numbers.
         facts: One row per image, with mpp_um; tables prepared before it was kept have none.
-        names: Resolutions at which the study trains or evaluates.
+        asked: By model, resolutions that are `trained` and `asked`.
+
+    Returns:
+        Resolutions that ask for finer pixels than images have, a sentence for each.
 
     Raises:
         ValueError: With the first row of such an image, and what to do.
     """
-    asked = [name for name in names if resolution.parse(name)[0] == "mpp"]
-    if not asked:
-        return
-    is_unknown = table["image"].isin(set(facts.loc[of_facts(facts).isna(), "image"]))
-    rows.refuse(
-        is_unknown, table, source,
-        f"an image whose microns per pixel are not known, which {asked[0]} needs,", value="image",
-        remedy="its file states none, or width and height of its pixels differ by more than "
-        f"{MOST_UNEQUAL:.0%}; state them in a column {COLUMN}, or leave {', '.join(asked)} out",
-    )  # fmt: skip
+    said = {}
+    for split, key in (("train", "trained"), ("test", "asked")):
+        names = sorted({name for settings in asked.values() for name in settings[key]})
+        used = table["image"].where(table["split"] == split)
+        stored_um = of_facts(facts).where(facts["image"].isin(set(used.dropna())))
+        for name, um in _wanted_um(names).items():
+            unknown = set(facts.loc[stored_um.isna(), "image"])
+            rows.refuse(
+                used.isin(unknown), table, source,
+                f"an image whose microns per pixel are not known, which {name} needs,",
+                value="image",
+                remedy="its file states none, or width and height of its pixels differ by more "
+                f"than {MOST_UNEQUAL:.0%}; state them in a column {COLUMN}, or leave {name} out",
+            )  # fmt: skip
+            n_coarse = int((stored_um > resolution.NEARLY * um).sum())
+            if n_coarse:
+                said[split, name] = (
+                    f"{n_coarse} of {used.nunique()} {split} images have coarser pixels than "
+                    f"{name} asks for; they are not enlarged"
+                )
+    return list(said.values())
 
 
-def kept_whole(facts: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    """Return which images have coarser pixels than a resolution asks for, one sentence for each.
+def contradicted(facts: pd.DataFrame) -> list[str]:
+    """Return of how many images the table states other microns per pixel than their files.
 
     Args:
-        facts: One row per image, with mpp_um.
-        names: Resolutions at which the study trains or evaluates.
+        facts: As from `image_facts.gather`.
     """
-    said = []
-    for name in names:
-        kind, wanted_um = resolution.parse(name)
-        if kind != "mpp":
-            continue
-        n_coarse = int((of_facts(facts) > resolution.NEARLY * float(wanted_um)).sum())
-        if n_coarse:
-            said.append(
-                f"{n_coarse} of {len(facts)} images have coarser pixels than {name} asks for; they "
-                "are not enlarged"
-            )
-    return said
+    columns = (facts[name] for name in ("reading", "width_px", "height_px"))
+    by_file = [
+        mpp_um(json.loads(reading), (width, height), math.nan)
+        for reading, width, height in zip(*columns, strict=True)
+    ]
+    n_other = int(((facts[COLUMN] / by_file - 1).abs() > MOST_UNEQUAL).sum())
+    if not n_other:
+        return []
+    return [
+        f"{n_other} of {len(facts)} images have other microns per pixel in the table than in their "
+        "files; the table counts"
+    ]
