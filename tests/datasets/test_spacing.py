@@ -204,6 +204,8 @@ def test_a_slide_is_hashed_once_however_many_regions_it_has(
         return real(path)
 
     monkeypatch.setattr(preparation.image_facts.files, "sha256", counted)
+    # Of a file that was written just now nothing is remembered.
+    monkeypatch.setattr(preparation.image_facts.files, "SETTLED_NS", 0)
     names = [f"{slide}.tif#{x},0,60,50" for slide in (0, 1) for x in range(0, 190, 10)]
     found = _prepare(folder, names)
     n_before = len(hashed)
