@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import datasets, runs, texts
+from medres import datasets, runs, scoring, texts
 from medres.statistics import comparison
 from medres.study import Study
 
@@ -29,6 +29,8 @@ FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 def answers(study: Study) -> pd.DataFrame:
     """Return all answers of a study, one row per question and arm, with the cell's columns.
 
+    Open answers are judged by `open_rule` in 03_evaluate.yaml, whatever verdict is stored.
+
     Raises:
         FileNotFoundError: If a run is missing, saying how to make it.
         ValueError: If a file of one is damaged, saying how to mend it.
@@ -37,6 +39,7 @@ def answers(study: Study) -> pd.DataFrame:
     for cell in study.cells("evaluate"):
         folder = runs.folder_of(study.name, "evaluate", cell.path)
         part = pd.read_parquet(runs.checked(folder, "answers.parquet"))
+        part = scoring.as_read(part, rule=study.settings(cell)["open_rule"])
         arm = {"train_resolution": cell.train_resolution, "seed": cell.seed}
         parts.append(part.assign(model=texts.named(cell.model), **arm))
     table = pd.concat(parts, ignore_index=True)

@@ -1,17 +1,26 @@
 """The same answers scored by each rule and by each metric, one row per cell."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import pandas as pd
 
 from medres import datasets, scoring
 from medres.results.grids import CELL, rank
+from medres.statistics import agreement
 
 SHOWN = [
     *CELL,
     *(name for name in scoring.RULE_COLUMNS if name not in ("n_generated", "note")),
 ]
 """Columns of `by_rule` that are shown on a page; its caption says the rest."""
+OPEN = {
+    "open_names": "names",
+    "open_same": "exact",
+    "open_plain_recall": "recall",
+    "open_plain_f1": "f1",
+}
+"""Columns of open answers written in one form, and the value of `scoring.open_score` of each."""
 
 
 def by_rule(table: pd.DataFrame, question_sets: Mapping[str, datasets.QuestionSet]) -> pd.DataFrame:
@@ -74,7 +83,7 @@ def vqa_metrics(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns of `CELL` and those of `scoring.vqa_metrics`, fractions; NaN if a cell has no
-        question of the kind.
+        question of the kind. If there are open questions, then those of `open_answers`.
     """
     rows = []
     for _, part in table.groupby("dataset", sort=False):
@@ -88,4 +97,48 @@ def vqa_metrics(table: pd.DataFrame) -> pd.DataFrame:
             ]
     if not rows:
         return pd.DataFrame(columns=CELL)
+    found = pd.DataFrame(rows).sort_values(CELL, key=rank, kind="stable", ignore_index=True)
+    opened = open_answers(table)
+    if opened.empty:
+        return found
+    return found.merge(opened.drop(columns=["n_open", "n_groups"]), on=CELL, how="left")
+
+
+def open_answers(table: pd.DataFrame) -> pd.DataFrame:
+    """Return how open questions are answered, one row per cell that has some.
+
+    Args:
+        table: Answers as from `answers`.
+
+    Returns:
+        Columns of `CELL`, n_open, n_groups, and each of `OPEN` with its 95 % interval, clustered
+        by group (`<name>_lower`, `<name>_upper`), fractions.
+    """
+    scored = cache(scoring.open_score)
+    rows = []
+    for key, cell in table[table["options"].map(len) == 0].groupby(CELL, sort=False):
+        row = {**dict(zip(CELL, key, strict=True)), "n_open": len(cell)}
+        row["n_groups"] = cell["group"].nunique()
+        scores = list(map(scored, cell["reply"], cell["reference"]))
+        for name, value in OPEN.items():
+            values = [float(getattr(score, value)) for score in scores]
+            interval = agreement.score_interval(values, cell["group"])
+            row |= {name: interval.estimate, f"{name}_lower": interval.lower}
+            row[f"{name}_upper"] = interval.upper
+        rows.append(row)
+    if not rows:
+        return pd.DataFrame(columns=CELL)
     return pd.DataFrame(rows).sort_values(CELL, key=rank, kind="stable", ignore_index=True)
+
+
+def describe_metrics(metrics: pd.DataFrame) -> str:
+    """Return what the table of `vqa_metrics` shows, and how its open answers are judged."""
+    said = "Metrics of yes/no, CLOSED and open questions."
+    return f"{said} {OPEN_CAPTION}" if "open_names" in metrics else said
+
+
+OPEN_CAPTION = (
+    "An open answer is written in one form (numbers, units, plurals, articles, spelling). It names "
+    "the reference if it says all of it and nothing against it; it is equal if it says nothing "
+    "more; recall and F1 count words in common. 95 % confidence intervals, clustered by group."
+)

@@ -23,8 +23,8 @@ RULE = "names"
 HALF = 0.5
 
 _SAYING_NOTHING = frozenset(
-    "a and are as at be by for from image in is it neither no nor not of on picture seen shown side "
-    "sided that the there this to visible was were with without".split()
+    "a and are as at be by for from image in is it neither no nor not of on picture seen shown "
+    "side sided that the there this to visible was were with without".split()
 )
 """Words on which `names` does not insist; what a negation rejects is marked by itself."""
 _OPPOSITES = [

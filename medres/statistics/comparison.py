@@ -267,10 +267,16 @@ def accuracy_interval(correct: ArrayLike, groups: ArrayLike, *, level: float = 0
         groups: Group each question belongs to, shape (n_questions,).
         level: Coverage of the interval, in (0, 1).
     """
+    scores = np.atleast_2d(np.asarray(correct, dtype=float))
+    return interval_of(scores, *_checked({"correct": scores}, groups), level=level)
+
+
+def interval_of(
+    scores: Floats, codes: NDArray[np.intp], sizes: Floats, *, level: float
+) -> Interval:
+    """Return the interval of `accuracy_interval` for scores and groups that are checked."""
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it must be between 0 and 1")
-    scores = np.atleast_2d(np.asarray(correct, dtype=float))
-    codes, sizes = _checked({"correct": scores}, groups)
     by_training, found = variation.of_means(scores, codes, sizes)
     accuracy = float(by_training.mean())
     is_near_limit = len(scores) > 1 and min(accuracy, 1 - accuracy) < LEAST_ROOM
