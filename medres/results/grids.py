@@ -277,7 +277,7 @@ def baselines(
         test = test[test["question_id"].isin(asked)]
         train = question_set.split("train")
         if not train.empty:
-            correct = comparison.majority_correct(train, test)
+            correct = majority_correct(train, test)
             majority = test.assign(correct=correct, seed=0)
             add(str(dataset), "majority answer", majority, model="", trained="")
         blank = part[part["eval_resolution"] == "blank"]
@@ -285,6 +285,18 @@ def baselines(
             add(str(dataset), "blank image", arm, model=str(model), trained=str(trained))
     table = pd.DataFrame(rows, columns=BASELINES)
     return table.sort_values(["dataset", "model", "train_resolution"], key=rank, ignore_index=True)
+
+
+def majority_correct(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
+    """Return whether the majority answer is right for each test row, as a reply would be.
+
+    Args:
+        train: Columns question and reference.
+        test: The same and options; to an open question the answer is judged by `names`.
+    """
+    replies = comparison.majority_answers(train, test)
+    judged = test.assign(reply=replies, correct=comparison.majority_correct(train, test))
+    return np.asarray(scoring.as_read(judged)["correct"], dtype=bool)
 
 
 def by_question(table: pd.DataFrame) -> pd.DataFrame:
