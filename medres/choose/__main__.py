@@ -75,12 +75,16 @@ def main(arguments: list[str]) -> int:
 
 
 def verdicts(study: str) -> list[str]:
-    """Return the sentences of a study's verdict with its cautions; none without its page."""
+    """Return the sentences of a study's verdict with its cautions, as plain text.
+
+    None if its page was not made.
+    """
     path = page.report_folder(study) / "tables" / "choice.csv"
     if not path.is_file():
         return []
     chosen = page.read_table(study, "choice", na_values=[])
-    return choice_tables.sentence(chosen).replace("* ", "", 1).split("\n* ")
+    said = choice_tables.sentence(chosen).replace("**", "")
+    return said.removeprefix("* ").split("\n* ")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from transformers import PretrainedConfig
 
-from medres import resolution
+from medres import resolution, views
 from medres.models import families
 from medres.models.families import gemma3
 from medres.models.grid import GridFamily
@@ -49,7 +49,7 @@ def of(name: str, treatment: Treatment, config: PretrainedConfig | None = None) 
         ValueError: If the name is not a resolution, or no images can be sent at it.
     """
     kind, argument = resolution.parse(name)
-    if kind in ("mixed", "blank", "upsampled"):
+    if kind in ("mixed", "blank", "upsampled", *views.KINDS):
         raise ValueError(f"images are not sent at {name!r}; give low, native or another size")
     side = treatment.multiple_px
     most = treatment.native_max_pixels

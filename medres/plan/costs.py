@@ -109,13 +109,13 @@ class _Costed:
         del tokens["logit_tokens"]  # never computed again
         return flops.repeated_flops(self.sizes.shape, **tokens, is_adapted=is_adapted)
 
-    def _tokens(self, side: Side, geometry: Geometry, n_questions: float) -> dict[str, int]:
+    def _tokens(self, side: Side, geometry: Geometry, n_questions: float) -> dict[str, Any]:
         layout = self.layout(geometry)
         return {
-            "visual_tokens": layout.visual_tokens,
+            **flops.of_image(geometry),
             "text_tokens": layout.mark_tokens
-            + side.text_tokens(n_questions, self.characters_per_token),
-            "n_crops": layout.n_crops,
+            + side.text_tokens(n_questions, self.characters_per_token)
+            + round(len(geometry.words) / self.characters_per_token * n_questions),
             # Logits are computed where a reply is predicted.
             "logit_tokens": round(side.reply_tokens(self.characters_per_token) * n_questions),
         }

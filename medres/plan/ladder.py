@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import resolution
+from medres import resolution, views
 from medres.plan.contents import Images
 from medres.resolution import Geometry, Treatment
 
@@ -39,6 +39,10 @@ OWN = {
 }
 """Budgets of a model's own, where its tokens do not follow the pixels that it is given."""
 ABOVE = "scale-2"
+VIEWS = (
+    "belongs to views of parts and is no size of one image (a study with 14_views in its reports "
+    "compares them)"
+)
 
 
 @dataclass(frozen=True)
@@ -111,12 +115,13 @@ def check(asked: Sequence[str], treatment: Treatment) -> None:
     """
     for name in asked:
         kind, _ = resolution.parse(name)
-        if kind in ("mixed", "blank"):
-            why = {
-                "mixed": "takes answers of low and native and is no size",
-                "blank": "is asked beside every ladder",
-            }[kind]
-            raise ValueError(f"the ladder has {name}, which {why}; leave it out")
+        why = {
+            "mixed": "takes answers of low and native and is no size",
+            "blank": "is asked beside every ladder",
+            **dict.fromkeys(views.KINDS, VIEWS),
+        }
+        if kind in why:
+            raise ValueError(f"the ladder has {name}, which {why[kind]}; leave it out")
         try:
             resolution.plan((1000, 1000), name, treatment)
         except ValueError as error:

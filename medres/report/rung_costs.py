@@ -161,10 +161,7 @@ def _flops(shape: flops.ModelShape, geometry: Geometry, text_tokens: int) -> int
     layout = geometry.layout
     assert layout is not None  # planned for a model
     return flops.forward_flops(
-        shape,
-        visual_tokens=layout.visual_tokens,
-        text_tokens=text_tokens + layout.mark_tokens,
-        n_crops=layout.n_crops,
+        shape, **flops.of_image(geometry), text_tokens=text_tokens + layout.mark_tokens
     )
 
 

@@ -53,6 +53,8 @@ CAPTION = (
     "that it beats both the mix and the first resolution alone. Visual tokens: per question, of "
     "both steps where a question was asked twice."
 )
+MOST_SAID = 4
+"""Undecided steps that are all named in a sentence; more are counted."""
 MOST_POINTS = 41
 """Of a curve: about one for each 2.5 % of the questions."""
 CURVES = [
@@ -327,9 +329,12 @@ def sentence(found: pd.DataFrame) -> str:
             each = [
                 f"{in_markdown(row.step)} ({_as_seen(row)})" for row in rows[is_open].itertuples()
             ]
+            said = (
+                "; ".join(each) if len(each) <= MOST_SAID else f"{len(each)} of {len(rows)} steps"
+            )
             lines.append(
                 f"* {name}: whether asking again where the model is unsure beats a random mix at "
-                f"equal tokens is **not decided**: {'; '.join(each)}."
+                f"equal tokens is **not decided**: {said}."
             )
         few = rows[rows["verdict"] == TOO_FEW]
         if len(few):

@@ -68,9 +68,9 @@ def without_looking(
 ) -> pd.DataFrame:
     """Return the accuracy without looking at the image: the commonest answer, and a blank image.
 
-    Where a data set has no training questions, the commonest answer to a question is that of the
-    other groups' questions with the same text and options, wrong if there are none; it is left
-    out where no question is asked in two groups.
+    Where a data set has no training questions, the commonest answer to a question is found among
+    half of the groups that are asked it, drawn at random, and judged in the others; it is wrong
+    where no other group is asked the question, and left out where none is asked in two groups.
 
     Args:
         answers: As from `grids.answers`, with blank.
@@ -109,19 +109,27 @@ def without_looking(
 
 
 def _commonest(questions: pd.DataFrame) -> np.ndarray | None:
-    """Return whether the commonest answer of other groups is right, shape (n_questions,).
+    """Return whether the commonest answer of the other half of the groups is right.
 
-    None where no question is asked in two groups.
+    Of the other half, not of all other groups: where two answers are equally common, a question's
+    own is the rarer one among the others, and the commonest would never be right.
+
+    Returns:
+        Shape (n_questions,); None where no question is asked in two groups.
     """
     keys = questions["question"] + "\n" + grids.lists_of_options(questions["options"])
     right = pd.Series(0.0, index=questions.index)
     is_known = False
+    rng = np.random.default_rng(0)
     for _, part in questions.groupby(keys.to_numpy(), sort=False):
         counts = pd.crosstab(part["group"], part["reference"])
-        others = counts.sum() - counts
-        named = others.idxmax(axis=1).where(others.max(axis=1) > 0)
-        is_known = is_known or bool(named.notna().any())
-        right[part.index] = (part["group"].map(named) == part["reference"]).astype(float)
+        if len(counts) == 1:
+            continue
+        is_known = True
+        half = rng.permutation(len(counts)) % 2
+        named = np.array([counts[half != own].sum().idxmax() for own in (0, 1)])
+        of_question = half[counts.index.get_indexer(part["group"])]
+        right[part.index] = (named[of_question] == part["reference"]).astype(float)
     return np.asarray(right) if is_known else None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from medres import views
 from medres.published.claims import Claim
 from medres.results import grids, paired
 from medres.results.grids import place
@@ -21,6 +22,8 @@ from medres.texts import in_markdown
 ON, MAY_BE_ON = "on the frontier", "may be on the frontier"
 DOMINATED, MAY_BE_DOMINATED = "dominated", "may be dominated"
 VERDICTS = (ON, MAY_BE_ON, MAY_BE_DOMINATED, DOMINATED)
+MOST_SAID = 6
+"""Arms or steps that are all named in a sentence; of more, those that decide something."""
 RUNGS, ARMS = "rungs of one train resolution", "all arms"
 """What an arm is compared with. The arms of one data set and model, or of one train resolution of
 these, are one frontier, whose comparisons are one family."""
@@ -48,8 +51,9 @@ CAPTION = (
 def rungs(answers: pd.DataFrame) -> pd.DataFrame:
     """Return the answers at resolutions to choose from, with the visual tokens that they cost.
 
-    Blank images are left out; mixed answers, which are taken from low and native ones; and
-    enlarged images, which cost the tokens of native ones. Tokens are those that a
+    Blank images are left out; mixed answers, which are taken from low and native ones; enlarged
+    images, which cost the tokens of native ones; and several views of an image with their plain
+    opponents, which are no sizes of one image (`view_arms`). Tokens are those that a
     server reported, where it did. A resolution without either is left out too (see `unpriced`).
 
     Args:
@@ -71,7 +75,7 @@ def unpriced(answers: pd.DataFrame) -> str:
 def offered(answers: pd.DataFrame) -> pd.DataFrame:
     """Return the answers at resolutions to choose from, as `rungs` but with unknown tokens too."""
     kinds = answers["eval_resolution"].str.partition("-")[0]
-    found = answers[~kinds.isin(["blank", "mixed", "upsampled"])]
+    found = answers[~kinds.isin(["blank", "mixed", "upsampled", *views.KINDS])]
     tokens = found["visual_tokens"].astype(float)
     tokens = tokens.where(tokens > 0)  # 0 is of a model that nothing is known of
     if "reported_tokens" in found:  # what the server counted is what it costs
@@ -271,27 +275,39 @@ def sentence(found: pd.DataFrame, answers: pd.DataFrame) -> str:
         shown = rows[rows["family"] == (ARMS if (dataset, model) in several else RUNGS)]
         is_one = shown["train_resolution"].nunique() == 1
         arms = shown["eval_resolution"] if is_one else shown["arm"]
-        parts = [_listed(arms[shown["verdict"] == verdict], verdict) for verdict in VERDICTS]
+        parts = [
+            _listed(arms[shown["verdict"] == verdict], verdict, n_arms=len(arms))
+            for verdict in VERDICTS
+        ]
         lines.append(f"* {named}: {'; '.join(filter(None, parts))}.")
         lines += _costs(rows[rows["family"] == RUNGS])
     return "\n".join(lines)
 
 
-def _listed(arms: pd.Series, verdict: str) -> str:
+def _listed(arms: pd.Series, verdict: str, *, n_arms: int) -> str:
+    """Return the arms of a verdict; of many arms those that are dominated by their number."""
     if arms.empty:
         return ""
     said = verdict if verdict in (ON, DOMINATED) else f"{verdict} (not decided)"
+    if n_arms > MOST_SAID and verdict in (MAY_BE_DOMINATED, DOMINATED):
+        return f"**{said}**: {len(arms)} of {n_arms} arms"
     return f"**{said}**: {', '.join(map(in_markdown, arms))}"
 
 
 def _costs(rows: pd.DataFrame) -> Sequence[str]:
-    """Return what a point costs on the way up, of each train resolution."""
+    """Return what a point costs on the way up, of each train resolution.
+
+    Of many steps only those are said whose gain is decided, the others counted.
+    """
+    steps = rows[rows["difference"].notna()]
+    is_said = steps["is_decided"].astype(bool) | (len(steps) <= MOST_SAID)
     lines = []
-    for trained, part in rows.groupby("train_resolution", sort=False):
-        steps = part[part["difference"].notna()]
-        said = [_cost(row) for row in steps.itertuples()]
+    for trained, part in steps[is_said].groupby("train_resolution", sort=False):
+        said = [_cost(row) for row in part.itertuples()]
         begin = "not trained here" if trained == "none" else f"trained {trained}"
         lines.append(f"    * {begin}: {'; '.join(said)}.")
+    if n_open := int((~is_said).sum()):
+        lines.append(f"    * Of {len(steps)} steps to more tokens, the gain of {n_open} is open.")
     return lines
 
 

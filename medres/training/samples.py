@@ -1,5 +1,6 @@
 """Training samples: images with all their questions, in the order of all epochs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,9 +101,9 @@ class Samples(Dataset[tuple[Tree, Any]]):
             )
             question_ids = rows["question_id"].tolist()
             try:
-                tree = conversation.encode(
+                tree = conversation.about(
                     model,
-                    geometry.given_px,
+                    geometry,
                     question_ids,
                     rows["question"].tolist(),
                     [[reference] for reference in rows["reference"]],
@@ -128,13 +129,14 @@ class Samples(Dataset[tuple[Tree, Any]]):
         return len(self.order)
 
     def __getitem__(self, step: int) -> tuple[Tree, Any]:
-        """Return the tree and the pixels of one sample."""
+        """Return the tree of one sample, and its pixels: an image, or the list of its views."""
         index = self.order[step]
         image, geometry = self.images[index], self.geometries[index]
+        n_bytes = BYTES_PER_PIXEL * sum(math.prod(view.given_px) for view in geometry.each)
         pixels = self.held.get(
             index,
-            lambda: pixel_cache.pixels_of(self.question_set, image, geometry, self.cache),
-            lambda made: BYTES_PER_PIXEL * made.width * made.height,
+            lambda: pixel_cache.views_of(self.question_set, image, geometry, self.cache),
+            lambda _: n_bytes,
         )
         return self.trees[index], pixels
 
@@ -149,9 +151,8 @@ class Samples(Dataset[tuple[Tree, Any]]):
         batch["labels"] = torch.cat([ahead, targets], dim=1)
         if self.is_flat:
             batch |= models.flat_inputs(self.model, batch["input_ids"])
-        pixels = [pixels for _, pixels in rows]
-        layouts = [row.layout for row in of_rows]
-        return batch | {"vision": VisionInputs(models.answer_inputs(self.model, pixels, layouts))}
+        images, layouts = trees.in_order(of_rows, [pixels for _, pixels in rows])
+        return batch | {"vision": VisionInputs(models.answer_inputs(self.model, images, layouts))}
 
     @property
     def is_flat(self) -> bool:
@@ -209,9 +210,8 @@ class Samples(Dataset[tuple[Tree, Any]]):
             sum(
                 flops.training_flops(
                     shape,
-                    visual_tokens=geometry.visual_tokens,
+                    **flops.of_image(geometry),
                     text_tokens=len(row.token_ids) - geometry.visual_tokens,
-                    n_crops=geometry.n_crops,
                     logit_tokens=len(np.unique(row.predictors)),
                     is_adapted=is_adapted,
                 )

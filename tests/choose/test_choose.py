@@ -255,7 +255,7 @@ def test_the_verdict_is_read_from_the_page_s_table(table: Path) -> None:
     row = {"dataset": "nuclei", "model": MODEL, "train_resolution": "none"}
     row |= {"warning": "It hardly looks.", "sentence": "Send at most 784 pixels."}
     pd.DataFrame([row]).to_csv(folder / "choice.csv", index=False)
-    assert verdicts(STUDY) == ["**Caution:** It hardly looks.", "Send at most 784 pixels."]
+    assert verdicts(STUDY) == ["Caution: It hardly looks.", "Send at most 784 pixels."]
 
 
 @pytest.fixture

@@ -197,3 +197,16 @@ def test_tokens_that_were_not_planned_are_those_that_the_server_reported() -> No
     assert found.loc["none→native", "mean_visual_tokens"] == 33
     assert found.loc["none→low", "mean_visual_tokens"] == 4
     assert frontier.unpriced(table) == ""
+
+
+def test_of_many_arms_a_sentence_names_what_is_decided_and_counts_the_rest() -> None:
+    levels = [(4, 20), (9, 21), (16, 50), (25, 51), (36, 80), (49, 79), (64, 78), (81, 81)]
+    rungs = frontier.rungs(ladder(*[(f"pixels-{n}", n, right) for n, right in levels]))
+    found = frontier.table(rungs)
+    said = frontier.sentence(found, rungs)
+    n_open = int((~found["is_decided"].dropna().astype(bool)).sum())
+    assert 0 < n_open < 7
+    assert f"Of 7 steps to more tokens, the gain of {n_open} is open." in said
+    assert "pixels-4 to pixels-16, 12 tokens more" not in said.split("\n")[0]
+    assert said.count("tokens per point") == 7 - n_open
+    assert "a gain is not decided" not in said
