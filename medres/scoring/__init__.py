@@ -8,7 +8,7 @@ with their tables. An open answer counts as right if it `names` what the referen
 
 from medres.scoring import paper
 from medres.scoring.open_answers import RULES as OPEN_RULES
-from medres.scoring.open_answers import as_read, is_open
+from medres.scoring.open_answers import as_read, by_each_rule, is_open
 from medres.scoring.open_answers import correct as open_correct
 from medres.scoring.open_answers import score as open_score
 from medres.scoring.rules import COLUMNS as RULE_COLUMNS
@@ -22,6 +22,7 @@ __all__ = [
     "RULE_COLUMNS",
     "YES_NO",
     "as_read",
+    "by_each_rule",
     "confusable",
     "is_open",
     "normalise_answer",

@@ -172,6 +172,13 @@ def correct(reply: str, reference: str, *, rule: str = RULE) -> bool:
     return found.names if rule == "names" else found.exact
 
 
+def by_each_rule(reply: str, reference: str) -> dict[str, bool]:
+    """Return the verdict on a reply by each rule, and by half of recall and of F1 in one form."""
+    found = score(reply, reference)
+    verdicts = {rule: correct(reply, reference, rule=rule) for rule in RULES}
+    return {**verdicts, "recall": found.recall >= HALF, "F1": found.f1 >= HALF}
+
+
 def is_open(options: Any) -> bool:
     """Return whether a question is open: it has no options."""
     return np.ndim(options) == 0 or np.size(options) == 0

@@ -71,6 +71,50 @@ def agreement(
     )
 
 
+def of_rules(verdicts: pd.DataFrame, reading: ArrayLike, groups: ArrayLike) -> pd.DataFrame:
+    """Return how well each of several rules agrees with one reading, one row per rule.
+
+    Args:
+        verdicts: Right or wrong by each rule, a column each, shape (n_replies, n_rules).
+        reading: Right or wrong as read, shape (n_replies,).
+        groups: Group of each reply, shape (n_replies,).
+
+    Returns:
+        Columns rule, n_replies, same (a share), same_lower, same_upper, kappa, kappa_lower,
+        kappa_upper, n_wrongly_right and n_wrongly_wrong (by the rule, against the reading).
+    """
+    rows = []
+    for rule in verdicts:
+        found = agreement(verdicts[rule], reading, groups)
+        rows.append(
+            {
+                "rule": rule,
+                "n_replies": found.n_replies,
+                "same": found.share.estimate,
+                "same_lower": found.share.lower,
+                "same_upper": found.share.upper,
+                "kappa": found.kappa.estimate,
+                "kappa_lower": found.kappa.lower,
+                "kappa_upper": found.kappa.upper,
+                "n_wrongly_right": found.n_first_only,
+                "n_wrongly_wrong": found.n_second_only,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def in_markdown(rules: pd.DataFrame) -> str:
+    """Return the table of `of_rules` as Markdown."""
+    heads = ["rule", "agree", "kappa", "right, but read as wrong", "wrong, but read as right"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in rules.itertuples():
+        same = f"{100 * row.same:.0f} % ({100 * row.same_lower:.0f} to {100 * row.same_upper:.0f})"
+        kappa = f"{row.kappa:.2f} ({row.kappa_lower:.2f} to {row.kappa_upper:.2f})"
+        cells = [row.rule, same, kappa, str(row.n_wrongly_right), str(row.n_wrongly_wrong)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def _kappa(sums: Floats) -> NDArray[np.float64]:
     """Return kappa of each column of numbers: replies, right by first, by second, the same."""
     with np.errstate(invalid="ignore", divide="ignore"):
