@@ -94,7 +94,7 @@ def plain(text: str) -> Plain:
         for place in range(len(said.words))
         for verdict in verdicts(text, known, [(place, place + 1)])
     ]
-    found = _in_order_of_place(_without_articles(_quantities(said, marks)))
+    found = _in_order_of_place(_without_articles(_quantities(said, marks), said))
     parts: list[list[str]] = [[]]
     before = 0
     for place, word in found:
@@ -245,15 +245,16 @@ def _bare(word: str) -> str:
     return word.lstrip(REJECTED + DOUBTFUL)
 
 
-def _without_articles(found: list[tuple[int, str]]) -> list[tuple[int, str]]:
+def _without_articles(found: list[tuple[int, str]], said: Words) -> list[tuple[int, str]]:
     """Leave out articles; "a" only where it can be nothing else (hepatitis A)."""
     kept: list[tuple[int, str]] = []
     for number, (place, word) in enumerate(found):
         bare = _bare(word)
         is_last = number + 1 == len(found)
         before = _bare(found[number - 1][1]) if number else ""
+        is_first = not number or said.clauses[place] != said.clauses[found[number - 1][0]]
         is_article = bare == "the" or (
-            bare in ARTICLES and (not before or before in BEFORE_AN_ARTICLE)
+            bare in ARTICLES and (is_first or before in BEFORE_AN_ARTICLE)
         )
         if not is_article or is_last:
             kept.append((place, word))
