@@ -21,6 +21,7 @@ import pandas as pd
 
 from medres import runs, scoring, texts
 from medres import study as studies
+from medres.files import json_sha256
 from medres.inference.replies import words_of
 from medres.models import served
 from medres.models.server import RefusedError, Server, Settings, UnansweredError
@@ -71,7 +72,7 @@ def judge(study: Study, model: str, settings: Settings) -> Run:
     table, inputs = open_answers(study)
     if table.empty:
         raise ValueError(f"study {study.name} has no open questions, so there is nothing to judge")
-    inputs["prompt"] = runs.digest_of(PROMPT)
+    inputs["prompt"] = json_sha256(PROMPT)
     given = {"model": model, "prompt": VERSION, "max_new_tokens": MOST_TOKENS}
     run = runs.start(study.name, "judge", texts.named(model), parameters=given, inputs=inputs)
     if run.is_done:
@@ -191,7 +192,7 @@ async def _judged(server: Server, row: dict[str, str]) -> dict[str, Any]:
 
 
 def _key(row: dict[str, str]) -> str:
-    return runs.digest_of([VERSION, PROMPT, *(row[name] for name in ASKED)])
+    return json_sha256([VERSION, PROMPT, *(row[name] for name in ASKED)])
 
 
 class _Log:
@@ -205,17 +206,18 @@ class _Log:
         for line in lines:
             try:
                 row = json.loads(line)
-                if row.pop("sha256") == runs.digest_of(row) and row["judge"] == model:
+                if row.pop("sha256") == json_sha256(row) and row["judge"] == model:
                     self.rows[row["key"]] = row["judgement"]
             except (ValueError, KeyError, TypeError, AttributeError):  # torn by a kill
                 continue
 
     def add(self, asked: dict[str, str], judgement: dict[str, Any]) -> None:
-        row = {"key": _key(asked), "judge": self.model, "judgement": judgement}
+        key = _key(asked)
+        row = {"key": key, "judge": self.model, "judgement": judgement}
         with self.path.open("a") as file:
             # A line that a kill tore must not swallow this one.
-            file.write("\n" + json.dumps({**row, "sha256": runs.digest_of(row)}) + "\n")
-        self.rows[row["key"]] = judgement
+            file.write("\n" + json.dumps({**row, "sha256": json_sha256(row)}) + "\n")
+        self.rows[key] = judgement
 
 
 def sentence(run: Run) -> str:
