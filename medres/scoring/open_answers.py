@@ -112,9 +112,13 @@ def _offers_choice(said: Sequence[str], wanted: Sequence[str]) -> bool:
 
 
 def _lists_more(said: Plain, wanted: Plain) -> bool:
-    """Return whether a reply lists two answers more than were asked for."""
+    """Return whether a reply lists answers that were not asked for.
+
+    In a bare list ("lung, liver") one more is too many; in sentences ("it is cystic, round") two.
+    """
+    is_bare = all(_telling(part) == list(part) and len(part) <= _SHORT for part in said.key)
     n_short = sum(len(part) <= _SHORT for part in said.key)
-    return n_short > len(wanted.key) + 1
+    return n_short > len(wanted.key) + (0 if is_bare else 1)
 
 
 def _has_other_number(said: Sequence[str], needed: Sequence[str]) -> bool:
