@@ -15,12 +15,18 @@ SHOWN = [
 ]
 """Columns of `by_rule` that are shown on a page; its caption says the rest."""
 OPEN = {
-    "open_names": "names",
-    "open_same": "exact",
+    "open_named": "names",
+    "open_equal": "exact",
     "open_plain_recall": "recall",
     "open_plain_f1": "f1",
 }
 """Columns of open answers written in one form, and the value of `scoring.open_score` of each."""
+
+OPEN_CAPTION = (
+    "An open answer is written in one form (numbers, units, plurals, articles, spelling). It names "
+    "the reference if it says all of it and nothing against it; it is equal if it says nothing "
+    "more; recall and F1 count words in common. 95 % confidence intervals, clustered by group."
+)
 
 
 def by_rule(table: pd.DataFrame, question_sets: Mapping[str, datasets.QuestionSet]) -> pd.DataFrame:
@@ -83,7 +89,7 @@ def vqa_metrics(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns of `CELL` and those of `scoring.vqa_metrics`, fractions; NaN if a cell has no
-        question of the kind. If there are open questions, then those of `open_answers`.
+        question of the kind.
     """
     rows = []
     for _, part in table.groupby("dataset", sort=False):
@@ -97,11 +103,7 @@ def vqa_metrics(table: pd.DataFrame) -> pd.DataFrame:
             ]
     if not rows:
         return pd.DataFrame(columns=CELL)
-    found = pd.DataFrame(rows).sort_values(CELL, key=rank, kind="stable", ignore_index=True)
-    opened = open_answers(table)
-    if opened.empty:
-        return found
-    return found.merge(opened.drop(columns=["n_open", "n_groups"]), on=CELL, how="left")
+    return pd.DataFrame(rows).sort_values(CELL, key=rank, kind="stable", ignore_index=True)
 
 
 def open_answers(table: pd.DataFrame) -> pd.DataFrame:
@@ -129,16 +131,3 @@ def open_answers(table: pd.DataFrame) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=CELL)
     return pd.DataFrame(rows).sort_values(CELL, key=rank, kind="stable", ignore_index=True)
-
-
-def describe_metrics(metrics: pd.DataFrame) -> str:
-    """Return what the table of `vqa_metrics` shows, and how its open answers are judged."""
-    said = "Metrics of yes/no, CLOSED and open questions."
-    return f"{said} {OPEN_CAPTION}" if "open_names" in metrics else said
-
-
-OPEN_CAPTION = (
-    "An open answer is written in one form (numbers, units, plurals, articles, spelling). It names "
-    "the reference if it says all of it and nothing against it; it is equal if it says nothing "
-    "more; recall and F1 count words in common. 95 % confidence intervals, clustered by group."
-)
