@@ -13,9 +13,12 @@ from medres.report.figures.style import (
     require,
     styles_of,
 )
+from medres.results.grids import FILTERS
 
 MOST_IN = 9.0
 """Width of a figure; panels beyond it begin a new row."""
+ORDER = ("low", *(f"upsampled-{name}" for name in FILTERS), "native")
+"""Eval resolutions from left to right."""
 
 
 def as_printed(points: pd.DataFrame) -> Figure:
@@ -29,19 +32,14 @@ def as_printed(points: pd.DataFrame) -> Figure:
     names = ["panel", "dataset", "eval_resolution", "accuracy", "lower", "upper"]
     require(points, "points", names)
     present = set(points["eval_resolution"])
-    enlarged = sorted(
-        present - set(STYLES),
-        key=lambda name: ["nearest", "bilinear", "bicubic", "lanczos"].index(
-            name.removeprefix("upsampled-")
-        ),
-    )
-    order = [name for name in ("low", *enlarged, "native") if name in present]
-    styles = styles_of(order, STYLES)
+    # Of all known names, so that a filter looks the same in every figure.
+    styles = {name: look for name, look in styles_of(ORDER, STYLES).items() if name in present}
+    order = [name for name in ORDER if name in present]
     groups = list(points.groupby("panel", sort=False))
     panel_in = max(0.45 + 0.85 * rows["dataset"].nunique() for _, rows in groups)
     n_columns = max(1, min(len(groups), 2, int(MOST_IN / panel_in)))
     n_rows = -(-len(groups) // n_columns)
-    size_in = (max(min(MOST_IN, panel_in * n_columns + 0.6), 5.2), 2.9 * n_rows + 0.5)
+    size_in = (max(min(MOST_IN, panel_in * n_columns + 0.6), 7.6), 2.6 * n_rows + 0.5)
     figure = Figure(figsize=size_in, layout="constrained")
     axes = list(figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).flat)
     for ax in axes[len(groups) :]:
@@ -60,5 +58,5 @@ def as_printed(points: pd.DataFrame) -> Figure:
         ax.tick_params(axis="x", length=0)
         ax.set(xlim=(-0.5, len(datasets) - 0.5), ylim=(0, 102))
     figure.supylabel("Accuracy (%)", fontsize=9)
-    legend(figure, legend_keys({f"evaluated at {n}": styles[n] for n in order}, linestyle=""))
+    legend(figure, legend_keys({name: styles[name] for name in order}, linestyle=""))
     return figure
