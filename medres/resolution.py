@@ -31,12 +31,12 @@ def plan(size_px: tuple[int, int], resolution: str, treatment: Treatment) -> Geo
 
     Args:
         size_px: Width and height of the image as stored, in pixels.
-        resolution: low, native, blank, pixels-<n>, upsampled-<filter>, scale-<factor>, or the
-            model's own budget: tokens-<n>, tiles-<n> or pan-and-scan. Pixels are shrunk to at most
-            n, as low is to its budget. Tokens on a grid are filled as far as the image's shape
-            allows, so that small images are enlarged; tiles and pan and scan get native pixels.
-            Or several views of the image, crops-<n> and zoom, and their fair opponent
-            plain-<arm>, as in `views.plan`.
+        resolution: low, low-<filter>, native, blank, pixels-<n>, upsampled-<filter>,
+            scale-<factor>, or the model's own budget: tokens-<n>, tiles-<n> or pan-and-scan. Pixels
+            are shrunk to at most n, as low is to its budget; low-<filter> by that filter. Tokens on
+            a grid are filled as far as the image's shape allows, so that small images are enlarged;
+            tiles and pan and scan get native pixels. Or several views of the image, crops-<n> and
+            zoom, and their fair opponent plain-<arm>, as in `views.plan`.
         treatment: Budgets, filter and grid of the study.
 
     Returns:
@@ -57,7 +57,7 @@ def plan(size_px: tuple[int, int], resolution: str, treatment: Treatment) -> Geo
         known = ", ".join(BUDGETS[each] for each in treatment.budgets) or "none of its own"
         raise ValueError(f"resolution {resolution!r} is not a budget of this model; use {known}")
     grid = {"multiple_px": treatment.multiple_px}
-    shrink = treatment.resampling_filter
+    shrink = argument if kind == "low" and argument else treatment.resampling_filter
     native_px = fit_within(size_px, max_pixels=treatment.native_max_pixels, **grid)
     low_px = fit_within(size_px, max_pixels=treatment.low_max_pixels, **grid)
     low_kinds = ("low", "upsampled")
@@ -152,7 +152,7 @@ def parse(resolution: str) -> tuple[str, str]:
     kind, _, argument = resolution.partition("-")
     if resolution in ("low", "native", "mixed", "blank"):
         return resolution, ""
-    if kind == "upsampled" and argument in FILTERS:
+    if kind in ("low", "upsampled") and argument in FILTERS:
         return kind, argument
     if kind == "scale":
         try:
@@ -171,7 +171,8 @@ def parse(resolution: str) -> tuple[str, str]:
         return found
     raise ValueError(
         f"unknown resolution {resolution!r}; use low, native, mixed, blank, scale-<factor>, "
-        f"pixels-<n>, upsampled-<filter> with a filter of {', '.join(FILTERS)}, views of parts: "
+        f"pixels-<n>, low-<filter> or upsampled-<filter> with a filter of {', '.join(FILTERS)}, "
+        f"views of parts: "
         f"{', '.join(views.NAMES)}; or a model's own budget: {', '.join(BUDGETS.values())}"
     )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from medres import mixed, resolution
+from medres import resolution, trained_at
 from medres.datasets import rows
 from medres.study import TREATMENT, Study
 
@@ -48,11 +48,7 @@ def asked_of(study: Study, dataset: str) -> dict[str, dict[str, Any]]:
 
 def _kinds(names: Iterable[str]) -> list[str]:
     """Return resolutions in order, low and native for mixed, which is drawn from them."""
-    return sorted({each for name in names for each in _parts(name)})
-
-
-def _parts(name: str) -> Sequence[str]:
-    return ("low", "native") if mixed.is_mixed(name) else (name,)
+    return sorted({each for name in names for each in trained_at.shares(name, low_share=0.5)})
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from transformers import PretrainedConfig
 
-from medres import mixed, models, resolution
+from medres import models, resolution, trained_at
 from medres.models import conversation, flops, offline
 from medres.models.offline import Sizes
 from medres.plan import contents, memory, seen
@@ -214,9 +214,9 @@ def _trained(
     arm: Arm, costed: _Costed, side: Side, settings: dict[str, Any], *, n_seeds: int
 ) -> tuple[Arm, Load]:
     """Return the arm with the cost of its training, and the image that determines its memory."""
-    low_share = mixed.low_share_of(arm.cell.train_resolution, low_share=settings["low_share"])
-    assert low_share is not None  # none has no training
-    shares = {"low": low_share, "native": 1 - low_share}
+    trained = arm.cell.train_resolution
+    shares = trained_at.shares(trained, low_share=settings["low_share"])
+    epochs = settings["adapt_epochs" if trained_at.earlier(trained) else "epochs"]
     seen = _views(side, shares, costed.treatment)
     if not seen:
         raise ValueError(
@@ -247,7 +247,7 @@ def _trained(
         ]
     )
     mean_tokens, max_tokens = _tokens(seen)
-    passes = settings["epochs"] * n_seeds
+    passes = epochs * n_seeds
     images, geometry = max(
         seen, key=lambda pair: costed.forward_flops(side, pair[1], pair[0].questions_each)
     )
@@ -261,7 +261,7 @@ def _trained(
         arm,
         mean_tokens=mean_tokens,
         max_tokens=max_tokens,
-        epochs=settings["epochs"],
+        epochs=epochs,
         train_flops=round(passes * shared),
         repeated_flops=tuple(round(each) for each in passes * again.sum(axis=0)),
         unshared_flops=round(passes * unshared),

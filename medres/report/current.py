@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from medres import files, marks, runs
+from medres import files, marks, runs, trained_at
 from medres import study as studies
 from medres.datasets import conversations, preparation
 from medres.files import Remembered
@@ -334,8 +334,11 @@ def _small_folders(study: str) -> list[Path]:
 def upstream_of(study: Study, stem: str, cell: Cell | None) -> list[Thing]:
     """Return what is made before a page."""
     if cell is not None:
-        trained = replace(cell, stage="finetune").page
-        needs_training = cell.stage == "evaluate" and cell.train_resolution != "none"
+        needed = cell.train_resolution
+        if cell.stage == "finetune":
+            needed = trained_at.earlier(needed)
+        trained = replace(cell, stage="finetune", train_resolution=needed).page
+        needs_training = needed not in ("", "none")
         return [("questions", cell.dataset), *([("pages", trained)] if needs_training else [])]
     if stem == INDEX:
         return [("pages", other) for other in pages_of(study) if other != INDEX]

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
-from medres import datasets, mixed, models, resolution
+from medres import datasets, mixed, models, resolution, trained_at
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import Held, PixelCache
 from medres.models import LoadedModel, conversation, flops, lora, trees
@@ -26,17 +26,17 @@ BYTES_PER_PIXEL = 4
 def assign(
     train: pd.DataFrame, train_resolution: str, *, low_share: float, seed: int
 ) -> np.ndarray:
-    """Return which training questions are at low resolution, shape (n_questions,), bool."""
-    share = mixed.low_share_of(train_resolution, low_share=low_share)
-    if not mixed.is_mixed(train_resolution):
-        return np.full(len(train), share == 1)
-    assert share is not None  # only none has no share
-    return mixed.assign_mixed(
+    """Return the resolution of each training question, shape (n_questions,), of strings."""
+    shares = trained_at.shares(train_resolution, low_share=low_share)
+    if len(shares) == 1:
+        return np.full(len(train), next(iter(shares)), dtype=object)
+    is_low = mixed.assign_mixed(
         train["image"].tolist(),
         train["modality"].tolist(),
-        low_share=share,
+        low_share=shares["low"],
         rng=np.random.default_rng([seed, 1]),
     )
+    return np.where(is_low, "low", "native").astype(object)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Samples(Dataset[tuple[Tree, Any]]):
         model: LoadedModel,
         question_set: datasets.QuestionSet,
         train: pd.DataFrame,
-        is_low: np.ndarray,
+        resolutions: np.ndarray,
         treatment: Treatment,
         *,
         epochs: int,
@@ -91,12 +91,12 @@ class Samples(Dataset[tuple[Tree, Any]]):
         self.question_ids: list[list[str]] = []
         too_long: list[conversation.TooLongError] = []
         n_images = train["image"].nunique()
-        self.n_low_questions = int(is_low.sum())
-        for image, rows in train.assign(is_low=is_low).groupby("image", sort=True):
+        self.n_low_questions = int((resolutions == "low").sum())
+        for image, rows in train.assign(resolution=resolutions).groupby("image", sort=True):
             first = rows.iloc[0]
             geometry = resolution.plan(
                 (int(first["width_px"]), int(first["height_px"])),
-                "low" if first["is_low"] else "native",
+                first["resolution"],
                 treatment,
             )
             question_ids = rows["question_id"].tolist()

@@ -2,14 +2,18 @@
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import PretrainedConfig
 
-from medres import mixed, models, texts
+from medres import models, texts, trained_at
+from medres.models import trainable
 from medres.plan import memory
 from medres.resolution import Treatment
+
+ADAPTING = ("adapt_layers", "adapt_epochs")
+"""Parameters that count only where a training goes on from another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,8 @@ class TrainingSettings:
     revision: str
     """Commit of a hub model; empty for other models."""
     train_resolution: str
-    """low, native, mixed, or mixed-<percent> with the percentage of low questions, 1 to 99."""
+    """As `trained_at` says: low, native, mixed, mixed-<percent>, any resolution that makes pixels,
+    or <a>-then-<b> to train on from the study's training <a>."""
     seed: int
     """For the order of the images and the random assignment of the mixed resolution."""
     low_max_pixels: int
@@ -46,6 +51,10 @@ class TrainingSettings:
     """Share of the questions that are trained at low resolution in mixed training, 0 to 1."""
     epochs: int
     """Passes over all training images."""
+    adapt_layers: str = "all"
+    """Of <a>-then-<b>, what is trained on: all, norms or last-<n>, as in `trainable.only`."""
+    adapt_epochs: int = 1
+    """Of <a>-then-<b>, passes over all training images."""
     batch_images: int
     """Images per optimiser step, with all their questions, on all processes together."""
     micro_batch_images: int = 0
@@ -94,12 +103,18 @@ class TrainingSettings:
             if value not in known:
                 choice = f"{', '.join(known[:-1])} or {known[-1]}"
                 raise ValueError(f"{name} is {value!r}; use {choice}")
-        if mixed.low_share_of(self.train_resolution, low_share=self.low_share) is None:
+        trained_at.check(self.train_resolution)
+        if self.train_resolution == "none":
+            raise ValueError("train_resolution is 'none', where nothing is trained; use another")
+        trainable.check(self.adapt_layers)
+        if self.earlier and self.lora_rank:
             raise ValueError(
-                "train_resolution is 'none'; use low, native or mixed, or mixed-<percent>"
+                f"train_resolution is {self.train_resolution!r} with lora_rank {self.lora_rank}: "
+                "adapters are merged when a training ends; use adapt_layers, or lora_rank 0"
             )
         for name, number, least in (
             ("epochs", self.epochs, 1),
+            ("adapt_epochs", self.adapt_epochs, 1),
             ("batch_images", self.batch_images, 1),
             ("threads", self.threads, 1),
             ("processes", self.processes, 1),
@@ -132,6 +147,21 @@ class TrainingSettings:
         """Path of the training's run below its stage."""
         model = texts.named(self.model).replace("/", "--")
         return f"{self.dataset}/{model}/{self.train_resolution}/seed{self.seed}"
+
+    @property
+    def earlier(self) -> str:
+        """Train resolution of the study's training that this one goes on from; empty for none."""
+        return trained_at.earlier(self.train_resolution)
+
+    @property
+    def earlier_cell(self) -> str:
+        """Path of that training's run below its stage."""
+        return replace(self, train_resolution=self.earlier).cell
+
+    @property
+    def n_epochs(self) -> int:
+        """Passes over all training images, of this training."""
+        return self.adapt_epochs if self.earlier else self.epochs
 
     @property
     def memory_setting(self) -> memory.Setting:
@@ -175,6 +205,8 @@ class TrainingSettings:
             does_tile: Whether the model tiles, so that `tiling` has an effect.
         """
         without_effect: dict[str, Any] = {"dtype": "float32", "lora_rank": 0}
+        if not self.earlier:
+            without_effect |= {name: getattr(self, name) for name in ADAPTING}
         if not does_tile:
             without_effect["tiling"] = self.tiling
         return {
