@@ -19,7 +19,7 @@ from medres.published.paper import FOLDER
 
 OK = "ok"
 """State of a sentence that is here as the paper has it; any other state says what differs."""
-SHOWN = "section kind statement state where pages".split()
+SHOWN = "section kind statement state pages where".split()
 """Columns shown on a page; the CSV holds all."""
 PLACE = re.compile(r"(?P<file>[^#:?]+)(?:(?P<mark>[#:?])(?P<name>.+))?")
 
