@@ -177,7 +177,9 @@ def test_a_factor_is_python_however_it_is_written(factor, tmp_path, monkeypatch)
     assert found.size == resolution.plan((301, 203), f"scale-{factor}", budgets).given_px
 
 
-@pytest.mark.parametrize("name", ["blank", "mixed", "upsampled-bicubic", "bright"])
+@pytest.mark.parametrize(
+    "name", ["blank", "mixed", "upsampled-bicubic", "crops-4", "zoom", "plain-zoom", "bright"]
+)
 def test_what_images_cannot_be_sent_at_is_refused(name):
     with pytest.raises(ValueError, match=name):
         setting.of(name, treatment(28))
