@@ -4,45 +4,23 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-TRAIN_RESOLUTIONS = ("none", "low", "native", "mixed")
-"""Train resolutions without a number; `mixed-<percent>` are the others."""
 
+def share_of(name: str) -> float:
+    """Return the share of low questions of mixed-<percent>.
 
-def is_train_resolution(name: object) -> bool:
-    """Return whether that is a train resolution: none, low, native, mixed or mixed-<percent>.
-
-    The percentage of low questions is written in one way only, 1 to 99 without a leading zero: a
-    resolution's name is a key everywhere.
-    """
-    return name in (*TRAIN_RESOLUTIONS, *(f"mixed-{percent}" for percent in range(1, 100)))
-
-
-def low_share_of(train_resolution: str, *, low_share: float) -> float | None:
-    """Return which share of its questions a training takes at low resolution.
-
-    Args:
-        train_resolution: As `is_train_resolution` knows them.
-        low_share: Share of `mixed` in the study, 0 to 1.
-
-    Returns:
-        The share, 0 to 1; None for none, where nothing is trained.
+    The percentage is written in one way only, 1 to 99 without a leading zero: a resolution's name
+    is a key everywhere.
 
     Raises:
-        ValueError: If that is not a train resolution.
+        ValueError: If that is no such name.
 
-    >>> low_share_of("mixed-25", low_share=0.5)
+    >>> share_of("mixed-25")
     0.25
     """
-    if not is_train_resolution(train_resolution):
-        known = ", ".join(TRAIN_RESOLUTIONS)
-        raise ValueError(
-            f"train_resolution is {train_resolution!r}; use {known}, or mixed-<percent> with the "
-            "percentage of low questions, 1 to 99"
-        )
-    named = {"none": None, "low": 1.0, "native": 0.0, "mixed": low_share}
-    if train_resolution in named:
-        return named[train_resolution]
-    return int(train_resolution.removeprefix("mixed-")) / 100
+    for percent in range(1, 100):
+        if name == f"mixed-{percent}":
+            return percent / 100
+    raise ValueError(f"{name!r} has no percentage of low questions from 1 to 99")
 
 
 def is_mixed(resolution: str) -> bool:

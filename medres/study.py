@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from medres import mixed, names, resolution, runs, texts
+from medres import mixed, names, resolution, runs, texts, trained_at
 
 KEYS = {
     "title": str,
@@ -82,7 +82,7 @@ class Study:
 
         The base model is evaluated once, whatever the seeds: it has no training to vary.
         """
-        order = sorted(self.train_resolutions, key=_low_share)
+        order = sorted(self.train_resolutions, key=_rank)
         return [
             Cell(stage, dataset, model, train_resolution, seed)
             for train_resolution in order
@@ -113,10 +113,12 @@ class Study:
         return resolve(notebook_path(stem), given, source=str(path))
 
 
-def _low_share(train_resolution: str) -> float:
+def _rank(train_resolution: str) -> float:
     """Return the sort key of trainings: the costly ones first, the base model last."""
-    share = mixed.low_share_of(train_resolution, low_share=0.5)
-    return 2.0 if share is None else share
+    if trained_at.earlier(train_resolution):
+        return 1.5
+    shares = trained_at.shares(train_resolution, low_share=0.5)
+    return sum(share for name, share in shares.items() if name[:3] == "low") if shares else 2.0
 
 
 def load(name: str) -> Study:
@@ -162,12 +164,10 @@ def load(name: str) -> Study:
         if repeated := [each for each in content[key] if content[key].count(each) > 1]:
             raise ValueError(f"{path}: {key} names {repeated[0]!r} twice")
     study = Study(name=name, **content)
-    strange = [each for each in study.train_resolutions if not mixed.is_train_resolution(each)]
-    if strange:
-        raise ValueError(
-            f"{path}: train_resolutions has {strange}; use {mixed.TRAIN_RESOLUTIONS}, or "
-            "mixed-<percent> with the percentage of low questions, 1 to 99"
-        )
+    try:
+        trained_at.check_all(study.train_resolutions)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     if strangers := sorted(set(study.finetune) - set(study.datasets), key=str):
         raise ValueError(f"{path}: finetune names {strangers}, which datasets does not have")
     served = [each for each in study.models if each.startswith(texts.SERVED)]

@@ -68,27 +68,3 @@ def test_impossible_draws_are_refused() -> None:
         mixed.assign_mixed(["a"], ["CT"], low_share=1.5, rng=rng)
     with pytest.raises(ValueError, match="zip"):
         mixed.assign_mixed(["a", "b"], ["CT"], low_share=0.5, rng=rng)
-
-
-@pytest.mark.parametrize(
-    ("name", "share"),
-    [("low", 1), ("native", 0), ("mixed", 0.3), ("mixed-1", 0.01), ("mixed-99", 0.99)],
-)
-def test_a_training_s_name_says_its_share_of_low_questions(name: str, share: float) -> None:
-    assert mixed.is_train_resolution(name)
-    assert mixed.low_share_of(name, low_share=0.3) == share
-
-
-def test_without_training_there_is_no_share() -> None:
-    assert mixed.is_train_resolution("none")
-    assert mixed.low_share_of("none", low_share=0.3) is None
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["mixed-0", "mixed-100", "mixed-05", "mixed-2.5", "mixed-", "mixed-25%", "Mixed", "blank", 25],
-)
-def test_what_is_no_train_resolution_is_refused_with_those_that_are(name: object) -> None:
-    assert not mixed.is_train_resolution(name)
-    with pytest.raises(ValueError, match="use none, low, native, mixed, or mixed-<percent>"):
-        mixed.low_share_of(name, low_share=0.5)

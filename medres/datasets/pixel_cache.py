@@ -230,6 +230,15 @@ def pixels_of(
     return cache.get(key_of(image, sha256, question_set.reading, geometry), make)
 
 
+def views_of(
+    question_set: QuestionSet, image: str, geometry: Geometry, cache: PixelCache
+) -> Image.Image | list[Image.Image]:
+    """Return what `pixels_of` does, or the list of all views if there are several."""
+    if not geometry.views:
+        return pixels_of(question_set, image, geometry, cache)
+    return [pixels_of(question_set, image, view, cache) for view in geometry.views]
+
+
 def key_of(image: str, image_sha256: str, reading: Reading, geometry: Geometry) -> str:
     """Return the hash of everything that decides an image's pixels at a geometry.
 
@@ -246,6 +255,7 @@ def key_of(image: str, image_sha256: str, reading: Reading, geometry: Geometry) 
         "decoding": DECODING,
         "original_px": geometry.original_px,
         "steps": geometry.steps,
+        **({"box_px": geometry.box_px} if geometry.box_px else {}),
         "resampler": resolution.resampler(),
         "schema": runs.SCHEMA,
         "versions": _versions(),

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from transformers import PretrainedConfig
 
-from medres import datasets, files, mixed, models, resolution, runs, scoring, texts
+from medres import datasets, files, mixed, models, resolution, runs, scoring, texts, trained_at
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import HELD_BYTES
 from medres.inference import asking, from_server, generation
@@ -74,7 +74,7 @@ def evaluate(
         dataset: Stored question table; its test split is used.
         model: Base model, as in `models.load`.
         revision: Commit of a hub model.
-        train_resolution: none for the base model; another, as in `mixed.low_share_of`, for a
+        train_resolution: none for the base model; another, as in `trained_at`, for a
             checkpoint of the study.
         eval_resolutions: Names as in `resolution.parse`; mixed needs low and native.
         seed: Seed of the checkpoint and of the random assignment of mixed.
@@ -111,7 +111,7 @@ def evaluate(
     """
     parameters = dict(locals())
     resolution.check(eval_resolutions)
-    mixed.low_share_of(train_resolution, low_share=low_share)
+    trained_at.check(train_resolution)
     for name, least in (("limit", 0), ("batch_images", 1), ("threads", 1), ("max_new_tokens", 1)):
         if parameters[name] < least:
             raise ValueError(f"{name} is {parameters[name]}; it must be at least {least}")
@@ -268,7 +268,10 @@ def _batches(
     Batches do not depend on the answers stored before a kill, so that a resumed run computes the
     same numbers.
     """
-    units = [(resolution.plan(asked.size_px, name, treatment), asked) for asked in images]
+    units = [
+        (resolution.plan(asked.size_px, name, treatment, mpp_um=asked.mpp_um), asked)
+        for asked in images
+    ]
     # Of equal size beside each other: nothing is padded, and equal blank images meet.
     units.sort(key=lambda unit: (unit[0].visual_tokens, unit[0].given_px))
     batch: list[tuple[Geometry, Asked]] = []

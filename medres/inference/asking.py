@@ -1,5 +1,6 @@
 """Answers of a model about a batch of images: one row per question, with its model input."""
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,21 +48,29 @@ class Asked:
     questions: list[str]
     options: list[list[str]]
     """Of each question; empty for an open one."""
+    mpp_um: float = math.nan
+    """Microns per pixel as stored; NaN if they are not known."""
 
 
 def by_image(questions: pd.DataFrame) -> list[Asked]:
     """Return the questions of a table image by image, in the order of the images' names.
 
     Args:
-        questions: Columns image, width_px, height_px, question_id, question, options.
+        questions: Columns image, width_px, height_px, question_id, question, options, and mpp_um
+            where it is known of any.
     """
     found: dict[str, Asked] = {}
-    names = ("image", "width_px", "height_px", "question_id", "question", "options")
+    names = ("image", "width_px", "height_px", "mpp_um", "question_id", "question", "options")
+    if "mpp_um" not in questions:
+        questions = questions.assign(mpp_um=math.nan)
     columns = (questions[name].tolist() for name in names)
-    for image, width_px, height_px, question_id, question, options in zip(*columns, strict=True):
+    for image, width_px, height_px, um, question_id, question, options in zip(
+        *columns, strict=True
+    ):
         asked = found.get(image)
         if asked is None:
-            asked = found[image] = Asked(image, (int(width_px), int(height_px)), [], [], [])
+            size_px = int(width_px), int(height_px)
+            asked = found[image] = Asked(image, size_px, [], [], [], mpp_um=um)
         asked.question_ids.append(question_id)
         asked.questions.append(question)
         asked.options.append(options)
@@ -99,18 +108,12 @@ def answer(
     computed = sorted(set(place_of))
     distinct = [batch[place] for place in computed]
     pixels = [
-        pixel_cache.pixels_of(question_set, asked.image, geometry, cache)
+        pixel_cache.views_of(question_set, asked.image, geometry, cache)
         for geometry, asked in distinct
     ]
     trees = [
-        conversation.encode(
-            model,
-            geometry.given_px,
-            asked.question_ids,
-            asked.questions,
-            asked.options,
-            with_ends=False,
-            budget=geometry.budget,
+        conversation.about(
+            model, geometry, asked.question_ids, asked.questions, asked.options, with_ends=False
         )
         for geometry, asked in distinct
     ]
@@ -176,6 +179,9 @@ def of_geometry(
 ) -> dict[str, Any]:
     """Return what a row says of the image as it was given to the model.
 
+    Of several views that is the size and the tiles of the first, the tokens and crops of all, and
+    their number as `n_views`.
+
     Args:
         geometry: As planned.
         config: Of the model; none if its kind is unknown.
@@ -184,18 +190,20 @@ def of_geometry(
     return {
         "given_width_px": geometry.given_px[0],
         "given_height_px": geometry.given_px[1],
-        "resampling": _resampling(geometry),
+        "resampling": "; ".join(map(_resampling, geometry.each)),
         "visual_tokens": geometry.visual_tokens,
         "is_capped": geometry.is_capped,
         "is_enlarged": geometry.is_enlarged,
         "is_enlarged_by_model": geometry.is_enlarged_by_model,
         "budget": geometry.budget,
         **(_tiles(config, tiling, geometry) if config else {}),
+        **({"n_views": len(geometry.views)} if geometry.views else {}),
     }
 
 
 def _resampling(geometry: Geometry) -> str:
-    steps = [f"{width}x{height} {name}" for (width, height), name in geometry.steps]
+    steps = [] if geometry.box_px is None else ["x".join(map(str, geometry.box_px)) + " cut out"]
+    steps += [f"{width}x{height} {name}" for (width, height), name in geometry.steps]
     if geometry.layout and geometry.layout.canvas_px != geometry.given_px:
         width, height = geometry.layout.canvas_px
         steps.append(f"{width}x{height} {geometry.layout.resampling_filter} by the model")
@@ -205,11 +213,12 @@ def _resampling(geometry: Geometry) -> str:
 def _tiles(config: PretrainedConfig, tiling: str, geometry: Geometry) -> dict[str, Any]:
     """Return the tiles of an image for a model that cuts it; nothing for other models."""
     family = models.family_of(config)
-    if not (family.cuts and geometry.layout):
+    layout = geometry.each[0].layout
+    if not (family.cuts and layout):
         return {}
     return {
         **({"tiling": tiling} if family.tiles else {}),
-        "tile_columns": geometry.layout.columns,
-        "tile_rows": geometry.layout.rows,
-        "n_crops": geometry.layout.n_crops,
+        "tile_columns": layout.columns,
+        "tile_rows": layout.rows,
+        "n_crops": geometry.n_crops,
     }

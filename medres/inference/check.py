@@ -4,6 +4,7 @@ Questions share nothing here: neither tree nor batch nor cached pixels, and the 
 positions and masks by itself. A difference from the stored answers beyond rounding is a bug.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from medres import datasets, models, resolution, runs
 from medres.datasets import pixel_cache
 from medres.inference import asking, checkpoint, generation
 from medres.models import LoadedModel, conversation, served
+from medres.models.trees import in_order
 
 MOST_OPTIONS = 32
 """Options of a question that are recomputed, each in a pass of its own."""
@@ -77,15 +79,16 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
     rows: list[tuple[Any, ...]] = []
     for row in stored.sample(min(n_questions, len(stored)), random_state=0).itertuples():
         size_px = (row.width_px, row.height_px)
-        geometry = resolution.plan(size_px, row.eval_resolution, treatment)
-        image = pixel_cache.pixels_of(question_set, row.image, geometry, pixel_cache.NONE)
+        mpp_um = getattr(row, "mpp_um", None)
+        geometry = resolution.plan(size_px, row.eval_resolution, treatment, mpp_um=mpp_um)
+        image = pixel_cache.views_of(question_set, row.image, geometry, pixel_cache.NONE)
         options = list(row.options)
         before = np.array(row.option_log_probabilities)
         taken = _sample(before, np.random.default_rng([len(rows), 5]))
-        asked = (model, geometry.given_px, image, row.question)
-        again = np.array(
-            [score_alone(*asked, options[number], budget=geometry.budget) for number in taken]
-        )
+        sizes_px = [view.given_px for view in geometry.each]
+        asked = (model, sizes_px, image, row.question)
+        told: Any = {"budget": [view.budget for view in geometry.each], "words": geometry.words}
+        again = np.array([score_alone(*asked, options[number], **told) for number in taken])
         reply, thought = row.generated_reply, None
         if isinstance(reply, str):
             most = parameters.get("max_new_tokens", generation.MAX_NEW_TOKENS)
@@ -147,26 +150,30 @@ def _sample(log_probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarr
 @torch.no_grad()
 def score_alone(
     model: LoadedModel,
-    given_px: tuple[int, int],
-    image: Image.Image,
+    given_px: tuple[int, int] | Sequence[tuple[int, int]],
+    image: Image.Image | list[Image.Image],
     question: str,
     option: str,
     *,
-    budget: str = "",
+    budget: str | Sequence[str] = "",
+    words: str = "",
 ) -> float:
     """Return the log-probability of one option in a flat conversation.
 
     Args:
         model: From `asking.load`.
-        given_px: Width and height of the image as given to the model, in pixels.
-        image: As `resolution.apply` makes it.
+        given_px: Width and height of the image as given to the model, in pixels, or of each view.
+        image: As `resolution.apply` makes it, or the list of its views.
         question: Its text.
         option: Its text.
-        budget: The model's own budget for the image, as in `Geometry.budget`.
+        budget: As in `conversation.encode`, like what follows.
+        words: What the prompt says of its views.
     """
-    tree = conversation.encode(model, given_px, [""], [question], [[option]], budget=budget)
+    tree = conversation.encode(
+        model, given_px, [""], [question], [[option]], budget=budget, words=words
+    )
     input_ids = torch.from_numpy(tree.token_ids)[None].to(model.network.device)
-    pixels = models.pixel_inputs(model, [image], [tree.layout])
+    pixels = models.pixel_inputs(model, *in_order([tree], [image]))
     logits = model.network(
         input_ids=input_ids,
         attention_mask=torch.ones_like(input_ids),

@@ -24,7 +24,7 @@ from medres import models
 from medres.inference.decoding import KEPT_SHARE, Reply, stops
 from medres.inference.predicted import MAX_LOGITS, Predicted, read
 from medres.models import LoadedModel, conversation
-from medres.models.trees import Tree
+from medres.models.trees import Tree, in_order
 
 MAX_CACHE_BYTES = 2**28
 """Most bytes of the copies that the rows of a pass go on from; a single row may have more."""
@@ -59,7 +59,7 @@ def score_and_reply(
     Args:
         model: Of any family.
         trees: Questions and options of each image.
-        pixels: Each image, as `resolution.apply` makes it.
+        pixels: Each image, as `resolution.apply` makes it, or the list of its views.
         to_reply: For each tree the questions that get a reply, by their number in the tree.
         most_images: Of one pass, fewer where they are large.
         most_tokens: Of a reply, end of turn included.
@@ -74,9 +74,8 @@ def score_and_reply(
         if len(tree.targets) or to_reply[index]
     ]
     for rows in _passes(roots, _most_rows(model, most=most_images), of_one_length=True):
-        vision = models.answer_inputs(
-            model, [pixels[row.tree] for row in rows], [trees[row.tree].layout for row in rows]
-        )
+        of_rows = in_order([trees[row.tree] for row in rows], [pixels[row.tree] for row in rows])
+        vision = models.answer_inputs(model, *of_rows)
         answers.add(rows, _pass(model, trees, rows, None, vision=vision).past_key_values)
     replies = [answers.replies[key] for key in sorted(answers.replies)]
     return [each.scores() for each in answers.predicted], replies

@@ -26,7 +26,7 @@ from medres.inference.predicted import Predicted, read
 from medres.inference.said import Said
 from medres.models import LoadedModel, conversation, last_layer, shared_prompt
 from medres.models.shared_prompt import Beginning
-from medres.models.trees import Tree, passes
+from medres.models.trees import Tree, in_order, passes
 from medres.resolution import Geometry
 
 MAX_NEW_TOKENS = 32
@@ -45,7 +45,7 @@ def score(model: LoadedModel, trees: Sequence[Tree], pixels: Sequence[Any]) -> l
     Args:
         model: From `asking.load`.
         trees: Questions and options of each image.
-        pixels: Each image, as `resolution.apply` makes it.
+        pixels: Each image, as `resolution.apply` makes it, or the list of its views.
 
     Returns:
         For each tree shape (2, n_replies): sums over the option's tokens, and means per token.
@@ -67,7 +67,7 @@ def score_and_reply(
     Args:
         model: From `asking.load`.
         trees: Questions and options of each image; those of like size beside each other.
-        pixels: Each image, as `resolution.apply` makes it.
+        pixels: Each image, as `resolution.apply` makes it, or the list of its views.
         to_reply: For each tree the questions that get a reply, by their number in the tree.
         most_images: Of one pass, fewer where they are large.
         max_new_tokens: Of a reply, end of turn included; None means `MAX_NEW_TOKENS`.
@@ -160,7 +160,7 @@ def _in_one_pass(
     batch = conversation.collate(trees, pad_token_id=model.tokenizer.pad_token_id)
     # The union over all trees would be large; each tree's own positions are selected below.
     del batch["logits_to_keep"]
-    vision = models.answer_inputs(model, list(pixels), [tree.layout for tree in trees])
+    vision = models.answer_inputs(model, *in_order(trees, pixels))
     inputs = {name: value.to(device) for name, value in (batch | vision).items()}
     predicted = [Predicted(model, tree) for tree in trees]
     # Of no other token is anything read; keys and values of all of them are in the cache.
@@ -194,7 +194,7 @@ def _in_passes(
     root = np.arange(tree.n_root)
     image = {
         name: value.to(model.network.device)
-        for name, value in models.answer_inputs(model, [pixels], [tree.layout]).items()
+        for name, value in models.answer_inputs(model, *in_order([tree], [pixels])).items()
     }
     root_cache = model.network.model(**_inputs(model, tree, root), **image).past_key_values
 
@@ -257,12 +257,19 @@ def generate(
     question: str,
     max_new_tokens: int | None = None,
 ) -> Said:
-    """Return the greedy reply to a single question, by transformers' `generate`."""
-    tree = conversation.encode(
-        model, geometry.given_px, [question_id], [question], [[]], budget=geometry.budget
-    )
+    """Return the greedy reply to a single question, by transformers' `generate`.
+
+    Args:
+        model: From `asking.load`.
+        geometry: Planned for the image.
+        image: As `resolution.apply` makes it, or the list of its views.
+        question_id: For the error message.
+        question: Its text.
+        max_new_tokens: Of the reply; None means `MAX_NEW_TOKENS`.
+    """
+    tree = conversation.about(model, geometry, [question_id], [question], [[]])
     input_ids = torch.from_numpy(tree.token_ids)[None].to(model.network.device)
-    pixels = models.pixel_inputs(model, [image], [tree.layout])
+    pixels = models.pixel_inputs(model, *in_order([tree], [image]))
     output = model.network.generate(
         input_ids=input_ids,
         attention_mask=torch.ones_like(input_ids),

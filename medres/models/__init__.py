@@ -165,6 +165,7 @@ def geometry(
     *,
     tiling: str = "information",
     budget: str = "",
+    n_images: int = 1,
 ) -> Layout:
     """Return the layout of an image in a model: tiles, crops, visual tokens.
 
@@ -173,11 +174,14 @@ def geometry(
         given_px: Width and height handed to the model, in pixels, as in `Geometry.given_px`.
         tiling: One of `TILINGS`.
         budget: As in `Geometry.budget`.
+        n_images: In the same prompt; some models cut an image only if it is alone.
 
     Raises:
         ValueError: If the model has no such budget.
     """
-    return family_of(config).layout(config, given_px, tiling=tiling, budget=budget)
+    family = family_of(config)
+    lay_out = family.layout if n_images == 1 else family.layout_of_several
+    return lay_out(config, given_px, tiling=tiling, budget=budget)
 
 
 def treatment(
@@ -201,7 +205,8 @@ def treatment(
     family = family_of(config)
     side = family.multiple_px(config)
     pixels = (low_max_pixels, native_max_pixels, resampling_filter, side)
-    return Treatment(*pixels, partial(geometry, config, tiling=tiling), family.budgets)
+    lay_out = partial(geometry, config, tiling=tiling)
+    return Treatment(*pixels, lay_out, family.budgets, family.token_budgets)
 
 
 def pixel_inputs(

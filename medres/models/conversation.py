@@ -1,14 +1,15 @@
 """Question to tokens: the conversations about one image as a tree with a shared prefix.
 
-The system prompt and the image occur once, at the root; each question is a branch; each
-reply (the reference in training, every option when scoring) is a leaf. A token attends only to
-its own ancestors, and its position counts along its own path, so each path is exactly the flat
-conversation. Training and inference build their inputs only here.
+The system prompt and the image, or its views, occur once, at the root; each question is a
+branch; each reply (the reference in training, every option when scoring) is a leaf. A token
+attends only to its own ancestors, and its position counts along its own path, so each path is
+exactly the flat conversation. Training and inference build their inputs only here.
 """
 
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from medres import models
 from medres.models import LoadedModel, loaded
 from medres.models.family import Family
 from medres.models.trees import ROOT, Tree
-from medres.resolution import Layout
+from medres.resolution import Geometry, Layout
 
 SYSTEM_PROMPT = "You are a biomedical expert."
 IGNORED = -100
@@ -33,25 +34,29 @@ class TooLongError(ValueError):
 
 def encode(
     model: LoadedModel,
-    size_px: tuple[int, int],
+    sizes_px: tuple[int, int] | Sequence[tuple[int, int]],
     question_ids: Sequence[str],
     questions: Sequence[str],
     replies: Sequence[Sequence[str]],
     *,
     with_ends: bool = True,
-    budget: str = "",
+    budget: str | Sequence[str] = "",
+    words: str = "",
 ) -> Tree:
-    """Return the tree of one image's questions and replies.
+    """Return the tree of the questions about one image, or about several, and their replies.
 
     Args:
         model: With its tokenizer, chat template and grid.
-        size_px: Width and height of the image as given to the model, in pixels.
+        sizes_px: Width and height of the image as given to the model, in pixels; of several images
+            in the prompt one after the other, in their order.
         question_ids: For the error message, shape (n_questions,).
         questions: Texts, shape (n_questions,).
         replies: For each question the replies to train on or to score; may be empty.
         with_ends: Whether the tree holds the end-of-turn tokens. They are targets in any case but
             predict nothing, so scoring does not need them.
-        budget: The model's own budget for the image, as in `Geometry.budget`.
+        budget: The model's own budget for the image, as in `Geometry.budget`; of several images
+            one each, or one for all.
+        words: What the prompt says of its images, on a line in front of every question.
 
     Raises:
         TooLongError: If a path is longer than the model's maximum; nothing is ever truncated.
@@ -64,22 +69,33 @@ def encode(
             "take the checkpoint of this model that answers at once (often called Instruct), or "
             "ask open questions without training"
         )
-    prefix, _ = _render(model, questions[0])
-    layout = models.geometry(model.config, size_px, tiling=model.tiling, budget=budget)
-    root_ids, root_positions = _root(model, prefix, layout)
+    sizes: list[Any] = [sizes_px] if isinstance(sizes_px[0], int) else list(sizes_px)
+    budgets = [budget] * len(sizes) if isinstance(budget, str) else budget
+    layouts = tuple(
+        models.geometry(model.config, size_px, tiling=model.tiling, budget=own, n_images=len(sizes))
+        for size_px, own in zip(sizes, budgets, strict=True)
+    )
+    if words:
+        questions = [f"{words}\n{question}" for question in questions]
+    rendered = _rendered_parts(
+        model.tokenizer, models.family_of(model.config), questions[0], len(sizes)
+    )
+    root_ids, root_positions = _root(model, rendered[:-1], layouts)
     n_root, after_root = len(root_ids), int(root_positions.max()) + 1
     below = _below(
         model.tokenizer,
         models.family_of(model.config),
         tuple(questions),
         tuple(map(tuple, replies)),
+        n_images=len(sizes),
         with_ends=with_ends,
     )
     if n_root + below.longest.max() > model.max_length:
         first = int(np.argmax(n_root + below.longest > model.max_length))
+        at = " and ".join(f"{width} x {height} px" for width, height in sizes)
         raise TooLongError(
             f"question {question_ids[first]} needs {n_root + below.longest[first]} tokens at "
-            f"{size_px[0]} x {size_px[1]} px, max_length is {model.max_length}; truncation would "
+            f"{at}, max_length is {model.max_length}; truncation would "
             "cut the answer"
         )
     positions = after_root + below.positions
@@ -97,7 +113,29 @@ def encode(
         predictors=n_root + below.predictors,
         replies=below.replies.copy(),
         prompt_ends=n_root + below.prompt_ends,
-        layout=layout,
+        layouts=layouts,
+    )
+
+
+def about(
+    model: LoadedModel,
+    geometry: Geometry,
+    question_ids: Sequence[str],
+    questions: Sequence[str],
+    replies: Sequence[Sequence[str]],
+    *,
+    with_ends: bool = True,
+) -> Tree:
+    """Return the tree of `encode` for an image, or its views, as they are planned."""
+    return encode(
+        model,
+        [view.given_px for view in geometry.each],
+        question_ids,
+        questions,
+        replies,
+        with_ends=with_ends,
+        budget=[view.budget for view in geometry.each],
+        words=geometry.words,
     )
 
 
@@ -125,6 +163,7 @@ def _below(
     questions: tuple[str, ...],
     replies: tuple[tuple[str, ...], ...],
     *,
+    n_images: int,
     with_ends: bool,
 ) -> _Below:
     """Return a tree's questions, each followed by its replies.
@@ -134,7 +173,7 @@ def _below(
     ids: list[np.ndarray] = []
     branches, firsts, reply_ids, longest = [], [], [], []
     for question, texts in zip(questions, replies, strict=True):
-        _, prompt = _rendered_parts(tokenizer, family, question)
+        *_, prompt = _rendered_parts(tokenizer, family, question, n_images)
         branch, prompt_ids = len(ids), _token_ids(tokenizer, prompt)
         leaves = [_token_ids(tokenizer, family.reply(text)) for text in texts]
         ids += [prompt_ids, *(leaf if with_ends else leaf[:-1] for leaf in leaves)]
@@ -179,10 +218,11 @@ def prompt_lengths(model: LoadedModel, question: str) -> tuple[int, int]:
     Raises:
         ValueError: If the chat template cannot be used.
     """
-    prefix, prompt = _render(model, question)
+    family = models.family_of(model.config)
+    before, prompt = _rendered_parts(model.tokenizer, family, question, 1)
     smallest_px = (model.multiple_px, model.multiple_px)
     layout = models.geometry(model.config, smallest_px, tiling=model.tiling)
-    root_ids, _ = _root(model, prefix, layout)
+    root_ids, _ = _root(model, [before], (layout,))
     n_before = len(root_ids) - layout.visual_tokens - layout.mark_tokens
     return n_before, len(_token_ids(model.tokenizer, prompt))
 
@@ -197,32 +237,31 @@ def opens_reasoning(model: LoadedModel) -> bool:
     family = models.family_of(model.config)
     if family.reasoning is None:
         return False
-    return family.reasoning.is_open_after(_rendered(model.tokenizer, family, loaded.PROBE))
-
-
-def _render(model: LoadedModel, question: str) -> tuple[str, str]:
-    """Return the prompt before the image, and the rest of it."""
-    return _rendered_parts(model.tokenizer, models.family_of(model.config), question)
+    return family.reasoning.is_open_after(_rendered(model.tokenizer, family, loaded.PROBE, 1))
 
 
 def _rendered_parts(
-    tokenizer: PreTrainedTokenizerBase, family: Family, question: str
-) -> tuple[str, str]:
-    text, written = _rendered(tokenizer, family, question), family.in_template
-    before, _, after = text.partition(written)
+    tokenizer: PreTrainedTokenizerBase, family: Family, question: str, n_images: int
+) -> list[str]:
+    """Return what a prompt has before its first image, between any two, and behind the last."""
+    text, written = _rendered(tokenizer, family, question, n_images), family.in_template
+    before, *others = text.split(written)
     n_tokens = text.count(family.image_token)
-    is_one = text.count(written) == 1 and n_tokens == written.count(family.image_token)
+    is_each = len(others) == n_images and n_tokens == n_images * written.count(family.image_token)
     # Some templates trim a text at its ends.
-    if not is_one or question.strip() not in after:
-        raise ValueError("the chat template must place exactly one image, before the question")
+    if not is_each or question.strip() not in others[-1]:
+        asked = "one image" if n_images == 1 else f"{n_images} images"
+        raise ValueError(f"the chat template must place exactly {asked}, before the question")
     if SYSTEM_PROMPT not in before:
         raise ValueError("the chat template leaves out the system prompt; take another revision")
-    return before, family.after_image + after
+    return [before, *(family.after_image + each for each in others)]
 
 
 @functools.lru_cache(maxsize=4096)
-def _rendered(tokenizer: PreTrainedTokenizerBase, family: Family, question: str) -> str:
-    return loaded.rendered(tokenizer, family, SYSTEM_PROMPT, question)
+def _rendered(
+    tokenizer: PreTrainedTokenizerBase, family: Family, question: str, n_images: int
+) -> str:
+    return loaded.rendered(tokenizer, family, SYSTEM_PROMPT, question, n_images=n_images)
 
 
 @functools.lru_cache(maxsize=65_536)
@@ -248,16 +287,26 @@ def _opening_of_any(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
     return np.array(tokenizer.encode(""), dtype=np.int64)
 
 
-def _root(model: LoadedModel, prefix: str, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
-    """Return tokens and positions of the prompt up to the end of the image."""
+def _root(
+    model: LoadedModel, before: Sequence[str], layouts: Sequence[Layout]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return tokens and positions of the prompt up to the end of the last image.
+
+    Args:
+        model: With tokenizer and config.
+        before: What stands in front of each image.
+        layouts: Of the images.
+    """
     family = models.family_of(model.config)
-    text = prefix + family.image_in_prompt(layout)
+    images = map(family.image_in_prompt, layouts)
+    text = "".join(map("".join, zip(before, images, strict=True)))
     tokens = np.concatenate([_opening(model.tokenizer, text), _token_ids(model.tokenizer, text)])
     lengths = np.ones(len(tokens), dtype=np.int64)
-    lengths[tokens == model.image_token_id] = family.runs(layout)
+    runs = [n_tokens for layout in layouts for n_tokens in family.runs(layout)]
+    lengths[tokens == model.image_token_id] = runs
     token_ids = np.repeat(tokens, lengths)
     is_image = token_ids == model.image_token_id
-    return token_ids, family.positions(model.config, is_image, layout)
+    return token_ids, family.positions(model.config, is_image, *layouts)
 
 
 def collate(trees: Sequence[Tree], *, pad_token_id: int) -> dict[str, torch.Tensor]:

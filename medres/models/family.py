@@ -56,6 +56,8 @@ class Family:
     """Whether an image may be encoded in several crops."""
     budgets: ClassVar[tuple[str, ...]] = ()
     """Kinds of the model's own budget that it takes: tokens, tiles, pan-and-scan."""
+    token_budgets: ClassVar[tuple[int, ...]] = ()
+    """What n of tokens-<n> may be, ascending; empty for any."""
     tiny_tokens: ClassVar[tuple[str, ...]]
     """Special tokens of the tiny model; the first one is for padding."""
     tiny_template: ClassVar[str]
@@ -116,6 +118,17 @@ class Family:
         """
         raise NotImplementedError
 
+    def layout_of_several(
+        self,
+        config: PretrainedConfig,
+        given_px: tuple[int, int],
+        *,
+        tiling: str = "information",
+        budget: str = "",
+    ) -> Layout:
+        """Return `layout` of an image that is one of several in a prompt."""
+        return self.layout(config, given_px, tiling=tiling, budget=budget)
+
     def told_to_processor(self, config: PretrainedConfig) -> dict[str, Any]:
         """Return what transformers' processor of the architecture tells its image processor."""
         return {}
@@ -133,14 +146,14 @@ class Family:
         return [layout.visual_tokens]
 
     def positions(
-        self, config: PretrainedConfig, is_image: np.ndarray, layout: Layout
+        self, config: PretrainedConfig, is_image: np.ndarray, *layouts: Layout
     ) -> np.ndarray:
-        """Return the rotary positions of a prompt up to the end of its image.
+        """Return the rotary positions of a prompt up to the end of its last image.
 
         Args:
             config: Of the model.
-            is_image: Whether each token is one of the image, shape (n_tokens,).
-            layout: Of the image.
+            is_image: Whether each token is one of an image, shape (n_tokens,).
+            layouts: Of the images in the prompt, in their order.
 
         Returns:
             Shape (3, n_tokens), time, height and width; (1, n_tokens) for models that count

@@ -1,6 +1,10 @@
 """Floating-point operations of a model, from its sizes alone."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from medres.resolution import Geometry
 
 CHUNK = 64
 """Tokens that layers with a state, such as gated delta nets, take at a time."""
@@ -86,6 +90,8 @@ class ModelShape:
     """Operations per patch before the layers of the tower."""
     merger_flops: int
     """Operations per visual token between the tower and the language model."""
+    merger_first_flops: int = field(default=0, kw_only=True)
+    """Those of them whose input comes from the tower, and needs no gradient if that is frozen."""
     token_flops: int
     """Operations per token of the language model outside its layers, the head aside."""
     text_width: int
@@ -116,7 +122,10 @@ class _Parts:
     """Operations of a forward pass over one conversation."""
 
     vision: int
-    """Of patch embedding and merger."""
+    """Of patch embedding, and of pooling, which has no weights."""
+    merger: int
+    merger_first: int
+    """Of the merger's operations, those on what leaves the tower."""
     vision_layers: int
     vision_repeated: int
     vision_attention: int
@@ -128,8 +137,31 @@ class _Parts:
 
     @property
     def all(self) -> int:
-        of_vision = self.vision + self.vision_layers + self.vision_attention
-        return of_vision + self.text + self.text_layers + self.text_attention
+        return self.tower + self.merger + self.language
+
+    @property
+    def tower(self) -> int:
+        return self.vision + self.vision_layers + self.vision_attention
+
+    @property
+    def language(self) -> int:
+        return self.text + self.text_layers + self.text_attention
+
+
+def of_image(geometry: Geometry) -> dict[str, Any]:
+    """Return `visual_tokens`, `n_crops` and `views` of what follows, as they are planned.
+
+    What a geometry has beyond its views, as the first step of zoom, counts as one more image.
+    """
+    each = [(view.visual_tokens, view.n_crops) for view in geometry.views]
+    beyond = geometry.visual_tokens - sum(n_tokens for n_tokens, _ in each)
+    if each and beyond:
+        each.append((beyond, geometry.n_crops - sum(n_crops for _, n_crops in each)))
+    return {
+        "visual_tokens": geometry.visual_tokens,
+        "n_crops": geometry.n_crops,
+        "views": tuple(each),
+    }
 
 
 def forward_flops(
@@ -138,6 +170,7 @@ def forward_flops(
     visual_tokens: int,
     text_tokens: int,
     n_crops: int = 1,
+    views: Sequence[tuple[int, int]] = (),
     pass_tokens: int = 0,
     logit_tokens: int | None = None,
 ) -> int:
@@ -149,9 +182,10 @@ def forward_flops(
 
     Args:
         shape: Sizes of the model.
-        visual_tokens: Tokens of the image.
+        visual_tokens: Tokens of the image, or of all views.
         text_tokens: All other tokens of the conversation.
         n_crops: Crops that the vision tower encodes separately.
+        views: Visual tokens and crops of each image, if there are several.
         pass_tokens: Most text tokens at once; more attend to the image in several passes. Zero
             means all.
         logit_tokens: Tokens at which logits are computed; None means all.
@@ -159,7 +193,8 @@ def forward_flops(
     Returns:
         Operations of vision tower, merger, language model and head together.
     """
-    parts = _parts(shape, visual_tokens, text_tokens, n_crops, logit_tokens)
+    seen = tuple(views) or ((visual_tokens, n_crops),)
+    parts = _parts(shape, seen, text_tokens, logit_tokens)
     attention = parts.text_attention
     if 0 < pass_tokens < text_tokens:
         pairs = visual_tokens**2 + text_tokens * (visual_tokens + pass_tokens)
@@ -180,27 +215,36 @@ def attention_flops(
 
 def _parts(
     shape: ModelShape,
-    visual_tokens: int,
+    seen: Sequence[tuple[int, int]],
     text_tokens: int,
-    n_crops: int,
     logit_tokens: int | None,
 ) -> _Parts:
-    patches = shape.patches(visual_tokens)
-    of_crop = patches + shape.class_tokens
-    merged = patches // shape.patches_per_token if shape.crop_patches else visual_tokens
-    tokens = visual_tokens + text_tokens
+    """Return the operations of a conversation, `seen` being tokens and crops of its images."""
+    vision = merger = merger_first = vision_layers = vision_repeated = vision_attention = 0
+    for visual_tokens, n_crops in seen:
+        patches = shape.patches(visual_tokens)
+        of_crop = patches + shape.class_tokens
+        merged = patches // shape.patches_per_token if shape.crop_patches else visual_tokens
+        pooled = 0
+        if shape.is_pooled_by_product:
+            pooled = 2 * patches * (patches // shape.patches_per_token) * shape.vision[0].width
+        repeated = sum(layers.number * layers.repeated_flops_per_token for layers in shape.vision)
+        attention = sum(layers.attention_flops(of_crop) for layers in shape.vision)
+        vision += n_crops * (patches * shape.patch_flops + pooled)
+        merger += n_crops * merged * shape.merger_flops
+        merger_first += n_crops * merged * shape.merger_first_flops
+        vision_layers += n_crops * sum(layers.token_flops(of_crop) for layers in shape.vision)
+        vision_repeated += n_crops * of_crop * repeated
+        vision_attention += n_crops * attention
+    tokens = sum(visual_tokens for visual_tokens, _ in seen) + text_tokens
     n_logits = tokens if logit_tokens is None else logit_tokens
-    pooled = 0
-    if shape.is_pooled_by_product:
-        pooled = 2 * patches * (patches // shape.patches_per_token) * shape.vision[0].width
-    of_merger = merged * shape.merger_flops + pooled
     return _Parts(
-        vision=n_crops * (patches * shape.patch_flops + of_merger),
-        vision_layers=n_crops * sum(layers.token_flops(of_crop) for layers in shape.vision),
-        vision_repeated=n_crops
-        * of_crop
-        * sum(layers.number * layers.repeated_flops_per_token for layers in shape.vision),
-        vision_attention=n_crops * sum(layers.attention_flops(of_crop) for layers in shape.vision),
+        vision=vision,
+        merger=merger,
+        merger_first=merger_first,
+        vision_layers=vision_layers,
+        vision_repeated=vision_repeated,
+        vision_attention=vision_attention,
         text=tokens * shape.token_flops + 2 * n_logits * shape.text_width * shape.vocabulary,
         text_layers=sum(layers.token_flops(tokens) for layers in shape.text),
         text_repeated=tokens
@@ -215,20 +259,30 @@ def training_flops(
     visual_tokens: int,
     text_tokens: int,
     n_crops: int = 1,
+    views: Sequence[tuple[int, int]] = (),
     logit_tokens: int | None = None,
+    train_vision: str = "all",
     is_adapted: bool = False,
 ) -> int:
     """Return the operations of one training step over one conversation.
 
     The backward pass costs twice the forward pass (gradients of inputs and of weights); pixels
-    have no gradient. With adapters there is no backward pass through vision tower and merger, and
-    weights of the language model have no gradients; the adapters' own operations are not counted.
+    have no gradient, and neither has what a frozen tower makes of them. There is no backward pass
+    through what is frozen of the image side (`trainable.VISION`). With adapters that is all of it,
+    and weights of the language model have no gradients; the adapters' own operations are not
+    counted.
     """
-    parts = _parts(shape, visual_tokens, text_tokens, n_crops, logit_tokens)
+    seen = tuple(views) or ((visual_tokens, n_crops),)
+    parts = _parts(shape, seen, text_tokens, logit_tokens)
     if is_adapted:
-        seen = parts.vision + parts.vision_layers + parts.vision_attention
-        return seen + 2 * (parts.text + parts.text_layers) + 3 * parts.text_attention
-    return 3 * parts.all - n_crops * shape.patches(visual_tokens) * shape.patch_flops
+        of_text = 2 * (parts.text + parts.text_layers) + 3 * parts.text_attention
+        return parts.tower + parts.merger + of_text
+    if train_vision == "none":
+        return parts.tower + parts.merger + 3 * parts.language
+    if train_vision == "merger":
+        return parts.tower + 3 * parts.merger - parts.merger_first + 3 * parts.language
+    patches = sum(crops * shape.patches(tokens) for tokens, crops in seen)
+    return 3 * parts.all - patches * shape.patch_flops
 
 
 def repeated_flops(
@@ -237,18 +291,19 @@ def repeated_flops(
     visual_tokens: int,
     text_tokens: int,
     n_crops: int = 1,
-    is_adapted: bool = False,
+    views: Sequence[tuple[int, int]] = (),
+    train_vision: str = "all",
 ) -> tuple[int, int]:
     """Return what gradient checkpointing computes again for a conversation.
 
-    That is the layers, up to what their backward pass needs; with adapters those of the language
-    model alone.
+    That is the layers, up to what their backward pass needs; with a frozen tower those of the
+    language model alone.
 
     Returns:
         Operations without attention, and those of attention, which can be kept instead.
     """
-    parts = _parts(shape, visual_tokens, text_tokens, n_crops, 0)
-    if is_adapted:
+    parts = _parts(shape, tuple(views) or ((visual_tokens, n_crops),), text_tokens, 0)
+    if train_vision != "all":
         return parts.text_repeated, parts.text_attention
     attention = parts.vision_attention + parts.text_attention
     return parts.vision_repeated + parts.text_repeated, attention

@@ -100,18 +100,23 @@ class GridFamily(Family):
         return Patches(per_token=config.vision_config.spatial_merge_size**2)
 
     def positions(
-        self, config: PretrainedConfig, is_image: np.ndarray, layout: Layout
+        self, config: PretrainedConfig, is_image: np.ndarray, *layouts: Layout
     ) -> np.ndarray:
         """Return time, height and width of each token; text goes on after the larger side."""
         side = self.multiple_px(config)
-        width, height = layout.canvas_px[0] // side, layout.canvas_px[1] // side
-        start = int(np.argmax(is_image))
-        rows, columns = np.divmod(np.arange(width * height), width)
-        image = start + np.stack([np.zeros_like(rows), rows, columns])
-        n_after = len(is_image) - start - width * height
-        after = start + max(width, height) + np.arange(n_after)
-        text = [np.broadcast_to(each, (3, len(each))) for each in (np.arange(start), after)]
-        return np.concatenate([text[0], image, text[1]], axis=1)
+        of_images = np.flatnonzero(is_image)
+        # What is not overwritten below is text behind the last image.
+        found = np.broadcast_to(np.arange(len(is_image)), (3, len(is_image))).copy()
+        n_before = 0
+        for layout in layouts:
+            width, height = layout.canvas_px[0] // side, layout.canvas_px[1] // side
+            place = int(of_images[n_before])
+            end, start = place + width * height, int(found[0, place])
+            rows, columns = np.divmod(np.arange(width * height), width)
+            found[:, place:end] = start + np.stack([np.zeros_like(rows), rows, columns])
+            found[:, end:] = start + max(width, height) + np.arange(len(is_image) - end)
+            n_before += width * height
+        return found
 
     def pixel_inputs(
         self, model: LoadedModel, images: Sequence[Image.Image], layouts: Sequence[Layout]

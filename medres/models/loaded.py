@@ -189,14 +189,22 @@ def tokenizer_of(found: checkpoint.Checkpoint, family: Family) -> PreTrainedToke
     return tokenizer
 
 
-def rendered(tokenizer: PreTrainedTokenizerBase, family: Family, system: str, question: str) -> str:
-    """Return a prompt with one image by the chat template of a checkpoint."""
+def rendered(
+    tokenizer: PreTrainedTokenizerBase,
+    family: Family,
+    system: str,
+    question: str,
+    *,
+    n_images: int = 1,
+) -> str:
+    """Return a prompt with one image or several by the chat template of a checkpoint."""
     # Contents are lists where they may be: some templates silently ignore a text.
     content: Any = system if family.is_system_text else [{"type": "text", "text": system}]
+    asked: list[dict[str, str]] = [{"type": "image"}] * n_images
     text: str = tokenizer.apply_chat_template(
         [
             {"role": "system", "content": content},
-            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]},
+            {"role": "user", "content": [*asked, {"type": "text", "text": question}]},
         ],
         tokenize=False,
         add_generation_prompt=True,

@@ -1,7 +1,9 @@
 """The tokens of an image and its questions as a tree: who attends to whom, and what to predict."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -36,8 +38,14 @@ class Tree:
     prompt_ends: np.ndarray
     """Place of the last prompt token of each question, which predicts the first token of its
     replies; shape (n_questions,)."""
-    layout: Layout
-    """Of the image."""
+    layouts: tuple[Layout, ...]
+    """Of each image of the prompt, in their order."""
+
+    @property
+    def layout(self) -> Layout:
+        """Of the only image."""
+        (only,) = self.layouts
+        return only
 
     @property
     def n_root(self) -> int:
@@ -110,6 +118,20 @@ def passes(tree: Tree, *, n_tokens: int) -> list[np.ndarray]:
         held.append(node)
         n_held += len(node)
     return [*groups, np.concatenate(held)] if held else groups
+
+
+def in_order(trees: Sequence[Tree], pixels: Sequence[Any]) -> tuple[list[Any], list[Layout]]:
+    """Return the images of some trees one after the other, and the layout of each.
+
+    Args:
+        trees: From `encode`.
+        pixels: Of each tree its image, or the list of its images.
+    """
+    images = [image for each in pixels for image in (each if isinstance(each, list) else [each])]
+    layouts = [layout for tree in trees for layout in tree.layouts]
+    if len(images) != len(layouts):
+        raise ValueError(f"{len(images)} images are given, the prompts have {len(layouts)}")
+    return images, layouts
 
 
 def flat(tree: Tree) -> list[Tree]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from transformers import PretrainedConfig
 
-from medres import mixed, models, resolution
-from medres.models import conversation, flops, offline
+from medres import models, resolution, trained_at
+from medres.models import conversation, flops, offline, trainable
 from medres.models.offline import Sizes
 from medres.plan import contents, memory, seen
 from medres.plan.contents import Described, Images, Side
@@ -92,30 +92,30 @@ class _Costed:
         return flops.forward_flops(self.sizes.shape, **tokens, pass_tokens=pass_tokens)
 
     def training_flops(
-        self, side: Side, geometry: Geometry, n_questions: float, *, is_adapted: bool
+        self, side: Side, geometry: Geometry, n_questions: float, **of_training: Any
     ) -> int:
         """Return the same for a training step."""
         return flops.training_flops(
             self.sizes.shape,
             **self._tokens(side, geometry, n_questions),
-            is_adapted=is_adapted,
+            **of_training,
         )
 
     def repeated_flops(
-        self, side: Side, geometry: Geometry, n_questions: float, *, is_adapted: bool
+        self, side: Side, geometry: Geometry, n_questions: float, *, train_vision: str
     ) -> tuple[int, int]:
         """Return what gradient checkpointing computes again: without attention, and attention."""
         tokens = self._tokens(side, geometry, n_questions)
         del tokens["logit_tokens"]  # never computed again
-        return flops.repeated_flops(self.sizes.shape, **tokens, is_adapted=is_adapted)
+        return flops.repeated_flops(self.sizes.shape, **tokens, train_vision=train_vision)
 
-    def _tokens(self, side: Side, geometry: Geometry, n_questions: float) -> dict[str, int]:
+    def _tokens(self, side: Side, geometry: Geometry, n_questions: float) -> dict[str, Any]:
         layout = self.layout(geometry)
         return {
-            "visual_tokens": layout.visual_tokens,
+            **flops.of_image(geometry),
             "text_tokens": layout.mark_tokens
-            + side.text_tokens(n_questions, self.characters_per_token),
-            "n_crops": layout.n_crops,
+            + side.text_tokens(n_questions, self.characters_per_token)
+            + round(len(geometry.words) / self.characters_per_token * n_questions),
             # Logits are computed where a reply is predicted.
             "logit_tokens": round(side.reply_tokens(self.characters_per_token) * n_questions),
         }
@@ -214,15 +214,22 @@ def _trained(
     arm: Arm, costed: _Costed, side: Side, settings: dict[str, Any], *, n_seeds: int
 ) -> tuple[Arm, Load]:
     """Return the arm with the cost of its training, and the image that determines its memory."""
-    low_share = mixed.low_share_of(arm.cell.train_resolution, low_share=settings["low_share"])
-    assert low_share is not None  # none has no training
-    shares = {"low": low_share, "native": 1 - low_share}
+    trained = arm.cell.train_resolution
+    shares = trained_at.shares(trained, low_share=settings["low_share"])
+    epochs = settings["adapt_epochs" if trained_at.earlier(trained) else "epochs"]
     seen = _views(side, shares, costed.treatment)
     if not seen:
         raise ValueError(
             f"data set {arm.cell.dataset!r} has no train questions; use train resolution none"
         )
-    of = partial(costed.training_flops, side, is_adapted=settings["lora_rank"] > 0)
+    lora_rank = settings["lora_rank"]
+    trainable.check_vision(settings["train_vision"], lora_rank=lora_rank)
+    train_vision = trainable.vision_planned(
+        settings["train_vision"],
+        lora_rank=lora_rank,
+        adapt_layers=settings["adapt_layers"] if trained_at.earlier(trained) else "all",
+    )
+    of = partial(costed.training_flops, side, train_vision=train_vision, is_adapted=lora_rank > 0)
     unshared = sum(
         images.n_images * images.questions_each * of(geometry, 1.0) for images, geometry in seen
     )
@@ -240,14 +247,14 @@ def _trained(
                     side,
                     geometry,
                     1.0 if is_flat else images.questions_each,
-                    is_adapted=settings["lora_rank"] > 0,
+                    train_vision=train_vision,
                 )
             ]
             for images, geometry in seen
         ]
     )
     mean_tokens, max_tokens = _tokens(seen)
-    passes = settings["epochs"] * n_seeds
+    passes = epochs * n_seeds
     images, geometry = max(
         seen, key=lambda pair: costed.forward_flops(side, pair[1], pair[0].questions_each)
     )
@@ -261,7 +268,7 @@ def _trained(
         arm,
         mean_tokens=mean_tokens,
         max_tokens=max_tokens,
-        epochs=settings["epochs"],
+        epochs=epochs,
         train_flops=round(passes * shared),
         repeated_flops=tuple(round(each) for each in passes * again.sum(axis=0)),
         unshared_flops=round(passes * unshared),
@@ -276,7 +283,7 @@ def _views(
     return [
         (
             replace(images, n_images=images.n_images * share),
-            resolution.plan(images.size_px, name, treatment),
+            resolution.plan(images.size_px, name, treatment, mpp_um=images.mpp_um),
         )
         for images in side.images
         for name, share in shares.items()

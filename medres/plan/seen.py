@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import models, resolution, saving, texts
+from medres import models, resolution, saving, texts, views
 from medres import study as studies
 from medres.models import flops, offline
 from medres.models.offline import Sizes
@@ -75,7 +75,8 @@ def pictured(asked: Sequence[str], treatment: Treatment) -> list[str]:
         treatment: As in `resolutions`.
     """
     kinds = {name: resolution.parse(name)[0] for name in asked}
-    others = [name for name in asked if kinds[name] not in ("mixed", "blank", "upsampled")]
+    hidden = ("mixed", "blank", "upsampled", *views.KINDS)
+    others = [name for name in asked if kinds[name] not in hidden]
     own = [name for kind in treatment.budgets for name in OWN[kind]]
     filled = ["low", "native", *others, *own[::-1], "scale-0.5", "upsampled-bicubic"]
     return list(dict.fromkeys(filled))[:4]
@@ -93,7 +94,7 @@ def table(
     names: Sequence[str],
     treatment: Treatment,
     *,
-    flops_of: Callable[[Layout], int],
+    flops_of: Callable[[Geometry], int],
     bytes_of: Callable[[Layout], int] | None = None,
 ) -> pd.DataFrame:
     """Return what a model makes of images, one row per resolution.
@@ -102,7 +103,7 @@ def table(
         images: Sizes, each with how many images have it.
         names: Resolutions, as from `resolutions`.
         treatment: Of the model, which lays out given pixels.
-        flops_of: Operations of a question about an image that is laid out so.
+        flops_of: Operations of a question about an image that is planned so.
         bytes_of: Memory of a training with such images; none if nothing is trained.
 
     Returns:
@@ -112,22 +113,27 @@ def table(
         share_enlarged_by_model of the images, and in words enlarged. Sizes are text, width x
         height.
     """
-    sizes_px: dict[tuple[int, int], float] = {}
+    kinds: dict[tuple[tuple[int, int], float | None], float] = {}
     for each in images:
-        sizes_px[each.size_px] = sizes_px.get(each.size_px, 0.0) + each.n_images
-    typical = typical_px(images)
+        kind = each.size_px, each.mpp_um
+        kinds[kind] = kinds.get(kind, 0.0) + each.n_images
+    typical_size_px = typical_px(images)
+    typical = next(kind for kind in kinds if kind[0] == typical_size_px)
     rows = []
     for name in names:
         asked = "upsampled-bicubic" if name == UPSAMPLED else name
-        at = {size: resolution.plan(size, asked, treatment) for size in sizes_px}
-        setting = _Setting(name, at[typical], list(at.values()), list(sizes_px.values()))
+        at = {
+            (size_px, um): resolution.plan(size_px, asked, treatment, mpp_um=um)
+            for size_px, um in kinds
+        }
+        setting = _Setting(name, at[typical], list(at.values()), list(kinds.values()))
         rows.append(_row(setting, flops_of, bytes_of))
     return pd.DataFrame(rows)
 
 
 def _row(
     setting: _Setting,
-    flops_of: Callable[[Layout], int],
+    flops_of: Callable[[Geometry], int],
     bytes_of: Callable[[Layout], int] | None,
 ) -> dict[str, Any]:
     typical = setting.typical
@@ -140,12 +146,12 @@ def _row(
         "resolution": setting.name,
         "given_px": _size(typical.given_px),
         "seen_px": _size(typical.layout.image_px or typical.layout.canvas_px),
-        "tiles": tiles(typical.layout),
+        "tiles": f"{len(typical.views)} views" if typical.views else tiles(typical.layout),
         "visual_tokens": typical.visual_tokens,
         "tokens_range": f"{min(tokens):,} to {max(tokens):,}" if min(tokens) < max(tokens) else "",
         "least_tokens": min(tokens),
         "most_tokens": max(tokens),
-        "flops_per_question": float(flops_of(typical.layout)),
+        "flops_per_question": float(flops_of(typical)),
         "training_bytes": float(bytes_of(typical.layout)) if bytes_of else np.nan,
         "enlarged": ", ".join(
             f"{who}{'' if share == 1 else f' ({_percent(share)})'}"
@@ -197,9 +203,16 @@ def of_study(study: Study, holds: Mapping[str, Described]) -> pd.DataFrame:
             per_token = offline.characters_per_token(model, held.train.texts)
             text_tokens = held.test.text_tokens(1, per_token)
 
-            def flops_of(layout: Layout, n: int = text_tokens, sizes: Sizes = sizes) -> int:
-                seen = {"visual_tokens": layout.visual_tokens, "n_crops": layout.n_crops}
-                return flops.forward_flops(sizes.shape, text_tokens=n + layout.mark_tokens, **seen)
+            def flops_of(
+                at: Geometry,
+                n: int = text_tokens,
+                sizes: Sizes = sizes,
+                per_token: float = per_token,
+            ) -> int:
+                more = at.layout.mark_tokens if at.layout else 0
+                more += round(len(at.words) / per_token)
+                told = flops.of_image(at)
+                return flops.forward_flops(sizes.shape, text_tokens=n + more, **told)
 
             own = table(
                 [*held.train.images, *held.test.images],

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from medres import files, marks, runs
+from medres import files, marks, runs, trained_at
 from medres import study as studies
 from medres.datasets import conversations, preparation
 from medres.files import Remembered
@@ -24,7 +24,9 @@ from medres.study import Cell, Study
 INDEX = "index"
 PLANNING = "01_datasets"
 """Stem of the page that says what trainings and evaluations will take."""
-PLANNED = "eval_resolutions strategy processes dtype gradient_checkpointing lora_rank".split()
+PLANNED = (
+    "eval_resolutions strategy processes dtype gradient_checkpointing lora_rank train_vision"
+).split()
 """Parameters of theirs that it depends on, besides the study's treatment."""
 DRAWING = ("matplotlib", "nbconvert", "pandas", "scipy", "seaborn", "statsmodels")
 """Packages whose version can change a page, beside those that can change a run."""
@@ -334,8 +336,11 @@ def _small_folders(study: str) -> list[Path]:
 def upstream_of(study: Study, stem: str, cell: Cell | None) -> list[Thing]:
     """Return what is made before a page."""
     if cell is not None:
-        trained = replace(cell, stage="finetune").page
-        needs_training = cell.stage == "evaluate" and cell.train_resolution != "none"
+        needed = cell.train_resolution
+        if cell.stage == "finetune":
+            needed = trained_at.earlier(needed)
+        trained = replace(cell, stage="finetune", train_resolution=needed).page
+        needs_training = needed not in ("", "none")
         return [("questions", cell.dataset), *([("pages", trained)] if needs_training else [])]
     if stem == INDEX:
         return [("pages", other) for other in pages_of(study) if other != INDEX]

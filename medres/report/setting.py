@@ -42,8 +42,16 @@ def in_words(name: str, treatment: Treatment) -> str:
         return f"{called}at most {pixels:,} pixels (about {side:,} x {side:,})"
     if kind == "scale":
         return f"{float(argument):g} times the width and height"
+    if kind == "mpp":
+        return f"{argument} microns per pixel, finer pixels shrunk"
     if kind == "tokens":
         return f"{int(argument):,} visual tokens"
+    if kind == "crops":
+        return f"the whole at low and its {argument} parts, each at most at low's pixels"
+    if kind == "zoom":
+        return "the whole at low, then with it the part that the model asks for"
+    if kind == "plain":
+        return f"the whole image at no more visual tokens than {argument}"
     if kind == "tiles":
         return f"{argument} tile{'s' * (argument != '1')}"
     return name

@@ -68,7 +68,8 @@ def ladders(answers: pd.DataFrame) -> list[Ladder]:
     """Return the ladder of every data set, model and train resolution.
 
     Args:
-        answers: As from `grids.answers`. Blank, mixed and enlarged images are no rungs.
+        answers: As from `grids.answers`. Blank, mixed and enlarged images, and several
+            views of one, are no rungs.
     """
     offered = frontier.offered(answers)
     found = {

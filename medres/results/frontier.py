@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from medres import views
 from medres.published.claims import Claim
 from medres.results import grids, paired
 from medres.results.grids import place
@@ -50,8 +51,9 @@ CAPTION = (
 def rungs(answers: pd.DataFrame) -> pd.DataFrame:
     """Return the answers at resolutions to choose from, with the visual tokens that they cost.
 
-    Blank images are left out; mixed answers, which are taken from low and native ones; and
-    enlarged images, which cost the tokens of native ones. Tokens are those that a
+    Blank images are left out; mixed answers, which are taken from low and native ones; enlarged
+    images, which cost the tokens of native ones; and several views of an image with their plain
+    opponents, which are no sizes of one image (`view_arms`). Tokens are those that a
     server reported, where it did. A resolution without either is left out too (see `unpriced`).
 
     Args:
@@ -73,7 +75,7 @@ def unpriced(answers: pd.DataFrame) -> str:
 def offered(answers: pd.DataFrame) -> pd.DataFrame:
     """Return the answers at resolutions to choose from, as `rungs` but with unknown tokens too."""
     kinds = answers["eval_resolution"].str.partition("-")[0]
-    found = answers[~kinds.isin(["blank", "mixed", "upsampled"])]
+    found = answers[~kinds.isin(["blank", "mixed", "upsampled", *views.KINDS])]
     tokens = found["visual_tokens"].astype(float)
     tokens = tokens.where(tokens > 0)  # 0 is of a model that nothing is known of
     if "reported_tokens" in found:  # what the server counted is what it costs

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from medres import mixed
+from medres import trained_at
 from medres.published.claims import Claim
 from medres.results import grids, paired
 from medres.results.grids import place
@@ -58,7 +58,7 @@ def table(answers: pd.DataFrame, *, low_share: float, margin: float) -> pd.DataF
         of `paired.VERDICTS`. No rows for a data set and model with fewer than three shares.
     """
     names = map(str, answers["train_resolution"].unique())
-    shares = {name: mixed.low_share_of(name, low_share=low_share) for name in names}
+    shares = {name: trained_at.low_share(name, low_share=low_share) for name in names}
     used = answers[
         answers["train_resolution"].map(shares).notna() & answers["eval_resolution"].isin(EVALUATED)
     ]

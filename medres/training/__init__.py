@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from medres import csv_files, datasets, models, resolution, runs
+from medres import csv_files, datasets, inference, models, resolution, runs
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import HELD_BYTES
-from medres.models import lora
+from medres.models import lora, trainable
 from medres.training import checkpoints, launch, micro_batches, what_fits
 from medres.training import strategy as strategies
 from medres.training.progress import Progress
@@ -32,7 +32,7 @@ def finetune(**parameters: Any) -> runs.Run:
     """Train a model on one data set at one resolution, or reuse the finished run.
 
     The loss is the mean over the answer tokens of a batch, end-of-turn tokens included, however
-    the batch is split into micro-batches. AdamW (second beta 0.98), linear warm-up, cosine decay
+    the batch is split into micro-batches. AdamW, linear warm-up, cosine decay
     to zero, gradients clipped at norm 1.
 
     Args:
@@ -61,9 +61,10 @@ def finetune(**parameters: Any) -> runs.Run:
             f"data set {settings.dataset!r} has no training questions; evaluate it untrained "
             "(`train_resolutions: [none]`), or split it with `split: grouped`"
         )
+    _, base = _base(settings)
     inputs = {
         "questions": question_set.fingerprint,
-        "base_weights": models.fingerprint(settings.model, revision=settings.revision),
+        **base,
         "resampler": resolution.resampler(),
     }
     if settings.dtype == "bfloat16":
@@ -79,11 +80,12 @@ def finetune(**parameters: Any) -> runs.Run:
     )
     if run.is_done:
         return run
-    is_low = assign(
-        train, settings.train_resolution, low_share=settings.low_share, seed=settings.seed
+    drawn = train.assign(
+        resolution=assign(
+            train, settings.train_resolution, low_share=settings.low_share, seed=settings.seed
+        )
     )
     with runs.replacing(run.folder / "resolutions.csv") as part:
-        drawn = train.assign(resolution=np.where(is_low, "low", "native"))
         csv_files.write(drawn[["question_id", "image", "modality", "resolution"]], part)
     make = train_here if settings.strategy == "single" else launch.launch
     outcome = make(run.folder, settings)
@@ -163,11 +165,30 @@ def train_here(
     }
 
 
+def _base(settings: TrainingSettings) -> tuple[str, dict[str, str]]:
+    """Return where the weights are that a training begins with, and the hashes that identify them.
+
+    Raises:
+        FileNotFoundError: If they are those of a training that is not there yet.
+        ValueError: If a file of it is damaged.
+    """
+    if not settings.earlier:
+        weights = models.fingerprint(settings.model, revision=settings.revision)
+        return settings.model, {"base_weights": weights}
+    where = {"model": settings.model, "revision": settings.revision}
+    place, found = inference.checkpoint(settings.study, settings.earlier_cell, **where)
+    return place, {"base_weights": found["weights"], "finetune": found["finetune"]}
+
+
 def _samples(settings: TrainingSettings) -> Samples:
     """Return the training samples, with the model to train."""
     question_set = datasets.load(settings.study, settings.dataset)
     train = question_set.split("train")
-    loaded = models.load(settings.model, revision=settings.revision, tiling=settings.tiling)
+    place, _ = _base(settings)
+    loaded = models.load(place, revision=settings.revision, tiling=settings.tiling)
+    if settings.earlier:
+        trainable.only(loaded.network, settings.adapt_layers)
+    trainable.freeze_vision(loaded.network, settings.train_vision)
     if settings.lora_rank:
         loaded = lora.adapt(loaded, rank=settings.lora_rank, seed=settings.seed)
     return Samples(
@@ -176,11 +197,11 @@ def _samples(settings: TrainingSettings) -> Samples:
         train,
         assign(train, settings.train_resolution, low_share=settings.low_share, seed=settings.seed),
         settings.treatment(loaded.config),
-        epochs=settings.epochs,
+        epochs=settings.n_epochs,
         seed=settings.seed,
         cache=pixel_cache.of_study(settings.study, gib=settings.cache_gib),
         # For a GPU several processes read ahead, each of which would hold its own.
         held_bytes=0
-        if strategies.has_gpu(settings.device) or settings.epochs == 1
+        if strategies.has_gpu(settings.device) or settings.n_epochs == 1
         else HELD_BYTES // strategies.n_processes(),
     )

@@ -1,5 +1,6 @@
 """Training samples: images with all their questions, in the order of all epochs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,10 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
-from medres import datasets, mixed, models, resolution
+from medres import datasets, mixed, models, resolution, trained_at
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import Held, PixelCache
-from medres.models import LoadedModel, conversation, flops, lora, trees
+from medres.models import LoadedModel, conversation, flops, lora, trainable, trees
 from medres.models.trees import Tree
 from medres.resolution import Treatment
 from medres.results import losses
@@ -25,17 +26,17 @@ BYTES_PER_PIXEL = 4
 def assign(
     train: pd.DataFrame, train_resolution: str, *, low_share: float, seed: int
 ) -> np.ndarray:
-    """Return which training questions are at low resolution, shape (n_questions,), bool."""
-    share = mixed.low_share_of(train_resolution, low_share=low_share)
-    if not mixed.is_mixed(train_resolution):
-        return np.full(len(train), share == 1)
-    assert share is not None  # only none has no share
-    return mixed.assign_mixed(
+    """Return the resolution of each training question, shape (n_questions,), of strings."""
+    shares = trained_at.shares(train_resolution, low_share=low_share)
+    if len(shares) == 1:
+        return np.full(len(train), next(iter(shares)), dtype=object)
+    is_low = mixed.assign_mixed(
         train["image"].tolist(),
         train["modality"].tolist(),
-        low_share=share,
+        low_share=shares["low"],
         rng=np.random.default_rng([seed, 1]),
     )
+    return np.where(is_low, "low", "native").astype(object)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Samples(Dataset[tuple[Tree, Any]]):
         model: LoadedModel,
         question_set: datasets.QuestionSet,
         train: pd.DataFrame,
-        is_low: np.ndarray,
+        resolutions: np.ndarray,
         treatment: Treatment,
         *,
         epochs: int,
@@ -90,19 +91,20 @@ class Samples(Dataset[tuple[Tree, Any]]):
         self.question_ids: list[list[str]] = []
         too_long: list[conversation.TooLongError] = []
         n_images = train["image"].nunique()
-        self.n_low_questions = int(is_low.sum())
-        for image, rows in train.assign(is_low=is_low).groupby("image", sort=True):
+        self.n_low_questions = int((resolutions == "low").sum())
+        for image, rows in train.assign(resolution=resolutions).groupby("image", sort=True):
             first = rows.iloc[0]
             geometry = resolution.plan(
                 (int(first["width_px"]), int(first["height_px"])),
-                "low" if first["is_low"] else "native",
+                first["resolution"],
                 treatment,
+                mpp_um=first.get("mpp_um"),
             )
             question_ids = rows["question_id"].tolist()
             try:
-                tree = conversation.encode(
+                tree = conversation.about(
                     model,
-                    geometry.given_px,
+                    geometry,
                     question_ids,
                     rows["question"].tolist(),
                     [[reference] for reference in rows["reference"]],
@@ -128,13 +130,14 @@ class Samples(Dataset[tuple[Tree, Any]]):
         return len(self.order)
 
     def __getitem__(self, step: int) -> tuple[Tree, Any]:
-        """Return the tree and the pixels of one sample."""
+        """Return the tree of one sample, and its pixels: an image, or the list of its views."""
         index = self.order[step]
         image, geometry = self.images[index], self.geometries[index]
+        n_bytes = BYTES_PER_PIXEL * sum(math.prod(view.given_px) for view in geometry.each)
         pixels = self.held.get(
             index,
-            lambda: pixel_cache.pixels_of(self.question_set, image, geometry, self.cache),
-            lambda made: BYTES_PER_PIXEL * made.width * made.height,
+            lambda: pixel_cache.views_of(self.question_set, image, geometry, self.cache),
+            lambda _: n_bytes,
         )
         return self.trees[index], pixels
 
@@ -149,9 +152,8 @@ class Samples(Dataset[tuple[Tree, Any]]):
         batch["labels"] = torch.cat([ahead, targets], dim=1)
         if self.is_flat:
             batch |= models.flat_inputs(self.model, batch["input_ids"])
-        pixels = [pixels for _, pixels in rows]
-        layouts = [row.layout for row in of_rows]
-        return batch | {"vision": VisionInputs(models.answer_inputs(self.model, pixels, layouts))}
+        images, layouts = trees.in_order(of_rows, [pixels for _, pixels in rows])
+        return batch | {"vision": VisionInputs(models.answer_inputs(self.model, images, layouts))}
 
     @property
     def is_flat(self) -> bool:
@@ -205,14 +207,16 @@ class Samples(Dataset[tuple[Tree, Any]]):
         """
         # Read once: it is looked up by the whole config.
         shape, is_adapted = self.model.shape, lora.is_adapted(self.model)
+        network: Any = self.model.network
+        train_vision = trainable.vision_of(network.get_base_model() if is_adapted else network)
         per_image = [
             sum(
                 flops.training_flops(
                     shape,
-                    visual_tokens=geometry.visual_tokens,
+                    **flops.of_image(geometry),
                     text_tokens=len(row.token_ids) - geometry.visual_tokens,
-                    n_crops=geometry.n_crops,
                     logit_tokens=len(np.unique(row.predictors)),
+                    train_vision=train_vision,
                     is_adapted=is_adapted,
                 )
                 for row in self._rows_of(tree)

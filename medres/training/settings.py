@@ -2,14 +2,18 @@
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import PretrainedConfig
 
-from medres import mixed, models, texts
+from medres import models, texts, trained_at
+from medres.models import trainable
 from medres.plan import memory
 from medres.resolution import Treatment
+
+ADAPTING = ("adapt_layers", "adapt_epochs")
+"""Parameters that count only where a training goes on from another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,8 @@ class TrainingSettings:
     revision: str
     """Commit of a hub model; empty for other models."""
     train_resolution: str
-    """low, native, mixed, or mixed-<percent> with the percentage of low questions, 1 to 99."""
+    """As `trained_at` says: low, native, mixed, mixed-<percent>, any resolution that makes pixels,
+    or <a>-then-<b> to train on from the study's training <a>."""
     seed: int
     """For the order of the images and the random assignment of the mixed resolution."""
     low_max_pixels: int
@@ -46,6 +51,10 @@ class TrainingSettings:
     """Share of the questions that are trained at low resolution in mixed training, 0 to 1."""
     epochs: int
     """Passes over all training images."""
+    adapt_layers: str = "all"
+    """Of <a>-then-<b>, what is trained on: all, norms or last-<n>, as in `trainable.only`."""
+    adapt_epochs: int = 1
+    """Of <a>-then-<b>, passes over all training images."""
     batch_images: int
     """Images per optimiser step, with all their questions, on all processes together."""
     micro_batch_images: int = 0
@@ -58,11 +67,18 @@ class TrainingSettings:
     """AdamW's, on all weights but norms and biases."""
     warmup_share: float
     """Share of the steps over which the learning rate rises, 0 to 1."""
+    adam_beta1: float = 0.9
+    """AdamW's decay of the mean gradient, from step to step."""
+    adam_beta2: float = 0.98
+    """AdamW's decay of the mean squared gradient. 0.98 averages over about 50 steps: trainings of
+    the tiny models have hundreds."""
     dtype: str = "float32"
     """float32, or bfloat16 with weights and optimiser states kept in 32 bits as well."""
     lora_rank: int = 0
-    """Rank of adapters on the language model, all other weights frozen. 0: all weights are
-    trained."""
+    """Rank of adapters on the language model, all other weights frozen. 0: no adapters."""
+    train_vision: str = "all"
+    """What of the image side is trained: all (vision tower and merger), merger (the merger alone)
+    or none, as in `trainable.VISION`. With adapters nothing of it is, whether all or none."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     strategy: str = "single"
@@ -94,12 +110,19 @@ class TrainingSettings:
             if value not in known:
                 choice = f"{', '.join(known[:-1])} or {known[-1]}"
                 raise ValueError(f"{name} is {value!r}; use {choice}")
-        if mixed.low_share_of(self.train_resolution, low_share=self.low_share) is None:
+        trained_at.check(self.train_resolution)
+        if self.train_resolution == "none":
+            raise ValueError("train_resolution is 'none', where nothing is trained; use another")
+        trainable.check(self.adapt_layers)
+        trainable.check_vision(self.train_vision, lora_rank=self.lora_rank)
+        if self.earlier and self.lora_rank:
             raise ValueError(
-                "train_resolution is 'none'; use low, native or mixed, or mixed-<percent>"
+                f"train_resolution is {self.train_resolution!r} with lora_rank {self.lora_rank}: "
+                "adapters are merged when a training ends; use adapt_layers, or lora_rank 0"
             )
         for name, number, least in (
             ("epochs", self.epochs, 1),
+            ("adapt_epochs", self.adapt_epochs, 1),
             ("batch_images", self.batch_images, 1),
             ("threads", self.threads, 1),
             ("processes", self.processes, 1),
@@ -117,6 +140,9 @@ class TrainingSettings:
         for name, share in (("low_share", self.low_share), ("warmup_share", self.warmup_share)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is {share}; it is a share between 0 and 1")
+        for name, beta in (("adam_beta1", self.adam_beta1), ("adam_beta2", self.adam_beta2)):
+            if not 0 <= beta < 1:
+                raise ValueError(f"{name} is {beta}; it is at least 0 and less than 1")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be positive")
         # Without the model's own grid, which `treatment` checks.
@@ -134,6 +160,21 @@ class TrainingSettings:
         return f"{self.dataset}/{model}/{self.train_resolution}/seed{self.seed}"
 
     @property
+    def earlier(self) -> str:
+        """Train resolution of the study's training that this one goes on from; empty for none."""
+        return trained_at.earlier(self.train_resolution)
+
+    @property
+    def earlier_cell(self) -> str:
+        """Path of that training's run below its stage."""
+        return replace(self, train_resolution=self.earlier).cell
+
+    @property
+    def n_epochs(self) -> int:
+        """Passes over all training images, of this training."""
+        return self.adapt_epochs if self.earlier else self.epochs
+
+    @property
     def memory_setting(self) -> memory.Setting:
         """The part that decides how much memory the training takes."""
         return memory.Setting(
@@ -141,6 +182,7 @@ class TrainingSettings:
             dtype=self.dtype,
             gradient_checkpointing=self.gradient_checkpointing,
             lora_rank=self.lora_rank,
+            train_vision=self.train_vision,
         )
 
     def treatment(self, config: PretrainedConfig) -> Treatment:
@@ -174,7 +216,15 @@ class TrainingSettings:
         Args:
             does_tile: Whether the model tiles, so that `tiling` has an effect.
         """
-        without_effect: dict[str, Any] = {"dtype": "float32", "lora_rank": 0}
+        without_effect: dict[str, Any] = {
+            "dtype": "float32",
+            "lora_rank": 0,
+            "train_vision": self.train_vision if self.lora_rank else "all",
+            "adam_beta1": 0.9,
+            "adam_beta2": 0.98,
+        }
+        if not self.earlier:
+            without_effect |= {name: getattr(self, name) for name in ADAPTING}
         if not does_tile:
             without_effect["tiling"] = self.tiling
         return {

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import torch
 
+from medres import views
 from medres.models import offline
 from medres.plan import memory
 from medres.plan.memory import Load, Setting
@@ -92,7 +93,8 @@ def _predictions(samples: Samples, settings: TrainingSettings) -> Callable[[Sett
     """Return a function that predicts the bytes of a GPU from a setting and images per pass."""
     lengths = samples.lengths()
     rows = samples.rows([int(np.argmax(lengths))])
-    layout = rows[0].layout
+    layout = views.summed(list(rows[0].layouts))
+    assert layout is not None  # a prompt has an image
     config = samples.model.config
     load = Load(
         layout,

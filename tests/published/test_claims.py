@@ -1,5 +1,4 @@
-from medres import resolution
-from medres.mixed import TRAIN_RESOLUTIONS
+from medres import resolution, trained_at
 from medres.published import claims
 
 
@@ -8,7 +7,7 @@ def test_claims_are_of_known_arms_and_families() -> None:
         assert claim.sign in (1, -1)
         assert claim.first != claim.second
         for trained, asked in (claim.first, claim.second, *(arm for arm, _ in claim.others)):
-            assert trained in TRAIN_RESOLUTIONS
+            trained_at.check(trained)
             assert asked == "mixed" or resolution.parse(asked)
         # Second minus first, and others that add up to nothing.
         assert sum(weight for _, weight in claim.others) == 0

@@ -50,6 +50,7 @@ class Gemma4(Family):
     stops = ("<eos>", "<|tool_response>")
     reasoning = Marks("<|channel>", "<channel|>", heading="thought")
     budgets = ("tokens",)
+    token_budgets = BUDGETS
     tiny_tokens = (
         "<pad>",
         "<eos>",

@@ -107,6 +107,20 @@ class LlavaOnevision(Family):
             image_px=_fitted(given_px, canvas)[::-1],
         )
 
+    def layout_of_several(
+        self,
+        config: PretrainedConfig,
+        given_px: tuple[int, int],
+        *,
+        tiling: str = "information",
+        budget: str = "",
+    ) -> Layout:
+        """Return the single square, padded with grey, that each of several images becomes."""
+        side = config.vision_config.image_size
+        n_tokens = (side // config.vision_config.patch_size) ** 2 + 1
+        width, height = (max(1, round(side * each / max(given_px))) for each in given_px)
+        return Layout(n_tokens, (side, side), 1, 1, 1, "bicubic", budget, (width, height))
+
     def patches(self, config: PretrainedConfig) -> Patches:
         """Return that crops of one size are encoded."""
         return Patches(per_crop=square_patches(config))
@@ -118,8 +132,13 @@ class LlavaOnevision(Family):
 
         Returns:
             pixel_values of shape (n_images, most crops, 3, side, side), zeros where an image has
-            fewer, and image_sizes, height and width, of (n_images, 2).
+            fewer, and image_sizes, height and width, of (n_images, 2). For images that are one of
+            several in a prompt also batch_num_images, by which the network knows that.
         """
+        if all(layout.n_crops == 1 for layout in layouts):
+            # The network asks only whether prompts have one image, not how many each has.
+            told = {"resample": Image.Resampling.BICUBIC, "return_tensors": "pt"}
+            return dict(model.image_processor([list(images)], **told))
         crops, sizes = [], []
         for image, layout in zip(images, layouts, strict=True):
             canvas = layout.canvas_px[::-1]
