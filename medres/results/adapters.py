@@ -24,8 +24,8 @@ TRAINING = [name for name in CELL if name != "eval_resolution"]
 LORA = "LoRA"
 NAMES = {
     "all": "full fine-tuning",
-    "merger": "training with a frozen vision tower",
-    "none": "training with a frozen image side",
+    "merger": "a frozen vision tower",
+    "none": "a frozen image side",
     LORA: "adapters",
 }
 """What a study trains, in words."""
