@@ -154,29 +154,6 @@ def place(table: pd.DataFrame) -> pd.Series:
     return table["dataset"].astype(str) + " (" + table["model"].astype(str) + ")"
 
 
-def layout(grid: pd.DataFrame) -> pd.DataFrame:
-    """Return the grid as the paper's tables 2 to 5 lay it out, several seeds as their mean.
-
-    Args:
-        grid: As from `grid`; cells with a blank image are left out.
-
-    Returns:
-        Rows of model and train_resolution, a column of accuracy in percent for each data set
-        and eval resolution, NaN if there is no such cell. No rows for a single model on a
-        single data set, for which `grid` is enough.
-    """
-    shown = grid[grid["eval_resolution"] != "blank"]
-    if len(shown[["dataset", "model"]].drop_duplicates()) < 2:
-        return pd.DataFrame(columns=["model", "train_resolution"])
-    rows = ["model", "train_resolution"]
-    shown = shown.assign(column=shown["dataset"] + ", " + shown["eval_resolution"] + " (%)")
-    wide = 100 * shown.pivot_table("accuracy", rows, "column")
-    columns = shown.sort_values(["dataset", "eval_resolution"], key=rank, kind="stable")["column"]
-    order = shown[rows].drop_duplicates().sort_values(rows, key=rank)
-    wide = wide.loc[pd.MultiIndex.from_frame(order), columns.unique()]
-    return wide.reset_index().rename_axis(columns=None)
-
-
 def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
     """Return what enlarging a low image brings back, one row per data set and eval resolution.
 
