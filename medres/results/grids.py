@@ -8,7 +8,7 @@ import pandas as pd
 
 from medres import datasets, runs, scoring, texts
 from medres.statistics import comparison
-from medres.study import Study
+from medres.study import Study, params_path
 
 CELL = ["dataset", "model", "train_resolution", "eval_resolution", "seed"]
 RESOLUTION_ORDER = ("none", "low", "native", "mixed", "blank")
@@ -39,7 +39,9 @@ def answers(study: Study) -> pd.DataFrame:
     for cell in study.cells("evaluate"):
         folder = runs.folder_of(study.name, "evaluate", cell.path)
         part = pd.read_parquet(runs.checked(folder, "answers.parquet"))
-        part = scoring.as_read(part, rule=study.settings(cell)["open_rule"])
+        if part["options"].map(scoring.is_open).any():
+            part = scoring.as_read(part, rule=study.settings(cell)["open_rule"])
+            runs.note_read(params_path(study.name, "03_evaluate"))
         arm = {"train_resolution": cell.train_resolution, "seed": cell.seed}
         parts.append(part.assign(model=texts.named(cell.model), **arm))
     table = pd.concat(parts, ignore_index=True)
