@@ -209,7 +209,7 @@ def attention_flops(
 
     Those of the vision tower and the language model together, all text tokens in one pass.
     """
-    parts = _parts(shape, visual_tokens, text_tokens, n_crops, 0)
+    parts = _parts(shape, ((visual_tokens, n_crops),), text_tokens, 0)
     return parts.vision_attention + parts.text_attention
 
 
