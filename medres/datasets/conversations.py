@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from medres import resolution, trained_at
-from medres.datasets import rows, spacing
+from medres.datasets import parts, rows, spacing
 from medres.study import TREATMENT, Study
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def check(source: str, table: pd.DataFrame, facts: pd.DataFrame, asked: Asked) -
         asked: As from `asked_of`; a model that is not at hand is left to its training to check.
 
     Raises:
-        ValueError: With the first row that holds a reserved token, is too long, or whose image
-            states no microns per pixel where a resolution needs them.
+        ValueError: With the first row that holds a reserved token, is too long, or whose image is
+            too small to be cut, or states no microns per pixel where a resolution needs them.
     """
     trained = sorted({each for settings in asked.values() for each in settings["trained"]})
     if trained and not (table["split"] == "train").any():
@@ -91,6 +91,7 @@ def check(source: str, table: pd.DataFrame, facts: pd.DataFrame, asked: Asked) -
             f"{source} has no training question, but the study trains at {', '.join(trained)}; "
             "lower its `test_share`, or ask untrained models alone (`train_resolutions: [none]`)"
         )
+    parts.check(source, table, facts, asked)
     said = spacing.check(source, table, facts, asked)
     if not asked:
         return []
@@ -196,7 +197,11 @@ def _refuse_long(
             for w, h, um in sizes
         ]
         most = np.array(
-            [max(map(_image_tokens, planned), default=-1) for planned in plans], dtype=np.int64
+            [
+                max((_image_tokens(each, model) for each in planned), default=-1)
+                for planned in plans
+            ],
+            dtype=np.int64,
         )
         n_visual[side] = most[size_of.ravel()][images[side]]
     is_asked = n_visual >= 0
@@ -234,10 +239,12 @@ def _refuse_long(
     )
 
 
-def _image_tokens(geometry: resolution.Geometry) -> int:
-    """Return the tokens of an image in a prompt, marks of rows and tiles included."""
+def _image_tokens(geometry: resolution.Geometry, model: "LoadedModel") -> int:
+    """Return the tokens of an image in a prompt, with marks of rows and tiles, and its words."""
     marks = geometry.layout.mark_tokens if geometry.layout else 0
-    return geometry.visual_tokens + marks
+    told = f"{geometry.words}\n" if geometry.words else ""
+    words = len(model.tokenizer.encode(told, add_special_tokens=False)) if told else 0
+    return geometry.visual_tokens + marks + words
 
 
 def _most_tokens(text: str) -> int:

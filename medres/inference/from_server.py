@@ -145,10 +145,10 @@ async def _opened(
             (resolution.plan(size_px, "native", job.treatment), size_px)
             for size_px in (PROBE_PX, (2 * PROBE_PX[0], 2 * PROBE_PX[1]))
         ]
-        images = [(geometry, rung.encoded(_probe_image(geometry, px))) for geometry, px in probes]
+        images = [(geometry, [rung.encoded(_probe_image(geometry, px))]) for geometry, px in probes]
         asked = ways.Asking(server, max_new_tokens=most, extra=switch)
         try:
-            await asked.prompt("first request", ways.PROBE, b"", Traffic())
+            await asked.prompt("first request", ways.PROBE, (), Traffic())
         except RefusedError as error:
             if error.status not in (400, 422):
                 raise

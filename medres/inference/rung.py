@@ -44,7 +44,13 @@ class Unit:
     def key(self) -> Hashable:
         """What decides the request: resolutions that make the same of an image share it."""
         made = self.geometry
-        return self.question_id, made.given_px, made.steps, made.is_blank
+        each = tuple((view.box_px, view.given_px, view.steps) for view in made.each)
+        return self.question_id, each, made.is_blank, made.words
+
+    @property
+    def text(self) -> str:
+        """What the prompt says: the question, behind what is said of several images."""
+        return f"{self.geometry.words}\n{self.question}" if self.geometry.words else self.question
 
 
 @dataclass
@@ -103,9 +109,9 @@ async def ask_rung(state: State, name: str) -> None:
     state.last_s = time.monotonic()
     left = iter(unit for unit in state.units[name] if (name, unit.question_id) not in rows)
     turn = asyncio.Lock()
-    held: dict[str, bytes] = {}
+    held: dict[str, list[bytes]] = {}
 
-    async def next_one() -> tuple[Unit, bytes] | None:
+    async def next_one() -> tuple[Unit, list[bytes]] | None:
         async with turn:
             for unit in left:
                 if state.stop.is_set():
@@ -135,9 +141,10 @@ async def ask_rung(state: State, name: str) -> None:
         raise KeyboardInterrupt
 
 
-def _pixels(job: Job, unit: Unit) -> bytes:
-    image = pixel_cache.pixels_of(job.question_set, unit.image, unit.geometry, job.cache)
-    return encoded(image)
+def _pixels(job: Job, unit: Unit) -> list[bytes]:
+    views = unit.geometry.each
+    taken = (job.question_set, unit.image)
+    return [encoded(pixel_cache.pixels_of(*taken, view, job.cache)) for view in views]
 
 
 def encoded(image: Image.Image) -> bytes:
@@ -146,7 +153,7 @@ def encoded(image: Image.Image) -> bytes:
     return b"data:image/png;base64," + base64.b64encode(png)
 
 
-async def _ask(state: State, name: str, unit: Unit, image: bytes) -> None:
+async def _ask(state: State, name: str, unit: Unit, images: list[bytes]) -> None:
     """Ask a question and store its answer.
 
     Raises:
@@ -154,8 +161,8 @@ async def _ask(state: State, name: str, unit: Unit, image: bytes) -> None:
     """
     about = f"question {unit.question_id} at {name}"
     began_s, traffic = time.monotonic(), Traffic()
-    way, asked = state.way, (about, unit.question)
-    given = image, traffic
+    way, asked = state.way, (about, unit.text)
+    given = images, traffic
     try:
         if not unit.options:
             said = await state.asking.words(*asked, *given)
@@ -170,7 +177,7 @@ async def _ask(state: State, name: str, unit: Unit, image: bytes) -> None:
         words = said.generated
         if unit.options and way.name != "words" and state.job.parameters["generate_closed"]:
             words = (await state.asking.words(*asked, *given)).generated
-        seen = await state.counted.tokens(about, said.answer, unit.question, unit.geometry, traffic)
+        seen = await state.counted.tokens(about, said.answer, unit.text, unit.geometry, traffic)
     except (RefusedError, UnansweredError) as error:
         raise ValueError(
             f"{about}: {error}; what is answered is kept, and the same command goes on from there"

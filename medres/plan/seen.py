@@ -203,10 +203,16 @@ def of_study(study: Study, holds: Mapping[str, Described]) -> pd.DataFrame:
             per_token = offline.characters_per_token(model, held.train.texts)
             text_tokens = held.test.text_tokens(1, per_token)
 
-            def flops_of(at: Geometry, n: int = text_tokens, sizes: Sizes = sizes) -> int:
-                marks = at.layout.mark_tokens if at.layout else 0
+            def flops_of(
+                at: Geometry,
+                n: int = text_tokens,
+                sizes: Sizes = sizes,
+                per_token: float = per_token,
+            ) -> int:
+                more = at.layout.mark_tokens if at.layout else 0
+                more += round(len(at.words) / per_token)
                 told = flops.of_image(at)
-                return flops.forward_flops(sizes.shape, text_tokens=n + marks, **told)
+                return flops.forward_flops(sizes.shape, text_tokens=n + more, **told)
 
             own = table(
                 [*held.train.images, *held.test.images],

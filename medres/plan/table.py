@@ -25,8 +25,9 @@ tokens, max tokens: visual tokens per image, mean and largest. FLOP: operations 
 seeds. act, ckpt: activations with one image per pass, without and with gradient checkpointing.
 peak: memory with the study's own settings (of single images: with one per pass). fits: images
 per pass x passes x processes, the most that fit, with: the strategy for it, c gradient
-checkpointing, l LoRA. train, eval, total: GPU time. Of the image of median area: given to the
-model, seen by it after its own processor, FLOP of one question, enlarged by whom."""
+checkpointing, f frozen vision tower, l LoRA. train, eval, total: GPU time. Of the image of median
+area: given to the model, seen by it after its own processor, FLOP of one question, enlarged by
+whom."""
 
 
 def table(planned: Sequence[Arm], *, gpu: Gpu, utilisation: float) -> pd.DataFrame:

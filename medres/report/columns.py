@@ -96,6 +96,14 @@ FORMATS: dict[str, tuple[str, Form]] = {
     "time_to_first_token_s": ("time to first token (s)", lambda value: f"{value:.2g}"),
     "price_per_1000": ("price of 1,000 questions", lambda value: f"{value:,.3g}"),
     "bytes_sent": ("bytes sent", count),
+    "tokens_first": ("visual tokens of first arm, mean", lambda value: f"{value:.1f}"),
+    "tokens_second": ("visual tokens of second arm, mean", lambda value: f"{value:.1f}"),
+    "tokens_views": ("visual tokens, views", lambda value: f"{value:.1f}"),
+    "tokens_plain": ("visual tokens, plain", lambda value: f"{value:.1f}"),
+    "token_ratio": ("visual tokens, ratio", lambda value: f"{value:.2f}"),
+    "flops_views": ("operations, views (FLOP)", lambda value: f"{value:.2e}"),
+    "flops_plain": ("operations, plain (FLOP)", lambda value: f"{value:.2e}"),
+    "flop_ratio": ("operations, ratio", lambda value: f"{value:.2f}"),
     "learning_rate": ("learning rate", lambda value: f"{value:g}"),
 }
 """Heading of a column and how its numbers are printed; in the CSV they stay fractions."""

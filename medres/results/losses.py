@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from medres import texts
+
 LOSS_SHARE = 0.02
 """Share of the loss by which it must have fallen."""
 LEAST_STEPS = 12
@@ -29,6 +31,28 @@ def warning(log: pd.DataFrame, outcome: Mapping[str, Any]) -> str:
     """
     reason = stays(log["loss"], outcome.get("chance_loss"))
     return f"**Nothing was learnt from the images**: {reason}. {REMEDY}\n\n" if reason else ""
+
+
+def sentence(settings: Mapping[str, Any], log: pd.DataFrame, outcome: Mapping[str, Any]) -> str:
+    """Return what a training did, as Markdown, with `warning` first.
+
+    Args:
+        settings: Its parameters.
+        log: Its loss.csv, with the column loss.
+        outcome: Of its record.
+    """
+    frozen = {"merger": " The vision tower was frozen.", "none": " The image side was frozen."}
+    said = "" if settings["lora_rank"] else frozen.get(settings["train_vision"], "")
+    return (
+        f"{warning(log, outcome)}**{texts.in_markdown(texts.named(settings['model']))}** trained "
+        f"on **{texts.in_markdown(settings['dataset'])}** at **{settings['train_resolution']}** "
+        f"resolution, seed {settings['seed']}: the loss per answer token went from "
+        f"{log['loss'].head(3).mean():.2f} to {outcome['final_loss']:.3f} in "
+        f"{outcome['n_steps']:,} steps ({outcome['n_images_seen']:,} images seen, "
+        f"{outcome['mean_visual_tokens']:.1f} visual tokens each on average, "
+        f"{outcome['training_flops'] / 1e12:.1f} TFLOP). "
+        f"{outcome['n_trained_weights']:,} weights were trained.{said}"
+    )
 
 
 def stays(losses: ArrayLike, chance_loss: float | None) -> str:

@@ -186,7 +186,9 @@ def test_microns_per_pixel_are_pasted_with_those_of_the_image(name, tmp_path, mo
     assert found.size == resolution.plan((301, 203), name, budgets, mpp_um=0.25).given_px
 
 
-@pytest.mark.parametrize("name", ["blank", "mixed", "upsampled-bicubic", "bright"])
+@pytest.mark.parametrize(
+    "name", ["blank", "mixed", "upsampled-bicubic", "crops-4", "zoom", "plain-zoom", "bright"]
+)
 def test_what_images_cannot_be_sent_at_is_refused(name):
     with pytest.raises(ValueError, match=name):
         setting.of(name, treatment(28))

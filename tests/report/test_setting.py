@@ -25,6 +25,10 @@ TREATMENT = Treatment(50_176, 12_000_000, "bicubic", 28)
         ("tiles-1", "1 tile"),
         ("tiles-12", "12 tiles"),
         ("pan-and-scan", "pan-and-scan"),
+        ("crops-6", "the whole at low and its 6 parts, each at most at low's pixels"),
+        ("zoom", "the whole at low, then with it the part that the model asks for"),
+        ("plain-crops-6", "the whole image at no more visual tokens than crops-6"),
+        ("plain-zoom", "the whole image at no more visual tokens than zoom"),
     ],
 )
 def test_a_resolution_in_words(name, expected):

@@ -31,6 +31,7 @@ from medres.report.figures.published import (
 from medres.report.figures.style import use_theme
 from medres.report.figures.tokens import accuracy_by_tokens
 from medres.report.figures.training import loss_curve
+from medres.report.figures.views import views_of_image, zoom_cells
 
 __all__ = [
     "accuracy_by_tokens",
@@ -57,4 +58,6 @@ __all__ = [
     "size_and_tokens",
     "smallest_sizes",
     "use_theme",
+    "views_of_image",
+    "zoom_cells",
 ]
