@@ -50,7 +50,7 @@ def test_many_parts_are_named_by_row_and_column() -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory):
-    """A study of an untrained model, asked with views, and its page."""
+    """A study of trainings on views and on their plain images, asked at both, and its page."""
     root = tmp_path_factory.mktemp("viewed") / "project"
     for name in ("notebooks", "params"):
         shutil.copytree(REPOSITORY / name, root / name)
@@ -61,7 +61,8 @@ def made(tmp_path_factory: pytest.TempPathFactory):
         tiny_study.write(root)
         path = root / "params" / tiny_study.NAME / "study.yaml"
         study = yaml.safe_load(path.read_text())
-        study |= {"train_resolutions": ["none"], "reports": ["14_views"]}
+        trained = ["none", "crops-4", "plain-crops-4"]
+        study |= {"train_resolutions": trained, "reports": ["14_views"]}
         tiny_study.write_params(root, "study", study)
         tiny_study.change_params(root, "03_evaluate", eval_resolutions=ASKED)
         tiny_study.make()
@@ -70,9 +71,13 @@ def made(tmp_path_factory: pytest.TempPathFactory):
 
 def test_the_page_is_made_of_a_study_s_answers(made: Path) -> None:
     compared = pd.read_csv(made / "tables" / "views.csv")
-    assert compared[["views", "plain", "train_resolution"]].to_numpy().tolist() == [
-        ["crops-4", "plain-crops-4", "none"]
+    assert compared[["first", "second"]].to_numpy().tolist() == [
+        ["none→plain-crops-4", "none→crops-4"],
+        ["crops-4→plain-crops-4", "crops-4→crops-4"],
+        ["plain-crops-4→plain-crops-4", "plain-crops-4→crops-4"],
+        ["plain-crops-4→plain-crops-4", "crops-4→crops-4"],
     ]
+    assert compared["n_questions"].eq(6).all()
     assert (made / "figures" / "views.png").is_file()
     assert (made / "figures" / "views-mine-tiny-qwen2-vl.png").is_file()
     # Neither zoom nor the plain image of crops-2 was asked.
