@@ -84,7 +84,7 @@ def units_of(job: Job, name: str) -> list[Unit]:
             question=question,
             options=list(options),
             image=each.image,
-            geometry=resolution.plan(each.size_px, name, job.treatment),
+            geometry=resolution.plan(each.size_px, name, job.treatment, mpp_um=each.mpp_um),
         )
         for each in asking.by_image(job.test)
         for question_id, question, options in zip(

@@ -20,6 +20,7 @@ TREATMENT = Treatment(50_176, 12_000_000, "bicubic", 28)
         ("pixels-9", "at most 9 pixels (about 3 x 3)"),
         ("scale-2", "2 times the width and height"),
         ("scale-0.5", "0.5 times the width and height"),
+        ("mpp-0.5", "0.5 microns per pixel, finer pixels shrunk"),
         ("tokens-1120", "1,120 visual tokens"),
         ("tiles-1", "1 tile"),
         ("tiles-12", "12 tiles"),

@@ -11,6 +11,7 @@ from medres.report.figures.accuracy import (
     grid_heatmap,
     recovery,
 )
+from medres.report.figures.as_printed import as_printed
 from medres.report.figures.calibration import confidence_gaps, reliability
 from medres.report.figures.cost import cascades, frontier, shares
 from medres.report.figures.images import (
@@ -37,6 +38,7 @@ __all__ = [
     "accuracy_by_tokens",
     "accuracy_grid",
     "aligned_accuracy",
+    "as_printed",
     "cascades",
     "confidence_gaps",
     "count_matrix",
