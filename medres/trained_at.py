@@ -60,6 +60,19 @@ def check_all(train_resolutions: Sequence[object]) -> None:
             )
 
 
+def check_adapters(train_resolution: str, lora_rank: int) -> None:
+    """Refuse adapters where a training goes on from another.
+
+    Raises:
+        ValueError: With both and what to do.
+    """
+    if earlier(train_resolution) and lora_rank:
+        raise ValueError(
+            f"train_resolution is {train_resolution!r} with lora_rank {lora_rank}: adapters are "
+            "merged when a training ends; use adapt_layers, or lora_rank 0"
+        )
+
+
 def shares(train_resolution: str, *, low_share: float) -> dict[str, float]:
     """Return which share of its questions a training takes at which resolution, in its last step.
 
@@ -85,6 +98,17 @@ def shares(train_resolution: str, *, low_share: float) -> dict[str, float]:
         return {last: 1.0}
     low = low_share if last == "mixed" else mixed.share_of(last)
     return {"low": low, "native": 1 - low}
+
+
+def taken(train_resolutions: Sequence[str]) -> list[str]:
+    """Return the resolutions of images that trainings take, each once.
+
+    >>> taken(["none", "mixed-25", "low-then-tokens-64"])
+    ['low', 'native', 'tokens-64']
+    """
+    return list(
+        dict.fromkeys(name for each in train_resolutions for name in shares(each, low_share=0.5))
+    )
 
 
 def earlier(train_resolution: str) -> str:
