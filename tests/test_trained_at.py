@@ -71,7 +71,7 @@ def test_what_a_study_s_trainings_take_of_its_images() -> None:
 def test_adapters_are_for_trainings_that_begin_with_the_base_model() -> None:
     trained_at.check_adapters("low", 8)
     trained_at.check_adapters("low-then-native", 0)
-    with pytest.raises(ValueError, match="'low-then-native' with lora_rank 8.*adapt_layers, or"):
+    with pytest.raises(ValueError, match=r"'low-then-native' with lora_rank 8.*adapt_layers, or"):
         trained_at.check_adapters("low-then-native", 8)
 
 

@@ -26,7 +26,6 @@ OWN = {
 }
 """Budgets of a model's own that are shown for comparison, by the kinds that it takes."""
 UPSAMPLED = "upsampled-<filter>"
-"""All filters give the same sizes."""
 SHOWN = (
     "dataset model stored_px resolution given_px seen_px tiles visual_tokens tokens_range "
     "flops_per_question training_bytes enlarged"
@@ -58,10 +57,11 @@ def resolutions(asked: Sequence[str], treatment: Treatment) -> list[str]:
     """Return low and native, what else a study asks at, and budgets of the model's own.
 
     Args:
-        asked: Eval resolutions of the study.
+        asked: Eval resolutions of the study, and those of its trainings.
         treatment: Of the model.
     """
-    others = [UPSAMPLED if name.startswith("upsampled-") else name for name in asked]
+    same = {"upsampled": UPSAMPLED, "low": "low"}  # all filters give the same sizes
+    others = [same.get(resolution.parse(name)[0], name) for name in asked]
     own = [name for kind in treatment.budgets for name in OWN[kind]]
     names = dict.fromkeys(["low", "native", *others, *own])
     return [name for name in names if name not in ("mixed", "blank")]
@@ -75,7 +75,7 @@ def pictured(asked: Sequence[str], treatment: Treatment) -> list[str]:
         treatment: As in `resolutions`.
     """
     kinds = {name: resolution.parse(name)[0] for name in asked}
-    hidden = ("mixed", "blank", "upsampled", *views.KINDS)
+    hidden = ("mixed", "blank", "low", "upsampled", *views.KINDS)
     others = [name for name in asked if kinds[name] not in hidden]
     own = [name for kind in treatment.budgets for name in OWN[kind]]
     filled = ["low", "native", *others, *own[::-1], "scale-0.5", "upsampled-bicubic"]
@@ -205,7 +205,10 @@ def of_study(study: Study, holds: Mapping[str, Described]) -> pd.DataFrame:
 
             own = table(
                 [*held.train.images, *held.test.images],
-                resolutions(settings["eval_resolutions"], treatment),
+                resolutions(
+                    [*settings["eval_resolutions"], *trained_at.taken(study.train_resolutions)],
+                    treatment,
+                ),
                 treatment,
                 flops_of=flops_of,
                 bytes_of=_training_bytes(study, dataset, model, sizes, held, per_token),
