@@ -172,6 +172,10 @@ def test_rows_are_those_of_the_study_and_the_model_s_own(
 def test_a_model_without_a_budget_of_its_own_is_filled_up() -> None:
     plain = Treatment(50_176, 12_000_000, "bicubic", 28)
     assert seen.resolutions(["low"], plain) == ["low", "native"]
+    assert seen.resolutions(["low-lanczos", "upsampled-bilinear"], plain) == [
+        *("low", "native", "upsampled-<filter>")
+    ]
+    assert "low-lanczos" not in seen.pictured(["low-lanczos"], plain)
     filled = ["low", "native", "scale-0.5", "upsampled-bicubic"]
     assert seen.pictured(["low"], plain) == filled
 
