@@ -170,7 +170,8 @@ def table(compared: pd.DataFrame, shared: pd.DataFrame, named: Mapping[str, str]
         with enough groups: stated_over and datasets (texts), stated_number, printed, here (all
         fractions), sets_lower and sets_upper (over such data sets; NaN for fewer than three),
         these_lower and these_upper (for these data sets; what they cover is these_cover),
-        p_adjusted (that the stated number is true), verdict (`BELOW`, `ABOVE`, `ALIKE` or `averages.TOO_FEW`).
+        p_adjusted (that the stated number is true), verdict (`BELOW`, `ABOVE`, `ALIKE` or
+        `averages.TOO_FEW`).
     """
     rows: list[dict[str, Any]] = []
     means: list[Average] = []
