@@ -202,6 +202,17 @@ def forward_flops(
     return parts.all - parts.text_attention + attention
 
 
+def attention_flops(
+    shape: ModelShape, *, visual_tokens: int, text_tokens: int, n_crops: int = 1
+) -> int:
+    """Return the operations of attention in `forward_flops`, which grow with the square of tokens.
+
+    Those of the vision tower and the language model together, all text tokens in one pass.
+    """
+    parts = _parts(shape, ((visual_tokens, n_crops),), text_tokens, 0)
+    return parts.vision_attention + parts.text_attention
+
+
 def _parts(
     shape: ModelShape,
     seen: Sequence[tuple[int, int]],

@@ -283,7 +283,7 @@ def _views(
     return [
         (
             replace(images, n_images=images.n_images * share),
-            resolution.plan(images.size_px, name, treatment),
+            resolution.plan(images.size_px, name, treatment, mpp_um=images.mpp_um),
         )
         for images in side.images
         for name, share in shares.items()

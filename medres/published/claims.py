@@ -12,6 +12,9 @@ FINE_TUNED = "fine-tuned against untrained"
 SUFFICIENT = "low against native, within a margin"
 OF_STUDY = (FINE_TUNED, SUFFICIENT)
 """Families of comparisons that the paper does not make."""
+WORTH = "every training at its best use against no training"
+AGAINST_UNTRAINED = (FINE_TUNED, WORTH)
+"""Families of claims about training, though only one of their arms is trained."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import pandas as pd
 from medres import datasets, runs
 from medres.datasets import QuestionSet
 from medres.results import losses
-from medres.results.grids import lists_of_options
-from medres.statistics import comparison, groups, tails
+from medres.results.grids import lists_of_options, majority_correct
+from medres.statistics import groups, tails
 from medres.study import Study
 from medres.texts import in_markdown, named
 
@@ -214,7 +214,7 @@ class _Known:
         )
         if train.empty:
             return cls(texts, None)
-        correct = comparison.majority_correct(train, test).astype(float)
+        correct = majority_correct(train, test).astype(float)
         return cls(texts, pd.Series(correct, index=ids))
 
 

@@ -98,6 +98,7 @@ class Samples(Dataset[tuple[Tree, Any]]):
                 (int(first["width_px"]), int(first["height_px"])),
                 first["resolution"],
                 treatment,
+                mpp_um=first.get("mpp_um"),
             )
             question_ids = rows["question_id"].tolist()
             try:
