@@ -91,7 +91,8 @@ class ModelShape:
     merger_flops: int
     """Operations per visual token between the tower and the language model."""
     merger_first_flops: int = field(default=0, kw_only=True)
-    """Those of them whose input comes from the tower, and needs no gradient if that is frozen."""
+    """Those of them whose input needs no gradient if the tower is frozen: products on what leaves
+    it, with no weights of the merger in between."""
     token_flops: int
     """Operations per token of the language model outside its layers, the head aside."""
     text_width: int
