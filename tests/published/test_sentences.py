@@ -65,19 +65,9 @@ def problem(place: tuple[str, str, str]) -> str:
 
 
 TABLE = sentences.table()
-WITH_RESAMPLED = {"2-test-time", "3.6-figure-5", "3.6-shrinking"}
-AWAITED = pytest.mark.xfail(
-    not (ROOT / "params/resampled").is_dir(), reason="params/resampled is being built", strict=True
-)
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        pytest.param(row, marks=[AWAITED] if row["id"] in WITH_RESAMPLED else [], id=row["id"])
-        for row in TABLE.to_dict("records")
-    ],
-)
+@pytest.mark.parametrize("row", TABLE.to_dict("records"), ids=TABLE["id"].tolist())
 def test_every_sentence_is_where_it_says(row: dict[str, str]) -> None:
     found = sentences.places(row["where"])
     assert len(set(found)) == len(found)
