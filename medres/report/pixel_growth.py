@@ -157,7 +157,7 @@ def _cost(shape: ModelShape, geometry: Geometry, text_tokens: int) -> tuple[floa
     """
     layout = geometry.layout
     assert layout is not None  # planned for a model
-    seen = {"visual_tokens": layout.visual_tokens, "n_crops": layout.n_crops}
+    seen = flops.of_image(geometry)
     text = text_tokens + layout.mark_tokens
     whole = flops.forward_flops(shape, text_tokens=text, logit_tokens=1, **seen)
     without = flops.forward_flops(

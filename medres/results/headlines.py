@@ -28,8 +28,7 @@ COLUMNS = (
 ).split()
 SHOWN = (
     "claim verdict statement model stated_number printed here sets_lower sets_upper these_lower "
-    "these_upper "
-    "p_adjusted these_cover n_datasets datasets stated_over"
+    "these_upper p_adjusted these_cover n_datasets datasets stated_over"
 ).split()
 """Columns of the table in the order in which they are shown."""
 SHARE_COLUMNS = (
@@ -162,9 +161,10 @@ def table(compared: pd.DataFrame, shared: pd.DataFrame, named: Mapping[str, str]
     Returns:
         `COLUMNS`, a row per stated average and model that has the claim on two or more data sets
         with enough groups: stated_over and datasets (texts), stated_number, printed, here (all
-        fractions), sets_lower and sets_upper (over such data sets; NaN for fewer than three), these_lower
-        and these_upper (for these data sets; what they cover is these_cover), p_adjusted (that the
-        stated number is true), verdict (`BELOW`, `ABOVE`, `ALIKE` or `averages.TOO_FEW`).
+        fractions), sets_lower and sets_upper (over such data sets; NaN for fewer than three),
+        these_lower and these_upper (for these data sets; what they cover is these_cover),
+        p_adjusted (that the stated number is true), verdict (`BELOW`, `ABOVE`, `ALIKE` or
+        `averages.TOO_FEW`).
     """
     rows: list[dict[str, Any]] = []
     means: list[Average] = []
