@@ -134,7 +134,7 @@ def _growth(
         )
         for name in ("low", "native")
     )
-    of_pixels, _, of_image, _, of_question = (native / low).tolist()
+    of_pixels, of_image, of_question = (native[[0, 2, 4]] / low[[0, 2, 4]]).tolist()
     is_same = abs(of_pixels - 1) < 1e-9
     return {
         "low_pixels": low[0],
