@@ -134,7 +134,7 @@ def answer(
 def _key(geometry: Geometry, asked: Asked) -> Hashable:
     """Return what decides the answers: for a blank image neither its file nor its own size."""
     if not geometry.is_blank:
-        return asked.image
+        return asked.image, geometry
     texts = tuple(asked.questions), tuple(map(tuple, asked.options))
     return geometry.given_px, geometry.layout, texts
 

@@ -53,10 +53,11 @@ def of(name: str, treatment: Treatment, config: PretrainedConfig | None = None) 
         raise ValueError(f"images are not sent at {name!r}; give low, native or another size")
     side = treatment.multiple_px
     most = treatment.native_max_pixels
+    shrink = treatment.resampling_filter
     given = "image.size"
     note = "never enlarged"
     if kind == "low":
-        most = treatment.low_max_pixels
+        most, shrink = treatment.low_max_pixels, argument or shrink
     elif kind == "pixels":
         most = int(argument)
     elif kind == "tokens" and side > 1:
@@ -74,11 +75,11 @@ def of(name: str, treatment: Treatment, config: PretrainedConfig | None = None) 
     own = kind in ("tiles", "pan-and-scan") or (kind == "tokens" and side == 1)
     rule = (
         f"{'Send' if own else 'Resize'} each image to at most {most:,} pixels, width times "
-        f"height: its shape kept{grid}, {note} (filter: {treatment.resampling_filter})."
+        f"height: its shape kept{grid}, {note} (filter: {shrink})."
     )
     if own:
         rule += " The size that the model sees is a setting of its own processor."
-    return Setting(rule, _code(given, side, most, treatment.resampling_filter), options, own)
+    return Setting(rule, _code(given, side, most, shrink), options, own)
 
 
 def _code(given: str, side: int, most: int, resampling_filter: str) -> str:

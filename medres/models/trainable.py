@@ -12,8 +12,12 @@ VISION = ("all", "merger", "none")
 """What of the image side may be trained: vision tower and merger, the merger alone, or nothing."""
 
 
-def check(layers: str) -> None:
-    """Refuse what is no choice of layers.
+def check(layers: str, *, n_layers: int | None = None) -> None:
+    """Refuse what is no choice of layers, or more layers than there are.
+
+    Args:
+        layers: As in `only`.
+        n_layers: Layers of the language model; None checks the name alone.
 
     Raises:
         ValueError: With the value and what to use.
@@ -22,6 +26,12 @@ def check(layers: str) -> None:
         raise ValueError(
             f"adapt_layers is {layers!r}; use all, norms, or last-<n> for the last n layers of the "
             "language model"
+        )
+    last = LAST.fullmatch(layers)
+    if last and n_layers is not None and int(last[1]) > n_layers:
+        raise ValueError(
+            f"adapt_layers is {layers}, but the language model has {n_layers} layers; use at most "
+            f"last-{n_layers}, or all"
         )
 
 
@@ -43,12 +53,9 @@ def only(network: torch.nn.Module, layers: str) -> None:
         kept = [each for each in network.modules() if "Norm" in type(each).__name__]
     else:
         text = parts.language_model(network)
-        found, n_last = list(text.layers), int(layers.removeprefix("last-"))
-        if n_last > len(found):
-            raise ValueError(
-                f"adapt_layers is {layers}, but the language model has {len(found)} layers"
-            )
-        kept = [*found[-n_last:], text.norm]
+        found = list(text.layers)
+        check(layers, n_layers=len(found))
+        kept = [*found[-int(layers.removeprefix("last-")) :], text.norm]
     network.requires_grad_(False)
     for module in kept:
         module.requires_grad_(True)

@@ -16,6 +16,7 @@ from medres.models import offline
 from medres.plan import costs, seen
 from medres.plan.costs import Arm
 from medres.plan.memory import Gpu
+from medres.published import paper
 from medres.statistics import groups
 from medres.study import Study
 
@@ -101,6 +102,31 @@ def misfits(planned: Sequence[Arm], *, gpu: Gpu) -> list[str]:
     return lines
 
 
+def stated_hours(planned: Sequence[Arm], *, gpu: Gpu, utilisation: float) -> list[str]:
+    """Return a line for each arm of which the paper states hours, beside the predicted ones."""
+    lines = []
+    stated = paper.hours()
+    for arm in planned:
+        if arm.requested_setting is None:
+            continue
+        is_arm = (
+            stated["model"].eq(offline.hub_ids().get(arm.cell.model, ""))
+            & stated["dataset"].eq(arm.cell.dataset)
+            & stated["train_resolution"].eq(arm.cell.train_resolution)
+        )
+        if is_arm.any():
+            said = " and ".join(
+                f"{row.hours} h with {row.trained} ({row.source})"
+                for row in stated[is_arm].itertuples()
+            )
+            lines.append(
+                f"{arm.cell.dataset} {arm.cell.train_resolution}: the paper states {said}; "
+                f"predicted here with {arm.requested_setting}, all seeds: "
+                f"{duration(arm.seconds(gpu, utilisation)[0])}."
+            )
+    return lines
+
+
 def report(
     study: Study,
     *,
@@ -159,6 +185,7 @@ def report(
     lines += [
         "",
         *misfits(planned, gpu=gpu),
+        *stated_hours(planned, gpu=gpu, utilisation=utilisation),
         *saving.lines(seen.saved(study, holds)),
         *studies.unpinned(study),
         *(f"{dataset}: {each.origin}." for dataset, each in holds.items()),

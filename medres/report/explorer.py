@@ -117,7 +117,8 @@ def resolutions(question: pd.DataFrame) -> list[str]:
 
 
 def _place(kind: str, argument: str) -> tuple[int, float]:
-    within = FILTERS.index(argument) if kind == "upsampled" else float(argument or 0)
+    # Low by the study's filter stands before low by others.
+    within = 1 + FILTERS.index(argument) if argument in FILTERS else float(argument or 0)
     within = -within if kind == "mpp" else within  # more microns per pixel are fewer pixels
     return KINDS.index(kind), within
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import datasets, runs, scoring, texts
+from medres import datasets, runs, scoring, texts, trained_at
 from medres.statistics import comparison
-from medres.study import Study
+from medres.study import Study, params_path
 
 CELL = ["dataset", "model", "train_resolution", "eval_resolution", "seed"]
 RESOLUTION_ORDER = ("none", "low", "native", "mixed", "blank")
@@ -39,7 +39,9 @@ def answers(study: Study) -> pd.DataFrame:
     for cell in study.cells("evaluate"):
         folder = runs.folder_of(study.name, "evaluate", cell.path)
         part = pd.read_parquet(runs.checked(folder, "answers.parquet"))
-        part = scoring.as_read(part, rule=study.settings(cell)["open_rule"])
+        if part["options"].map(scoring.is_open).any():
+            part = scoring.as_read(part, rule=study.settings(cell)["open_rule"])
+            runs.note_read(params_path(study.name, "03_evaluate"))
         arm = {"train_resolution": cell.train_resolution, "seed": cell.seed}
         parts.append(part.assign(model=texts.named(cell.model), **arm))
     table = pd.concat(parts, ignore_index=True)
@@ -141,8 +143,13 @@ def chances(part: pd.DataFrame) -> pd.Series:
 
 
 def core(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the answers of the grid: those evaluated at low, native, mixed or blank."""
-    return table[table["eval_resolution"].isin(RESOLUTION_ORDER)].reset_index(drop=True)
+    """Return the answers of the grid: those evaluated at low, native, mixed or blank.
+
+    Also those at any resolution that some training of theirs was at. Tables of cells are taken too.
+    """
+    trained = {trained_at.last(name) for name in table["train_resolution"].unique()}
+    is_core = table["eval_resolution"].isin({*RESOLUTION_ORDER, *trained})
+    return table[is_core].reset_index(drop=True)
 
 
 def place(table: pd.DataFrame) -> pd.Series:
@@ -296,12 +303,14 @@ def by_question(table: pd.DataFrame) -> pd.DataFrame:
 def rank(column: pd.Series) -> pd.Series:
     """Return sort keys: resolutions in their usual order, everything else as it comes.
 
-    Trainings mixed at shares of their own stand behind mixed, those with few low images first.
+    Trainings mixed at shares of their own stand behind mixed, those with few low images first;
+    low by another filter stands behind low.
     """
     if str(column.name).endswith("resolution"):
         ranks = {name: float(rank) for rank, name in enumerate(RESOLUTION_ORDER)}
         shares = {f"mixed-{percent}": ranks["mixed"] + percent / 100 for percent in range(1, 100)}
-        return column.map(lambda name: (ranks | shares).get(name, len(ranks)))
+        by_filter = {f"low-{each}": ranks["low"] + 0.5 for each in FILTERS}
+        return column.map(lambda name: (ranks | shares | by_filter).get(name, len(ranks)))
     return pd.Series(pd.factorize(column)[0], index=column.index)
 
 

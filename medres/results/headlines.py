@@ -47,6 +47,12 @@ SHARE_CAPTION = (
     "native ones, paired by question, with 95 % confidence intervals (Fieller) that hold together "
     "for all rows; tested against the share that the paper states."
 )
+SHARE_LOOKS: dict[str, Any] = {
+    "columns": SHARE_COLUMNS,
+    "empty": "No model trained at native was evaluated on images enlarged with Lanczos.",
+    "caption": SHARE_CAPTION,
+}
+"""How a page shows the table of shares."""
 
 
 def stands_for(question_sets: Mapping[str, QuestionSet]) -> dict[str, str]:

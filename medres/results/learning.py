@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import datasets, runs
+from medres import datasets, runs, trained_at
 from medres.datasets import QuestionSet
 from medres.results import losses
 from medres.results.grids import lists_of_options, majority_correct
@@ -129,7 +129,8 @@ def signs(
     for key, part in trained.groupby(TRAINING, sort=False):
         training = dict(zip(TRAINING, key, strict=True))
         at = {str(name): arm for name, arm in part.groupby("eval_resolution", sort=False)}
-        own = [name for name in (training["train_resolution"], "native", "low") if name in at]
+        trained = trained_at.last(training["train_resolution"])
+        own = [name for name in (trained, "native", "low") if name in at]
         if not own:
             continue
         label = str(training["dataset"])

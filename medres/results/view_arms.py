@@ -15,20 +15,20 @@ from medres.texts import in_markdown
 SAME, TRAINED = "the same training, asked both ways", "each trained for what it is asked"
 BETTER, WORSE = "better", "worse"
 COLUMNS = (
-    "family dataset model train_resolution views plain verdict accuracy_first accuracy_second "
-    "difference lower upper p_adjusted tokens_first tokens_second covers n_seeds n_questions "
+    "family dataset model train_resolution views plain verdict accuracy_views accuracy_plain "
+    "difference lower upper p_adjusted tokens_views tokens_plain covers n_seeds n_questions "
     "n_groups detectable_difference favoured first second compared reason "
     "differences_by_training"
 ).split()
 SHOWN = (
-    "family dataset model train_resolution views verdict accuracy_second accuracy_first "
-    "difference lower upper p_adjusted tokens_second tokens_first favoured covers n_questions "
+    "family dataset model train_resolution views verdict accuracy_views accuracy_plain "
+    "difference lower upper p_adjusted tokens_views tokens_plain favoured covers n_questions "
     "n_groups reason"
 ).split()
 """Columns of the comparisons that a page shows; the CSV holds all."""
 CAPTION = (
     "Difference: views minus the plain image of no more visual tokens, the same questions in both. "
-    "Second arm: views. Intervals hold together for all rows of a family; they cover trainings too "
+    "Intervals hold together for all rows of a family; they cover trainings too "
     "where there are several. Favoured: what the training had seen, if one of both."
 )
 CELL_COLUMNS = "dataset model train_resolution cell share n_answers accuracy".split()
@@ -64,10 +64,12 @@ def table(answers: pd.DataFrame) -> pd.DataFrame:
     tokens = answers.groupby(grids.CELL[:4])["visual_tokens"].mean()
     rows = []
     for row in found.to_dict("records"):
+        arms = {"views": row["second"], "plain": row["first"]}
         costs = {
-            f"tokens_{which}": float(tokens[(row["dataset"], row["model"], *row[which].split("→"))])
-            for which in ("first", "second")
+            f"tokens_{which}": float(tokens[(row["dataset"], row["model"], *arm.split("→"))])
+            for which, arm in arms.items()
         }
+        row |= {"accuracy_views": row["accuracy_second"], "accuracy_plain": row["accuracy_first"]}
         rows.append({**row, **told[row["compared"]], **costs, "verdict": _said(row["verdict"])})
     return pd.DataFrame(rows)[COLUMNS]
 
@@ -151,7 +153,7 @@ def sentence(found: pd.DataFrame) -> str:
                 f"    * {row.dataset}{trained}{favoured}: **{row.verdict}** "
                 f"({points(row.difference)} points, 95 % confidence interval {points(row.lower)} "
                 f"to {points(row.upper)}, adjusted p {p_text(row.p_adjusted)}; "
-                f"{row.tokens_second:,.1f} against {row.tokens_first:,.1f} visual tokens; covers "
+                f"{row.tokens_views:,.1f} against {row.tokens_plain:,.1f} visual tokens; covers "
                 f"{row.covers}{reason})."
             )
     return "\n".join(lines)

@@ -115,11 +115,7 @@ class TrainingSettings:
             raise ValueError("train_resolution is 'none', where nothing is trained; use another")
         trainable.check(self.adapt_layers)
         trainable.check_vision(self.train_vision, lora_rank=self.lora_rank)
-        if self.earlier and self.lora_rank:
-            raise ValueError(
-                f"train_resolution is {self.train_resolution!r} with lora_rank {self.lora_rank}: "
-                "adapters are merged when a training ends; use adapt_layers, or lora_rank 0"
-            )
+        trained_at.check_adapters(self.train_resolution, self.lora_rank)
         for name, number, least in (
             ("epochs", self.epochs, 1),
             ("adapt_epochs", self.adapt_epochs, 1),

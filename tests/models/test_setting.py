@@ -46,7 +46,17 @@ def pasted(code, image, folder, monkeypatch):
 
 @pytest.mark.parametrize("side", [1, 14, 28, 32])
 @pytest.mark.parametrize(
-    "name", ["low", "native", "pixels-12544", "pixels-200704", "scale-0.5", "scale-2", "tokens-64"]
+    "name",
+    [
+        "low",
+        "low-nearest",
+        "native",
+        "pixels-12544",
+        "pixels-200704",
+        "scale-0.5",
+        "scale-2",
+        "tokens-64",
+    ],
 )
 def test_pasted_python_makes_the_planned_sizes(name, side, tmp_path, monkeypatch):
     budgets = treatment(side)
@@ -68,6 +78,22 @@ def test_pasted_python_makes_the_planned_pixels(tmp_path, monkeypatch):
         found = np.asarray(pasted(code, image, tmp_path, monkeypatch), dtype=int)
         # Rounding alone: other libraries resample by kernels of their own.
         assert np.abs(found - made).max() <= 1, resampling_filter
+
+
+@pytest.mark.parametrize("resampling_filter", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_pasted_python_shrinks_by_the_filter_that_low_names(
+    resampling_filter, tmp_path, monkeypatch
+):
+    rng = np.random.default_rng(1)
+    image = Image.fromarray(rng.integers(0, 256, (300, 431, 3), dtype=np.uint8))
+    name = f"low-{resampling_filter}"
+    budgets = treatment(28, low=20_000, resampling_filter="bilinear")
+    shown = setting.of(name, budgets)
+    assert f"filter: {resampling_filter}" in shown.rule
+    planned = resolution.plan(image.size, name, budgets)
+    made = np.asarray(resolution.apply(image, planned), dtype=int)
+    found = np.asarray(pasted(shown.code, image, tmp_path, monkeypatch), dtype=int)
+    assert np.abs(found - made).max() <= 1
 
 
 def test_rule_says_pixels_grid_and_filter():

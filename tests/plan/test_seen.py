@@ -172,6 +172,10 @@ def test_rows_are_those_of_the_study_and_the_model_s_own(
 def test_a_model_without_a_budget_of_its_own_is_filled_up() -> None:
     plain = Treatment(50_176, 12_000_000, "bicubic", 28)
     assert seen.resolutions(["low"], plain) == ["low", "native"]
+    assert seen.resolutions(["low-lanczos", "upsampled-bilinear"], plain) == [
+        *("low", "native", "upsampled-<filter>")
+    ]
+    assert "low-lanczos" not in seen.pictured(["low-lanczos"], plain)
     filled = ["low", "native", "scale-0.5", "upsampled-bicubic"]
     assert seen.pictured(["low"], plain) == filled
 
@@ -258,6 +262,46 @@ def test_a_budget_that_a_model_lacks_is_refused_with_what_it_takes(
 )
 def test_what_a_model_takes_is_not_refused(model: str, name: str, project: Path) -> None:
     seen.check(study_of(project, [model], ["low", "native", "mixed", "blank", name]))
+
+
+# Each family has a budget of its own kind, and lacks the others'.
+@pytest.mark.parametrize(
+    ("model", "trained", "message"),
+    [
+        ("tiny-qwen2-vl", "tiles-4", "'tiles-4'.*use tokens-<n>$"),
+        ("tiny-internvl", "tokens-64", "'tokens-64'.*use tiles-<n>$"),
+        ("tiny-gemma3", "low-then-tokens-256", "'tokens-256'.*use pan-and-scan$"),
+        ("tiny-gemma4", "tokens-300", "'tokens-300'.*use tokens-70, tokens-140"),
+    ],
+)
+def test_a_budget_that_a_model_cannot_be_trained_at_is_refused_with_what_it_takes(
+    model: str, trained: str, message: str, project: Path
+) -> None:
+    trainings = {"train_resolutions": ["none", "low", trained]}
+    study = study_of(project, ["org/model", model], ["low", "native"], **trainings)
+    where = f"^params/small/study.yaml: train_resolutions, {model}: "
+    with pytest.raises(ValueError, match=f"{where}.*{message}"):
+        seen.check(study)
+
+
+@pytest.mark.parametrize("layers", ["last-2", "norms", "all"])
+@pytest.mark.parametrize("model", ["tiny-qwen2-vl", "tiny-gemma3", "org/model"])
+def test_no_more_layers_are_trained_on_than_a_model_has(
+    layers: str, model: str, project: Path
+) -> None:
+    trainings = {"train_resolutions": ["low", "low-then-tokens-64"]}
+    if model == "tiny-gemma3":
+        trainings = {"train_resolutions": ["low", "low-then-pan-and-scan"]}
+    adapted = project / "params" / "small" / "02_finetune.yaml"
+    adapted.parent.mkdir(exist_ok=True)
+    adapted.write_text(f"adapt_layers: {layers}")
+    seen.check(study_of(project, [model], ["low", "native"], **trainings))
+    adapted.write_text("adapt_layers: last-99")
+    if model == "org/model":
+        seen.check(study_of(project, [model], ["low", "native"], **trainings))
+        return
+    with pytest.raises(ValueError, match=rf"small/02_finetune.yaml, {model}: .*last-99.*at most"):
+        seen.check(study_of(project, [model], ["low", "native"], **trainings))
 
 
 def test_the_plan_says_what_arrives_and_that_low_saves_nothing(project: Path) -> None:

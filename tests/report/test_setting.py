@@ -16,6 +16,7 @@ TREATMENT = Treatment(50_176, 12_000_000, "bicubic", 28)
     [
         ("native", "native size (up to 12,000,000 pixels)"),
         ("low", "low, at most 50,176 pixels (about 224 x 224)"),
+        ("low-lanczos", "low, at most 50,176 pixels (about 224 x 224), shrunk with lanczos"),
         ("pixels-200704", "at most 200,704 pixels (about 448 x 448)"),
         ("pixels-9", "at most 9 pixels (about 3 x 3)"),
         ("scale-2", "2 times the width and height"),

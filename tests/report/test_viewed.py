@@ -16,7 +16,8 @@ from tests import tiny_study
 
 TREATMENT = Treatment(784, 3136, "bicubic", 28)
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-ASKED = ["low", "native", "crops-4", "plain-crops-4", "crops-2", "blank"]
+ASKED = "low native crops-4 plain-crops-4 crops-2 zoom plain-zoom blank".split()
+TRAINED = ["none", "crops-4", "plain-crops-4"]
 
 
 def noise(width: int, height: int) -> np.ndarray:
@@ -50,7 +51,7 @@ def test_many_parts_are_named_by_row_and_column() -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory):
-    """A study of an untrained model, asked with views, and its page."""
+    """A study of trainings on views and on their plain images, asked at both, and its page."""
     root = tmp_path_factory.mktemp("viewed") / "project"
     for name in ("notebooks", "params"):
         shutil.copytree(REPOSITORY / name, root / name)
@@ -61,7 +62,7 @@ def made(tmp_path_factory: pytest.TempPathFactory):
         tiny_study.write(root)
         path = root / "params" / tiny_study.NAME / "study.yaml"
         study = yaml.safe_load(path.read_text())
-        study |= {"train_resolutions": ["none"], "reports": ["14_views"]}
+        study |= {"train_resolutions": TRAINED, "reports": ["14_views"]}
         tiny_study.write_params(root, "study", study)
         tiny_study.change_params(root, "03_evaluate", eval_resolutions=ASKED)
         tiny_study.make()
@@ -70,23 +71,40 @@ def made(tmp_path_factory: pytest.TempPathFactory):
 
 def test_the_page_is_made_of_a_study_s_answers(made: Path) -> None:
     compared = pd.read_csv(made / "tables" / "views.csv")
-    assert compared[["views", "plain", "train_resolution"]].to_numpy().tolist() == [
-        ["crops-4", "plain-crops-4", "none"]
-    ]
+    found = set(compared[["first", "second"]].itertuples(index=False, name=None))
+    same = {
+        (f"{each}→plain-{at}", f"{each}→{at}") for each in TRAINED for at in ("crops-4", "zoom")
+    }
+    assert found == {*same, ("plain-crops-4→plain-crops-4", "crops-4→crops-4")}
+    assert len(compared) == 7
+    assert compared["n_questions"].eq(6).all()
     assert (made / "figures" / "views.png").is_file()
     assert (made / "figures" / "views-mine-tiny-qwen2-vl.png").is_file()
-    # Neither zoom nor the plain image of crops-2 was asked.
-    assert not (made / "tables" / "zoom_cells.csv").exists()
+    # The plain image of crops-2 was not asked.
+    assert "crops-2" not in set(compared["views"])
+
+
+def test_every_answer_of_zoom_is_counted_in_one_of_nine_cells(made: Path) -> None:
+    cells = pd.read_csv(made / "tables" / "zoom_cells.csv")
+    assert cells["cell"].tolist() == [*views.CELLS] * 3
+    for _, rows in cells.groupby("train_resolution"):
+        assert rows["n_answers"].sum() == 6
+        assert rows["share"].sum() == pytest.approx(1)
+    assert (made / "figures" / "zoom_cells.png").is_file()
 
 
 def test_costs_are_counted_for_both_arms(made: Path) -> None:
-    (row,) = pd.read_csv(made / "tables" / "view_costs.csv").to_dict("records")
+    costs = pd.read_csv(made / "tables" / "view_costs.csv").set_index("views")
+    row = costs.loc["crops-4"]
     # Images of 60 x 60 px: whole and quarters are 28 x 28 px, one token each; plain is 2 x 2.
     assert (row["tokens_views"], row["tokens_plain"]) == (5, 4)
     assert row["token_ratio"] == pytest.approx(1.25)
     # The words about five images are read too, for each question.
     assert 1.25 < row["flop_ratio"] < 4
     assert row["n_questions"] == 6
+    # Zoom: the whole twice and a cell of 28 x 28 px.
+    assert (costs.loc["zoom", "tokens_views"], costs.loc["zoom", "tokens_plain"]) == (3, 2)
+    assert costs.loc["zoom", "flop_ratio"] > 1
 
 
 def test_zoom_costs_two_passes_at_the_cell_that_it_chose(made: Path) -> None:

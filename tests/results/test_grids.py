@@ -163,6 +163,24 @@ def test_the_core_of_the_grid_leaves_enlarged_arms_out() -> None:
     assert kept["eval_resolution"].unique().tolist() == ["low", "blank", "mixed"]
 
 
+def test_the_core_of_the_grid_has_what_trainings_were_at() -> None:
+    asked = ("low", "upsampled-bicubic", "scale-2", "scale-0.5", "crops-4", "native")
+    trained = ("none", "upsampled-bicubic", "low-then-scale-2", "mixed-25")
+    cells = [arm(train, name, [1, 0]) for train in trained for name in asked]
+    kept = grids.core(pd.concat(cells))
+    names = ["low", "upsampled-bicubic", "scale-2", "native"]
+    assert kept["eval_resolution"].unique().tolist() == names
+    assert kept["train_resolution"].unique().tolist() == list(trained)
+
+
+def test_low_by_another_filter_stands_behind_low_and_trainings_of_two_steps_at_the_end() -> None:
+    names = ["low-then-native", "native", "mixed-25", "low-lanczos", "none", "mixed", "low"]
+    column = pd.Series(names, name="train_resolution")
+    ordered = column.iloc[grids.rank(column).argsort()].tolist()
+    in_order = ["none", "low", "low-lanczos", "native", "mixed", "mixed-25", "low-then-native"]
+    assert ordered == in_order
+
+
 def test_baselines_are_the_majority_answer_and_the_blank_image() -> None:
     asked = arm("native", "native", [1, 1, 1, 1])
     answers = pd.concat(

@@ -93,6 +93,23 @@ def test_what_makes_no_sense_is_refused(wrong: dict[str, Any], reason: str) -> N
         training.TrainingSettings(**THEN | wrong)
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"train_resolution": "tiles-4"}, "train_resolution is 'tiles-4': .*use tokens-<n>$"),
+        ({"train_resolution": "low-then-pan-and-scan"}, "is 'low-then-pan-and-scan': .*use tokens"),
+        ({"adapt_layers": "last-99"}, "adapt_layers is last-99, but the language model has"),
+    ],
+)
+def test_what_the_model_lacks_is_refused_before_a_run_is_started(
+    before: Any, changes: dict[str, Any], reason: str
+) -> None:
+    folders = sorted((before[0] / "runs").rglob("*"))
+    with pytest.raises(ValueError, match=reason):
+        training.finetune(**THEN | changes)
+    assert sorted((before[0] / "runs").rglob("*")) == folders
+
+
 def test_more_layers_than_there_are_are_refused(tiny_model: models.LoadedModel) -> None:
     n_layers = len(parts.language_model(tiny_model.network).layers)
     with pytest.raises(ValueError, match=f"the language model has {n_layers} layers"):
