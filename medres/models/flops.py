@@ -204,13 +204,19 @@ def forward_flops(
 
 
 def attention_flops(
-    shape: ModelShape, *, visual_tokens: int, text_tokens: int, n_crops: int = 1
+    shape: ModelShape,
+    *,
+    visual_tokens: int,
+    text_tokens: int,
+    n_crops: int = 1,
+    views: Sequence[tuple[int, int]] = (),
 ) -> int:
     """Return the operations of attention in `forward_flops`, which grow with the square of tokens.
 
     Those of the vision tower and the language model together, all text tokens in one pass.
     """
-    parts = _parts(shape, ((visual_tokens, n_crops),), text_tokens, 0)
+    seen = tuple(views) or ((visual_tokens, n_crops),)
+    parts = _parts(shape, seen, text_tokens, 0)
     return parts.vision_attention + parts.text_attention
 
 
