@@ -16,7 +16,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +44,8 @@ class Behaviour:
     as_jpeg: bool = False
     forgets_image: bool = False
     refuses_images: bool = False
+    most_images: int = 100
+    """Of a prompt; more are refused."""
     has_usage: bool = True
     has_image_tokens: bool = True
     has_log_probabilities: bool = True
@@ -74,6 +76,8 @@ class Seen:
     """The text of the user's first turn."""
     image_sha256: str
     png: bytes
+    """The first image."""
+    pngs: list[bytes]
     body: dict[str, Any]
     headers: dict[str, str]
     is_answered: bool = False
@@ -149,9 +153,12 @@ class ModelServer:
             return JSONResponse({"error": {"message": f"unknown field {refused[0]}"}}, 400)
         if seen.png and does.refuses_images:
             return JSONResponse({"error": {"message": "At most 0 image(s) may be given"}}, 400)
+        if len(seen.pngs) > does.most_images:
+            said = f"At most {does.most_images} image(s) may be provided in one prompt."
+            return JSONResponse({"error": {"message": said}}, 400)
         if body["model"] != self.name:
             return JSONResponse({"error": {"message": f"no model {body['model']}"}}, 404)
-        answer = await asyncio.to_thread(self.answer, body, seen.png)
+        answer = await asyncio.to_thread(self.answer, body, seen.pngs)
         if kind == "other-tokens" and body["messages"][-1]["role"] == "assistant":
             place = answer["prompt_logprobs"][2]
             (number, about), *_ = place.items()
@@ -174,20 +181,22 @@ class ModelServer:
     def _note(self, body: dict[str, Any], headers: dict[str, str]) -> Seen:
         parts = next(each["content"] for each in body["messages"] if each["role"] == "user")
         urls = [each["image_url"]["url"] for each in parts if each["type"] == "image_url"]
-        png = base64.b64decode(urls[0].partition(",")[2]) if urls else b""
+        pngs = [base64.b64decode(url.partition(",")[2]) for url in urls]
+        png = pngs[0] if pngs else b""
         text = next(each["text"] for each in parts if each["type"] == "text")
         bare = copy.deepcopy(body)
-        seen = Seen(text, hashlib.sha256(png).hexdigest() if png else "", png, bare, headers)
+        digest = hashlib.sha256(png).hexdigest() if png else ""
+        seen = Seen(text, digest, png, pngs, bare, headers)
         self.seen.append(seen)
         return seen
 
     @torch.no_grad()
-    def answer(self, body: dict[str, Any], png: bytes) -> dict[str, Any]:
+    def answer(self, body: dict[str, Any], pngs: list[bytes]) -> dict[str, Any]:
         """Return what the model answers to a conversation."""
         does = self.behaviour
-        image = None if does.forgets_image or not png else self._image(png)
+        images = [] if does.forgets_image else [self._image(png) for png in pngs]
         with self._lock:
-            ids, inputs, n_image = self._prompt(body, image)
+            ids, inputs, n_image = self._prompt(body, images)
             logits = self.model.network(
                 input_ids=ids, attention_mask=torch.ones_like(ids), **inputs, use_cache=False
             ).logits[0]
@@ -236,26 +245,27 @@ class ModelServer:
         return resolution.apply(image, resolution.plan(image.size, "native", own))
 
     def _prompt(
-        self, body: dict[str, Any], image: Image.Image | None
+        self, body: dict[str, Any], images: list[Image.Image]
     ) -> tuple[torch.Tensor, dict[str, Any], int]:
         """Return the tokens of a conversation, joined as one text, and the network's inputs."""
         family, tokenizer = self.family, self.model.tokenizer
         text: str = tokenizer.apply_chat_template(
-            [self._message(each, has_image=image is not None) for each in body["messages"]],
+            [self._message(each, has_image=bool(images)) for each in body["messages"]],
             tokenize=False,
             add_generation_prompt=body.get("add_generation_prompt", True),
             continue_final_message=body.get("continue_final_message", False),
             **body.get("chat_template_kwargs", {}),
         )
         inputs: dict[str, Any] = {}
-        runs: Sequence[int] = []
-        n_image = 0
-        if image is not None:
-            layout = models.geometry(self.model.config, image.size, tiling=self.model.tiling)
-            written = family.image_in_prompt(layout) + family.after_image
-            text = text.replace(family.in_template, written, 1)
-            runs, n_image = family.runs(layout), layout.visual_tokens
-            inputs = dict(models.pixel_inputs(self.model, [image], [layout]))
+        told = {"tiling": self.model.tiling, "n_images": len(images)}
+        layouts = [models.geometry(self.model.config, each.size, **told) for each in images]
+        runs = [n_tokens for layout in layouts for n_tokens in family.runs(layout)]
+        n_image = sum(layout.visual_tokens for layout in layouts)
+        if images:
+            first, *others = text.split(family.in_template)
+            written = (family.image_in_prompt(layout) + family.after_image for layout in layouts)
+            text = first + "".join(map("".join, zip(written, others, strict=True)))
+            inputs = dict(models.pixel_inputs(self.model, images, layouts))
         begun = tokenizer.encode("")
         is_written = begun and text.startswith(tokenizer.decode(begun))
         tokens = ([] if is_written else begun) + tokenizer.encode(text, add_special_tokens=False)

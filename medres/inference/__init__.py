@@ -20,7 +20,7 @@ from transformers import PretrainedConfig
 from medres import datasets, files, mixed, models, resolution, runs, scoring, texts, trained_at
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import HELD_BYTES
-from medres.inference import asking, from_server, generation
+from medres.inference import asking, from_server, generation, zoom
 from medres.inference.answer_log import AnswerLog
 from medres.inference.asking import Asked
 from medres.inference.job import Clock, Job
@@ -156,6 +156,10 @@ def evaluate(
     answers = test.merge(log.table(), on="question_id", validate="one_to_many")
     if "reported_tokens" in answers:
         answers["reported_tokens"] = answers["reported_tokens"].astype("Int64")
+    # Columns that only some resolutions have.
+    for column, usual in (("n_views", 1), ("zoom_cell", "")):
+        if column in answers:
+            answers[column] = answers[column].fillna(usual).astype(type(usual))
     answers["source_resolution"] = answers["eval_resolution"]
     if "mixed" in eval_resolutions:
         assembled = assemble_mixed(answers, low_share=low_share, seed=seed)
@@ -222,7 +226,10 @@ def _ask_here(job: Job, place: str) -> dict[str, Any]:
     named |= {"max_new_tokens": given["max_new_tokens"]}
     for index, (name, batch) in enumerate(batches):
         ids = [question_id for _, each in batch for question_id in each.question_ids]
-        ask = partial(asking.answer, loaded, job.question_set, batch, name, cache=job.cache)
+        answer = asking.answer
+        if name == zoom.NAME:
+            answer = partial(zoom.answer, treatment=job.treatment)
+        ask = partial(answer, loaded, job.question_set, batch, name, cache=job.cache)
         started = time.monotonic()
         if job.log.extend(name, ids, partial(ask, **named)):
             clock.add(name, time.monotonic() - started)
@@ -268,7 +275,10 @@ def _batches(
     Batches do not depend on the answers stored before a kill, so that a resumed run computes the
     same numbers.
     """
-    units = [(resolution.plan(asked.size_px, name, treatment), asked) for asked in images]
+    units = [
+        (resolution.plan(asked.size_px, name, treatment, mpp_um=asked.mpp_um), asked)
+        for asked in images
+    ]
     # Of equal size beside each other: nothing is padded, and equal blank images meet.
     units.sort(key=lambda unit: (unit[0].visual_tokens, unit[0].given_px))
     batch: list[tuple[Geometry, Asked]] = []

@@ -12,11 +12,12 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from medres import datasets, models, resolution, runs
+from medres import datasets, models, resolution, runs, views
 from medres.datasets import pixel_cache
-from medres.inference import asking, checkpoint, generation
+from medres.inference import asking, checkpoint, generation, zoom
 from medres.models import LoadedModel, conversation, served
 from medres.models.trees import in_order
+from medres.resolution import Geometry, Treatment
 
 MOST_OPTIONS = 32
 """Options of a question that are recomputed, each in a pass of its own."""
@@ -79,7 +80,10 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
     rows: list[tuple[Any, ...]] = []
     for row in stored.sample(min(n_questions, len(stored)), random_state=0).itertuples():
         size_px = (row.width_px, row.height_px)
-        geometry = resolution.plan(size_px, row.eval_resolution, treatment)
+        mpp_um = getattr(row, "mpp_um", None)
+        geometry = resolution.plan(size_px, row.eval_resolution, treatment, mpp_um=mpp_um)
+        if row.eval_resolution == zoom.NAME:
+            geometry = _second_step(model, question_set, row, treatment)
         image = pixel_cache.views_of(question_set, row.image, geometry, pixel_cache.NONE)
         options = list(row.options)
         before = np.array(row.option_log_probabilities)
@@ -103,6 +107,16 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
         n_left_out = len(options) - len(taken)
         rows.append((row.question_id, row.eval_resolution, difference, *is_other, n_left_out))
     return pd.DataFrame(rows, columns=columns)
+
+
+def _second_step(
+    model: LoadedModel, question_set: datasets.QuestionSet, row: Any, treatment: Treatment
+) -> Geometry:
+    """Return what zoom shows of an image once its cell is chosen anew, one name per pass."""
+    planned = views.zoom((row.width_px, row.height_px), treatment)
+    image = pixel_cache.views_of(question_set, row.image, planned.first, pixel_cache.NONE)
+    asked = (model, planned.first.given_px, image, views.where(row.question))
+    return planned.seconds[int(np.argmax([score_alone(*asked, cell) for cell in views.CELLS]))]
 
 
 def sentence(checked: pd.DataFrame) -> str:

@@ -16,8 +16,8 @@ import pandas as pd
 from PIL import Image
 from transformers import PretrainedConfig
 
-from medres import models, resolution, texts
-from medres.inference import rung, ways
+from medres import models, resolution, texts, views
+from medres.inference import rung, ways, zoom
 from medres.inference.job import Clock, Job
 from medres.inference.server_tokens import Counted
 from medres.models import offline, served
@@ -145,10 +145,10 @@ async def _opened(
             (resolution.plan(size_px, "native", job.treatment), size_px)
             for size_px in (PROBE_PX, (2 * PROBE_PX[0], 2 * PROBE_PX[1]))
         ]
-        images = [(geometry, rung.encoded(_probe_image(geometry, px))) for geometry, px in probes]
+        images = [(geometry, [rung.encoded(_probe_image(geometry, px))]) for geometry, px in probes]
         asked = ways.Asking(server, max_new_tokens=most, extra=switch)
         try:
-            await asked.prompt("first request", ways.PROBE, b"", Traffic())
+            await asked.prompt("first request", ways.PROBE, (), Traffic())
         except RefusedError as error:
             if error.status not in (400, 422):
                 raise
@@ -169,14 +169,49 @@ async def _opened(
         end = models.family_of(config).end_of_turn if config else ""
         answer_by = _answer_by(job)
         way = ways.Way("words")
-        if any(len(options) for options in job.test["options"]):
+        is_zoomed = zoom.NAME in job.resolutions
+        if is_zoomed or any(len(options) for options in job.test["options"]):
             way = await ways.find(asked, images[0][1], answer_by=answer_by, end_of_turn=end)
+        if is_zoomed and way.name == "words":
+            raise ValueError(
+                f"eval_resolutions has {zoom.NAME}, for which a model chooses one of "
+                f"{len(views.CELLS)} named parts of the image, and the server at {address.url} is "
+                "asked for words alone; start it with what another way needs (docs/served.md), "
+                f"or leave {zoom.NAME} out"
+            )
+        await _try_several(job, asked, images[0][1])
     except UnansweredError as error:
         raise ValueError(f"the server at {address.url} does not answer: {error}") from None
     except RefusedError as error:
         raise ValueError(f"the server at {address.url} refuses: {error}") from None
     texts.say(f"{job.cell}: closed questions are answered by {way.name} of {address.url}")
     return asked, counted, way, config
+
+
+async def _try_several(job: Job, asked: ways.Asking, images: list[bytes]) -> None:
+    """Refuse views if the server takes fewer images in a prompt than the most that are planned.
+
+    Raises:
+        ValueError: With the resolution and what to do.
+    """
+    n_images = {
+        name: max(len(unit.geometry.each) for unit in rung.units_of(job, name))
+        for name in job.resolutions
+        if views.is_views(name)
+    }
+    if not n_images:
+        return
+    name = max(n_images, key=n_images.__getitem__)
+    try:
+        await asked.prompt("several images", ways.PROBE, n_images[name] * images, Traffic())
+    except RefusedError as error:
+        if error.status not in (400, 413, 422):
+            raise
+        raise ValueError(
+            f"eval_resolutions has {name}, whose prompts have {n_images[name]} images, and the "
+            f"server at {asked.server.address.url} refuses them: {error}; start it with more "
+            "images per prompt (docs/served.md), or leave that resolution out"
+        ) from None
 
 
 def _config(model: str) -> PretrainedConfig | None:

@@ -5,8 +5,8 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import imagecodecs
@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 from transformers import PretrainedConfig
 
-from medres import resolution, texts
+from medres import resolution, texts, views
 from medres.datasets import pixel_cache
-from medres.inference import asking, ways
+from medres.inference import asking, ways, zoom
 from medres.inference.job import Clock, Job
 from medres.inference.replies import Words
 from medres.inference.server_tokens import Counted
@@ -39,12 +39,20 @@ class Unit:
     options: list[str]
     image: str
     geometry: Geometry
+    zoom: views.Zoom | None = None
+    """Both steps, if a part of the image is to be chosen first."""
 
     @property
     def key(self) -> Hashable:
         """What decides the request: resolutions that make the same of an image share it."""
         made = self.geometry
-        return self.question_id, made.given_px, made.steps, made.is_blank
+        each = tuple((view.box_px, view.given_px, view.steps) for view in made.each)
+        return self.question_id, each, made.is_blank, made.words
+
+    @property
+    def text(self) -> str:
+        """What the prompt says: the question, behind what is said of several images."""
+        return f"{self.geometry.words}\n{self.question}" if self.geometry.words else self.question
 
 
 @dataclass
@@ -78,7 +86,8 @@ def units_of(job: Job, name: str) -> list[Unit]:
             question=question,
             options=list(options),
             image=each.image,
-            geometry=resolution.plan(each.size_px, name, job.treatment),
+            geometry=resolution.plan(each.size_px, name, job.treatment, mpp_um=each.mpp_um),
+            zoom=views.zoom(each.size_px, job.treatment) if name == zoom.NAME else None,
         )
         for each in asking.by_image(job.test)
         for question_id, question, options in zip(
@@ -103,9 +112,9 @@ async def ask_rung(state: State, name: str) -> None:
     state.last_s = time.monotonic()
     left = iter(unit for unit in state.units[name] if (name, unit.question_id) not in rows)
     turn = asyncio.Lock()
-    held: dict[str, bytes] = {}
+    held: dict[str, list[bytes]] = {}
 
-    async def next_one() -> tuple[Unit, bytes] | None:
+    async def next_one() -> tuple[Unit, list[bytes]] | None:
         async with turn:
             for unit in left:
                 if state.stop.is_set():
@@ -115,14 +124,19 @@ async def ask_rung(state: State, name: str) -> None:
                     continue
                 if unit.image not in held:
                     held.clear()
-                    held[unit.image] = await asyncio.to_thread(_pixels, job, unit)
+                    first = unit.zoom.first if unit.zoom else unit.geometry
+                    held[unit.image] = await asyncio.to_thread(_pixels, job, unit.image, first)
                 return unit, held[unit.image]
         return None
+
+    async def part(unit: Unit, shown: Geometry) -> list[bytes]:
+        async with turn:
+            return await asyncio.to_thread(_pixels, job, unit.image, shown)
 
     async def work() -> None:
         try:
             while taken := await next_one():
-                await _ask(state, name, *taken)
+                await _ask(state, name, *taken, part)
         except (ValueError, OSError) as error:
             # What others are asking comes to its end, and nothing further is asked.
             state.failure = state.failure or error
@@ -135,9 +149,9 @@ async def ask_rung(state: State, name: str) -> None:
         raise KeyboardInterrupt
 
 
-def _pixels(job: Job, unit: Unit) -> bytes:
-    image = pixel_cache.pixels_of(job.question_set, unit.image, unit.geometry, job.cache)
-    return encoded(image)
+def _pixels(job: Job, image: str, geometry: Geometry) -> list[bytes]:
+    taken = (job.question_set, image)
+    return [encoded(pixel_cache.pixels_of(*taken, view, job.cache)) for view in geometry.each]
 
 
 def encoded(image: Image.Image) -> bytes:
@@ -146,36 +160,57 @@ def encoded(image: Image.Image) -> bytes:
     return b"data:image/png;base64," + base64.b64encode(png)
 
 
-async def _ask(state: State, name: str, unit: Unit, image: bytes) -> None:
+async def _ask(
+    state: State,
+    name: str,
+    unit: Unit,
+    images: list[bytes],
+    part: Callable[[Unit, Geometry], Awaitable[list[bytes]]],
+) -> None:
     """Ask a question and store its answer.
+
+    Args:
+        state: Of the evaluation.
+        name: Of the resolution.
+        unit: The question.
+        images: Of its prompt, or of the first step of zoom.
+        part: Prepares the images of the second.
 
     Raises:
         ValueError: If the server gives none, with question, resolution and reason.
     """
     about = f"question {unit.question_id} at {name}"
     began_s, traffic = time.monotonic(), Traffic()
-    way, asked = state.way, (about, unit.question)
-    given = image, traffic
+    cell: int | None = None
+    words: Words | None = None
+    said = ways.Said()
+    seen: list[int | None] = [0]
     try:
-        if not unit.options:
-            said = await state.asking.words(*asked, *given)
-        elif way.frame:
-            said = await state.asking.log_probabilities(
-                *asked, unit.options, *given, frame=way.frame
-            )
-        elif way.field:
-            said = await state.asking.choice(*asked, unit.options, *given, field=way.field)
-        else:
-            said = await state.asking.words(*asked, *given)
-        words = said.generated
-        if unit.options and way.name != "words" and state.job.parameters["generate_closed"]:
-            words = (await state.asking.words(*asked, *given)).generated
-        seen = await state.counted.tokens(about, said.answer, unit.question, unit.geometry, traffic)
+        if unit.zoom:
+            text = views.where(unit.question)
+            said = await _said(state, about, text, views.CELLS, images, traffic)
+            told = (about, said.answer, text, unit.zoom.first, traffic)
+            seen.append(await state.counted.tokens(*told))
+            if not said.error:
+                cell = views.CELLS.index(said.reply)
+                unit = replace(unit, geometry=unit.zoom.seconds[cell])
+                images = await part(unit, unit.geometry)
+        if not said.error:
+            said = await _said(state, about, unit.text, unit.options, images, traffic)
+            words = said.generated
+            is_scored = bool(unit.options) and state.way.name != "words"
+            if is_scored and state.job.parameters["generate_closed"]:
+                words = (await state.asking.words(about, unit.text, images, traffic)).generated
+            told = (about, said.answer, unit.text, unit.geometry, traffic)
+            seen.append(await state.counted.tokens(*told))
     except (RefusedError, UnansweredError) as error:
         raise ValueError(
             f"{about}: {error}; what is answered is kept, and the same command goes on from there"
         ) from None
-    row = _row(state, name, unit, said, words, seen)
+    known = [each for each in seen if each is not None]
+    row = _row(state, name, unit, said, words, sum(known) if len(known) == len(seen) else None)
+    if unit.zoom and cell is not None:
+        row = zoom.of_both(row, unit.zoom, cell)
     timed = {
         "seconds": round(time.monotonic() - began_s, 4),
         "time_to_first_token_s": traffic.time_to_first_token_s,
@@ -185,6 +220,24 @@ async def _ask(state: State, name: str, unit: Unit, image: bytes) -> None:
         "reason": traffic.reason,
     }
     _store(state, name, unit, row, timed)
+
+
+async def _said(
+    state: State,
+    about: str,
+    text: str,
+    options: Sequence[str],
+    images: list[bytes],
+    traffic: Traffic,
+) -> ways.Said:
+    """Return what a server says to a question, one of its options if it has any."""
+    way, asked = state.way, (about, text)
+    if options and way.frame:
+        given = (options, images, traffic)
+        return await state.asking.log_probabilities(*asked, *given, frame=way.frame)
+    if options and way.field:
+        return await state.asking.choice(*asked, options, images, traffic, field=way.field)
+    return await state.asking.words(*asked, images, traffic)
 
 
 def _row(

@@ -39,7 +39,7 @@ class Counted:
             except (ValueError, TypeError):  # torn by a kill
                 continue
 
-    async def calibrate(self, images: Sequence[tuple[Geometry, bytes]]) -> None:
+    async def calibrate(self, images: Sequence[tuple[Geometry, Sequence[bytes]]]) -> None:
         """Find the marks around an image, and whether images are read at all.
 
         Args:
@@ -52,7 +52,7 @@ class Counted:
         beyond, counts = [], []
         for geometry, image in images:
             said = await self.asking.prompt("trying an image", PROBE, image, Traffic())
-            count = await self._count("trying an image", said, PROBE, Traffic())
+            count = await self._count("trying an image", said, PROBE, Traffic(), 1)
             if count is None:
                 return
             counts.append(count)
@@ -81,11 +81,11 @@ class Counted:
         Args:
             about: For messages.
             said: The server's answer.
-            question: Text of the prompt.
+            question: Text of the prompt, with what it says of several images.
             geometry: As planned.
             traffic: To add to.
         """
-        count = await self._count(about, said, question, traffic)
+        count = await self._count(about, said, question, traffic, len(geometry.each))
         if count is None:
             return None
         # Marks of rows and tiles count as the image's where they are planned.
@@ -96,14 +96,15 @@ class Counted:
         )
 
     async def _count(
-        self, about: str, said: Mapping[str, Any], question: str, traffic: Traffic
+        self, about: str, said: Mapping[str, Any], question: str, traffic: Traffic, n_images: int
     ) -> int | None:
+        n_marks = n_images * self.n_marks
         details = replies.usage_of(said).get("prompt_tokens_details")
         details = details if isinstance(details, dict) else {}
         by_kind = details.get("multimodal_tokens")  # vLLM's name from 0.32 on
         found = by_kind.get("image") if isinstance(by_kind, dict) else details.get("image_tokens")
         if isinstance(found, int):
-            return max(0, found - self.n_marks)
+            return max(0, found - n_marks)
         prompt = replies.prompt_tokens(said)
         if prompt and self.image_token_id in prompt.ids:
             return prompt.ids.count(self.image_token_id or 0)
@@ -114,12 +115,12 @@ class Counted:
         if question not in self._without:
             self._without[question] = asyncio.create_task(self._text(about, question, traffic))
         without = await self._without[question]
-        return None if without is None else max(0, whole - without - self.n_marks)
+        return None if without is None else max(0, whole - without - n_marks)
 
     async def _text(self, about: str, question: str, traffic: Traffic) -> int | None:
         if question in self._kept:
             return self._kept[question]
-        said = await self.asking.prompt(about, question, b"", traffic)
+        said = await self.asking.prompt(about, question, (), traffic)
         found = replies.usage_of(said).get("prompt_tokens")
         if not isinstance(found, int):
             return None

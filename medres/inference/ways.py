@@ -87,36 +87,38 @@ class Asking:
         """Fields of every request."""
 
     async def prompt(
-        self, about: str, question: str, image: bytes, traffic: Traffic, **fields: Any
+        self, about: str, question: str, images: Sequence[bytes], traffic: Traffic, **fields: Any
     ) -> dict[str, Any]:
-        """Return what the server answers to the plain prompt; without an image if that is empty.
+        """Return what the server answers to the plain prompt; without an image if there is none.
 
         Args:
             about: For messages.
             question: Its text.
-            image: As `Server.chat` takes it.
+            images: As `Server.chat` takes them.
             traffic: To add to.
             fields: Of the request; by default one token is generated.
         """
-        messages = _messages(question, has_image=bool(image))
-        return await self._chat(about, messages, image, traffic, fields)
+        messages = _messages(question, n_images=len(images))
+        return await self._chat(about, messages, images, traffic, fields)
 
     async def _chat(
         self,
         about: str,
         messages: list[dict[str, Any]],
-        image: bytes,
+        images: Sequence[bytes],
         traffic: Traffic,
         fields: Mapping[str, Any],
     ) -> dict[str, Any]:
         body = {"messages": messages, "temperature": 0, "max_tokens": 1, **self.extra, **fields}
-        said, took = await self.server.chat(about, body, image=image)
+        said, took = await self.server.chat(about, body, images=images)
         traffic.add(took)
         return said
 
-    async def words(self, about: str, question: str, image: bytes, traffic: Traffic) -> Said:
+    async def words(
+        self, about: str, question: str, images: Sequence[bytes], traffic: Traffic
+    ) -> Said:
         """Return a reply in words."""
-        answer = await self.prompt(about, question, image, traffic, max_tokens=self.max_new_tokens)
+        answer = await self.prompt(about, question, images, traffic, max_tokens=self.max_new_tokens)
         found = words_of(answer)
         if found is None:
             return Said(error="no reply", answer=answer, traffic=traffic)
@@ -127,7 +129,7 @@ class Asking:
         about: str,
         question: str,
         options: Sequence[str],
-        image: bytes,
+        images: Sequence[bytes],
         traffic: Traffic,
         *,
         field: str,
@@ -135,7 +137,7 @@ class Asking:
         """Return the option that the server chose, constrained to them by a field of its own."""
         most_tokens = 32 + max(len(option.encode()) for option in options)
         fields = {**_constraint(field, options), "max_tokens": most_tokens}
-        answer = await self.prompt(about, question, image, traffic, **fields)
+        answer = await self.prompt(about, question, images, traffic, **fields)
         found = words_of(answer)
         if found is None:
             return Said(error="no reply", answer=answer, traffic=traffic)
@@ -149,17 +151,17 @@ class Asking:
         about: str,
         question: str,
         options: Sequence[str],
-        image: bytes,
+        images: Sequence[bytes],
         traffic: Traffic,
         *,
         frame: Frame,
     ) -> Said:
         """Return the option whose tokens, the end of turn included, are the most probable."""
-        answer = await self.prompt(about, question, image, traffic, prompt_logprobs=0)
+        answer = await self.prompt(about, question, images, traffic, prompt_logprobs=0)
         before = prompt_tokens(answer)
         result = Said(answer=answer, traffic=traffic)
         for option in options:
-            said = await self._behind(about, question, option, image, traffic, frame)
+            said = await self._behind(about, question, option, images, traffic, frame)
             whole = prompt_tokens(said)
             if before is None or whole is None:
                 return Said(error="no log-probabilities", answer=answer, traffic=traffic)
@@ -180,7 +182,7 @@ class Asking:
         about: str,
         question: str,
         option: str,
-        image: bytes,
+        images: Sequence[bytes],
         traffic: Traffic,
         frame: Frame,
     ) -> dict[str, Any]:
@@ -189,31 +191,31 @@ class Asking:
         if frame.kind == "within":
             fields["continue_final_message"] = True
             text = question + frame.opening + option + frame.closing
-            messages = _messages(text, has_image=bool(image))
+            messages = _messages(text, n_images=len(images))
         else:
-            messages = _messages(question, has_image=bool(image))
+            messages = _messages(question, n_images=len(images))
             messages.append({"role": "assistant", "content": option})
             if frame.kind == "followed":
                 messages.append({"role": "user", "content": "?"})
-        return await self._chat(about, messages, image, traffic, fields)
+        return await self._chat(about, messages, images, traffic, fields)
 
-    async def frame(self, image: bytes, end_of_turn: str) -> Frame | None:
+    async def frame(self, images: Sequence[bytes], end_of_turn: str) -> Frame | None:
         """Return a frame in which the server's tokens can be told apart, None if there is none.
 
         Args:
-            image: To try it with.
+            images: To try it with.
             end_of_turn: Text of the token that ends a turn, if known.
         """
         traffic, about = Traffic(), "trying log-probabilities"
         try:
-            answer = await self.prompt(about, PROBE, image, traffic, prompt_logprobs=0)
+            answer = await self.prompt(about, PROBE, images, traffic, prompt_logprobs=0)
             before = prompt_tokens(answer)
             if before is None:
                 return None
             closing = ""
             for kind in ("turn", "followed"):
                 tried = Frame(kind, UNKNOWN, 0)
-                asked = [(about, PROBE, option, image, traffic) for option in PROBE_OPTIONS]
+                asked = [(about, PROBE, option, images, traffic) for option in PROBE_OPTIONS]
                 found = [prompt_tokens(await self._behind(*each, tried)) for each in asked]
                 first, second = found
                 if first is None or second is None:
@@ -233,19 +235,19 @@ class Asking:
                 frame = Frame("within", last, 0, opening, closing)
                 options = PROBE_OPTIONS
                 tried_all = await self.log_probabilities(
-                    about, PROBE, options, image, traffic, frame=frame
+                    about, PROBE, options, images, traffic, frame=frame
                 )
                 return None if tried_all.error else frame
         except RefusedError as error:
             _refuse_keys(error)
         return None
 
-    async def choice_field(self, image: bytes) -> str:
+    async def choice_field(self, images: Sequence[bytes]) -> str:
         """Return the first field by which the server can be told to choose, empty if none."""
         for name in CHOICES:
             try:
                 said = await self.choice(
-                    "trying a choice", PROBE, PROBE_CHOICES, image, Traffic(), field=name
+                    "trying a choice", PROBE, PROBE_CHOICES, images, Traffic(), field=name
                 )
             except RefusedError as error:
                 _refuse_keys(error)
@@ -255,12 +257,12 @@ class Asking:
         return ""
 
 
-async def find(asking: Asking, image: bytes, *, answer_by: str, end_of_turn: str) -> Way:
+async def find(asking: Asking, images: Sequence[bytes], *, answer_by: str, end_of_turn: str) -> Way:
     """Return the way in which a server answers closed questions.
 
     Args:
         asking: Of the served model.
-        image: To try it with.
+        images: To try it with.
         answer_by: One of `WAYS`, or auto for the first that the server offers.
         end_of_turn: Text of the token that ends a turn, if known.
 
@@ -268,11 +270,11 @@ async def find(asking: Asking, image: bytes, *, answer_by: str, end_of_turn: str
         ValueError: If the server does not offer the way that is asked for.
     """
     if answer_by in ("auto", "log-probabilities"):
-        frame = await asking.frame(image, end_of_turn)
+        frame = await asking.frame(images, end_of_turn)
         if frame:
             return Way("log-probabilities", frame=frame)
     if answer_by in ("auto", "choice"):
-        name = await asking.choice_field(image)
+        name = await asking.choice_field(images)
         if name:
             return Way("choice", field=name)
     if answer_by in ("auto", "words"):
@@ -288,9 +290,9 @@ def _refuse_keys(error: RefusedError) -> None:
         raise error
 
 
-def _messages(question: str, *, has_image: bool) -> list[dict[str, Any]]:
-    image = [{"type": "image_url", "image_url": {"url": IMAGE}}] if has_image else []
-    asked = [*image, {"type": "text", "text": question}]
+def _messages(question: str, *, n_images: int) -> list[dict[str, Any]]:
+    images = [{"type": "image_url", "image_url": {"url": IMAGE}}] * n_images
+    asked = [*images, {"type": "text", "text": question}]
     return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": asked}]
 
 

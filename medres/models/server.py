@@ -10,7 +10,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -168,22 +168,34 @@ class Server:
         rows = listed if isinstance(listed, list) else []
         return [str(each["id"]) for each in rows if isinstance(each, dict) and "id" in each]
 
+    async def version(self) -> str:
+        """Return what the server says at /version beside its interface; empty if nothing."""
+        url = f"{self.address.url.removesuffix('/v1')}/version"
+        try:
+            async with asyncio.timeout(self.settings.timeout_s):
+                said = (await self._get(url)).json()
+        except (TimeoutError, ValueError, openai.OpenAIError):
+            return ""
+        found = said.get("version") if isinstance(said, dict) else None
+        return texts.one_line(found or "")[:MOST_CHARACTERS]
+
     async def chat(
-        self, about: str, body: Mapping[str, Any], *, image: bytes = b""
+        self, about: str, body: Mapping[str, Any], *, images: Sequence[bytes] = ()
     ) -> tuple[dict[str, Any], Traffic]:
         """Return what a server answers to a conversation, and what it took.
 
         Args:
             about: What is asked, for messages.
-            body: Of the request, without the model; `IMAGE` stands for the image.
-            image: As the text of a URL, ready for JSON.
+            body: Of the request, without the model; `IMAGE` stands for each image.
+            images: In their order, each as the text of a URL, ready for JSON.
 
         Raises:
             RefusedError: If the server says no.
             UnansweredError: If every attempt failed, with the last reason.
         """
         plain = json.dumps({"model": self.address.name, **body}).encode()
-        content = plain.replace(json.dumps(IMAGE)[1:-1].encode(), image)
+        first, *others = plain.split(json.dumps(IMAGE)[1:-1].encode())
+        content = first + b"".join(map(b"".join, zip(images, others, strict=True)))
         return await self._again(about, lambda: self._post("/chat/completions", content))
 
     async def _again(self, about: str, send: Callable[[], Any]) -> tuple[dict[str, Any], Traffic]:

@@ -113,15 +113,20 @@ def table(
         share_enlarged_by_model of the images, and in words enlarged. Sizes are text, width x
         height.
     """
-    sizes_px: dict[tuple[int, int], float] = {}
+    kinds: dict[tuple[tuple[int, int], float | None], float] = {}
     for each in images:
-        sizes_px[each.size_px] = sizes_px.get(each.size_px, 0.0) + each.n_images
-    typical = typical_px(images)
+        kind = each.size_px, each.mpp_um
+        kinds[kind] = kinds.get(kind, 0.0) + each.n_images
+    typical_size_px = typical_px(images)
+    typical = next(kind for kind in kinds if kind[0] == typical_size_px)
     rows = []
     for name in names:
         asked = "upsampled-bicubic" if name == UPSAMPLED else name
-        at = {size: resolution.plan(size, asked, treatment) for size in sizes_px}
-        setting = _Setting(name, at[typical], list(at.values()), list(sizes_px.values()))
+        at = {
+            (size_px, um): resolution.plan(size_px, asked, treatment, mpp_um=um)
+            for size_px, um in kinds
+        }
+        setting = _Setting(name, at[typical], list(at.values()), list(kinds.values()))
         rows.append(_row(setting, flops_of, bytes_of))
     return pd.DataFrame(rows)
 
@@ -198,10 +203,16 @@ def of_study(study: Study, holds: Mapping[str, Described]) -> pd.DataFrame:
             per_token = offline.characters_per_token(model, held.train.texts)
             text_tokens = held.test.text_tokens(1, per_token)
 
-            def flops_of(at: Geometry, n: int = text_tokens, sizes: Sizes = sizes) -> int:
-                marks = at.layout.mark_tokens if at.layout else 0
+            def flops_of(
+                at: Geometry,
+                n: int = text_tokens,
+                sizes: Sizes = sizes,
+                per_token: float = per_token,
+            ) -> int:
+                more = at.layout.mark_tokens if at.layout else 0
+                more += round(len(at.words) / per_token)
                 told = flops.of_image(at)
-                return flops.forward_flops(sizes.shape, text_tokens=n + marks, **told)
+                return flops.forward_flops(sizes.shape, text_tokens=n + more, **told)
 
             own = table(
                 [*held.train.images, *held.test.images],

@@ -16,6 +16,9 @@ GONE_ON = "trained on at another resolution"
 RETRAINED = (ENLARGED, SHRUNK, GONE_ON)
 OF_STUDY = (FINE_TUNED, SUFFICIENT, *RETRAINED)
 """Families of comparisons that the paper does not make, or not in so many words."""
+WORTH = "every training at its best use against no training"
+AGAINST_UNTRAINED = (FINE_TUNED, WORTH)
+"""Families of claims about training, though only one of their arms is trained."""
 
 
 @dataclass(frozen=True)

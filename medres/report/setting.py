@@ -43,6 +43,8 @@ def in_words(name: str, treatment: Treatment) -> str:
         return f"{called}at most {pixels:,} pixels (about {side:,} x {side:,}){by}"
     if kind == "scale":
         return f"{float(argument):g} times the width and height"
+    if kind == "mpp":
+        return f"{argument} microns per pixel, finer pixels shrunk"
     if kind == "tokens":
         return f"{int(argument):,} visual tokens"
     if kind == "crops":

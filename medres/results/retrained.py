@@ -45,11 +45,6 @@ def table(answers: pd.DataFrame, *, margin: float) -> pd.DataFrame:
     return paired.comparisons(answers, of(answers), margin=margin)
 
 
-def introduction(found: pd.DataFrame) -> str:
-    """Return what this part of a page asks; empty if the study has no such training."""
-    return "" if found.empty else INTRODUCTION
-
-
 def sentence(found: pd.DataFrame) -> str:
     """Return the comparisons in words, one line each; empty if there are none.
 

@@ -34,7 +34,7 @@ def finetune(**parameters: Any) -> runs.Run:
     """Train a model on one data set at one resolution, or reuse the finished run.
 
     The loss is the mean over the answer tokens of a batch, end-of-turn tokens included, however
-    the batch is split into micro-batches. AdamW (second beta 0.98), linear warm-up, cosine decay
+    the batch is split into micro-batches. AdamW, linear warm-up, cosine decay
     to zero, gradients clipped at norm 1.
 
     Args:
@@ -138,6 +138,7 @@ def train_here(
         flops=np.add.reduceat(flops, steps),
         layout=layout,
         chance_loss=chance_loss,
+        goes_on=bool(settings.earlier),
         launcher=launcher,
         earlier_s=earlier_s,
     )
@@ -207,6 +208,7 @@ def _samples(settings: TrainingSettings) -> Samples:
     loaded = models.load(place, revision=settings.revision, tiling=settings.tiling)
     if settings.earlier:
         trainable.only(loaded.network, settings.adapt_layers)
+    trainable.freeze_vision(loaded.network, settings.train_vision)
     if settings.lora_rank:
         loaded = lora.adapt(loaded, rank=settings.lora_rank, seed=settings.seed)
     return Samples(

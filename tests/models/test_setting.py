@@ -203,7 +203,18 @@ def test_a_factor_is_python_however_it_is_written(factor, tmp_path, monkeypatch)
     assert found.size == resolution.plan((301, 203), f"scale-{factor}", budgets).given_px
 
 
-@pytest.mark.parametrize("name", ["blank", "mixed", "upsampled-bicubic", "bright"])
+@pytest.mark.parametrize("name", ["mpp-0.5", "mpp-0.25", "mpp-0.1", "mpp-1.7"])
+def test_microns_per_pixel_are_pasted_with_those_of_the_image(name, tmp_path, monkeypatch):
+    budgets = treatment(28)
+    code = setting.of(name, budgets).code
+    assert "um = 0.25  # microns per pixel of this image" in code
+    found = pasted(code, Image.new("RGB", (301, 203)), tmp_path, monkeypatch)
+    assert found.size == resolution.plan((301, 203), name, budgets, mpp_um=0.25).given_px
+
+
+@pytest.mark.parametrize(
+    "name", ["blank", "mixed", "upsampled-bicubic", "crops-4", "zoom", "plain-zoom", "bright"]
+)
 def test_what_images_cannot_be_sent_at_is_refused(name):
     with pytest.raises(ValueError, match=name):
         setting.of(name, treatment(28))

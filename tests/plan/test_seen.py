@@ -320,3 +320,26 @@ def test_the_plan_says_what_arrives_and_that_low_saves_nothing(project: Path) ->
 def test_the_plan_of_a_model_that_saves_has_no_such_line(project: Path) -> None:
     study = study_of(project, ["tiny-qwen2-vl"], ["low", "native"])
     assert "Low costs" not in plan.report(study, gpu=GPUS["A100-80GB"])
+
+
+def test_views_have_the_tokens_of_all_and_no_picture_of_their_own() -> None:
+    # 1280 x 1024 at low is 224 x 196: 56 tokens; each quarter too.
+    found = rows_of("Qwen/Qwen2-VL-2B-Instruct", CELLS_1280, ["low", "crops-4", "plain-crops-4"])
+    assert found["visual_tokens"].tolist() == [56, 280, 270]
+    assert found["tiles"].tolist() == ["", "5 views", ""]
+    treatment = offline.treatment_of("Qwen/Qwen2-VL-2B-Instruct", PAPER)
+    asked = ["low", "crops-4", "plain-crops-4", "zoom", "plain-zoom", "scale-2", "native"]
+    assert "scale-2" in seen.pictured(asked, treatment)
+    assert not {"crops-4", "plain-crops-4", "zoom", "plain-zoom"} & set(
+        seen.pictured(asked, treatment)
+    )
+
+
+def test_operations_of_views_are_those_of_each_image_in_the_tower(project: Path) -> None:
+    names = ["low", "native", "crops-4", "zoom"]
+    study = study_of(project, ["tiny-qwen2-vl"], names)
+    found = seen.of_study(study, costs.describe(study)).set_index("resolution")
+    low, crops, zoom = found.loc[["low", "crops-4", "zoom"], "flops_per_question"]
+    # Five small images cost less than five questions about one, and more than one.
+    assert low < zoom < crops < 5 * low
+    assert crops < found.loc["native", "flops_per_question"]

@@ -21,10 +21,15 @@ TREATMENT = Treatment(50_176, 12_000_000, "bicubic", 28)
         ("pixels-9", "at most 9 pixels (about 3 x 3)"),
         ("scale-2", "2 times the width and height"),
         ("scale-0.5", "0.5 times the width and height"),
+        ("mpp-0.5", "0.5 microns per pixel, finer pixels shrunk"),
         ("tokens-1120", "1,120 visual tokens"),
         ("tiles-1", "1 tile"),
         ("tiles-12", "12 tiles"),
         ("pan-and-scan", "pan-and-scan"),
+        ("crops-6", "the whole at low and its 6 parts, each at most at low's pixels"),
+        ("zoom", "the whole at low, then with it the part that the model asks for"),
+        ("plain-crops-6", "the whole image at no more visual tokens than crops-6"),
+        ("plain-zoom", "the whole image at no more visual tokens than zoom"),
     ],
 )
 def test_a_resolution_in_words(name, expected):

@@ -245,39 +245,6 @@ def test_an_answer_that_stands_twice_raises(project: Path) -> None:
         grids.answers(one_seed)
 
 
-def test_the_layout_has_a_row_a_model_and_training_and_a_column_a_data_set_and_asking() -> None:
-    parts = [
-        arm(trained, asked, [1] * n_right + [0] * (4 - n_right), dataset=dataset, seed=seed)
-        for seed in (0, 1)
-        for dataset, shift in (("b", 0), ("a", 1))
-        for trained, asked, n_right in (
-            ("native", "native", 2 + seed),
-            ("native", "low", 1),
-            ("native", "blank", 0),
-            ("none", "low", 2 + shift),
-        )
-    ]
-    small = pd.concat(parts, ignore_index=True)
-    large = small[small["eval_resolution"] == "low"].assign(model="large")
-    table = grids.layout(grids.grid(pd.concat([small, large])))
-    columns = ["b, low (%)", "b, native (%)", "a, low (%)", "a, native (%)"]
-    assert list(table.columns) == ["model", "train_resolution", *columns]
-    rows = list(table.iloc[:, :2].itertuples(index=False, name=None))
-    assert sorted(rows[:2]) == [("tiny", "native"), ("tiny", "none")]
-    assert [name for _, name in rows] == ["none", "native"] * 2
-    found = table.set_index(["model", "train_resolution"])
-    assert found.loc[("tiny", "native")].tolist() == [25, 62.5, 25, 62.5]
-    assert found.loc[("tiny", "none"), columns[::2]].tolist() == [50, 75]
-    assert found.loc[("large", "native"), ["b, native (%)"]].isna().all()
-
-
-def test_a_single_data_set_and_model_have_no_layout() -> None:
-    grid = grids.grid(pd.concat([arm("low", "low", [1]), arm("low", "native", [1])]))
-    assert grids.layout(grid).empty
-    other = grid.assign(dataset="other")
-    assert len(grids.layout(pd.concat([grid, other]))) == 1
-
-
 def test_a_place_names_the_model_only_where_there_are_several() -> None:
     table = pd.DataFrame({"dataset": ["a", "a"], "model": ["m", "m"]})
     assert grids.place(table).tolist() == ["a", "a"]

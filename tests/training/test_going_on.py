@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from medres import models, runs, training
 from medres.models import parts, trainable
@@ -136,3 +137,27 @@ def test_more_layers_than_there_are_are_refused(tiny_model: models.LoadedModel) 
     n_layers = len(parts.language_model(tiny_model.network).layers)
     with pytest.raises(ValueError, match=f"the language model has {n_layers} layers"):
         trainable.only(tiny_model.network, f"last-{n_layers + 1}")
+
+
+@pytest.mark.parametrize("part", ["merger", "none"])
+def test_a_frozen_image_side_is_as_it_was_to_the_bit(before: Any, part: str) -> None:
+    run = training.finetune(**LOW | {"seed": 3, "train_vision": part})
+    first = load_file(Path(models.locate(SETTINGS["model"])) / "model.safetensors")
+    moved = changed(first, weights_of(run))
+    frozen = {name for name in first if name.startswith("visual.")}
+    if part == "merger":
+        frozen = {name for name in frozen if ".merger." not in name}
+    assert moved == set(first) - frozen
+    outcome = run.record["outcome"]
+    assert outcome["n_trained_weights"] == sum(first[name].numel() for name in moved)
+    whole = training.finetune(**LOW | {"seed": 3})
+    assert whole.digest != run.digest
+    assert outcome["training_flops"] < whole.record["outcome"]["training_flops"]
+
+
+def test_usual_betas_and_a_trained_tower_change_no_digest(before: Any) -> None:
+    usual = {"adam_beta1": 0.9, "adam_beta2": 0.98, "train_vision": "all"}
+    assert training.finetune(**LOW, **usual).digest == before[1].digest
+    assert training.TrainingSettings(**LOW, adam_beta2=0.95).recorded(does_tile=False)[
+        "adam_beta2"
+    ] == pytest.approx(0.95)
