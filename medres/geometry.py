@@ -78,7 +78,8 @@ class Geometry:
     visual_tokens: int
     """Tokens of the image that the language model sees."""
     is_capped: bool
-    """Whether the pixel budget made the image smaller."""
+    """Whether it has fewer pixels than the resolution asks for: for the budget, or because its own
+    are coarser than the microns per pixel asked for."""
     is_enlarged: bool
     """Whether a side grew: by an upsampled resolution, or to reach one visual token."""
     is_blank: bool = False

@@ -14,7 +14,7 @@ IDENTITY = frozenset(
     "unreadable folder source split scaling channels slide_max_pixels prompt group n_test "
     "cell_line_cap localization_cap missing check_md5 label include_dmso splits frames language "
     "whole tiling dtype lora_rank generate_closed max_new_tokens find_images outside_images "
-    "ask not_seen_by adapt_layers adapt_epochs".split()
+    "ask not_seen_by adapt_layers adapt_epochs train_vision adam_beta1 adam_beta2".split()
 )
 """Parameters that decide a result; they are in the digest."""
 RUNTIME = frozenset(

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from medres import resolution, runs, texts
+from medres import resolution, runs, texts, trained_at
 from medres import study as studies
 from medres.report import current, warm
 from medres.study import Study
@@ -111,13 +111,20 @@ def _said(found: current.Plan) -> list[str]:
 
 
 def _refuse_budgets(study: Study) -> None:
-    """Refuse a budget that one of a study's models does not have, before anything is made."""
-    asked = {
-        name
-        for cell in study.cells("evaluate")
-        for name in study.settings(cell)["eval_resolutions"]
+    """Refuse what one of a study's models does not have, before anything is made.
+
+    Budgets at which it is trained or asked, and layers to train on.
+    """
+    names = {
+        *trained_at.taken(study.train_resolutions),
+        *(
+            name
+            for cell in study.cells("evaluate")
+            for name in study.settings(cell)["eval_resolutions"]
+        ),
     }
-    if any(resolution.parse(name)[0] in resolution.BUDGETS for name in asked):
+    is_own = any(resolution.parse(name)[0] in resolution.BUDGETS for name in names)
+    if is_own or any(map(trained_at.earlier, study.train_resolutions)):
         from medres.plan import seen  # takes seconds, and few studies have one
 
         seen.check(study)

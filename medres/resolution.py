@@ -5,6 +5,7 @@ that plan; the model receives exactly `Geometry.given_px`.
 """
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,28 +25,40 @@ BUDGETS = {"tokens": "tokens-<n>", "tiles": "tiles-<n>", "pan-and-scan": "pan-an
 MOST = {"pixels": 999_999_999, "tokens": 100_000, "tiles": 100}
 """Largest numbers in the names of budgets."""
 BLANK_GREY = 128
+MICRONS = re.compile(r"[1-9][0-9]{0,5}|(?:0|[1-9][0-9]{0,5})\.[0-9]{0,5}[1-9]")
+"""How microns per pixel are written, in one way only: a resolution's name is a key everywhere."""
+NEARLY = 1.01
+"""Microns per pixel that differ by less are not called coarser."""
 
 
-def plan(size_px: tuple[int, int], resolution: str, treatment: Treatment) -> Geometry:
+def plan(
+    size_px: tuple[int, int],
+    resolution: str,
+    treatment: Treatment,
+    *,
+    mpp_um: float | None = None,
+) -> Geometry:
     """Return the sizes that a resolution gives an image, without touching pixels.
 
     Args:
         size_px: Width and height of the image as stored, in pixels.
         resolution: low, low-<filter>, native, blank, pixels-<n>, upsampled-<filter>,
-            scale-<factor>, or the model's own budget: tokens-<n>, tiles-<n> or pan-and-scan. Pixels
-            are shrunk to at most n, as low is to its budget; low-<filter> by that filter. Tokens on
-            a grid are filled as far as the image's shape allows, so that small images are enlarged;
-            tiles and pan and scan get native pixels. Or several views of the image, crops-<n> and
-            zoom, and their fair opponent plain-<arm>, as in `views.plan`.
+            scale-<factor>, mpp-<microns per pixel>, or the model's own budget: tokens-<n>,
+            tiles-<n> or pan-and-scan. Pixels are shrunk to at most n, as low is to its budget;
+            low-<filter> by that filter; finer pixels to those microns, coarser ones are kept.
+            Tokens on a grid are filled as far as the image's shape allows, so that small images are
+            enlarged; tiles and pan and scan get native pixels. Or several views of the image,
+            crops-<n> and zoom, and their fair opponent plain-<arm>, as in `views.plan`.
         treatment: Budgets, filter and grid of the study.
+        mpp_um: Microns per pixel of the image as stored; None or NaN if they are not known.
 
     Returns:
         The geometry; `low`, `native` and `pixels-<n>` never enlarge, except a side below one token.
 
     Raises:
         ValueError: If the name is not a resolution, or is `mixed`, which is an assignment
-            of questions to low and native (`assign_mixed`), not a way to make pixels; or if the
-            model has no such budget.
+            of questions to low and native (`assign_mixed`), not a way to make pixels; if the
+            model has no such budget; or if microns per pixel are needed and not known.
     """
     kind, argument = parse(resolution)
     if kind == "mixed":
@@ -78,6 +91,13 @@ def plan(size_px: tuple[int, int], resolution: str, treatment: Treatment) -> Geo
         factor = float(argument)
         asked_px = (max(1, round(size_px[0] * factor)), max(1, round(size_px[1] * factor)))
         wanted = [(fit_within(asked_px, max_pixels=max_pixels, **grid), shrink)]
+    elif kind == "mpp":
+        factor = _known_um(mpp_um, resolution) / float(argument)
+        asked_px = (max(1, round(size_px[0] * factor)), max(1, round(size_px[1] * factor)))
+        # What is stored coarser has no finer pixels to give.
+        within_px = asked_px if factor < 1 else size_px
+        wanted = [(fit_within(within_px, max_pixels=max_pixels, **grid), shrink)]
+        max_pixels = min(max_pixels, math.floor(size_px[0] * size_px[1] * NEARLY**2))
     else:
         wanted = [(low_px if kind == "low" else native_px, shrink)]
     is_capped = kind != "blank" and asked_px[0] * asked_px[1] > max_pixels
@@ -161,6 +181,8 @@ def parse(resolution: str) -> tuple[str, str]:
             factor = 0.0
         if 0 < factor < math.inf:
             return kind, argument
+    if kind == "mpp" and MICRONS.fullmatch(argument):
+        return kind, argument
     if kind in MOST and argument.isdecimal() and len(argument) < 10:
         # Written in one way only: a resolution's name is a key everywhere.
         if argument == str(int(argument)) and 1 <= int(argument) <= MOST[kind]:
@@ -171,8 +193,8 @@ def parse(resolution: str) -> tuple[str, str]:
         return found
     raise ValueError(
         f"unknown resolution {resolution!r}; use low, native, mixed, blank, scale-<factor>, "
-        f"pixels-<n>, low-<filter> or upsampled-<filter> with a filter of {', '.join(FILTERS)}, "
-        f"views of parts: "
+        f"mpp-<microns per pixel>, pixels-<n>, low-<filter> or upsampled-<filter> with a filter of "
+        f"{', '.join(FILTERS)}, views of parts: "
         f"{', '.join(views.NAMES)}; or a model's own budget: {', '.join(BUDGETS.values())}"
     )
 
@@ -195,3 +217,12 @@ def check(names: Sequence[str], treatment: Treatment | None = None) -> None:
     for name, kind in kinds.items():
         if treatment and kind in (*BUDGETS, "pixels"):
             plan((1000, 1000), name, treatment)
+
+
+def _known_um(mpp_um: float | None, resolution: str) -> float:
+    if mpp_um is None or not 0 < mpp_um < math.inf:
+        raise ValueError(
+            f"resolution {resolution!r} needs the microns per pixel of an image, and one states "
+            "none; state them in a column mpp_um of its table, or choose another resolution"
+        )
+    return mpp_um

@@ -6,17 +6,17 @@ runs, retries or queues anything: Snakemake does.
 """
 
 import argparse
-import ast
-import json
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from medres import mixed, names, resolution, runs, texts, trained_at
+from medres.parameters import given as given
+from medres.parameters import notebook_parameters as notebook_parameters
+from medres.parameters import notebook_path as notebook_path
+from medres.parameters import params_path as params_path
+from medres.parameters import read_params as read_params
+from medres.parameters import resolve as resolve
 
 KEYS = {
     "title": str,
@@ -201,6 +201,11 @@ def load(name: str) -> Study:
                 f"would share the page {cell.page}; rename a data set, or the folder of a model"
             )
     trained = [study.settings(cell) for cell in study.cells("finetune")]
+    for settings in trained:
+        try:
+            trained_at.check_adapters(settings["train_resolution"], settings["lora_rank"])
+        except ValueError as error:
+            raise ValueError(f"{params_path(name, '02_finetune')}: {error}") from None
     asked = [study.settings(cell) for cell in study.cells("evaluate")]
     for settings in asked:
         try:
@@ -276,105 +281,6 @@ def too_few_groups(study: Study) -> list[str]:
 
     reasons = {name: groups.too_few(counts) for name, counts in group_sizes(study).items()}
     return [f"data set {name} has {reason}" for name, reason in reasons.items() if reason]
-
-
-def given(notebook: str, names: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a notebook's parameters as they stand in it.
-
-    Args:
-        notebook: Its stem.
-        names: What its cells have defined: `globals()`.
-    """
-    return {name: names[name] for name in notebook_parameters(notebook_path(notebook))}
-
-
-def notebook_path(stem: str) -> Path:
-    """Return a notebook's file."""
-    return runs.ROOT / "notebooks" / f"{stem}.ipynb"
-
-
-def params_path(study: str, stem: str) -> Path:
-    """Return a parameter file of a study."""
-    return runs.ROOT / "params" / study / f"{stem}.yaml"
-
-
-def read_params(path: Path) -> dict[str, Any]:
-    """Return a flat parameter file; a missing or empty one changes nothing.
-
-    Raises:
-        ValueError: If it is not YAML or not a mapping, naming the file and line.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if content is not None and not isinstance(content, dict):
-        raise ValueError(f"{path} must hold `name: value` lines, not a {type(content).__name__}")
-    return content or {}
-
-
-def notebook_parameters(notebook: Path) -> dict[str, Any]:
-    """Return the names and defaults of a notebook's parameters cell.
-
-    Raises:
-        FileNotFoundError: If there is no such notebook.
-        ValueError: If it has not exactly one cell tagged parameters.
-    """
-    if not notebook.is_file():
-        raise FileNotFoundError(f"{notebook}: no such notebook")
-    # Read as plain JSON: importing nbformat builds a grammar in every kernel.
-    cells = [cell for cell in _cells(notebook) if "parameters" in cell["metadata"].get("tags", [])]
-    if len(cells) != 1:
-        raise ValueError(f"{notebook} has {len(cells)} cells tagged parameters, it needs one")
-    return {
-        node.target.id: ast.literal_eval(node.value)
-        for node in ast.parse("".join(cells[0]["source"])).body
-        if isinstance(node, ast.AnnAssign)
-        and isinstance(node.target, ast.Name)
-        and node.value is not None
-    }
-
-
-def _cells(notebook: Path) -> list[dict[str, Any]]:
-    try:
-        cells: list[dict[str, Any]] = json.loads(notebook.read_text())["cells"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{notebook} is not a notebook ({' '.join(str(error).split())}); restore it"
-        ) from error
-    return cells
-
-
-def resolve(notebook: Path, given: dict[str, Any], *, source: str) -> dict[str, Any]:
-    """Return a notebook's parameters with the given values put in.
-
-    Args:
-        notebook: Notebook whose parameters cell says names, types and defaults.
-        given: Values that differ.
-        source: Where they are from, for the error message.
-
-    Raises:
-        ValueError: If a name is unknown or a value is of another type than the default.
-    """
-    defaults = notebook_parameters(notebook)
-    unknown = sorted(set(given) - set(defaults), key=str)
-    if unknown:
-        raise ValueError(
-            f"{source} sets {unknown}, which {notebook.name} does not have; its parameters are "
-            f"{list(defaults)}"
-        )
-    for name, value in given.items():
-        if type(value) is not type(defaults[name]):
-            hint = (
-                "; write floats with a dot, as in 1.0e-5" if type(defaults[name]) is float else ""
-            )
-            raise ValueError(
-                f"{source} sets {name} to {value!r}, a {type(value).__name__}; {notebook.name} "
-                f"takes a {type(defaults[name]).__name__}{hint}"
-            )
-    return defaults | given
 
 
 def main(arguments: list[str]) -> int:

@@ -30,13 +30,13 @@ def check(train_resolution: object) -> None:
         return
     name = str(train_resolution)
     try:
-        before, last = earlier(name), _last(name)
+        before, at = earlier(name), last(name)
         if THEN in name:
             if THEN in before or before == "none":
                 raise ValueError(f"{before!r} is no training to go on from")
             check(before)
-        if not mixed.is_mixed(last) and resolution.parse(last)[0] in UNTRAINABLE:
-            raise ValueError(f"nothing is trained at {last!r}")
+        if not mixed.is_mixed(at) and resolution.parse(at)[0] in UNTRAINABLE:
+            raise ValueError(f"nothing is trained at {at!r}")
         shares(name, low_share=0.5)
     except ValueError as error:
         raise ValueError(
@@ -60,6 +60,19 @@ def check_all(train_resolutions: Sequence[object]) -> None:
             )
 
 
+def check_adapters(train_resolution: str, lora_rank: int) -> None:
+    """Refuse adapters where a training goes on from another.
+
+    Raises:
+        ValueError: With both and what to do.
+    """
+    if earlier(train_resolution) and lora_rank:
+        raise ValueError(
+            f"train_resolution is {train_resolution!r} with lora_rank {lora_rank}: adapters are "
+            "merged when a training ends; use adapt_layers, or lora_rank 0"
+        )
+
+
 def shares(train_resolution: str, *, low_share: float) -> dict[str, float]:
     """Return which share of its questions a training takes at which resolution, in its last step.
 
@@ -78,13 +91,24 @@ def shares(train_resolution: str, *, low_share: float) -> dict[str, float]:
     >>> shares("low-then-scale-0.5", low_share=0.5)
     {'scale-0.5': 1.0}
     """
-    last = _last(train_resolution)
-    if last == "none":
+    at = last(train_resolution)
+    if at == "none":
         return {}
-    if not mixed.is_mixed(last):
-        return {last: 1.0}
-    low = low_share if last == "mixed" else mixed.share_of(last)
+    if not mixed.is_mixed(at):
+        return {at: 1.0}
+    low = low_share if at == "mixed" else mixed.share_of(at)
     return {"low": low, "native": 1 - low}
+
+
+def taken(train_resolutions: Sequence[str]) -> list[str]:
+    """Return the resolutions of images that trainings take, each once.
+
+    >>> taken(["none", "mixed-25", "low-then-tokens-64"])
+    ['low', 'native', 'tokens-64']
+    """
+    return list(
+        dict.fromkeys(name for each in train_resolutions for name in shares(each, low_share=0.5))
+    )
 
 
 def earlier(train_resolution: str) -> str:
@@ -104,5 +128,10 @@ def low_share(train_resolution: str, *, low_share: float) -> float | None:
     return found.get("low", 0.0)
 
 
-def _last(train_resolution: str) -> str:
+def last(train_resolution: str) -> str:
+    """Return what a training was at in the end: its name without what it goes on from.
+
+    >>> last("low-then-native")
+    'native'
+    """
     return train_resolution.rpartition(THEN)[2]

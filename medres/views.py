@@ -8,7 +8,7 @@
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -49,6 +49,16 @@ def is_views(name: str) -> bool:
     return found is not None and found[0] != "plain"
 
 
+def n_parts(name: str) -> int:
+    """Return into how many parts a resolution, or that of its opponent, cuts an image; 0 if none.
+
+    >>> n_parts("crops-4"), n_parts("plain-crops-9"), n_parts("zoom")
+    (4, 9, 0)
+    """
+    kind, _, number = name.removeprefix("plain-").partition("-")
+    return int(number) if kind == "crops" and parse(name) else 0
+
+
 def plan(size_px: tuple[int, int], kind: str, argument: str, treatment: Treatment) -> Geometry:
     """Return the views of an image, or the plain image of as many visual tokens.
 
@@ -72,8 +82,7 @@ def plan(size_px: tuple[int, int], kind: str, argument: str, treatment: Treatmen
     if argument == "zoom":
         most_tokens = zoom(size_px, treatment).least_tokens
     else:
-        n_parts = int(argument.removeprefix("crops-"))
-        most_tokens = crops(size_px, n_parts, treatment).visual_tokens
+        most_tokens = crops(size_px, n_parts(argument), treatment).visual_tokens
     return plain(size_px, most_tokens, treatment)
 
 
@@ -112,17 +121,22 @@ def grid(size_px: tuple[int, int], n_parts: int) -> tuple[int, int]:
     Raises:
         ValueError: If the image has fewer pixels than parts in a direction, whatever the grid.
     """
-    found = [
-        (n, n_parts // n)
-        for n in range(n_parts, 0, -1)
-        if n_parts % n == 0 and n <= size_px[0] and n_parts // n <= size_px[1]
-    ]
+    found = grids(size_px, n_parts)
     if not found:
         raise ValueError(
             f"an image of {size_px[0]} x {size_px[1]} px cannot be cut into {n_parts} parts; "
             f"leave crops-{n_parts} out of the study, or the image out of the data set"
         )
     return min(found, key=lambda shape: _elongation(size_px, shape))
+
+
+def grids(size_px: tuple[int, int], n_parts: int) -> list[tuple[int, int]]:
+    """Return the columns and rows into which an image can be cut, the widest grid first."""
+    return [
+        (n, n_parts // n)
+        for n in range(n_parts, 0, -1)
+        if n_parts % n == 0 and n <= size_px[0] and n_parts // n <= size_px[1]
+    ]
 
 
 def _elongation(size_px: tuple[int, int], shape: tuple[int, int]) -> Fraction:
@@ -141,26 +155,28 @@ def words_of_crops(columns: int, rows: int) -> str:
     said = f"The first image shows the whole. Images 2 to {last} show its parts"
     if columns not in ACROSS or rows not in DOWN:
         return f"{said} in {rows} row{'s' * (rows > 1)} of {columns}, from the upper left."
-    named = [
-        f"{number + 2} {_place(column, row, columns, rows)}"
-        for number, (row, column) in enumerate(_each_of(rows, columns))
-    ]
+    named = [f"{number} {place}" for number, place in enumerate(places(columns, rows), start=2)]
     return f"{said}: {', '.join(named)}."
 
 
-def _each_of(rows: int, columns: int) -> Iterator[tuple[int, int]]:
-    return ((row, column) for row in range(rows) for column in range(columns))
+def places(columns: int, rows: int) -> tuple[str, ...]:
+    """Return the names of the parts of a grid, row by row.
+
+    >>> places(2, 1), places(1, 4)[1]
+    (('left', 'right'), 'row 2, column 1')
+    """
+    found = []
+    for row in range(rows):
+        for column in range(columns):
+            if columns in ACROSS and rows in DOWN:
+                said = dict.fromkeys(filter(None, (DOWN[rows][row], ACROSS[columns][column])))
+                found.append(" ".join(said))
+            else:
+                found.append(f"row {row + 1}, column {column + 1}")
+    return tuple(found)
 
 
-def _place(column: int, row: int, columns: int, rows: int) -> str:
-    said = dict.fromkeys(filter(None, (DOWN[rows][row], ACROSS[columns][column])))
-    return " ".join(said)
-
-
-CELLS = tuple(
-    _place(column, row, CELLS_ACROSS, CELLS_ACROSS)
-    for row, column in _each_of(CELLS_ACROSS, CELLS_ACROSS)
-)
+CELLS = places(CELLS_ACROSS, CELLS_ACROSS)
 """Names of zoom's cells, row by row: the options of its first question."""
 
 

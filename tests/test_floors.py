@@ -22,6 +22,7 @@ FLOORS = {
     "statistics": 2,
     "scoring": 2,
     "trained_at": 2,
+    "parameters": 2,
     "resolution": 1,
     "views": 0,
     "geometry": -1,

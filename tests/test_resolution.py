@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from medres import resampling, resolution
-from medres.resolution import FILTERS, Treatment, fit_within, plan
+from medres.resolution import FILTERS, Treatment, fit_within, parse, plan
 
 UNIT = 28
 LOW, NATIVE = 50_176, 12_000_000
@@ -387,6 +387,47 @@ def test_enlarging_by_scale_is_said_and_capped_at_native() -> None:
     assert plan((2000, 2000), "scale-2", SMALL).is_capped
 
 
+@pytest.mark.parametrize(
+    ("size_px", "mpp_um", "name", "given_px", "is_capped"),
+    [
+        ((224, 112), 0.25, "mpp-0.5", (112, 56), False),
+        ((224, 112), 0.25, "mpp-0.25", (224, 112), False),
+        ((224, 112), 0.25, "mpp-1", (56, 28), False),
+        ((224, 112), 700.0, "mpp-1400", (112, 56), False),
+        ((224, 112), 0.252, "mpp-0.25", (224, 112), False),  # nearly as asked for
+        ((224, 112), 0.5, "mpp-0.25", (224, 112), True),  # coarser than asked for: not enlarged
+        ((2000, 2000), 0.25, "mpp-0.5", (224, 224), True),  # capped at native
+        ((448, 448), 0.25, "mpp-0.5", (224, 224), False),  # just within native
+        ((100, 100), 0.25, "mpp-100", (28, 28), False),
+    ],
+)
+def test_microns_per_pixel_shrink_finer_pixels_and_keep_coarser_ones(
+    size_px: tuple[int, int],
+    mpp_um: float,
+    name: str,
+    given_px: tuple[int, int],
+    is_capped: bool,
+) -> None:
+    geometry = plan(size_px, name, SMALL, mpp_um=mpp_um)
+    assert (geometry.given_px, geometry.is_capped) == (given_px, is_capped)
+    assert not geometry.is_enlarged
+
+
+@pytest.mark.parametrize("mpp_um", [None, math.nan, 0.0, -1.0, math.inf])
+def test_microns_per_pixel_that_nobody_states_are_refused(mpp_um: float | None) -> None:
+    with pytest.raises(ValueError, match=r"'mpp-0.5' needs .* state them in a column mpp_um"):
+        plan((100, 100), "mpp-0.5", SMALL, mpp_um=mpp_um)
+    assert plan((100, 100), "low", SMALL, mpp_um=mpp_um) == plan((100, 100), "low", SMALL)
+
+
+@pytest.mark.parametrize("argument", ["0.5", "0.25", "1", "10", "661.468", "12.5", "999999"])
+def test_microns_per_pixel_are_written_in_one_way(argument: str) -> None:
+    assert parse(f"mpp-{argument}") == ("mpp", argument)
+    for other in (f"{argument}0" if "." in argument else f"{argument}.0", f"0{argument}"):
+        with pytest.raises(ValueError, match="unknown resolution"):
+            parse(f"mpp-{other}")
+
+
 def test_blank_is_one_grey_of_native_size() -> None:
     image = _noise((300, 200))
     geometry = plan(image.size, "blank", SMALL)
@@ -449,6 +490,8 @@ def test_an_impossible_treatment_is_refused(arguments: tuple, message: str) -> N
         *("", "high", "Low", "low-1", "blank-1", "upsampled", "upsampled-", "upsampled-cubic"),
         *("pixels", "pixels-", "pixels-0", "pixels-07", "pixels-1e5", "pixels-9999999999"),
         *("pixels--5", "pixels-50,176", "pixels-٥٠", "mixed-25"),
+        *("mpp", "mpp-", "mpp-0", "mpp-0.0", "mpp-.5", "mpp-5.", "mpp-1e-1", "mpp--1", "mpp-nan"),
+        *("mpp-0,5", "mpp-05", "mpp-0.50", "mpp-inf", "mpp-٥", "mpp-1000000", "mpp-0.5um"),
         *("scale", "scale-", "scale-x", "scale-0", "scale--1", "scale-nan", "scale-inf"),
     ],
 )

@@ -117,6 +117,16 @@ def test_a_wrong_eval_resolution_is_refused_with_its_file(
         study.load("small")
 
 
+def test_adapters_do_not_go_on_from_a_training(small: Path) -> None:
+    _write(small, train_resolutions=["low", "low-then-native"])
+    study.load("small")
+    _add(small, "02_finetune", "lora_rank: 4")
+    with pytest.raises(
+        ValueError, match=r"02_finetune\.yaml: .*'low-then-native' with lora_rank 4"
+    ):
+        study.load("small")
+
+
 @pytest.mark.parametrize("name", ["tokens-280", "tiles-4", "pan-and-scan", "scale-2", "blank"])
 def test_every_kind_of_resolution_may_be_asked_for(small: Path, name: str) -> None:
     _add(small, "03_evaluate", f"eval_resolutions: [low, native, mixed, {name}]")

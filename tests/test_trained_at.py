@@ -62,6 +62,19 @@ def test_what_is_no_train_resolution_is_refused_with_those_that_are(name, reason
     assert reason in str(raised.value)
 
 
+def test_what_a_study_s_trainings_take_of_its_images() -> None:
+    names = ["none", "low", "mixed-25", "scale-0.5", "low-then-scale-0.5", "low-then-crops-4"]
+    assert trained_at.taken(names) == ["low", "native", "scale-0.5", "crops-4"]
+    assert trained_at.taken(["none"]) == []
+
+
+def test_adapters_are_for_trainings_that_begin_with_the_base_model() -> None:
+    trained_at.check_adapters("low", 8)
+    trained_at.check_adapters("low-then-native", 0)
+    with pytest.raises(ValueError, match=r"'low-then-native' with lora_rank 8.*adapt_layers, or"):
+        trained_at.check_adapters("low-then-native", 8)
+
+
 def test_what_is_gone_on_from_must_be_trained_too() -> None:
     trained_at.check_all(["none", "low", "low-then-native"])
     with pytest.raises(ValueError, match=r"'low-then-native' without 'low'.*add it"):

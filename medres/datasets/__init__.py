@@ -1,13 +1,14 @@
 """Question tables of data sets: prepared once, stored, fingerprinted, then only read."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from medres import images, runs
+from medres import files, images, runs
 from medres.datasets.conversations import asked_of
 from medres.datasets.preparation import LEAKY, REAL, image_folder_of, prepare
 from medres.datasets.settings import reading_of
@@ -22,14 +23,16 @@ class QuestionSet:
     name: str
     """The study's word for it."""
     table: pd.DataFrame
-    """Columns of `questions.columns_of`, and width_px and height_px of the stored image."""
+    """Columns of `questions.columns_of`, width_px and height_px of the stored image, and where it
+    is known of any mpp_um, the microns per pixel of it."""
     image_folder: Path
     """What the table's image paths are relative to."""
     fingerprint: str
     """Hash of the table and of every image, of files that were not drawn also of their pixels."""
     image_facts: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """One row an image: image, width_px, height_px, sha256 of its file, pixel_sha256,
-    perceptual_hash, n_grey_levels of the channel that has most and, as JSON, how it was read."""
+    """One row an image: image, width_px, height_px, mpp_um, sha256 of its file, origin_sha256 of
+    what it is a region of, pixel_sha256, perceptual_hash, n_grey_levels of the channel that has
+    most and, as JSON, how it was read."""
     excluded: tuple[str, ...] = ()
     """What was left out, with its count and reason; never silently."""
     notes: tuple[str, ...] = ()
@@ -64,7 +67,7 @@ class QuestionSet:
             UnreadableImageError: If one of them is missing, or is another than was prepared.
         """
         if image not in self._hashes:
-            sha256 = images.source_sha256(self.image_folder, image)
+            sha256 = images.source_sha256(self.image_folder, image, self._file_sha256)
             if self._prepared.get(image, sha256) != sha256:
                 raise images.UnreadableImageError(
                     f"{self.image_folder / image}: is another image than when data set "
@@ -73,6 +76,10 @@ class QuestionSet:
                 )
             self._hashes[image] = sha256
         return self._hashes[image]
+
+    @functools.cached_property
+    def _file_sha256(self) -> Callable[[Path], str]:
+        return functools.cache(files.sha256)
 
     @functools.cached_property
     def _hashes(self) -> dict[str, str]:

@@ -9,13 +9,14 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from medres import resolution, trained_at
-from medres.datasets import rows
+from medres.datasets import parts, rows, spacing
 from medres.study import TREATMENT, Study
 
 if TYPE_CHECKING:
@@ -78,11 +79,13 @@ def check(source: str, table: pd.DataFrame, facts: pd.DataFrame, asked: Asked) -
     Args:
         source: Where the table is from, for the error message.
         table: Valid questions; an index named line or row gives the user's own numbers.
-        facts: One row an image: image, width_px, height_px.
+        facts: One row an image: image, width_px, height_px, mpp_um.
         asked: As from `asked_of`; a model that is not at hand is left to its training to check.
 
     Raises:
-        ValueError: With the first row that holds a reserved token, or is too long.
+        ValueError: With the first row that holds a reserved token, is too long, whose image is too
+            small to be cut, or whose image states no microns per pixel where a resolution needs
+            them.
     """
     trained = sorted({each for settings in asked.values() for each in settings["trained"]})
     if trained and not (table["split"] == "train").any():
@@ -90,13 +93,15 @@ def check(source: str, table: pd.DataFrame, facts: pd.DataFrame, asked: Asked) -
             f"{source} has no training question, but the study trains at {', '.join(trained)}; "
             "lower its `test_share`, or ask untrained models alone (`train_resolutions: [none]`)"
         )
+    parts.check(source, table, facts, asked)
+    said = spacing.check(source, table, facts, asked)
     if not asked:
         return []
     # Takes seconds, and nothing else here needs transformers.
     from medres import models
     from medres.models import places, served, without_weights
 
-    texts, left = _Texts.of(table), []
+    texts, left = _Texts.of(table), said
     for name, settings in asked.items():
         try:
             place, revision = name, settings["revision"]
@@ -179,22 +184,25 @@ def _refuse_long(
     table, codes = texts.table, texts.codes
     is_train = (table["split"] == "train").to_numpy()
     sizes, size_of = np.unique(
-        facts[["width_px", "height_px"]].to_numpy(), axis=0, return_inverse=True
+        np.column_stack([facts[["width_px", "height_px"]], spacing.of_facts(facts).fillna(0)]),
+        axis=0,
+        return_inverse=True,
     )
     images = pd.Index(facts["image"]).get_indexer(table["image"])
     n_visual = np.zeros(len(table), dtype=np.int64)
+    tokens = partial(_image_tokens, model=model)
     for side, names in ((is_train, settings["trained"]), (~is_train, settings["asked"])):
-        most = np.array(
+        plans = [
             [
-                max(
-                    (_image_tokens(resolution.plan((int(w), int(h)), each, treatment))
-                     for each in names),
-                    default=-1,
-                )
-                for w, h in sizes
-            ],
+                resolution.plan((int(w), int(h)), each, treatment, mpp_um=um or None)
+                for each in names
+            ]
+            for w, h, um in sizes
+        ]
+        most = np.array(
+            [max((tokens(each) for each in planned), default=-1) for planned in plans],
             dtype=np.int64,
-        )  # fmt: skip
+        )
         n_visual[side] = most[size_of.ravel()][images[side]]
     is_asked = n_visual >= 0
     before, after = conversation.prompt_lengths(model, "?")
@@ -231,10 +239,12 @@ def _refuse_long(
     )
 
 
-def _image_tokens(geometry: resolution.Geometry) -> int:
-    """Return the tokens of an image in a prompt, marks of rows and tiles included."""
+def _image_tokens(geometry: resolution.Geometry, model: "LoadedModel") -> int:
+    """Return the tokens of an image in a prompt, with marks of rows and tiles, and its words."""
     marks = geometry.layout.mark_tokens if geometry.layout else 0
-    return geometry.visual_tokens + marks
+    told = f"{geometry.words}\n" if geometry.words else ""
+    words = len(model.tokenizer.encode(told, add_special_tokens=False)) if told else 0
+    return geometry.visual_tokens + marks + words
 
 
 def _most_tokens(text: str) -> int:

@@ -1,6 +1,8 @@
 """Facts about every image of a table: sizes, hashes, and what was lost in reading it."""
 
+import functools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,8 +10,8 @@ import imagehash
 import numpy as np
 import pandas as pd
 
-from medres import images
-from medres.datasets import splits
+from medres import files, images
+from medres.datasets import spacing, splits
 from medres.datasets.source import Found
 
 FEW_LEVELS = 64
@@ -31,17 +33,28 @@ ODD = {
 
 
 def gather(found: Found, reading: images.Reading) -> pd.DataFrame:
-    """Read every image once and return its size, its hashes and how it was read."""
-    rows = []
+    """Read every image once and return its size, its hashes and how it was read.
+
+    mpp_um is the microns per pixel as the image was read, NaN if neither its file nor the table
+    states them; origin_sha256 is that of what it is cut from, the same for all regions of a slide.
+    """
+    rows, folder = [], found.image_folder
+    # A slide is named by each of its regions, and hashed once.
+    sha256_of = functools.cache(files.sha256)
+    stated_um: dict[str, float] = {}
+    if "mpp_um" in found.table:
+        stated_um = found.table.groupby("image")["mpp_um"].first().to_dict()
     for image in found.table["image"].unique():
-        pixels, record = images.read(found.image_folder, image, reading)
+        pixels, record = images.read(folder, image, reading)
         bands = pixels.split()
         rows.append(
             {
                 "image": image,
                 "width_px": pixels.width,
                 "height_px": pixels.height,
-                "sha256": images.source_sha256(found.image_folder, image),
+                "mpp_um": spacing.mpp_um(record, pixels.size, stated_um.get(image, math.nan)),
+                "sha256": images.source_sha256(folder, image, sha256_of),
+                "origin_sha256": images.origin_sha256(folder, image, sha256_of),
                 "pixel_sha256": images.pixel_sha256(pixels),
                 "perceptual_hash": str(imagehash.phash(pixels, hash_size=splits.HASH_SIDE)),
                 "n_grey_levels": max(sum(n > 0 for n in band.histogram()) for band in bands),

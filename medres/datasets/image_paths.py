@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import images
 from medres.datasets import rows
+from medres.images.named import Named, parse
 
 FIND = ("by-path", "by-name")
 OUTSIDE = ("refuse", "allow")
@@ -153,10 +153,8 @@ def _resolved(name: str, files: "_Files", taken: _Taken) -> str:
 
 def _one(written: str, image: str, files: "_Files", taken: _Taken) -> str:
     taken.images_of.setdefault(written, set()).add(image)
-    page = images.PAGE.fullmatch(written) if not files.has(written) else None
-    name = page["path"] if page else written
-    end = f"#page={page['page']}" if page else ""
-    path = name
+    named = Named(written) if files.has(written) else parse(written)
+    path, end = named.path, named.end
     if not files.has(path) and "\\" in path:
         path = path.replace("\\", "/")
         taken.slashed.append(written)

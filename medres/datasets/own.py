@@ -1,11 +1,12 @@
 """Your own images: a table of questions beside a folder of image files.
 
 The table must have the columns `image` (path relative to the table; `scan.dcm#page=3` for one
-frame or page, `r.tif|g.tif|b.tif` for three grey files), `question` and `answer`; it may have
-`options` (a JSON list, or texts separated by |), `group` (patient, slide, plate; what must stay
-together), `split` (train or test), `modality` and `question_id`. `answers` says which questions
-are closed, `image_paths` which files are meant. Without group every image is its own; without
-split whole groups are drawn for test, by seed, groups that hold near-duplicate images joined.
+frame or page, `slide.svs#x,y,width,height` for a region, `r.tif|g.tif|b.tif` for three grey files),
+`question` and `answer`; it may have `options` (a JSON list, or texts separated by |), `group`
+(patient, slide, plate; what must stay together), `split` (train or test), `modality`, `mpp_um` (see
+`spacing`) and `question_id`. `answers` says which questions are closed, `image_paths` which files
+are meant. Without group every image is its own, and a region its slide's; without split whole
+groups are drawn for test, by seed, groups that hold near-duplicate images or regions of one joined.
 """
 
 import difflib
@@ -13,6 +14,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from medres import images, runs, tables
-from medres.datasets import answers, image_paths, remarks, rows
+from medres.datasets import answers, image_paths, remarks, rows, spacing
 from medres.datasets.settings import READING_DEFAULTS, complete
 from medres.datasets.source import Found
 
@@ -41,7 +43,7 @@ training, whose images and groups are left out, as `unseen` says."""
 LATER = ("ask", "not_seen_by")
 """Settings that runs from before them do not hold: they count only where they are set."""
 REQUIRED = ("image", "question", "answer")
-OPTIONAL = ("options", "group", "split", "modality", "question_id")
+OPTIONAL = ("options", "group", "split", "modality", "question_id", "mpp_um")
 MEANING = "2"
 """Raised when the same table comes to mean something else: then it is prepared again."""
 
@@ -211,7 +213,8 @@ def read(dataset: str, table: Table, settings: Mapping[str, Any], reading: image
     excluded = [f"{word} {line}: {bad[image]}" for line, image in raw.loc[is_bad, "image"].items()]
     raw = raw[~is_bad] if bad else raw
     given = "question_id" in raw
-    group = raw["group"] if "group" in raw else raw["image"]
+    origin = partial(images.origin_of, folder=table.path.parent)
+    group = raw["group"] if "group" in raw else rows.changed(raw["image"], origin)
     result = pd.DataFrame(
         {
             "question_id": raw["question_id"]
@@ -230,6 +233,8 @@ def read(dataset: str, table: Table, settings: Mapping[str, Any], reading: image
     )
     cells = raw["options"] if "options" in raw else None
     result, said = answers.close(table.name, result, cells)
+    if spacing.COLUMN in raw:
+        result[spacing.COLUMN] = spacing.of_column(table.name, raw)
     if "split" in raw and settings.get("ask") != "all":
         result["split"] = rows.changed(raw["split"], str.casefold)
     ids = [each for each in ("group", "modality") if each in raw] + ["question_id"] * given

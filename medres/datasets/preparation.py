@@ -24,6 +24,7 @@ from medres.datasets import (
     questions,
     slake,
     source,
+    spacing,
     splits,
     subcellular,
     ubench,
@@ -108,7 +109,7 @@ def prepare(
         parameters={"dataset": dataset, **opened.settings},
         inputs=opened.inputs,
     )
-    if run.is_done and (changed := _changed(run, seen)):
+    if run.is_done and (changed := spacing.lacks(run, asked) or _changed(run, seen)):
         texts.say(f"{run.folder}: made again, because {changed} changed")
         runs.set_aside(study, run.folder, f"questions-{run.digest[:12]}")
         return prepare(study, dataset, parameters, models=models)
@@ -222,7 +223,7 @@ def _own(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Opene
         "",
         tables={marks.name_of(table.path): table.sha256},
         sources=sources,
-        listed=_listed(sources) | _below(table.path.parent, settings["find_images"]),
+        listed=source.listed(sources) | _below(table.path.parent, settings["find_images"]),
         lines=table.rows.index,
     )
 
@@ -238,18 +239,6 @@ def _below(folder: Path, find_images: str) -> dict[str, str]:
         return {}
     inside = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
     return {marks.name_of(each): marks.listing_sha256(each) for each in inside}
-
-
-def _listed(sources: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Return the listings of the folders in which a file may come to an image of several."""
-    several = [
-        [Path(path) for path in paths]
-        for paths in sources.values()
-        if images.is_of_several(Path(next(iter(paths))))
-    ]
-    folders = {path.parent for paths in several for path in paths}
-    folders |= {paths[0].with_suffix("") for paths in several}
-    return {marks.name_of(each): marks.listing_sha256(each) for each in sorted(folders)}
 
 
 def _fetched(dataset: str, parameters: Mapping[str, Any], seen: Remembered) -> Opened:
@@ -295,8 +284,8 @@ def _make(
     names = [] if is_here else found.table["image"].unique()
     sources = opened.sources or source.of_images(found.image_folder, names, seen)
     table, facts = found.table, image_facts.gather(found, reading)
-    _require_unchanged(sources, seen)
-    notes = found.notes + image_facts.losses(facts)
+    source.require_unchanged(sources, seen)
+    notes = found.notes + image_facts.losses(facts) + spacing.contradicted(facts)
     table, left_out = unseen.keep(table, facts, settings)
     # Phantoms, and own data with a column of that name, come split.
     scheme = settings.get("split", "" if "split" in table else "grouped")
@@ -310,20 +299,25 @@ def _make(
             scheme=scheme,
             test_share=settings["test_share"],
             rng=np.random.default_rng(settings["data_seed"]),
+            origins=dict(zip(facts["image"], facts["origin_sha256"], strict=True)),
         )
         notes += said
     known, table = table, questions.validate(table, source=named, may_leak=scheme == "published")
+    if scheme != "published":
+        questions.check_origins(known, found.image_folder, named)
     facts = facts[facts["image"].isin(table["image"].unique())].reset_index(drop=True)
     _check_models(named, known, facts, asked)
     leaks = splits.shared(table, facts)
     n_leaks = sum(n for what, (_, n) in leaks.items() if what != "question texts")
     # Drawings that look alike were drawn apart all the same.
     label = dataset + (LEAKY if not opened.is_drawn and n_leaks else "")
+    shown = ["image", "width_px", "height_px", *spacing.columns_of(facts)]
     table = table.assign(dataset=label).merge(
-        facts[["image", "width_px", "height_px"]], on="image", how="left", validate="many_to_one"
+        facts[shown], on="image", how="left", validate="many_to_one"
     )
     # Files that others made become other pixels under another reading, or by another decoding.
     seen_by_models = facts["sha256"] + ("" if opened.is_drawn else facts["pixel_sha256"])
+    seen_by_models += spacing.stated(facts["image"], known)
     for stem, content in (("questions", table), ("images", facts)):
         with files.replacing(run.folder / f"{stem}.parquet") as part:
             content.to_parquet(part, index=False)
@@ -343,17 +337,6 @@ def _make(
     )
 
 
-def _require_unchanged(sources: Mapping[str, Mapping[str, str]], seen: Remembered) -> None:
-    """Refuse images of which a file was another before they were read than it is now."""
-    for paths in sources.values():
-        for path, sha256 in paths.items():
-            if seen.sha256(path, expected=sha256) != sha256:
-                raise ValueError(
-                    f"{path} changed while its data set was prepared; prepare it again when "
-                    "nothing writes there any more"
-                )
-
-
 def _mark(
     study: str, asked: dict[str, Any], opened: Opened, run: runs.Run, seen: Remembered
 ) -> None:
@@ -363,7 +346,7 @@ def _mark(
     if not sources and outcome["image_folder"] != ".":
         names = pd.read_parquet(run.file("images.parquet"), columns=["image"])["image"].tolist()
         sources = source.of_images(image_folder_of(run.folder, outcome), names, seen)
-        listed = listed | _listed(sources)
+        listed = listed | source.listed(sources)
     read = {marks.name_of(path): sha for each in sources.values() for path, sha in each.items()}
     mark = marks.Mark(
         asked,

@@ -5,12 +5,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from json.encoder import encode_basestring_ascii
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medres import scoring
+from medres import images, scoring
 from medres.datasets import rows
 
 COLUMNS = {
@@ -104,6 +105,27 @@ def check_images(questions: pd.DataFrame, source: str) -> None:
                 f"{source} has image {torn[0]!r} in two {_PLURALS[name]} ({len(torn)} such)"
                 f"{first}{other}; give all rows of an image the same {name}"
             )
+
+
+def check_origins(questions: pd.DataFrame, folder: Path, source: str) -> None:
+    """Refuse regions of one image on both sides of a split.
+
+    Args:
+        questions: Columns image and split.
+        folder: What the image paths are relative to.
+        source: Where the table is from, for the error message.
+
+    Raises:
+        ValueError: With the first such image and, for a user's table, its two lines.
+    """
+    origins = rows.changed(questions["image"], partial(images.origin_of, folder=folder))
+    torn, first, other = _torn(origins, questions["split"])
+    if torn:
+        raise ValueError(
+            f"{source} has regions of image {torn[0]!r} in both splits ({len(torn)} such){first}"
+            f"{other}; give all regions of an image the same split, otherwise test images are "
+            "known from training"
+        )
 
 
 _REMEDIES = {name: ", or leave the column out" for name in ("question_id", "modality", "group")}

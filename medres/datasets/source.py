@@ -1,13 +1,13 @@
 """The description of a data set's source, and the result of its reader."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from medres import images
+from medres import images, marks
 from medres.datasets import ledger
 from medres.files import Remembered, files_below
 
@@ -157,3 +157,26 @@ def of_images(folder: Path, names: Iterable[str], seen: Remembered) -> dict[str,
         name: {str(path): seen.sha256(path) for path in images.sources_of(folder, name)}
         for name in names
     }
+
+
+def require_unchanged(sources: Mapping[str, Mapping[str, str]], seen: Remembered) -> None:
+    """Refuse images of which a file was another before they were read than it is now."""
+    for paths in sources.values():
+        for path, sha256 in paths.items():
+            if seen.sha256(path, expected=sha256) != sha256:
+                raise ValueError(
+                    f"{path} changed while its data set was prepared; prepare it again when "
+                    "nothing writes there any more"
+                )
+
+
+def listed(sources: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Return the listings of the folders in which a file may come to an image of several."""
+    several = [
+        [Path(path) for path in paths]
+        for paths in sources.values()
+        if images.is_of_several(Path(next(iter(paths))))
+    ]
+    folders = {path.parent for paths in several for path in paths}
+    folders |= {paths[0].with_suffix("") for paths in several}
+    return {marks.name_of(each): marks.listing_sha256(each) for each in sorted(folders)}

@@ -32,6 +32,7 @@ def assign(
     scheme: str,
     test_share: float,
     rng: np.random.Generator,
+    origins: Mapping[str, str] | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return the questions with their split, and what was left out or joined for it.
 
@@ -44,6 +45,8 @@ def assign(
         scheme: One of `SCHEMES`.
         test_share: Share of the questions that `grouped` draws for test, in whole groups; 1 is all.
         rng: Source of that draw; the caller seeds it and owns it.
+        origins: What each image is cut from: equal for regions of one image, whose groups are
+            joined as those of near-duplicates are; none knows of no regions.
 
     Raises:
         ValueError: If `grouped` has fewer than two groups to draw from.
@@ -53,12 +56,14 @@ def assign(
         n_unused = int((~is_used).sum())
         notes = [f"{n_unused} questions of the published validation split are not used"]
         return table[is_used].reset_index(drop=True), notes if n_unused else []
-    joined = join_near_duplicates(table, hashes)
+    joined = join_near_duplicates(table, hashes, origins)
     n_before, n_after = table["group"].nunique(), joined.nunique()
+    has_regions = origins is not None and len(set(origins.values())) < len(origins)
     if n_after == 1 < n_before and test_share < 1:
         raise ValueError(
-            f"all {n_before} groups hold near-duplicates of each other's images and became one, "
-            "which cannot be split; use a split that is given, not drawn"
+            f"all {n_before} groups hold near-duplicates of each other's images"
+            f"{' or regions of them' if has_regions else ''} and became one, which "
+            "cannot be split; use a split that is given, not drawn"
         )
     split = questions.split_by_group(joined, test_share=test_share, rng=rng)
     notes = [
@@ -68,13 +73,18 @@ def assign(
     ]
     if n_after < n_before:
         notes.append(
-            f"{n_before} groups became {n_after}: those with near-duplicate images are one"
+            f"{n_before} groups became {n_after}: those with near-duplicate images"
+            f"{', or with regions of one image,' if has_regions else ''} are one"
         )
     return table.assign(group=joined, split=split), notes
 
 
-def join_near_duplicates(table: pd.DataFrame, hashes: Mapping[str, str]) -> pd.Series:
+def join_near_duplicates(
+    table: pd.DataFrame, hashes: Mapping[str, str], origins: Mapping[str, str] | None = None
+) -> pd.Series:
     """Return the group of each question, groups with near-duplicate images made one.
+
+    So are groups with regions of one image, if `origins` says what each image is cut from.
 
     A joined group has the name of its first member.
     """
@@ -83,6 +93,11 @@ def join_near_duplicates(table: pd.DataFrame, hashes: Mapping[str, str]) -> pd.S
     group_of = names.get_indexer(images["group"])
     bits = unpack([hashes[image] for image in images["image"]])
     first, second = near_pairs(bits, bits)
+    if origins is not None:
+        codes, _ = pd.factorize(images["image"].map(origins))
+        _, first_place = np.unique(codes, return_index=True)
+        first = np.concatenate([first, first_place[codes]])
+        second = np.concatenate([second, np.arange(len(codes))])
     links = coo_array(
         (np.ones(len(first)), (group_of[first], group_of[second])), shape=(len(names), len(names))
     )

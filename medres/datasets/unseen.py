@@ -1,7 +1,8 @@
 """Questions that a model cannot know from its training: about images and groups it has not seen.
 
 What a training has seen is what its study prepared for it. An image is the same if its file or its
-pixels are, or if it is a near-duplicate; a group was seen if its name or one of its images was.
+pixels are, if both are regions of one, or if it is a near-duplicate; a group
+was seen if its name or one of its images was.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import datasets, runs
+from medres import datasets, images, runs
 from medres.datasets import rows, splits
 
 
@@ -25,7 +26,8 @@ class Trained:
     fingerprint: str
     """Of its question table and images."""
     facts: pd.DataFrame
-    """One row per image: image, sha256, pixel_sha256, perceptual_hash."""
+    """One row per image: image, sha256, origin_sha256 (not of trainings from before regions),
+    pixel_sha256, perceptual_hash."""
     groups: frozenset[str]
     """Names of groups that are no image's own name."""
 
@@ -56,7 +58,8 @@ class Trained:
             )
         train = seen.split("train")
         facts = seen.image_facts
-        named = train.loc[train["group"] != train["image"], "group"]
+        is_named = train["group"] != rows.changed(train["image"], images.origin_of)
+        named = train.loc[is_named, "group"]
         return Trained(
             f"{study}, {'/'.join(parts[3:])}",
             seen.fingerprint,
@@ -97,17 +100,19 @@ def keep(
     is_same = facts["sha256"].isin(set(known["sha256"])) | facts["pixel_sha256"].isin(
         set(known["pixel_sha256"])
     )
+    # Of a region the slide that it is cut from counts, of a slide its regions.
+    is_same |= _origins(facts).isin(set(_origins(known)))
     own, others = (splits.unpack(part["perceptual_hash"].tolist()) for part in (facts, known))
     is_near = np.zeros(len(facts), dtype=bool)
     is_near[splits.near_pairs(own, others)[0]] = True
-    images = {
+    found = {
         "that it has seen": set(facts.loc[is_same, "image"]),
         "that nearly equal one that it has seen": set(facts.loc[is_near & ~is_same, "image"]),
     }
-    is_seen = table["image"].isin(set().union(*images.values()))
+    is_seen = table["image"].isin(set().union(*found.values()))
     is_known = table["group"].isin(set(table.loc[is_seen, "group"]) | trained.groups)
     said, word = [], rows.place(table)
-    for why, names in images.items():
+    for why, names in found.items():
         is_theirs = table["image"].isin(names)
         if is_theirs.any():
             said.append(
@@ -129,3 +134,7 @@ def keep(
             "has not seen"
         )
     return left, said
+
+
+def _origins(facts: pd.DataFrame) -> pd.Series:
+    return facts["origin_sha256"] if "origin_sha256" in facts else facts["sha256"]

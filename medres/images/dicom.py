@@ -26,7 +26,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 
-from medres.images import dicom_grey, dicom_streams, dicom_tables, pixels, slides
+from medres.images import dicom_grey, dicom_streams, dicom_tables, pixels, slides, tiff_stated
 from medres.images.dicom_frames import decode
 from medres.images.reading import (
     DECODER_ERRORS,
@@ -57,7 +57,7 @@ READ = [
     *(f"{name}PaletteColorLookupTableDescriptor" for name in ("Red", "Green", "Blue")),
     *(f"{name}PaletteColorLookupTableData" for name in ("Red", "Green", "Blue")),
     *(f"Segmented{name}PaletteColorLookupTableData" for name in ("Red", "Green", "Blue")),
-    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelSpacing"),
 ]
 """All elements that are ever read, by keyword."""
 PYDICOM_ERRORS = (
@@ -193,7 +193,23 @@ def _read(
             f"{path}: DICOM of a photometric interpretation that is not read; save it as "
             "MONOCHROME2 or RGB"
         )
+    stated_um = _pixel_um(facts)
+    if stated_um is not None:
+        record["pixel_um"] = list(stated_um)
     return rgb, {**record, "photometric": kind, **scaled}
+
+
+def _pixel_um(facts: Dataset) -> tuple[float, float] | None:
+    """Return the microns that a pixel is wide and high; None if not stated.
+
+    PixelSpacing alone says it of the body, in millimetres, rows first. Others are of the detector
+    or of a scanned film.
+    """
+    try:
+        height, width = (1000 * float(each) for each in facts.get("PixelSpacing") or (0, 0))
+    except (TypeError, ValueError, ArithmeticError):
+        return None
+    return tiff_stated.positive(width, height)
 
 
 def _update_from_groups(facts: Dataset, frame: int) -> None:
@@ -201,6 +217,10 @@ def _update_from_groups(facts: Dataset, frame: int) -> None:
     shared = facts.get("SharedFunctionalGroupsSequence") or []
     of_frames = facts.get("PerFrameFunctionalGroupsSequence") or []
     for group in (*shared[:1], *of_frames[frame : frame + 1]):
-        for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+        for name in (
+            "PixelValueTransformationSequence",
+            "FrameVOILUTSequence",
+            "PixelMeasuresSequence",
+        ):
             for item in (group.get(name) or [])[:1]:
                 facts.update({each.tag: each for each in item if each.keyword in READ})

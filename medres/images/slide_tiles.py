@@ -11,6 +11,7 @@ from openslide import OpenSlide
 from PIL import Image
 
 from medres.images.area_mean import Block
+from medres.images.named import Box
 from medres.images.reading import DECODER_ERRORS, MAX_PIXELS, UnreadableImageError, corrupt
 from medres.images.tiff_layout import (
     JPEG,
@@ -28,18 +29,17 @@ MIN_IS_WHITE, MIN_IS_BLACK, RGB, YCBCR = 0, 1, 2, 6
 ASSOCIATED, UNASSOCIATED = 1, 2
 
 
-def openslide_blocks(slide: OpenSlide, level: int) -> Iterator[Block]:
-    """Yield a level as RGB over the slide's background, in blocks of whole tiles."""
-    width, height = slide.level_dimensions[level]
+def openslide_blocks(slide: OpenSlide, level: int, box: Box) -> Iterator[Block]:
+    """Yield a box of a level as RGB over the slide's background, in blocks of whole tiles."""
     downsample = slide.level_downsamples[level]
     background = "#" + slide.properties.get("openslide.background-color", "FFFFFF")
-    for left, top, right, bottom in _boxes((width, height), openslide_tile_px(slide, level)):
+    for left, top, right, bottom in _boxes(box, openslide_tile_px(slide, level)):
         at = round(left * downsample), round(top * downsample)
         block = slide.read_region(at, level, (right - left, bottom - top))
         if block.getchannel("A").getextrema() != (255, 255):
             over = Image.new("RGBA", block.size, background)
             block = Image.alpha_composite(over, block)
-        yield left, top, np.asarray(block)[..., :3]
+        yield left - box[0], top - box[1], np.asarray(block)[..., :3]
 
 
 def openslide_tile_px(slide: OpenSlide, level: int) -> tuple[int, int]:
@@ -51,23 +51,26 @@ def openslide_tile_px(slide: OpenSlide, level: int) -> tuple[int, int]:
     return int(next(sides)), int(next(sides))
 
 
-def openslide_shift_px(slide: OpenSlide, level: int) -> float:
+def openslide_shift_px(slide: OpenSlide, level: int, box: Box) -> float:
     """Return how far, in pixels of the level, blocks lie at most beside where they should."""
     downsample = slide.level_downsamples[level]
-    boxes = _boxes(slide.level_dimensions[level], openslide_tile_px(slide, level))
+    boxes = _boxes(box, openslide_tile_px(slide, level))
     sides = {side for left, top, _, _ in boxes for side in (left, top)}
     return max(abs(round(side * downsample) / downsample - side) for side in sides)
 
 
-def _boxes(
-    size_px: tuple[int, int], tile_px: tuple[int, int]
-) -> Iterator[tuple[int, int, int, int]]:
-    """Yield left, top, right and bottom of blocks of whole tiles, row by row."""
+def _boxes(box: Box, tile_px: tuple[int, int]) -> Iterator[Box]:
+    """Yield left, top, right and bottom of blocks of whole tiles that cover a box, row by row.
+
+    Blocks at its edges end there.
+    """
     n_tiles = max(1, math.isqrt(BLOCK_PIXELS // (tile_px[0] * tile_px[1])))
     width, height = tile_px[0] * n_tiles, tile_px[1] * n_tiles
-    for top in range(0, size_px[1], height):
-        for left in range(0, size_px[0], width):
-            yield left, top, min(left + width, size_px[0]), min(top + height, size_px[1])
+    first_top, first_left = (box[axis] // tile_px[axis] * tile_px[axis] for axis in (1, 0))
+    for top in range(first_top, box[3], height):
+        for left in range(first_left, box[2], width):
+            right, bottom = min(left + width, box[2]), min(top + height, box[3])
+            yield max(left, box[0]), max(top, box[1]), right, bottom
 
 
 def tiff_levels(tiff: tifffile.TiffFile) -> list[Any]:
@@ -158,8 +161,8 @@ def n_channels(page: Any) -> int:
     return 3 if page.photometric in (RGB, YCBCR) else 1
 
 
-def tiff_blocks(path: Path, page: Any, n_bytes: int) -> Iterator[Block]:
-    """Yield the tiles of a page as grey or RGB over white; white if a tile is missing.
+def tiff_blocks(path: Path, page: Any, n_bytes: int, box: Box) -> Iterator[Block]:
+    """Yield the tiles that cover a box of a page as grey or RGB over white; white if missing.
 
     Raises:
         UnreadableImageError: If tiles end beyond the file, are cut or of another size.
@@ -167,25 +170,38 @@ def tiff_blocks(path: Path, page: Any, n_bytes: int) -> Iterator[Block]:
     offsets, byte_counts = require_sound_tiles(path, page, n_bytes)
     file, white = page.parent.filehandle, np.iinfo(page.dtype).max
     n_across = math.ceil(page.imagewidth / page.tilewidth)
-    for index, (at, n) in enumerate(zip(offsets, byte_counts, strict=True)):
+    for index in tiles_within(page, box):
         top, left = index // n_across * page.tilelength, index % n_across * page.tilewidth
         shape = (
             min(page.tilelength, page.imagelength - top),
             min(page.tilewidth, page.imagewidth - left),
         )
-        if n == 0:
-            yield left, top, np.full((*shape, n_channels(page)), white, page.dtype)
+        inside = (
+            slice(max(0, box[1] - top), min(shape[0], box[3] - top)),
+            slice(max(0, box[0] - left), min(shape[1], box[2] - left)),
+        )
+        at = left + inside[1].start - box[0], top + inside[0].start - box[1]
+        if byte_counts[index] == 0:
+            yield *at, np.full((*shape, n_channels(page)), white, page.dtype)[inside]
             continue
-        file.seek(at)
-        content = file.read(n)
+        file.seek(offsets[index])
+        content = file.read(byte_counts[index])
         require_sound_segment(path, page, content)
         tile = page.decode(content, index, jpegtables=page.jpegtables)[0][0]
         if tile.shape[:2] < shape or tile.shape[2] != page.samplesperpixel:
             raise corrupt(path, f"a tile of {tile.shape} instead of {shape}")
-        tile = tile[: shape[0], : shape[1]]
+        tile = tile[: shape[0], : shape[1]][inside]
         if page.samplesperpixel == 4:
             tile = _over_white(tile, page, white)
-        yield left, top, white - tile if page.photometric == MIN_IS_WHITE else tile
+        yield *at, white - tile if page.photometric == MIN_IS_WHITE else tile
+
+
+def tiles_within(page: Any, box: Box) -> list[int]:
+    """Return the numbers of the tiles that cover a box of a page, row by row."""
+    n_across = math.ceil(page.imagewidth / page.tilewidth)
+    rows = range(box[1] // page.tilelength, math.ceil(box[3] / page.tilelength))
+    columns = range(box[0] // page.tilewidth, math.ceil(box[2] / page.tilewidth))
+    return [row * n_across + column for row in rows for column in columns]
 
 
 def require_sound_tiles(path: Path, page: Any, n_bytes: int) -> tuple[Any, Any]:

@@ -23,6 +23,7 @@ from pydicom.multival import MultiValue
 
 from medres.images import pixels, slide_tiles, tiff_stated
 from medres.images.area_mean import area_mean
+from medres.images.named import Box, require_inside, written
 from medres.images.reading import (
     DECODER_ERRORS,
     Reading,
@@ -30,6 +31,7 @@ from medres.images.reading import (
     corrupt,
     require_sane_size,
 )
+from medres.images.slide_regions import on_level
 from medres.images.tiff_layout import require_sound_directories
 from medres.resolution import fit_within
 
@@ -57,7 +59,7 @@ def is_slide(head: bytes, path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def read(path: Path, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
+def read(path: Path, reading: Reading, box: Box | None = None) -> tuple[np.ndarray, dict[str, Any]]:
     """Return RGB of shape (height, width, 3) within the budget, and the record of how it was read.
 
     A slide of a vendor is opened by OpenSlide; a tiled TIFF of none by tifffile, which also reads
@@ -67,16 +69,19 @@ def read(path: Path, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
         path: File.
         reading: Its `slide_max_pixels` is the budget, width x height; scaling and channels are
             applied after the reduction.
+        box: Region to read, in pixels of the largest level; none is the whole. Within the budget
+            it is what that level stores.
 
     Raises:
         ValueError: If the budget is below one pixel.
-        UnreadableImageError: If the slide is damaged, of an unknown kind, or too large.
+        UnreadableImageError: If the slide is damaged, of an unknown kind, or too large, or the
+            region is not whole within it.
     """
     if reading.slide_max_pixels < 1:
         raise ValueError(f"slide_max_pixels is {reading.slide_max_pixels}; it must be at least 1")
     try:
         with path.open("rb") as file, ExitStack() as opened:
-            return _read(path, file, opened, reading)
+            return _read(path, file, opened, reading, box)
     except UnreadableImageError as error:
         message = str(error)
     except (OpenSlideError, *DECODER_ERRORS) as error:
@@ -86,7 +91,7 @@ def read(path: Path, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def _read(
-    path: Path, file: BinaryIO, opened: ExitStack, reading: Reading
+    path: Path, file: BinaryIO, opened: ExitStack, reading: Reading, box: Box | None
 ) -> tuple[np.ndarray, dict[str, Any]]:
     vendor = OpenSlide.detect_format(path)
     if vendor == "dicom" and (part := _part_of_dicom(file)):
@@ -102,11 +107,16 @@ def _read(
             "is whole and its other files lie beside it, or export it as OME-TIFF"
         )
     sizes_px = _sizes_px(path, slide, tiff)
-    size_px = fit_within(sizes_px[0], max_pixels=reading.slide_max_pixels, multiple_px=1)
+    left, top, right, bottom = shown = box or (0, 0, *sizes_px[0])
+    require_inside(path, shown, sizes_px[0])
+    stored_px = right - left, bottom - top
+    size_px = fit_within(stored_px, max_pixels=reading.slide_max_pixels, multiple_px=1)
     require_sane_size(path, size_px)
-    is_enough = [size[0] >= size_px[0] and size[1] >= size_px[1] for size in sizes_px]
+    boxes = [on_level(shown, sizes_px[0], each) for each in sizes_px]
+    boxes_px = [(each[2] - each[0], each[3] - each[1]) for each in boxes]
+    is_enough = [size[0] >= size_px[0] and size[1] >= size_px[1] for size in boxes_px]
     level = min(np.flatnonzero(is_enough).tolist(), key=lambda k: sizes_px[k])
-    level_px = sizes_px[level]
+    level_px, level_box, box_px = sizes_px[level], boxes[level], boxes_px[level]
     _require_sane_level(path, level_px, None if tiff is None else file.seek(0, 2))
     record: dict[str, Any] = {
         "format": "slide",
@@ -116,14 +126,20 @@ def _read(
         "level": level,
         "level_px": list(level_px),
         "reduction": "area mean",
-        "reduction_factor": round(level_px[0] / size_px[0], 4),
+        "reduction_factor": round(box_px[0] / size_px[0], 4),
         "mpp": _number(slide, openslide.PROPERTY_NAME_MPP_X),
         "objective_power": _number(slide, openslide.PROPERTY_NAME_OBJECTIVE_POWER),
     }
+    if box is not None:
+        record |= {"region": written(box), "level_region": written(level_box)}
+    stated_um = _pixel_um(slide, tiff)
+    if stated_um is not None:
+        pairs = zip(stated_um, stored_px, size_px, strict=True)
+        record["pixel_um"] = [um * (stored / given) for um, stored, given in pairs]
     page: Any = None
     if slide is not None:
         slide_tiles.require_sane_tile(path, slide_tiles.openslide_tile_px(slide, level))
-        shift_px = slide_tiles.openslide_shift_px(slide, level)
+        shift_px = slide_tiles.openslide_shift_px(slide, level, level_box)
         if shift_px > MAX_SHIFT_PX:
             page = None if tiff is None else slide_tiles.page_of_size(tiff, level_px)
             record |= {} if page is not None else {"max_shift_px": round(shift_px, 3)}
@@ -131,15 +147,16 @@ def _read(
         page = slide_tiles.tiff_levels(tiff)[level]
     if slide is not None and page is None:
         record["reader"] = f"openslide {openslide.__library_version__}"
-        blocks = slide_tiles.openslide_blocks(slide, level)
+        blocks = slide_tiles.openslide_blocks(slide, level, level_box)
         n_channels, bits = 3, 8
     else:
         record["reader"] = f"tifffile {tifffile.__version__}"
-        blocks = slide_tiles.tiff_blocks(path, page, file.seek(0, 2))
+        blocks = slide_tiles.tiff_blocks(path, page, file.seek(0, 2), level_box)
         n_channels, bits = slide_tiles.n_channels(page), int(page.bitspersample)
-        n_missing = sum(n == 0 for n in page.databytecounts)
+        tiles = slide_tiles.tiles_within(page, level_box)
+        n_missing = sum(page.databytecounts[each] == 0 for each in tiles)
         record |= {"n_missing_tiles": n_missing} if n_missing else {}
-    mean = area_mean(blocks, level_px, size_px, n_channels)
+    mean = area_mean(blocks, box_px, size_px, n_channels)
     values = np.rint(mean, out=mean).astype(np.uint8 if bits == 8 else np.uint16)
     values = values[..., 0] if n_channels == 1 else values
     stated = None if page is None else tiff_stated.of_page(page, tiff_stated.significant_bits(tiff))
@@ -199,6 +216,19 @@ def _require_sane_level(path: Path, level_px: tuple[int, int], n_bytes: int | No
         )
     if n_bytes is not None and n_pixels > MAX_PIXELS_PER_BYTE * n_bytes:
         raise corrupt(path, f"{level_px[0]} x {level_px[1]} px in {n_bytes:,} bytes")
+
+
+def _pixel_um(
+    slide: OpenSlide | None, tiff: tifffile.TiffFile | None
+) -> tuple[float, float] | None:
+    """Return the microns that a pixel of the largest level is wide and high; None if not stated."""
+    if slide is None:
+        return tiff_stated.pixel_um(tiff)
+    width, height = (
+        _number(slide, name)
+        for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)
+    )
+    return tiff_stated.positive(width, height)
 
 
 def _number(slide: OpenSlide | None, name: str) -> float | None:

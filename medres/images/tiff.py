@@ -8,7 +8,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from medres.images import pixels, scaling
+from medres.images import pixels, scaling, tiff_stated
 from medres.images.reading import (
     DECODER_ERRORS,
     Reading,
@@ -58,6 +58,10 @@ def read(path: Path, page: int | None, reading: Reading) -> tuple[np.ndarray, di
                 rgb, record = _shown(path, planes[chosen](), reading, n_bytes)
                 if len(planes) > 1:
                     record["page"] = chosen
+                stated_um = tiff_stated.pixel_um(tiff)
+                if stated_um is not None:
+                    is_turned = rgb.shape[1::-1] != tuple(record["stored_px"])
+                    record["pixel_um"] = list(stated_um[::-1] if is_turned else stated_um)
                 return rgb, record
     except UnreadableImageError:
         raise

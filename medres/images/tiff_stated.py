@@ -1,10 +1,12 @@
-"""Which values of a TIFF are black and white, where the file says that its type's range is wrong.
+"""What a TIFF states of its pixels: their size, and which values are black and white.
 
-A camera of 12 bits fills a sixteenth of 16 bits. OME says so by SignificantBits, other writers by
+Values count where the file says that its type's range is wrong: a camera of 12 bits fills a
+sixteenth of 16 bits. OME says so by SignificantBits, other writers by
 the greatest sample value.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import tifffile
@@ -12,6 +14,17 @@ from defusedxml import DefusedXmlException, ElementTree  # type: ignore[import-u
 
 from medres.images.reading import Stated
 
+ENDS = {"": "", "Unit": "\N{MICRO SIGN}m"}
+"""Of the attributes of a pixel's size, with what is meant where one is absent."""
+UM = {
+    "nm": 1e-3,
+    "\N{MICRO SIGN}m": 1.0,
+    "\N{GREEK SMALL LETTER MU}m": 1.0,
+    "mm": 1e3,
+    "cm": 1e4,
+    "m": 1e6,
+}
+"""Microns in a unit of OME's."""
 SIGNED_ENDS, PLAIN_ENDS = (340, 341), (280, 281)
 """SMinSampleValue and SMaxSampleValue, which have the type of the pixels; and those without S."""
 
@@ -44,20 +57,47 @@ def of_page(page: Any, significant_bits: int | None) -> Stated | None:
 
 def significant_bits(tiff: tifffile.TiffFile | None) -> int | None:
     """Return the bits that an OME-TIFF says its values have; None if its images differ in them."""
+    (said,) = _of_pixels(tiff, {"SignificantBits": ""}) or ("",)
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 4 else None
+
+
+def pixel_um(tiff: tifffile.TiffFile | None) -> tuple[float, float] | None:
+    """Return the microns that a pixel of an OME-TIFF is wide and high; None if not stated.
+
+    The resolution of other TIFFs is one of print, or what a program writes that knows none.
+    """
+    names = {f"PhysicalSize{axis}{end}": said for axis in "XY" for end, said in ENDS.items()}
+    said = _of_pixels(tiff, names)
+    if said is None or not {said[1], said[3]} <= set(UM):
+        return None
+    try:
+        return positive(float(said[0]) * UM[said[1]], float(said[2]) * UM[said[3]])
+    except ValueError:
+        return None
+
+
+def positive(width: float | None, height: float | None) -> tuple[float, float] | None:
+    """Return a size that can be one; None if a side is unknown or no positive number."""
+    if width is None or height is None:
+        return None
+    return (width, height) if all(0 < each < math.inf for each in (width, height)) else None
+
+
+def _of_pixels(tiff: tifffile.TiffFile | None, names: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return what OME says of all its images alike, by attribute with what is meant without it."""
     description = (tiff.ome_metadata if tiff is not None else None) or ""
-    if "SignificantBits" not in description:
+    if not any(name in description for name in names):
         return None
     try:
         root = ElementTree.fromstring(description)
     except (ElementTree.ParseError, DefusedXmlException):
         return None
     found = {
-        element.attrib.get("SignificantBits", "")
+        tuple(element.attrib.get(name, absent) for name, absent in names.items())
         for element in root.iter()
         if element.tag.rpartition("}")[2] == "Pixels"
     }
-    (said,) = found if len(found) == 1 else ("",)
-    return int(said) if said.isascii() and said.isdigit() and len(said) < 4 else None
+    return found.pop() if len(found) == 1 else None
 
 
 def _number(page: Any, tag: int) -> float | None:

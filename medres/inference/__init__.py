@@ -275,7 +275,10 @@ def _batches(
     Batches do not depend on the answers stored before a kill, so that a resumed run computes the
     same numbers.
     """
-    units = [(resolution.plan(asked.size_px, name, treatment), asked) for asked in images]
+    units = [
+        (resolution.plan(asked.size_px, name, treatment, mpp_um=asked.mpp_um), asked)
+        for asked in images
+    ]
     # Of equal size beside each other: nothing is padded, and equal blank images meet.
     units.sort(key=lambda unit: (unit[0].visual_tokens, unit[0].given_px))
     batch: list[tuple[Geometry, Asked]] = []

@@ -1,5 +1,6 @@
 """Answers of a model about a batch of images: one row per question, with its model input."""
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,21 +48,29 @@ class Asked:
     questions: list[str]
     options: list[list[str]]
     """Of each question; empty for an open one."""
+    mpp_um: float = math.nan
+    """Microns per pixel as stored; NaN if they are not known."""
 
 
 def by_image(questions: pd.DataFrame) -> list[Asked]:
     """Return the questions of a table image by image, in the order of the images' names.
 
     Args:
-        questions: Columns image, width_px, height_px, question_id, question, options.
+        questions: Columns image, width_px, height_px, question_id, question, options, and mpp_um
+            where it is known of any.
     """
     found: dict[str, Asked] = {}
-    names = ("image", "width_px", "height_px", "question_id", "question", "options")
+    names = ("image", "width_px", "height_px", "mpp_um", "question_id", "question", "options")
+    if "mpp_um" not in questions:
+        questions = questions.assign(mpp_um=math.nan)
     columns = (questions[name].tolist() for name in names)
-    for image, width_px, height_px, question_id, question, options in zip(*columns, strict=True):
+    for image, width_px, height_px, um, question_id, question, options in zip(
+        *columns, strict=True
+    ):
         asked = found.get(image)
         if asked is None:
-            asked = found[image] = Asked(image, (int(width_px), int(height_px)), [], [], [])
+            size_px = int(width_px), int(height_px)
+            asked = found[image] = Asked(image, size_px, [], [], [], mpp_um=um)
         asked.question_ids.append(question_id)
         asked.questions.append(question)
         asked.options.append(options)

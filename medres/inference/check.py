@@ -80,7 +80,8 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
     rows: list[tuple[Any, ...]] = []
     for row in stored.sample(min(n_questions, len(stored)), random_state=0).itertuples():
         size_px = (row.width_px, row.height_px)
-        geometry = resolution.plan(size_px, row.eval_resolution, treatment)
+        mpp_um = getattr(row, "mpp_um", None)
+        geometry = resolution.plan(size_px, row.eval_resolution, treatment, mpp_um=mpp_um)
         if row.eval_resolution == zoom.NAME:
             geometry = _second_step(model, question_set, row, treatment)
         image = pixel_cache.views_of(question_set, row.image, geometry, pixel_cache.NONE)

@@ -1,7 +1,7 @@
 """Floating-point operations of a model, from its sizes alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from medres.resolution import Geometry
@@ -90,6 +90,9 @@ class ModelShape:
     """Operations per patch before the layers of the tower."""
     merger_flops: int
     """Operations per visual token between the tower and the language model."""
+    merger_first_flops: int = field(default=0, kw_only=True)
+    """Those of them whose input needs no gradient if the tower is frozen: products on what leaves
+    it, with no weights of the merger in between."""
     token_flops: int
     """Operations per token of the language model outside its layers, the head aside."""
     text_width: int
@@ -120,7 +123,10 @@ class _Parts:
     """Operations of a forward pass over one conversation."""
 
     vision: int
-    """Of patch embedding and merger."""
+    """Of patch embedding, and of pooling, which has no weights."""
+    merger: int
+    merger_first: int
+    """Of the merger's operations, those on what leaves the tower."""
     vision_layers: int
     vision_repeated: int
     vision_attention: int
@@ -132,8 +138,15 @@ class _Parts:
 
     @property
     def all(self) -> int:
-        of_vision = self.vision + self.vision_layers + self.vision_attention
-        return of_vision + self.text + self.text_layers + self.text_attention
+        return self.tower + self.merger + self.language
+
+    @property
+    def tower(self) -> int:
+        return self.vision + self.vision_layers + self.vision_attention
+
+    @property
+    def language(self) -> int:
+        return self.text + self.text_layers + self.text_attention
 
 
 def of_image(geometry: Geometry) -> dict[str, Any]:
@@ -190,6 +203,23 @@ def forward_flops(
     return parts.all - parts.text_attention + attention
 
 
+def attention_flops(
+    shape: ModelShape,
+    *,
+    visual_tokens: int,
+    text_tokens: int,
+    n_crops: int = 1,
+    views: Sequence[tuple[int, int]] = (),
+) -> int:
+    """Return the operations of attention in `forward_flops`, which grow with the square of tokens.
+
+    Those of the vision tower and the language model together, all text tokens in one pass.
+    """
+    seen = tuple(views) or ((visual_tokens, n_crops),)
+    parts = _parts(shape, seen, text_tokens, 0)
+    return parts.vision_attention + parts.text_attention
+
+
 def _parts(
     shape: ModelShape,
     seen: Sequence[tuple[int, int]],
@@ -197,7 +227,7 @@ def _parts(
     logit_tokens: int | None,
 ) -> _Parts:
     """Return the operations of a conversation, `seen` being tokens and crops of its images."""
-    vision = vision_layers = vision_repeated = vision_attention = 0
+    vision = merger = merger_first = vision_layers = vision_repeated = vision_attention = 0
     for visual_tokens, n_crops in seen:
         patches = shape.patches(visual_tokens)
         of_crop = patches + shape.class_tokens
@@ -205,10 +235,11 @@ def _parts(
         pooled = 0
         if shape.is_pooled_by_product:
             pooled = 2 * patches * (patches // shape.patches_per_token) * shape.vision[0].width
-        of_merger = merged * shape.merger_flops + pooled
         repeated = sum(layers.number * layers.repeated_flops_per_token for layers in shape.vision)
         attention = sum(layers.attention_flops(of_crop) for layers in shape.vision)
-        vision += n_crops * (patches * shape.patch_flops + of_merger)
+        vision += n_crops * (patches * shape.patch_flops + pooled)
+        merger += n_crops * merged * shape.merger_flops
+        merger_first += n_crops * merged * shape.merger_first_flops
         vision_layers += n_crops * sum(layers.token_flops(of_crop) for layers in shape.vision)
         vision_repeated += n_crops * of_crop * repeated
         vision_attention += n_crops * attention
@@ -216,6 +247,8 @@ def _parts(
     n_logits = tokens if logit_tokens is None else logit_tokens
     return _Parts(
         vision=vision,
+        merger=merger,
+        merger_first=merger_first,
         vision_layers=vision_layers,
         vision_repeated=vision_repeated,
         vision_attention=vision_attention,
@@ -235,19 +268,26 @@ def training_flops(
     n_crops: int = 1,
     views: Sequence[tuple[int, int]] = (),
     logit_tokens: int | None = None,
+    train_vision: str = "all",
     is_adapted: bool = False,
 ) -> int:
     """Return the operations of one training step over one conversation.
 
     The backward pass costs twice the forward pass (gradients of inputs and of weights); pixels
-    have no gradient. With adapters there is no backward pass through vision tower and merger, and
-    weights of the language model have no gradients; the adapters' own operations are not counted.
+    have no gradient, and neither has what a frozen tower makes of them. There is no backward pass
+    through what is frozen of the image side (`trainable.VISION`). With adapters that is all of it,
+    and weights of the language model have no gradients; the adapters' own operations are not
+    counted.
     """
     seen = tuple(views) or ((visual_tokens, n_crops),)
     parts = _parts(shape, seen, text_tokens, logit_tokens)
     if is_adapted:
-        of_vision = parts.vision + parts.vision_layers + parts.vision_attention
-        return of_vision + 2 * (parts.text + parts.text_layers) + 3 * parts.text_attention
+        of_text = 2 * (parts.text + parts.text_layers) + 3 * parts.text_attention
+        return parts.tower + parts.merger + of_text
+    if train_vision == "none":
+        return parts.tower + parts.merger + 3 * parts.language
+    if train_vision == "merger":
+        return parts.tower + 3 * parts.merger - parts.merger_first + 3 * parts.language
     patches = sum(crops * shape.patches(tokens) for tokens, crops in seen)
     return 3 * parts.all - patches * shape.patch_flops
 
@@ -259,18 +299,18 @@ def repeated_flops(
     text_tokens: int,
     n_crops: int = 1,
     views: Sequence[tuple[int, int]] = (),
-    is_adapted: bool = False,
+    train_vision: str = "all",
 ) -> tuple[int, int]:
     """Return what gradient checkpointing computes again for a conversation.
 
-    That is the layers, up to what their backward pass needs; with adapters those of the language
-    model alone.
+    That is the layers, up to what their backward pass needs; with a frozen tower those of the
+    language model alone.
 
     Returns:
         Operations without attention, and those of attention, which can be kept instead.
     """
     parts = _parts(shape, tuple(views) or ((visual_tokens, n_crops),), text_tokens, 0)
-    if is_adapted:
+    if train_vision != "all":
         return parts.text_repeated, parts.text_attention
     attention = parts.vision_attention + parts.text_attention
     return parts.vision_repeated + parts.text_repeated, attention

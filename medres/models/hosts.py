@@ -53,8 +53,8 @@ async def checked(host: str, port: int, *, allow_host: str) -> list[str]:
     outside = [each for each in addresses if not is_private(each)]
     if outside and host.casefold() != allow_host.casefold():
         raise ForbiddenError(
-            f"{host} is {outside[0]}, outside this machine and private networks, and images would "
-            f"leave them; if they may, set allow_host to {host}"
+            f"{host} is {outside[0]}, outside this machine and private networks, and what is "
+            f"asked would leave them; if it may, set allow_host to {host}"
         )
     return list(dict.fromkeys(addresses))
 

@@ -36,6 +36,15 @@ class Sizes:
     text_linear_sides: int
     """Sum of inputs and outputs over the language model's linear layers: adapters of rank r on all
     of them have r times as many weights."""
+    tower_weights: int = 0
+    """Weights of the vision tower."""
+    merger_weights: int = 0
+    """Weights between the tower and the language model."""
+
+    def frozen_weights(self, train_vision: str) -> int:
+        """Return how many weights a training leaves as they are, by `trainable.VISION`."""
+        of_tower = 0 if train_vision == "all" else self.tower_weights
+        return of_tower + (self.merger_weights if train_vision == "none" else 0)
 
 
 def config_of(model: str) -> PretrainedConfig:
@@ -156,9 +165,12 @@ def _read() -> dict[str, dict[str, Any]]:
 def sizes_of(config: PretrainedConfig) -> Sizes:
     """Return the sizes that determine the cost of a model, from a network on the meta device."""
     network = parts.without_values(config)
+    tower, merger = parts.vision_weights(network)
     linear = [network.get_submodule(name) for name in parts.linear_layers(network)]
     return Sizes(
         shape=shapes.shape_of(config),
         n_weights=sum(weight.numel() for weight in network.parameters()),
         text_linear_sides=sum(layer.in_features + layer.out_features for layer in linear),
+        tower_weights=sum(weight.numel() for weight in tower.values()),
+        merger_weights=sum(weight.numel() for weight in merger.values()),
     )

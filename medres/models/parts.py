@@ -9,6 +9,17 @@ from transformers import AutoModelForImageTextToText, PretrainedConfig
 TOWERS = ("visual", "vision_tower", "vision_model")
 LANGUAGE_MODELS = ("language_model", "text_model")
 """Names of the two parts with layers, in transformers' networks."""
+MERGERS = (
+    "downsample",  # GLM's, which makes one patch of four before its merger
+    "merger",
+    "deepstack_merger_list",
+    "multi_modal_projector",
+    "connector",
+    "embed_vision",
+    "image_newline",
+)
+"""Names of what makes visual tokens of the patches that leave the tower, inside it or beside it, in
+the order in which they follow each other."""
 ATTENTION = {
     "": "sdpa",
     "text_config": "sdpa",
@@ -47,6 +58,30 @@ def layers_of(part: torch.nn.Module) -> list[torch.nn.Module]:
 def language_model(network: Any) -> Any:
     """Return the language model of a network, without its head."""
     return part_of(network.model, LANGUAGE_MODELS)
+
+
+def is_merger(name: str) -> bool:
+    """Return whether a weight or module of `network.model` belongs to the merger, by its name."""
+    first, second, *_ = [*name.split("."), ""]
+    return first in MERGERS or (first in TOWERS and second in MERGERS)
+
+
+def vision_weights(network: Any) -> tuple[dict[str, torch.nn.Parameter], ...]:
+    """Return the weights of a network's vision tower and those of its merger, by name.
+
+    Raises:
+        ValueError: If one of the two is not found, with the architecture.
+    """
+    tower, merger = {}, {}
+    for name, weight in network.model.named_parameters():
+        if is_merger(name):
+            merger[name] = weight
+        elif name.partition(".")[0] in TOWERS:
+            tower[name] = weight
+    if not tower or not merger:
+        missing = "vision tower" if merger else "merger"
+        raise ValueError(f"the {missing} of {type(network).__name__} has no name that is known")
+    return tower, merger
 
 
 def linear_layers(network: torch.nn.Module) -> list[str]:

@@ -168,6 +168,17 @@ class Server:
         rows = listed if isinstance(listed, list) else []
         return [str(each["id"]) for each in rows if isinstance(each, dict) and "id" in each]
 
+    async def version(self) -> str:
+        """Return what the server says at /version beside its interface; empty if nothing."""
+        url = f"{self.address.url.removesuffix('/v1')}/version"
+        try:
+            async with asyncio.timeout(self.settings.timeout_s):
+                said = (await self._get(url)).json()
+        except (TimeoutError, ValueError, openai.OpenAIError):
+            return ""
+        found = said.get("version") if isinstance(said, dict) else None
+        return texts.one_line(found or "")[:MOST_CHARACTERS]
+
     async def chat(
         self, about: str, body: Mapping[str, Any], *, images: Sequence[bytes] = ()
     ) -> tuple[dict[str, Any], Traffic]:

@@ -53,10 +53,11 @@ def of(name: str, treatment: Treatment, config: PretrainedConfig | None = None) 
         raise ValueError(f"images are not sent at {name!r}; give low, native or another size")
     side = treatment.multiple_px
     most = treatment.native_max_pixels
+    shrink = treatment.resampling_filter
     given = "image.size"
     note = "never enlarged"
     if kind == "low":
-        most = treatment.low_max_pixels
+        most, shrink = treatment.low_max_pixels, argument or shrink
     elif kind == "pixels":
         most = int(argument)
     elif kind == "tokens" and side > 1:
@@ -66,26 +67,30 @@ def of(name: str, treatment: Treatment, config: PretrainedConfig | None = None) 
     elif kind == "scale":
         given = f"[max(1, round(each * {float(argument)})) for each in image.size]"
         note = f"its sides times {argument}"
+    elif kind == "mpp":
+        given = f"[max(1, round(each * min(1, um / {argument}))) for each in image.size]"
+        note = f"shrunk to {argument} microns per pixel if its own are finer"
     options = _options(kind, argument, most, config) if config else ()
     grid = f", each side a multiple of {side} px" if side > 1 else ""
     own = kind in ("tiles", "pan-and-scan") or (kind == "tokens" and side == 1)
     rule = (
         f"{'Send' if own else 'Resize'} each image to at most {most:,} pixels, width times "
-        f"height: its shape kept{grid}, {note} (filter: {treatment.resampling_filter})."
+        f"height: its shape kept{grid}, {note} (filter: {shrink})."
     )
     if own:
         rule += " The size that the model sees is a setting of its own processor."
-    return Setting(rule, _code(given, side, most, treatment.resampling_filter), options, own)
+    return Setting(rule, _code(given, side, most, shrink), options, own)
 
 
 def _code(given: str, side: int, most: int, resampling_filter: str) -> str:
     """Return Python that makes the pixels of `resolution.plan`, strips of a token's width too."""
+    stated = "um = 0.25  # microns per pixel of this image\n" if "um /" in given else ""
     return f"""\
 from math import isqrt
 from PIL import Image
 
 image = Image.open("image.png").convert("RGB")
-side, most = {side}, {most}
+{stated}side, most = {side}, {most}
 a, b = {given}
 n, m = (max(1, min(x // side, isqrt(most * x // (y * side**2)))) for x, y in ((a, b), (b, a)))
 size = [side * min(each, most // (side**2 * min(n, m))) for each in (n, m)]

@@ -61,6 +61,7 @@ def shape_of_network(network: Any, patches: Patches) -> ModelShape:
     vision_layers, text_layers = parts.layers_of(tower), parts.layers_of(language)
     of_layers = {id(each) for layer in [*vision_layers, *text_layers] for each in layer.modules()}
     per_patch = per_visual = per_token = patch_values = 0
+    of_mergers: dict[str, int] = {}
     for name, module in model.named_modules():
         if id(module) in of_layers or name.startswith(SOUND):
             continue
@@ -76,6 +77,10 @@ def shape_of_network(network: Any, patches: Patches) -> ModelShape:
             patch_values = patch_values or sum(weight[0].numel() for weight in weights)
         else:
             per_visual += n_products
+            if next(module.parameters(recurse=False), None) is not None:
+                # Behind a norm with weights a product needs the gradient of its input.
+                merger = _merger_of(rest if first in parts.TOWERS else name)
+                of_mergers.setdefault(merger, n_products if is_matrix else 0)
     text = config.get_text_config()
     return ModelShape(
         vision=_grouped(vision_layers, _inputs(config.vision_config, tower, patches), patches),
@@ -83,6 +88,7 @@ def shape_of_network(network: Any, patches: Patches) -> ModelShape:
         patch_values=patch_values,
         patch_flops=2 * per_patch,
         merger_flops=2 * per_visual,
+        merger_first_flops=_first_flops(of_mergers),
         token_flops=2 * per_token,
         text_width=text.hidden_size,
         vocabulary=text.vocab_size,
@@ -93,6 +99,22 @@ def shape_of_network(network: Any, patches: Patches) -> ModelShape:
         shares_mask=patches.shares_mask,
         is_pooled_by_product=patches.is_pooled_by_product,
     )
+
+
+def _merger_of(name: str) -> str:
+    """Return which merger a module belongs to; a list of them has several."""
+    first, second, *_ = [*name.split("."), ""]
+    return f"{first}.{second}" if second.isdigit() else first
+
+
+def _first_flops(of_mergers: dict[str, int]) -> int:
+    """Return the operations per visual token on what leaves the tower.
+
+    Args:
+        of_mergers: Weights of the first module of each merger, 0 if it is no product.
+    """
+    # What comes after a downsampling takes its input from there.
+    return 2 * (of_mergers.get("downsample") or sum(of_mergers.values()))
 
 
 def _inputs(config: Any, part: Any, patches: Patches | None) -> layer_costs.Inputs:

@@ -37,6 +37,8 @@ class Images:
     size_px: tuple[int, int]
     n_images: float
     questions_each: float
+    mpp_um: float | None = None
+    """Microns per pixel, where they are known."""
 
 
 @dataclass(frozen=True)
@@ -209,12 +211,16 @@ def _drawn(dataset: str, parameters: Mapping[str, Any]) -> Described:
 
 def images_of(table: pd.DataFrame) -> list[Images]:
     """Return how many images of each size and number of questions a question table is about."""
+    if "mpp_um" not in table:
+        table = table.assign(mpp_um=0.0)
     rows = table.groupby("image").agg({"width_px": "first", "height_px": "first"})
     rows["questions"] = table.groupby("image").size()
+    # Not known is no number, of which none equals another.
+    rows["mpp_um"] = table.groupby("image")["mpp_um"].first().fillna(0.0)
     counts = Counter(rows.itertuples(index=False, name=None))
     return [
-        Images((int(width), int(height)), n_images, float(questions))
-        for (width, height, questions), n_images in sorted(counts.items())
+        Images((int(width), int(height)), n_images, float(questions), um or None)
+        for (width, height, questions, um), n_images in sorted(counts.items())
     ]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from transformers import PretrainedConfig
 
 from medres import models, resolution, trained_at
-from medres.models import conversation, flops, offline
+from medres.models import conversation, flops, offline, trainable
 from medres.models.offline import Sizes
 from medres.plan import contents, memory, seen
 from medres.plan.contents import Described, Images, Side
@@ -92,22 +92,22 @@ class _Costed:
         return flops.forward_flops(self.sizes.shape, **tokens, pass_tokens=pass_tokens)
 
     def training_flops(
-        self, side: Side, geometry: Geometry, n_questions: float, *, is_adapted: bool
+        self, side: Side, geometry: Geometry, n_questions: float, **of_training: Any
     ) -> int:
         """Return the same for a training step."""
         return flops.training_flops(
             self.sizes.shape,
             **self._tokens(side, geometry, n_questions),
-            is_adapted=is_adapted,
+            **of_training,
         )
 
     def repeated_flops(
-        self, side: Side, geometry: Geometry, n_questions: float, *, is_adapted: bool
+        self, side: Side, geometry: Geometry, n_questions: float, *, train_vision: str
     ) -> tuple[int, int]:
         """Return what gradient checkpointing computes again: without attention, and attention."""
         tokens = self._tokens(side, geometry, n_questions)
         del tokens["logit_tokens"]  # never computed again
-        return flops.repeated_flops(self.sizes.shape, **tokens, is_adapted=is_adapted)
+        return flops.repeated_flops(self.sizes.shape, **tokens, train_vision=train_vision)
 
     def _tokens(self, side: Side, geometry: Geometry, n_questions: float) -> dict[str, Any]:
         layout = self.layout(geometry)
@@ -222,7 +222,14 @@ def _trained(
         raise ValueError(
             f"data set {arm.cell.dataset!r} has no train questions; use train resolution none"
         )
-    of = partial(costed.training_flops, side, is_adapted=settings["lora_rank"] > 0)
+    lora_rank = settings["lora_rank"]
+    trainable.check_vision(settings["train_vision"], lora_rank=lora_rank)
+    train_vision = trainable.vision_planned(
+        settings["train_vision"],
+        lora_rank=lora_rank,
+        adapt_layers=settings["adapt_layers"] if trained_at.earlier(trained) else "all",
+    )
+    of = partial(costed.training_flops, side, train_vision=train_vision, is_adapted=lora_rank > 0)
     unshared = sum(
         images.n_images * images.questions_each * of(geometry, 1.0) for images, geometry in seen
     )
@@ -240,7 +247,7 @@ def _trained(
                     side,
                     geometry,
                     1.0 if is_flat else images.questions_each,
-                    is_adapted=settings["lora_rank"] > 0,
+                    train_vision=train_vision,
                 )
             ]
             for images, geometry in seen
@@ -276,7 +283,7 @@ def _views(
     return [
         (
             replace(images, n_images=images.n_images * share),
-            resolution.plan(images.size_px, name, treatment),
+            resolution.plan(images.size_px, name, treatment, mpp_um=images.mpp_um),
         )
         for images in side.images
         for name, share in shares.items()

@@ -99,7 +99,7 @@ def build(images: Sequence[Images], treatment: Treatment, *, asked: Sequence[str
         names = list(dict.fromkeys(asked))
     else:
         names = _proposed(images, treatment)
-    sizes = sorted({each.size_px for each in images})
+    sizes = _sizes(images)
     inputs = {name: _inputs(sizes, name, treatment) for name in names}
     rungs, merged = _merged(names, inputs)
     if not asked and len(rungs) > MOST_RUNGS:
@@ -123,7 +123,7 @@ def check(asked: Sequence[str], treatment: Treatment) -> None:
         if kind in why:
             raise ValueError(f"the ladder has {name}, which {why[kind]}; leave it out")
         try:
-            resolution.plan((1000, 1000), name, treatment)
+            resolution.plan((1000, 1000), name, treatment, mpp_um=1.0)
         except ValueError as error:
             raise ValueError(f"the ladder has {name}: {error}") from None
 
@@ -133,7 +133,7 @@ def _proposed(images: Sequence[Images], treatment: Treatment) -> list[str]:
     names = ["low", "native", *_own(images, treatment)]
     if _follows_pixels(low, native):
         names[1:1] = _steps(images, native, treatment)
-    sizes = sorted({each.size_px for each in images})
+    sizes = _sizes(images)
     n_inputs = len({_inputs(sizes, name, treatment) for name in names})
     is_enlarged = [each.is_enlarged_by_model for each in native]
     weights = [each.n_images for each in images]
@@ -191,7 +191,7 @@ def _round(pixels: float, token_pixels: int) -> int:
 
 
 def _at(images: Sequence[Images], name: str, treatment: Treatment) -> list[Geometry]:
-    return [resolution.plan(each.size_px, name, treatment) for each in images]
+    return [resolution.plan(each.size_px, name, treatment, mpp_um=each.mpp_um) for each in images]
 
 
 def _tokens(images: Sequence[Images], name: str, treatment: Treatment) -> float:
@@ -200,13 +200,18 @@ def _tokens(images: Sequence[Images], name: str, treatment: Treatment) -> float:
     return float(np.dot(tokens, [each.n_images for each in images]))
 
 
+def _sizes(images: Sequence[Images]) -> list[tuple[tuple[int, int], float]]:
+    """Return the different sizes and microns per pixel of images, 0 where these are not known."""
+    return sorted({(each.size_px, each.mpp_um or 0.0) for each in images})
+
+
 def _inputs(
-    sizes_px: Sequence[tuple[int, int]], name: str, treatment: Treatment
+    sizes: Sequence[tuple[tuple[int, int], float]], name: str, treatment: Treatment
 ) -> tuple[Geometry, ...]:
     """Return what each image becomes, without the names of budgets: equal if inputs are equal."""
     found = []
-    for size_px in sizes_px:
-        geometry = resolution.plan(size_px, name, treatment)
+    for size_px, um in sizes:
+        geometry = resolution.plan(size_px, name, treatment, mpp_um=um)
         layout = replace(geometry.layout, budget="") if geometry.layout else None
         found.append(replace(geometry, layout=layout, budget="", is_capped=False))
     return tuple(found)
@@ -289,7 +294,7 @@ def table(
     for name in ladder.rungs:
         at = _at(images, name, treatment)
         tokens = [each.visual_tokens for each in at]
-        given_px = resolution.plan(typical.size_px, name, treatment).given_px
+        given_px = _at([typical], name, treatment)[0].given_px
         pairs = list(zip(images, at, strict=True))
         rows.append(
             {

@@ -99,6 +99,13 @@ class Setting:
     dtype: str = "bfloat16"
     gradient_checkpointing: bool = False
     lora_rank: int = 0
+    train_vision: str = "all"
+    """Of the image side; with adapters nothing of it is trained."""
+
+    @property
+    def is_tower_trained(self) -> bool:
+        """Whether gradients pass through the vision tower."""
+        return self.train_vision == "all" and not self.lora_rank
 
     @property
     def zero_stage(self) -> int:
@@ -126,19 +133,22 @@ class Setting:
     @property
     def short(self) -> str:
         """Name in a narrow table."""
-        flags = {"c": self.gradient_checkpointing, "l": self.lora_rank}
+        is_frozen = not self.is_tower_trained and not self.lora_rank
+        flags = {"c": self.gradient_checkpointing, "f": is_frozen, "l": self.lora_rank}
         return " ".join([self.strategy, *(flag for flag in flags if flags[flag])])
 
     def __str__(self) -> str:
         """Return the name for a reader."""
         parts = [f"{self.strategy} in {self.dtype}"]
         parts += ["gradient checkpointing"] if self.gradient_checkpointing else []
+        if not self.is_tower_trained and not self.lora_rank:
+            parts += [f"train_vision {self.train_vision}"]
         parts += [f"LoRA of rank {self.lora_rank}"] if self.lora_rank else []
         return " + ".join(parts)
 
     def changes(self, other: "Setting") -> list[str]:
         """Return the parameters to change for another setting, as written in a parameter file."""
-        names = ("strategy", "gradient_checkpointing", "lora_rank")
+        names = ("strategy", "gradient_checkpointing", "lora_rank", "train_vision")
         return [
             f"{name}: {str(getattr(other, name)).lower()}"
             for name in names
@@ -148,7 +158,7 @@ class Setting:
 
 def setting_of(settings: Mapping[str, Any]) -> Setting:
     """Return the setting of a training with these parameters."""
-    names = ("strategy", "dtype", "gradient_checkpointing", "lora_rank")
+    names = ("strategy", "dtype", "gradient_checkpointing", "lora_rank", "train_vision")
     return Setting(**{name: settings[name] for name in names})
 
 
@@ -219,7 +229,8 @@ def predict(
 
     With DeepSpeed in bf16 a weight takes 2 bytes, its gradient 4 (it is accumulated in 32 bits),
     and its 32-bit copy with AdamW's two averages 12. Without DeepSpeed a weight takes 4, its
-    gradient 4 and the averages 8; autocast keeps an additional copy in bf16.
+    gradient 4 and the averages 8; autocast keeps an additional copy in bf16. A frozen weight has
+    neither gradient nor averages.
 
     Args:
         sizes: Sizes of the model.
@@ -229,7 +240,7 @@ def predict(
         processes: GPUs that share the states.
     """
     n_weights = sizes.n_weights
-    n_trained = n_weights
+    n_trained = n_weights - sizes.frozen_weights(setting.train_vision)
     if setting.lora_rank:
         n_trained = setting.lora_rank * sizes.text_linear_sides
         n_weights += n_trained
@@ -252,18 +263,18 @@ def activation_bytes(sizes: Sizes, load: Load, setting: Setting) -> int:
     """Return what the layers keep per image for the backward pass, in bytes.
 
     With gradient checkpointing that is each layer's input, the output of its attention, and
-    everything for the one layer that is being recomputed. A frozen vision tower (LoRA) keeps
-    nothing.
+    everything for the one layer that is being recomputed. A frozen vision tower (LoRA,
+    train_vision) keeps nothing.
     """
     shape = sizes.shape
     patches = shape.patches(load.layout.visual_tokens) + shape.class_tokens
     n_crops = load.layout.n_crops if shape.crop_patches else 1
     tokens = load.layout.visual_tokens + load.text_tokens
     parts = [(layers, 1, tokens) for layers in shape.text]
-    if not setting.lora_rank:
+    if setting.is_tower_trained:
         parts += [(layers, n_crops, patches) for layers in shape.vision]
     beside = 4 * n_crops * patches * shape.patch_values
-    if shape.shares_mask and not setting.lora_rank:
+    if shape.shares_mask and setting.is_tower_trained:
         beside += (4 if setting.dtype == "float32" else 2) * patches**2
     each = [times * _layer_bytes(layers, n_tokens, setting) for layers, times, n_tokens in parts]
     if not setting.gradient_checkpointing:
@@ -335,7 +346,10 @@ def remedies(setting: Setting, *, processes: int) -> list[Setting]:
     strategies += ["zero-3-offload"] if processes > 1 else []
     tried = [again, *(replace(again, strategy=strategy) for strategy in strategies)]
     undivided = again.strategy.replace("zero-3", "zero-2")
-    tried += [replace(again, strategy=undivided, lora_rank=setting.lora_rank or LORA_RANK)]
+    # Adapters leave the merger as it is.
+    of_vision = "none" if setting.train_vision == "merger" else setting.train_vision
+    rank = setting.lora_rank or LORA_RANK
+    tried += [replace(again, strategy=undivided, lora_rank=rank, train_vision=of_vision)]
     if setting.lora_rank:
         tried = [each for each in tried if each.zero_stage != 3]
     return [each for each in dict.fromkeys(tried) if each != setting]

@@ -22,7 +22,8 @@ SHOWN = ["tokens", "max tokens", "train FLOP", "eval FLOP", "peak", "fits", "wit
 """Columns of `of_training` that are shown on a page."""
 ASSUMED = (
     "Visual tokens per training image; peak memory with the study's settings; largest batch that "
-    "fits: images per pass x passes x processes (strategy: c gradient checkpointing, l LoRA); time "
+    "fits: images per pass x passes x processes (strategy: c gradient checkpointing, f frozen "
+    "vision tower, l LoRA); time "
     f"at {GPUS[plan.GPU].utilisation:.0%} of the peak of one {plan.GPU}."
 )
 

@@ -3,16 +3,16 @@
 From image sizes and the model's config alone: no pixels, no weights, no Hub.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medres import models, resolution, saving, texts, views
-from medres import study as studies
-from medres.models import flops, offline
+from medres import models, resolution, saving, texts, trained_at, views
+from medres.models import flops, offline, trainable
 from medres.models.offline import Sizes
 from medres.plan import memory
 from medres.plan.contents import Described, Images
@@ -26,7 +26,6 @@ OWN = {
 }
 """Budgets of a model's own that are shown for comparison, by the kinds that it takes."""
 UPSAMPLED = "upsampled-<filter>"
-"""All filters give the same sizes."""
 SHOWN = (
     "dataset model stored_px resolution given_px seen_px tiles visual_tokens tokens_range "
     "flops_per_question training_bytes enlarged"
@@ -58,10 +57,11 @@ def resolutions(asked: Sequence[str], treatment: Treatment) -> list[str]:
     """Return low and native, what else a study asks at, and budgets of the model's own.
 
     Args:
-        asked: Eval resolutions of the study.
+        asked: Eval resolutions of the study, and those of its trainings.
         treatment: Of the model.
     """
-    others = [UPSAMPLED if name.startswith("upsampled-") else name for name in asked]
+    same = {"upsampled": UPSAMPLED, "low": "low"}  # all filters give the same sizes
+    others = [same.get(resolution.parse(name)[0], name) for name in asked]
     own = [name for kind in treatment.budgets for name in OWN[kind]]
     names = dict.fromkeys(["low", "native", *others, *own])
     return [name for name in names if name not in ("mixed", "blank")]
@@ -75,7 +75,7 @@ def pictured(asked: Sequence[str], treatment: Treatment) -> list[str]:
         treatment: As in `resolutions`.
     """
     kinds = {name: resolution.parse(name)[0] for name in asked}
-    hidden = ("mixed", "blank", "upsampled", *views.KINDS)
+    hidden = ("mixed", "blank", "low", "upsampled", *views.KINDS)
     others = [name for name in asked if kinds[name] not in hidden]
     own = [name for kind in treatment.budgets for name in OWN[kind]]
     filled = ["low", "native", *others, *own[::-1], "scale-0.5", "upsampled-bicubic"]
@@ -113,15 +113,20 @@ def table(
         share_enlarged_by_model of the images, and in words enlarged. Sizes are text, width x
         height.
     """
-    sizes_px: dict[tuple[int, int], float] = {}
+    kinds: dict[tuple[tuple[int, int], float | None], float] = {}
     for each in images:
-        sizes_px[each.size_px] = sizes_px.get(each.size_px, 0.0) + each.n_images
-    typical = typical_px(images)
+        kind = each.size_px, each.mpp_um
+        kinds[kind] = kinds.get(kind, 0.0) + each.n_images
+    typical_size_px = typical_px(images)
+    typical = next(kind for kind in kinds if kind[0] == typical_size_px)
     rows = []
     for name in names:
         asked = "upsampled-bicubic" if name == UPSAMPLED else name
-        at = {size: resolution.plan(size, asked, treatment) for size in sizes_px}
-        setting = _Setting(name, at[typical], list(at.values()), list(sizes_px.values()))
+        at = {
+            (size_px, um): resolution.plan(size_px, asked, treatment, mpp_um=um)
+            for size_px, um in kinds
+        }
+        setting = _Setting(name, at[typical], list(at.values()), list(kinds.values()))
         rows.append(_row(setting, flops_of, bytes_of))
     return pd.DataFrame(rows)
 
@@ -198,14 +203,23 @@ def of_study(study: Study, holds: Mapping[str, Described]) -> pd.DataFrame:
             per_token = offline.characters_per_token(model, held.train.texts)
             text_tokens = held.test.text_tokens(1, per_token)
 
-            def flops_of(at: Geometry, n: int = text_tokens, sizes: Sizes = sizes) -> int:
-                marks = at.layout.mark_tokens if at.layout else 0
+            def flops_of(
+                at: Geometry,
+                n: int = text_tokens,
+                sizes: Sizes = sizes,
+                per_token: float = per_token,
+            ) -> int:
+                more = at.layout.mark_tokens if at.layout else 0
+                more += round(len(at.words) / per_token)
                 told = flops.of_image(at)
-                return flops.forward_flops(sizes.shape, text_tokens=n + marks, **told)
+                return flops.forward_flops(sizes.shape, text_tokens=n + more, **told)
 
             own = table(
                 [*held.train.images, *held.test.images],
-                resolutions(settings["eval_resolutions"], treatment),
+                resolutions(
+                    [*settings["eval_resolutions"], *trained_at.taken(study.train_resolutions)],
+                    treatment,
+                ),
                 treatment,
                 flops_of=flops_of,
                 bytes_of=_training_bytes(study, dataset, model, sizes, held, per_token),
@@ -288,25 +302,40 @@ def saved(study: Study, holds: Mapping[str, Described]) -> pd.DataFrame:
 
 
 def check(study: Study) -> None:
-    """Refuse a study that asks a model at a resolution that it does not have.
+    """Refuse a study that trains or asks a model at a resolution that it does not have.
 
-    Models whose config is not at hand are left to their evaluation.
+    Nor are more layers adapted than a model has. Models whose config is not at hand are left to
+    their training and evaluation.
 
     Raises:
         ValueError: With the file, the resolution, the model, and what it takes.
     """
-    for model in study.models:
-        settings = study.settings(cell_of(study, next(iter(study.datasets)), model, "evaluate"))
-        names = settings["eval_resolutions"]
-        is_own = any(resolution.parse(name)[0] in BUDGETS for name in names)
-        if not is_own or not offline.is_at_hand(model):
-            continue
-        try:
-            resolution.check(names, offline.treatment_of(model, settings))
-        except ValueError as error:
-            path = studies.params_path(study.name, "03_evaluate")
-            named = f"params/{study.name}/{path.name}"
-            raise ValueError(f"{named}: eval_resolutions, {texts.named(model)}: {error}") from None
+    dataset = next(iter(study.datasets))
+    does_adapt = any(map(trained_at.earlier, study.train_resolutions))
+    for model in filter(offline.is_at_hand, study.models):
+        settings = study.settings(cell_of(study, dataset, model, "evaluate"))
+        trained, asked = trained_at.taken(study.train_resolutions), settings["eval_resolutions"]
+        for where, names in (
+            ("study.yaml: train_resolutions", trained),
+            ("03_evaluate.yaml: eval_resolutions", asked),
+        ):
+            if any(resolution.parse(name)[0] in BUDGETS for name in names):
+                with _said_of(f"{study.name}/{where}", model):
+                    resolution.check(names, offline.treatment_of(model, settings))
+        if does_adapt:
+            layers = study.settings(cell_of(study, dataset, model, "finetune"))["adapt_layers"]
+            with _said_of(f"{study.name}/02_finetune.yaml", model):
+                n_layers = offline.config_of(model).get_text_config().num_hidden_layers
+                trainable.check(layers, n_layers=n_layers)
+
+
+@contextmanager
+def _said_of(where: str, model: str) -> Iterator[None]:
+    """Say of an error in which parameter file it is, and of which model."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"params/{where}, {texts.named(model)}: {error}") from None
 
 
 def shown(found: pd.DataFrame) -> list[str]:

@@ -16,6 +16,7 @@ from medres.models import offline
 from medres.plan import costs, seen
 from medres.plan.costs import Arm
 from medres.plan.memory import Gpu
+from medres.published import paper
 from medres.statistics import groups
 from medres.study import Study
 
@@ -25,8 +26,9 @@ tokens, max tokens: visual tokens per image, mean and largest. FLOP: operations 
 seeds. act, ckpt: activations with one image per pass, without and with gradient checkpointing.
 peak: memory with the study's own settings (of single images: with one per pass). fits: images
 per pass x passes x processes, the most that fit, with: the strategy for it, c gradient
-checkpointing, l LoRA. train, eval, total: GPU time. Of the image of median area: given to the
-model, seen by it after its own processor, FLOP of one question, enlarged by whom."""
+checkpointing, f frozen vision tower, l LoRA. train, eval, total: GPU time. Of the image of median
+area: given to the model, seen by it after its own processor, FLOP of one question, enlarged by
+whom."""
 
 
 def table(planned: Sequence[Arm], *, gpu: Gpu, utilisation: float) -> pd.DataFrame:
@@ -100,6 +102,31 @@ def misfits(planned: Sequence[Arm], *, gpu: Gpu) -> list[str]:
     return lines
 
 
+def stated_hours(planned: Sequence[Arm], *, gpu: Gpu, utilisation: float) -> list[str]:
+    """Return a line for each arm of which the paper states hours, beside the predicted ones."""
+    lines = []
+    stated = paper.hours()
+    for arm in planned:
+        if arm.requested_setting is None:
+            continue
+        is_arm = (
+            stated["model"].eq(offline.hub_ids().get(arm.cell.model, ""))
+            & stated["dataset"].eq(arm.cell.dataset)
+            & stated["train_resolution"].eq(arm.cell.train_resolution)
+        )
+        if is_arm.any():
+            said = " and ".join(
+                f"{row.hours} h with {row.trained} ({row.source})"
+                for row in stated[is_arm].itertuples()
+            )
+            lines.append(
+                f"{arm.cell.dataset} {arm.cell.train_resolution}: the paper states {said}; "
+                f"predicted here with {arm.requested_setting}, all seeds: "
+                f"{duration(arm.seconds(gpu, utilisation)[0])}."
+            )
+    return lines
+
+
 def report(
     study: Study,
     *,
@@ -158,6 +185,7 @@ def report(
     lines += [
         "",
         *misfits(planned, gpu=gpu),
+        *stated_hours(planned, gpu=gpu, utilisation=utilisation),
         *saving.lines(seen.saved(study, holds)),
         *studies.unpinned(study),
         *(f"{dataset}: {each.origin}." for dataset, each in holds.items()),

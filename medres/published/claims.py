@@ -10,8 +10,15 @@ ZERO_SHOT = "inference of untrained models"
 RESAMPLED = "resampling at inference"
 FINE_TUNED = "fine-tuned against untrained"
 SUFFICIENT = "low against native, within a margin"
-OF_STUDY = (FINE_TUNED, SUFFICIENT)
-"""Families of comparisons that the paper does not make."""
+ENLARGED = "trained on enlarged images"
+SHRUNK = "low by Lanczos instead of the study's filter"
+GONE_ON = "trained on at another resolution"
+RETRAINED = (ENLARGED, SHRUNK, GONE_ON)
+OF_STUDY = (FINE_TUNED, SUFFICIENT, *RETRAINED)
+"""Families of comparisons that the paper does not make, or not in so many words."""
+WORTH = "every training at its best use against no training"
+AGAINST_UNTRAINED = (FINE_TUNED, WORTH)
+"""Families of claims about training, though only one of their arms is trained."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,70 @@ class Claim:
     """Further arms with their weights, added to second minus first; all weights sum to 0."""
     compared: str = ""
     """What is compared, where second minus first does not say it."""
+
+
+def gone_on(before: str, at: str) -> tuple[Claim, ...]:
+    """Return what a training at one resolution gains by going on at another, as claims.
+
+    Args:
+        before: Train resolution of the study that is gone on from.
+        at: The resolution at which it is trained on, and evaluated.
+    """
+    trained = f"{before}-then-{at}"
+    return (
+        Claim(
+            f"{trained}, gain",
+            f"At {at} inference, training on at {at} after training at {before} beats leaving it",
+            (before, at),
+            (trained, at),
+            +1,
+            GONE_ON,
+        ),
+        Claim(
+            f"{trained}, worth",
+            f"Training at {before} and then on at {at} beats training and inference at {before}",
+            (before, before),
+            (trained, at),
+            +1,
+            GONE_ON,
+        ),
+        Claim(
+            f"{trained}, suffices",
+            f"At {at} inference, training at {before} and then on at {at} is no more than 1 point "
+            f"worse than training at {at}",
+            (at, at),
+            (trained, at),
+            +1,
+            GONE_ON,
+            margin=0.01,
+        ),
+    )
+
+
+def _enlarged(name: str) -> tuple[Claim, ...]:
+    """Return what training on enlarged images brings, the other reading of the paper's figure 5.
+
+    The paper does not say whether the models of that figure were trained on enlarged images.
+    """
+    at, said = f"upsampled-{name}", f"low images enlarged by {name}"
+    return (
+        Claim(
+            f"enlarged by {name}, gain",
+            f"Training and inference on {said} beat training and inference at low",
+            ("low", "low"),
+            (at, at),
+            +1,
+            ENLARGED,
+        ),
+        Claim(
+            f"enlarged by {name}, rest",
+            f"Training and inference on {said} fall short of training and inference at native",
+            ("native", "native"),
+            (at, at),
+            -1,
+            ENLARGED,
+        ),
+    )
 
 
 CLAIMS = (
@@ -181,6 +252,35 @@ CLAIMS = (
         SUFFICIENT,
         margin=0.01,
     ),
+    *_enlarged("bilinear"),
+    *_enlarged("bicubic"),
+    *_enlarged("lanczos"),
+    Claim(
+        "enlarged, bicubic",
+        "Training and inference on bicubic enlargements beat those on bilinear ones",
+        ("upsampled-bilinear", "upsampled-bilinear"),
+        ("upsampled-bicubic", "upsampled-bicubic"),
+        +1,
+        ENLARGED,
+    ),
+    Claim(
+        "enlarged, lanczos",
+        "Training and inference on Lanczos enlargements beat those on bicubic ones",
+        ("upsampled-bicubic", "upsampled-bicubic"),
+        ("upsampled-lanczos", "upsampled-lanczos"),
+        +1,
+        ENLARGED,
+    ),
+    Claim(
+        "shrunk",
+        "Training and inference at low shrunk by Lanczos beat those at low shrunk by the study's "
+        "filter",
+        ("low", "low"),
+        ("low-lanczos", "low-lanczos"),
+        +1,
+        SHRUNK,
+    ),
+    *gone_on("low", "native"),
 )
 """The paper's claims, then comparisons that it does not make (`OF_STUDY`)."""
 

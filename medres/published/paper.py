@@ -40,6 +40,16 @@ def claims() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "claims.csv", dtype=str, keep_default_na=False)
 
 
+def hours() -> pd.DataFrame:
+    """Return the hours that the paper states of single trainings.
+
+    Returns:
+        model, dataset, train_resolution, eval_resolution, trained (all weights or adapters),
+        hours and accuracy_percent (text, as printed), source.
+    """
+    return pd.read_csv(FOLDER / "hours.csv", dtype=str)
+
+
 def cells(published: pd.DataFrame, size: pd.DataFrame) -> pd.DataFrame:
     """Return each published cell with its possible counts at the stated size, as `audit.cells`."""
     n_of = size[size["is_stated"]].set_index("dataset")["n_questions"]

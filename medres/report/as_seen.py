@@ -43,7 +43,7 @@ def on_canvas(image: Image.Image, layout: Layout) -> Image.Image:
 
 
 def versions(
-    stored: Any, treatment: Treatment, names: list[str]
+    stored: Any, treatment: Treatment, names: list[str], *, mpp_um: float | None = None
 ) -> dict[str, tuple[np.ndarray, Layout]]:
     """Return an image as a model sees it at each resolution, with how it is laid out.
 
@@ -51,8 +51,10 @@ def versions(
         stored: Pixels as stored, (height, width, 3) uint8.
         treatment: Of the model.
         names: Resolutions; those behind the second are returned by their visual tokens.
+        mpp_um: Microns per pixel of the image, where they are known.
     """
-    planned = {name: resolution.plan(stored.shape[1::-1], name, treatment) for name in names}
+    size_px = stored.shape[1::-1]
+    planned = {name: resolution.plan(size_px, name, treatment, mpp_um=mpp_um) for name in names}
     rest = sorted(names[2:], key=lambda name: planned[name].visual_tokens)
     found = {}
     for name in [*names[:2], *rest]:
@@ -88,9 +90,10 @@ def show(study: Study, question_set: QuestionSet, model: str) -> HTML:
     test = question_set.split("test").drop_duplicates("image")
     width, height = seen.typical_px(contents.images_of(test))
     is_typical = (test["width_px"] == width) & (test["height_px"] == height)
-    stored = question_set.read(str(test["image"][is_typical].iloc[0]))
+    typical = test[is_typical].iloc[0]
+    stored = question_set.read(str(typical["image"]))
     names = seen.pictured(settings["eval_resolutions"], treatment)
-    found = versions(stored, treatment, names)
+    found = versions(stored, treatment, names, mpp_um=typical.get("mpp_um"))
     called = texts.named(model)
     is_cut = any(layout.n_crops > 1 for _, layout in found.values())
     return page.show_figure(

@@ -24,7 +24,9 @@ from medres.study import Cell, Study
 INDEX = "index"
 PLANNING = "01_datasets"
 """Stem of the page that says what trainings and evaluations will take."""
-PLANNED = "eval_resolutions strategy processes dtype gradient_checkpointing lora_rank".split()
+PLANNED = (
+    "eval_resolutions strategy processes dtype gradient_checkpointing lora_rank train_vision"
+).split()
 """Parameters of theirs that it depends on, besides the study's treatment."""
 DRAWING = ("matplotlib", "nbconvert", "pandas", "scipy", "seaborn", "statsmodels")
 """Packages whose version can change a page, beside those that can change a run."""

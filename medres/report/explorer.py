@@ -22,7 +22,7 @@ from medres.results.examples import PLACE, QUESTION
 from medres.results.grids import FILTERS
 
 CROP_PX = 384
-KINDS = ("low", "scale", "upsampled", "native", *resolution.BUDGETS)
+KINDS = ("low", "scale", "mpp", "upsampled", "native", *resolution.BUDGETS)
 """Resolutions that have a picture of their own, in the order of the slider."""
 
 
@@ -117,7 +117,9 @@ def resolutions(question: pd.DataFrame) -> list[str]:
 
 
 def _place(kind: str, argument: str) -> tuple[int, float]:
-    within = FILTERS.index(argument) if kind == "upsampled" else float(argument or 0)
+    # Low by the study's filter stands before low by others.
+    within = 1 + FILTERS.index(argument) if argument in FILTERS else float(argument or 0)
+    within = -within if kind == "mpp" else within  # more microns per pixel are fewer pixels
     return KINDS.index(kind), within
 
 

@@ -12,7 +12,7 @@ import nbformat
 import pandas as pd
 from matplotlib import colormaps
 
-from medres import runs, texts
+from medres import runs, texts, trained_at
 from medres import study as studies
 from medres.report import current, figures, layout, page, safe
 from medres.report.figures.style import in_order, ink_on
@@ -242,10 +242,9 @@ def grids_at_a_glance(cells: pd.DataFrame, baselines: pd.DataFrame) -> list[dict
         cells: As from `grids.over_trainings`.
         baselines: As from `grids.baselines`.
     """
-    core = cells[cells["eval_resolution"].isin(grids.RESOLUTION_ORDER)]
     return [
         _grid_at_a_glance(part, baselines)
-        for _, part in core.groupby(["dataset", "model"], sort=False)
+        for _, part in grids.core(cells).groupby(["dataset", "model"], sort=False)
     ]
 
 
@@ -268,7 +267,7 @@ def _grid_at_a_glance(cells: pd.DataFrame, baselines: pd.DataFrame) -> dict[str,
                     "interval": f"{percent(found['lower'])} to {percent(found['upper'])}",
                     "background": f"rgb({red},{green},{blue})",
                     "ink": ink_on(colour[:3]),
-                    "is_aligned": train == evaluated,
+                    "is_aligned": trained_at.last(train) == evaluated,
                 }
             )
         if any(squares):

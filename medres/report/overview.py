@@ -12,8 +12,9 @@ from medres import resolution
 from medres.datasets import LEAKY, REAL, QuestionSet, splits
 from medres.report import figures, page
 from medres.resolution import Treatment
+from medres.results import grids
 from medres.results.numbers import percent
-from medres.statistics import comparison, groups
+from medres.statistics import groups
 from medres.texts import in_markdown, named
 
 RINGS_CYCLES_PER_PX = 0.5 * 2.0 ** (np.arange(-32, 1) / 4)
@@ -375,7 +376,7 @@ def answers(question_sets: Sequence[QuestionSet]) -> pd.DataFrame:
     for question_set in question_sets:
         train, test = question_set.split("train"), question_set.split("test")
         # A data set without training questions, such as uBench, has no majority answer.
-        correct = comparison.majority_correct(train, test) if len(train) else np.nan
+        correct = grids.majority_correct(train, test) if len(train) else np.nan
         right = test.assign(correct=correct)
         for text, part in right.groupby("question", sort=True):
             known = train[train["question"] == text]["reference"]

@@ -262,9 +262,13 @@ def _commit(record: dict[str, dict[str, object]]) -> str:
     return f"{commit}{' + changes' if record['code']['is_dirty'] else ''}"
 
 
-def evaluated(study: Study) -> list[Path]:
-    """Return the folders of all evaluations of a study."""
-    return [runs.folder_of(study.name, "evaluate", cell.path) for cell in study.cells("evaluate")]
+def evaluated(*studies: Study) -> list[Path]:
+    """Return the folders of all evaluations of some studies."""
+    return [
+        runs.folder_of(study.name, "evaluate", cell.path)
+        for study in studies
+        for cell in study.cells("evaluate")
+    ]
 
 
 @dataclass

@@ -140,15 +140,22 @@ def _operations(study: Study, found: pd.DataFrame, answers: pd.DataFrame) -> lis
             of = answers["dataset"].eq(label) & answers["model"].eq(texts.named(model))
             for rung in found["rung"].unique():
                 asked = answers[of & answers["eval_resolution"].eq(rung)]
-                sizes = asked.drop_duplicates("question_id")[["width_px", "height_px"]]
-                counts = sizes.value_counts(sort=False)
+                # Every question is a row: its image's size counts as often.
+                sizes = contents.images_of(
+                    asked.drop_duplicates("question_id").assign(image=lambda rows: rows.index)
+                )
                 each = [
-                    _flops(shape, resolution.plan(size_px, rung, treatment), text_tokens)
-                    for size_px in counts.index
+                    _flops(
+                        shape,
+                        resolution.plan(size.size_px, rung, treatment, mpp_um=size.mpp_um),
+                        text_tokens,
+                    )
+                    for size in sizes
                 ]
                 if each:
                     key = label, texts.named(model), rung
-                    costs[key] = float(np.average(each, weights=counts))
+                    weights = [size.n_images for size in sizes]
+                    costs[key] = float(np.average(each, weights=weights))
     places = found[[*KEY[:2], "rung"]].itertuples(index=False, name=None)
     return [costs.get(place, math.nan) for place in places]
 

@@ -39,9 +39,12 @@ def in_words(name: str, treatment: Treatment) -> str:
         pixels = treatment.low_max_pixels if kind == "low" else int(argument)
         side = isqrt(pixels)
         called = "low, " if kind == "low" else ""
-        return f"{called}at most {pixels:,} pixels (about {side:,} x {side:,})"
+        by = f", shrunk with {argument}" if kind == "low" and argument else ""
+        return f"{called}at most {pixels:,} pixels (about {side:,} x {side:,}){by}"
     if kind == "scale":
         return f"{float(argument):g} times the width and height"
+    if kind == "mpp":
+        return f"{argument} microns per pixel, finer pixels shrunk"
     if kind == "tokens":
         return f"{int(argument):,} visual tokens"
     if kind == "crops":

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medres import trained_at
 from medres.results import stated
 from medres.results.grids import CELL, place
 from medres.results.numbers import percent
@@ -192,7 +193,7 @@ def first_page_sentence(found: pd.DataFrame) -> str:
 
 def _kinds(rows: pd.DataFrame) -> pd.Series:
     """Return which kind of cell each row is, in words."""
-    is_aligned = rows["train_resolution"] == rows["eval_resolution"]
+    is_aligned = rows["train_resolution"].map(trained_at.last) == rows["eval_resolution"]
     return pd.Series(
         np.select(
             [rows["eval_resolution"] == "blank", rows["train_resolution"] == "none", is_aligned],

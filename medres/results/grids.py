@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import datasets, runs, texts
+from medres import datasets, runs, scoring, texts, trained_at
 from medres.statistics import comparison
-from medres.study import Study
+from medres.study import Study, params_path
 
 CELL = ["dataset", "model", "train_resolution", "eval_resolution", "seed"]
 RESOLUTION_ORDER = ("none", "low", "native", "mixed", "blank")
@@ -29,6 +29,8 @@ FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 def answers(study: Study) -> pd.DataFrame:
     """Return all answers of a study, one row per question and arm, with the cell's columns.
 
+    Open answers are judged by `open_rule` in 03_evaluate.yaml, whatever verdict is stored.
+
     Raises:
         FileNotFoundError: If a run is missing, saying how to make it.
         ValueError: If a file of one is damaged, saying how to mend it.
@@ -37,6 +39,9 @@ def answers(study: Study) -> pd.DataFrame:
     for cell in study.cells("evaluate"):
         folder = runs.folder_of(study.name, "evaluate", cell.path)
         part = pd.read_parquet(runs.checked(folder, "answers.parquet"))
+        if part["options"].map(scoring.is_open).any():
+            part = scoring.as_read(part, rule=study.settings(cell)["open_rule"])
+            runs.note_read(params_path(study.name, "03_evaluate"))
         arm = {"train_resolution": cell.train_resolution, "seed": cell.seed}
         parts.append(part.assign(model=texts.named(cell.model), **arm))
     table = pd.concat(parts, ignore_index=True)
@@ -138,8 +143,13 @@ def chances(part: pd.DataFrame) -> pd.Series:
 
 
 def core(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the answers of the grid: those evaluated at low, native, mixed or blank."""
-    return table[table["eval_resolution"].isin(RESOLUTION_ORDER)].reset_index(drop=True)
+    """Return the answers of the grid: those evaluated at low, native, mixed or blank.
+
+    Also those at any resolution that some training of theirs was at. Tables of cells are taken too.
+    """
+    trained = {trained_at.last(name) for name in table["train_resolution"].unique()}
+    is_core = table["eval_resolution"].isin({*RESOLUTION_ORDER, *trained})
+    return table[is_core].reset_index(drop=True)
 
 
 def place(table: pd.DataFrame) -> pd.Series:
@@ -147,29 +157,6 @@ def place(table: pd.DataFrame) -> pd.Series:
     if table["model"].nunique() < 2:
         return table["dataset"].astype(str)
     return table["dataset"].astype(str) + " (" + table["model"].astype(str) + ")"
-
-
-def layout(grid: pd.DataFrame) -> pd.DataFrame:
-    """Return the grid as the paper's tables 2 to 5 lay it out, several seeds as their mean.
-
-    Args:
-        grid: As from `grid`; cells with a blank image are left out.
-
-    Returns:
-        Rows of model and train_resolution, a column of accuracy in percent for each data set
-        and eval resolution, NaN if there is no such cell. No rows for a single model on a
-        single data set, for which `grid` is enough.
-    """
-    shown = grid[grid["eval_resolution"] != "blank"]
-    if len(shown[["dataset", "model"]].drop_duplicates()) < 2:
-        return pd.DataFrame(columns=["model", "train_resolution"])
-    rows = ["model", "train_resolution"]
-    shown = shown.assign(column=shown["dataset"] + ", " + shown["eval_resolution"] + " (%)")
-    wide = 100 * shown.pivot_table("accuracy", rows, "column")
-    columns = shown.sort_values(["dataset", "eval_resolution"], key=rank, kind="stable")["column"]
-    order = shown[rows].drop_duplicates().sort_values(rows, key=rank)
-    wide = wide.loc[pd.MultiIndex.from_frame(order), columns.unique()]
-    return wide.reset_index().rename_axis(columns=None)
 
 
 def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
@@ -274,7 +261,7 @@ def baselines(
         test = test[test["question_id"].isin(asked)]
         train = question_set.split("train")
         if not train.empty:
-            correct = comparison.majority_correct(train, test)
+            correct = majority_correct(train, test)
             majority = test.assign(correct=correct, seed=0)
             add(str(dataset), "majority answer", majority, model="", trained="")
         blank = part[part["eval_resolution"] == "blank"]
@@ -282,6 +269,18 @@ def baselines(
             add(str(dataset), "blank image", arm, model=str(model), trained=str(trained))
     table = pd.DataFrame(rows, columns=BASELINES)
     return table.sort_values(["dataset", "model", "train_resolution"], key=rank, ignore_index=True)
+
+
+def majority_correct(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
+    """Return whether the majority answer is right for each test row, as a reply would be.
+
+    Args:
+        train: Columns question and reference.
+        test: The same and options; to an open question the answer is judged by `names`.
+    """
+    replies = comparison.majority_answers(train, test)
+    judged = test.assign(reply=replies, correct=comparison.majority_correct(train, test))
+    return np.asarray(scoring.as_read(judged)["correct"], dtype=bool)
 
 
 def by_question(table: pd.DataFrame) -> pd.DataFrame:
@@ -304,12 +303,14 @@ def by_question(table: pd.DataFrame) -> pd.DataFrame:
 def rank(column: pd.Series) -> pd.Series:
     """Return sort keys: resolutions in their usual order, everything else as it comes.
 
-    Trainings mixed at shares of their own stand behind mixed, those with few low images first.
+    Trainings mixed at shares of their own stand behind mixed, those with few low images first;
+    low by another filter stands behind low.
     """
     if str(column.name).endswith("resolution"):
         ranks = {name: float(rank) for rank, name in enumerate(RESOLUTION_ORDER)}
         shares = {f"mixed-{percent}": ranks["mixed"] + percent / 100 for percent in range(1, 100)}
-        return column.map(lambda name: (ranks | shares).get(name, len(ranks)))
+        by_filter = {f"low-{each}": ranks["low"] + 0.5 for each in FILTERS}
+        return column.map(lambda name: (ranks | shares | by_filter).get(name, len(ranks)))
     return pd.Series(pd.factorize(column)[0], index=column.index)
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import datasets, runs
+from medres import datasets, runs, trained_at
 from medres.datasets import QuestionSet
 from medres.results import losses
-from medres.results.grids import lists_of_options
-from medres.statistics import comparison, groups, tails
+from medres.results.grids import lists_of_options, majority_correct
+from medres.statistics import groups, tails
 from medres.study import Study
 from medres.texts import in_markdown, named
 
@@ -89,7 +89,9 @@ def of_study(
         if key in asked and runs.is_whole(folder):
             log = pd.read_csv(runs.checked(folder, "loss.csv"))
             reasons[key] = losses.stays(
-                log["loss"], runs.read(folder)["outcome"].get("chance_loss")
+                log["loss"],
+                runs.read(folder)["outcome"].get("chance_loss"),
+                goes_on=bool(trained_at.earlier(cell.train_resolution)),
             )
     return signs(answers, question_sets, reasons)
 
@@ -129,7 +131,8 @@ def signs(
     for key, part in trained.groupby(TRAINING, sort=False):
         training = dict(zip(TRAINING, key, strict=True))
         at = {str(name): arm for name, arm in part.groupby("eval_resolution", sort=False)}
-        own = [name for name in (training["train_resolution"], "native", "low") if name in at]
+        trained = trained_at.last(training["train_resolution"])
+        own = [name for name in (trained, "native", "low") if name in at]
         if not own:
             continue
         label = str(training["dataset"])
@@ -214,7 +217,7 @@ class _Known:
         )
         if train.empty:
             return cls(texts, None)
-        correct = comparison.majority_correct(train, test).astype(float)
+        correct = majority_correct(train, test).astype(float)
         return cls(texts, pd.Series(correct, index=ids))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres.published.claims import CLAIMS, FINE_TUNED, Claim
+from medres.published.claims import AGAINST_UNTRAINED, CLAIMS, Claim
 from medres.results.grids import CELL, place
 from medres.statistics import comparison, contrast, families, power
 from medres.statistics.comparison import Comparison
@@ -259,7 +259,7 @@ def covers(claim: Claim, arms: Sequence[pd.DataFrame]) -> str:
     if min(map(len, seeds)) > 1 and len(set.intersection(*seeds)) > 1:
         return BETWEEN_TRAININGS
     names = {arm["train_resolution"].iloc[0] for arm in trained}
-    one_training = len(names) == 1 and claim.family != FINE_TUNED
+    one_training = len(names) == 1 and claim.family not in AGAINST_UNTRAINED
     return THIS_TRAINING if one_training else THESE_TRAININGS
 
 

@@ -1,17 +1,32 @@
 """The same answers scored by each rule and by each metric, one row per cell."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import pandas as pd
 
 from medres import datasets, scoring
 from medres.results.grids import CELL, rank
+from medres.statistics import agreement
 
 SHOWN = [
     *CELL,
     *(name for name in scoring.RULE_COLUMNS if name not in ("n_generated", "note")),
 ]
 """Columns of `by_rule` that are shown on a page; its caption says the rest."""
+OPEN = {
+    "open_named": "names",
+    "open_equal": "exact",
+    "open_plain_recall": "recall",
+    "open_plain_f1": "f1",
+}
+"""Columns of open answers written in one form, and the value of `scoring.open_score` of each."""
+
+OPEN_CAPTION = (
+    "An open answer is written in one form (numbers, units, plurals, articles, spelling). It names "
+    "the reference if it says all of it and nothing against it; it is equal if it says nothing "
+    "more; recall and F1 count words in common. 95 % confidence intervals, clustered by group."
+)
 
 
 def by_rule(table: pd.DataFrame, question_sets: Mapping[str, datasets.QuestionSet]) -> pd.DataFrame:
@@ -86,6 +101,33 @@ def vqa_metrics(table: pd.DataFrame) -> pd.DataFrame:
                 {**dict(zip(CELL, key, strict=True)), **scoring.vqa_metrics(cell)}
                 for key, cell in part.groupby(CELL, sort=False)
             ]
+    if not rows:
+        return pd.DataFrame(columns=CELL)
+    return pd.DataFrame(rows).sort_values(CELL, key=rank, kind="stable", ignore_index=True)
+
+
+def open_answers(table: pd.DataFrame) -> pd.DataFrame:
+    """Return how open questions are answered, one row per cell that has some.
+
+    Args:
+        table: Answers as from `answers`.
+
+    Returns:
+        Columns of `CELL`, n_open, n_groups, and each of `OPEN` with its 95 % interval, clustered
+        by group (`<name>_lower`, `<name>_upper`), fractions.
+    """
+    scored = cache(scoring.open_score)
+    rows = []
+    for key, cell in table[table["options"].map(len) == 0].groupby(CELL, sort=False):
+        row = {**dict(zip(CELL, key, strict=True)), "n_open": len(cell)}
+        row["n_groups"] = cell["group"].nunique()
+        scores = list(map(scored, cell["reply"], cell["reference"]))
+        for name, value in OPEN.items():
+            values = [float(getattr(score, value)) for score in scores]
+            interval = agreement.score_interval(values, cell["group"])
+            row |= {name: interval.estimate, f"{name}_lower": interval.lower}
+            row[f"{name}_upper"] = interval.upper
+        rows.append(row)
     if not rows:
         return pd.DataFrame(columns=CELL)
     return pd.DataFrame(rows).sort_values(CELL, key=rank, kind="stable", ignore_index=True)

@@ -122,12 +122,13 @@ def of_study(claimed: pd.DataFrame, question_sets: Mapping[str, QuestionSet]) ->
         claimed: As from `table`.
         question_sets: The study's data sets.
     """
-    if any(_is_of_paper(each) for each in question_sets.values()):
+    if any(is_of_paper(each) for each in question_sets.values()):
         return claimed
     return claimed[claimed["verdict"] != UNTESTED].reset_index(drop=True)
 
 
-def _is_of_paper(question_set: QuestionSet) -> bool:
+def is_of_paper(question_set: QuestionSet) -> bool:
+    """Return whether a data set is one of the paper's, or drawn to stand in for them."""
     if not question_set.source:
         return question_set.name in PHANTOMS
     source = REAL[question_set.source].SOURCE

@@ -1,12 +1,12 @@
 """Summarise answers to visual question answering data sets by several named metrics."""
 
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medres.scoring import paper
+from medres.scoring import paper, strict
+from medres.scoring.open_answers import is_open
 
 YES_NO = paper.YES_NO
 
@@ -15,9 +15,9 @@ def vqa_metrics(answers: pd.DataFrame) -> dict[str, float]:
     """Return the metrics that publications call accuracy, side by side, each with its count.
 
     `closed_flag` covers the questions that the data set itself marks as CLOSED. Some of them are
-    neither yes nor no and have no options ("Left"): these are scored by exact match. Recall and F1
-    are those of the `paper` rule, which scores open WSI questions as `open_substring` does. A
-    metric without questions is NaN.
+    neither yes nor no and have no options ("Left"): these are scored as open ones. Exact match is
+    that of the `strict` rule, recall and F1 are those of the `paper` rule, which scores open WSI
+    questions as `open_substring` does. A metric without questions is NaN.
 
     Args:
         answers: Scored answers of one cell; columns reply, reference, options and correct, and
@@ -25,27 +25,29 @@ def vqa_metrics(answers: pd.DataFrame) -> dict[str, float]:
 
     Returns:
         n_yes_no, yes_no, n_closed_flag, closed_flag, n_open, open_exact, open_recall, open_f1,
-        open_substring, n_questions and overall: the accuracy over all questions, open ones by
-        exact match.
+        open_substring, n_questions and overall: the accuracy over all questions by the column
+        correct.
     """
     is_correct = answers["correct"].to_numpy(dtype=bool)
     is_yes_no = answers["reference"].str.lower().isin(YES_NO).to_numpy(dtype=bool)
-    is_open = np.array([_is_open(options) for options in answers["options"]], dtype=bool)
+    has_none = np.array([is_open(options) for options in answers["options"]], dtype=bool)
     flags = answers.get("answer_type", pd.Series("", index=answers.index))
     is_flagged = (flags == "CLOSED").to_numpy(dtype=bool)
     judge = cache(_judge_open)
     judged = [
         judge(reply, reference)
-        for reply, reference in answers.loc[is_open, ["reply", "reference"]].itertuples(index=False)
+        for reply, reference in answers.loc[has_none, ["reply", "reference"]].itertuples(
+            index=False
+        )
     ]
-    recall, f1, has_substring = np.array(judged).reshape(-1, 3).T
+    exact, recall, f1, has_substring = np.array(judged).reshape(-1, 4).T
     return {
         "n_yes_no": int(is_yes_no.sum()),
         "yes_no": _mean(is_correct[is_yes_no]),
         "n_closed_flag": int(is_flagged.sum()),
         "closed_flag": _mean(is_correct[is_flagged]),
-        "n_open": int(is_open.sum()),
-        "open_exact": _mean(is_correct[is_open]),
+        "n_open": int(has_none.sum()),
+        "open_exact": _mean(exact),
         "open_recall": _mean(recall),
         "open_f1": _mean(f1),
         "open_substring": _mean(has_substring),
@@ -54,13 +56,10 @@ def vqa_metrics(answers: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _judge_open(reply: str, reference: str) -> tuple[float, float, float]:
+def _judge_open(reply: str, reference: str) -> tuple[float, float, float, float]:
     score = paper.open_score(reply, reference)
-    return score.recall, score.f1, float(paper.substring_correct(reply, reference))
-
-
-def _is_open(options: Any) -> bool:
-    return np.ndim(options) == 0 or np.size(options) == 0
+    is_exact = float(strict.strict_correct(reply, reference, []))
+    return is_exact, score.recall, score.f1, float(paper.substring_correct(reply, reference))
 
 
 def _mean(values: np.ndarray) -> float:

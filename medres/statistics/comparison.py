@@ -267,10 +267,16 @@ def accuracy_interval(correct: ArrayLike, groups: ArrayLike, *, level: float = 0
         groups: Group each question belongs to, shape (n_questions,).
         level: Coverage of the interval, in (0, 1).
     """
+    scores = np.atleast_2d(np.asarray(correct, dtype=float))
+    return interval_of(scores, *_checked({"correct": scores}, groups), level=level)
+
+
+def interval_of(
+    scores: Floats, codes: NDArray[np.intp], sizes: Floats, *, level: float
+) -> Interval:
+    """Return the interval of `accuracy_interval` for scores and groups that are checked."""
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it must be between 0 and 1")
-    scores = np.atleast_2d(np.asarray(correct, dtype=float))
-    codes, sizes = _checked({"correct": scores}, groups)
     by_training, found = variation.of_means(scores, codes, sizes)
     accuracy = float(by_training.mean())
     is_near_limit = len(scores) > 1 and min(accuracy, 1 - accuracy) < LEAST_ROOM
@@ -338,10 +344,19 @@ def paired_group_test(first: ArrayLike, second: ArrayLike, groups: ArrayLike) ->
 def majority_correct(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
     """Return whether the majority answer, which uses no image, is right for each test row.
 
-    It answers each question text with that text's most frequent training reference, or with the
-    most frequent one overall if the text is new; ties go to the alphabetically first. Case and
-    outer spaces are ignored, otherwise the baseline would be weaker than the scoring rule. Both
-    tables need the columns question and reference.
+    Case and outer spaces are ignored, otherwise the baseline would be weaker than the scoring rule.
+    Arguments and errors: as `majority_answers`.
+    """
+    answered = majority_answers(train, test)
+    return np.asarray(answered == test["reference"].str.strip().str.casefold(), dtype=bool)
+
+
+def majority_answers(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
+    """Return the majority answer to each test row, casefolded.
+
+    It is that question text's most frequent training reference, or the most frequent one overall if
+    the text is new; ties go to the alphabetically first. Both tables need the columns question and
+    reference.
 
     Raises:
         ValueError: If there is no training question, or a text or reference is missing.
@@ -357,8 +372,7 @@ def majority_correct(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
     ranked = known.value_counts().reset_index()
     ranked = ranked.sort_values(["count", "reference"], ascending=[False, True])
     majority = ranked.drop_duplicates("question").set_index("question").reference
-    answered = asked.question.map(majority).fillna(overall)
-    return np.asarray(answered == asked.reference, dtype=bool)
+    return np.asarray(asked.question.map(majority).fillna(overall), dtype=object)
 
 
 def _checked(arms: Mapping[str, Floats], groups: ArrayLike) -> tuple[NDArray[np.intp], Floats]:

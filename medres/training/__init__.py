@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PretrainedConfig
 
-from medres import csv_files, datasets, inference, models, resolution, runs
+from medres import csv_files, datasets, inference, models, resolution, runs, trained_at
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import HELD_BYTES
 from medres.models import lora, trainable
+from medres.resolution import Treatment
 from medres.training import checkpoints, launch, micro_batches, what_fits
 from medres.training import strategy as strategies
 from medres.training.progress import Progress
@@ -32,7 +34,7 @@ def finetune(**parameters: Any) -> runs.Run:
     """Train a model on one data set at one resolution, or reuse the finished run.
 
     The loss is the mean over the answer tokens of a batch, end-of-turn tokens included, however
-    the batch is split into micro-batches. AdamW (second beta 0.98), linear warm-up, cosine decay
+    the batch is split into micro-batches. AdamW, linear warm-up, cosine decay
     to zero, gradients clipped at norm 1.
 
     Args:
@@ -52,7 +54,8 @@ def finetune(**parameters: Any) -> runs.Run:
     strategies.check(settings)
     # Before a run is started, since that would move an older one aside.
     config = models.config_of(settings.model, revision=settings.revision)
-    settings.treatment(config)
+    treatment = settings.treatment(config)
+    _refuse(settings, config, treatment)
     pixel_cache.of_study(settings.study, gib=settings.cache_gib)
     question_set = datasets.load(settings.study, settings.dataset)
     train = question_set.split("train")
@@ -135,6 +138,7 @@ def train_here(
         flops=np.add.reduceat(flops, steps),
         layout=layout,
         chance_loss=chance_loss,
+        goes_on=bool(settings.earlier),
         launcher=launcher,
         earlier_s=earlier_s,
     )
@@ -165,6 +169,22 @@ def train_here(
     }
 
 
+def _refuse(settings: TrainingSettings, config: PretrainedConfig, treatment: Treatment) -> None:
+    """Refuse a training at a resolution, or on layers, that the model does not have.
+
+    Raises:
+        ValueError: With the parameter and what to use.
+    """
+    names = trained_at.taken([settings.train_resolution])
+    try:
+        resolution.check(names, treatment)
+    except ValueError as error:
+        raise ValueError(f"train_resolution is {settings.train_resolution!r}: {error}") from None
+    if settings.earlier:
+        n_layers = config.get_text_config().num_hidden_layers
+        trainable.check(settings.adapt_layers, n_layers=n_layers)
+
+
 def _base(settings: TrainingSettings) -> tuple[str, dict[str, str]]:
     """Return where the weights are that a training begins with, and the hashes that identify them.
 
@@ -188,6 +208,7 @@ def _samples(settings: TrainingSettings) -> Samples:
     loaded = models.load(place, revision=settings.revision, tiling=settings.tiling)
     if settings.earlier:
         trainable.only(loaded.network, settings.adapt_layers)
+    trainable.freeze_vision(loaded.network, settings.train_vision)
     if settings.lora_rank:
         loaded = lora.adapt(loaded, rank=settings.lora_rank, seed=settings.seed)
     return Samples(

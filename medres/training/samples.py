@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from medres import datasets, mixed, models, resolution, trained_at
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import Held, PixelCache
-from medres.models import LoadedModel, conversation, flops, lora, trees
+from medres.models import LoadedModel, conversation, flops, lora, trainable, trees
 from medres.models.trees import Tree
 from medres.resolution import Treatment
 from medres.results import losses
@@ -98,6 +98,7 @@ class Samples(Dataset[tuple[Tree, Any]]):
                 (int(first["width_px"]), int(first["height_px"])),
                 first["resolution"],
                 treatment,
+                mpp_um=first.get("mpp_um"),
             )
             question_ids = rows["question_id"].tolist()
             try:
@@ -206,6 +207,8 @@ class Samples(Dataset[tuple[Tree, Any]]):
         """
         # Read once: it is looked up by the whole config.
         shape, is_adapted = self.model.shape, lora.is_adapted(self.model)
+        network: Any = self.model.network
+        train_vision = trainable.vision_of(network.get_base_model() if is_adapted else network)
         per_image = [
             sum(
                 flops.training_flops(
@@ -213,6 +216,7 @@ class Samples(Dataset[tuple[Tree, Any]]):
                     **flops.of_image(geometry),
                     text_tokens=len(row.token_ids) - geometry.visual_tokens,
                     logit_tokens=len(np.unique(row.predictors)),
+                    train_vision=train_vision,
                     is_adapted=is_adapted,
                 )
                 for row in self._rows_of(tree)

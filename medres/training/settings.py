@@ -67,11 +67,18 @@ class TrainingSettings:
     """AdamW's, on all weights but norms and biases."""
     warmup_share: float
     """Share of the steps over which the learning rate rises, 0 to 1."""
+    adam_beta1: float = 0.9
+    """AdamW's decay of the mean gradient, from step to step."""
+    adam_beta2: float = 0.98
+    """AdamW's decay of the mean squared gradient. 0.98 averages over about 50 steps: trainings of
+    the tiny models have hundreds."""
     dtype: str = "float32"
     """float32, or bfloat16 with weights and optimiser states kept in 32 bits as well."""
     lora_rank: int = 0
-    """Rank of adapters on the language model, all other weights frozen. 0: all weights are
-    trained."""
+    """Rank of adapters on the language model, all other weights frozen. 0: no adapters."""
+    train_vision: str = "all"
+    """What of the image side is trained: all (vision tower and merger), merger (the merger alone)
+    or none, as in `trainable.VISION`. With adapters nothing of it is, whether all or none."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     strategy: str = "single"
@@ -107,11 +114,8 @@ class TrainingSettings:
         if self.train_resolution == "none":
             raise ValueError("train_resolution is 'none', where nothing is trained; use another")
         trainable.check(self.adapt_layers)
-        if self.earlier and self.lora_rank:
-            raise ValueError(
-                f"train_resolution is {self.train_resolution!r} with lora_rank {self.lora_rank}: "
-                "adapters are merged when a training ends; use adapt_layers, or lora_rank 0"
-            )
+        trained_at.check_adapters(self.train_resolution, self.lora_rank)
+        trainable.check_vision(self.train_vision, lora_rank=self.lora_rank)
         for name, number, least in (
             ("epochs", self.epochs, 1),
             ("adapt_epochs", self.adapt_epochs, 1),
@@ -132,6 +136,9 @@ class TrainingSettings:
         for name, share in (("low_share", self.low_share), ("warmup_share", self.warmup_share)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is {share}; it is a share between 0 and 1")
+        for name, beta in (("adam_beta1", self.adam_beta1), ("adam_beta2", self.adam_beta2)):
+            if not 0 <= beta < 1:
+                raise ValueError(f"{name} is {beta}; it is at least 0 and less than 1")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be positive")
         # Without the model's own grid, which `treatment` checks.
@@ -171,6 +178,7 @@ class TrainingSettings:
             dtype=self.dtype,
             gradient_checkpointing=self.gradient_checkpointing,
             lora_rank=self.lora_rank,
+            train_vision=self.train_vision,
         )
 
     def treatment(self, config: PretrainedConfig) -> Treatment:
@@ -204,7 +212,13 @@ class TrainingSettings:
         Args:
             does_tile: Whether the model tiles, so that `tiling` has an effect.
         """
-        without_effect: dict[str, Any] = {"dtype": "float32", "lora_rank": 0}
+        without_effect: dict[str, Any] = {
+            "dtype": "float32",
+            "lora_rank": 0,
+            "train_vision": self.train_vision if self.lora_rank else "all",
+            "adam_beta1": 0.9,
+            "adam_beta2": 0.98,
+        }
         if not self.earlier:
             without_effect |= {name: getattr(self, name) for name in ADAPTING}
         if not does_tile:

@@ -19,8 +19,6 @@ from medres.training.settings import TrainingSettings
 
 MOST_NAMED = 20
 """Questions that an error lists by id; the others are counted."""
-ADAM_BETA2 = 0.98
-"""Averages squared gradients over about 50 steps: trainings here have hundreds of steps."""
 
 
 def trainer_of(samples: Samples, folder: Path, settings: TrainingSettings) -> Trainer:
@@ -55,7 +53,8 @@ def trainer_of(samples: Samples, folder: Path, settings: TrainingSettings) -> Tr
         max_grad_norm=strategies.MAX_GRADIENT_NORM,
         # DeepSpeed divides the plain one.
         optim="adamw_torch_fused" if settings.strategy == "single" else "adamw_torch",
-        adam_beta2=ADAM_BETA2,
+        adam_beta1=settings.adam_beta1,
+        adam_beta2=settings.adam_beta2,
         bf16=settings.dtype == "bfloat16",
         deepspeed=strategies.deepspeed_settings(settings.strategy, dtype=settings.dtype),
         seed=settings.seed,  # of Trainer, which draws nothing from it here

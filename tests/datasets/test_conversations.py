@@ -171,3 +171,17 @@ def test_a_served_model_is_checked_by_the_one_that_it_is_like(own_lines: pd.Data
 def test_nothing_is_fetched_to_check_a_served_model(own_lines: pd.DataFrame, like: str) -> None:
     (said,) = _check(own_lines, f"served:http://127.0.0.1:9/v1#any@{like}", revision="c0" * 20)
     assert "no tokenizer of a model like it is on this machine" in said
+
+
+def test_the_words_about_views_count_as_tokens_of_the_prompt(own_lines: pd.DataFrame) -> None:
+    model = without_weights.load(models.locate("tiny-qwen2-vl"), revision="", tiling="information")
+    treatment = models.treatment(model.config, **{name: ASKED[name] for name in models.TREATMENT})
+    planned = resolution.plan((300, 200), "crops-4", treatment)
+    sizes = [view.given_px for view in planned.views]
+    trees = [
+        conversation.encode(model, sizes, ["q"], ["is it?"], [["yes"]], words=words)
+        for words in (planned.words, "")
+    ]
+    longer = len(trees[0].token_ids) - len(trees[1].token_ids)
+    counted = conversations._image_tokens(planned, model)
+    assert counted == planned.visual_tokens + longer

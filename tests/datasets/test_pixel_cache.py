@@ -198,6 +198,8 @@ KEY = ("a.png", "0" * 64, Reading(), GEOMETRY)
             resolution.plan((100, 80), "low", replace(TREATMENT, resampling_filter="lanczos")),
         ),
         (*KEY[:3], resolution.plan((101, 80), "low", TREATMENT)),
+        (*KEY[:3], replace(GEOMETRY, box_px=(0, 0, 100, 80))),
+        *((*KEY[:3], view) for view in resolution.plan((100, 80), "crops-2", TREATMENT).views[1:]),
     ],
 )
 def test_everything_that_decides_pixels_is_in_their_key(other: tuple) -> None:

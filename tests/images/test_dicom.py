@@ -582,3 +582,47 @@ def test_dicom_is_known_by_its_content_or_else_its_name(tmp_path: Path) -> None:
     (tmp_path / "bare.dcm").write_bytes(head[132:])
     with pytest.raises(UnreadableImageError, match=re.escape("DICOM without its file header")):
         dicom.read(tmp_path / "bare.dcm", None, Reading())
+
+
+@pytest.mark.parametrize(
+    ("elements", "expected"),
+    [
+        ({"PixelSpacing": [0.5, 0.25]}, [250.0, 500.0]),  # rows first: their distance is a height
+        ({"PixelSpacing": [0.7, 0.7]}, [700.0, 700.0]),
+        ({"PixelSpacing": [0.0, 0.7]}, None),
+        ({"PixelSpacing": [-0.7, 0.7]}, None),
+        ({"PixelSpacing": 0.7}, None),
+        ({"PixelSpacing": [0.7, 0.7, 0.7]}, None),
+        ({"PixelSpacing": None}, None),
+        ({"ImagerPixelSpacing": [0.14, 0.14]}, None),  # of the detector, not of the body
+        ({"NominalScannedPixelSpacing": [0.1, 0.1]}, None),
+    ],
+)
+def test_pixel_spacing_is_the_size_of_a_pixel(
+    tmp_path: Path, elements: dict[str, Any], expected: list[float] | None
+) -> None:
+    _, record = dicom.read(_saved(tmp_path, _dicom(**elements)), None, Reading())
+    assert record.get("pixel_um") == (None if expected is None else pytest.approx(expected))
+
+
+def test_enhanced_files_state_the_size_of_a_pixel_in_their_groups(tmp_path: Path) -> None:
+    measures, group = Dataset(), Dataset()
+    measures.PixelSpacing = [0.2, 0.1]
+    group.PixelMeasuresSequence = Sequence([measures])
+    file = _dicom(SharedFunctionalGroupsSequence=Sequence([group]))
+    _, record = dicom.read(_saved(tmp_path, file), None, Reading())
+    assert record["pixel_um"] == pytest.approx([100.0, 200.0])
+
+
+def test_the_size_of_a_pixel_is_what_pydicom_reads_of_real_files(realdata: Path) -> None:
+    n_stated = 0
+    for path in sorted((realdata / "dicom_small" / "images").glob("*.dcm")):
+        stated = pydicom.dcmread(path, force=True).get("PixelSpacing")
+        try:
+            _, record = dicom.read(path, None, Reading())
+        except UnreadableImageError:
+            continue
+        expected = None if stated is None else [1000 * float(each) for each in stated[::-1]]
+        assert record.get("pixel_um") == (expected and pytest.approx(expected)), path.name
+        n_stated += stated is not None
+    assert n_stated > 2

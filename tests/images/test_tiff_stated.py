@@ -134,3 +134,57 @@ def test_a_pyramid_has_the_stated_range_too(tmp_path: Path) -> None:
     rgb, record = images.read_array(tmp_path, "camera.tif")
     assert (record["format"], record["stated_by"]) == ("slide", "SignificantBits")
     assert (rgb[..., 0] == SHOWN).all()
+
+
+SIZE_UM = {
+    "microns": ({"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5}, [0.25, 0.5]),
+    "microns by name": (
+        {
+            **{"PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "µm"},
+            **{"PhysicalSizeY": 0.25, "PhysicalSizeYUnit": "µm"},
+        },
+        [0.25, 0.25],
+    ),
+    "nanometres and millimetres": (
+        {
+            **{"PhysicalSizeX": 65.0, "PhysicalSizeXUnit": "nm"},
+            **{"PhysicalSizeY": 0.001, "PhysicalSizeYUnit": "mm"},
+        },
+        [0.065, 1.0],
+    ),
+    "pixels": (
+        {
+            **{"PhysicalSizeX": 1.0, "PhysicalSizeXUnit": "pixel"},
+            **{"PhysicalSizeY": 1.0, "PhysicalSizeYUnit": "pixel"},
+        },
+        None,
+    ),
+    "one axis": ({"PhysicalSizeX": 0.25}, None),
+    "nothing": ({}, None),
+    "zero": ({"PhysicalSizeX": 0.0, "PhysicalSizeY": 0.0}, None),
+}
+
+
+@pytest.mark.parametrize("case", SIZE_UM)
+def test_ome_states_the_size_of_a_pixel(case: str, tmp_path: Path) -> None:
+    stated, expected = SIZE_UM[case]
+    described = {"metadata": {"axes": "YX", **stated}, "ome": True}
+    (tmp_path / "a.tif").write_bytes(_tiff(RAMP, **described))
+    with tifffile.TiffWriter(tmp_path / "slide.tif", ome=True) as tiff:
+        options = {"tile": (32, 32), "photometric": "minisblack"}
+        tiff.write(RAMP, subifds=1, metadata={"axes": "YX", **stated}, **options)
+        tiff.write(RAMP[::2, ::2], subfiletype=1, **options)
+    for name, kind in (("a.tif", "TIFF"), ("slide.tif", "slide")):
+        _, record = images.read(tmp_path, name)
+        assert record["format"] == kind
+        assert record.get("pixel_um") == (expected and pytest.approx(expected))
+    if expected:
+        # Of half as many pixels on a side each is twice as wide.
+        _, record = images.read(tmp_path, "slide.tif", Reading(slide_max_pixels=RAMP.size // 4))
+        assert record["pixel_um"] == pytest.approx([2 * each for each in expected])
+
+
+def test_a_resolution_of_print_is_no_size_of_a_pixel(tmp_path: Path) -> None:
+    printed = {"resolution": (300, 300), "resolutionunit": "INCH"}
+    (tmp_path / "a.tif").write_bytes(_tiff(RAMP, **printed))
+    assert "pixel_um" not in images.read(tmp_path, "a.tif")[1]

@@ -125,3 +125,15 @@ def test_adapters_cost_no_backward_pass_of_the_vision_side_and_no_gradient_of_we
     attention = 28 * 4 * (64 + 40) ** 2 * 1536
     found = flops.training_flops(blind, **tokens, is_adapted=True)
     assert found == 2 * (said - attention) + 3 * attention
+
+
+def test_attention_is_what_grows_with_the_square_of_tokens() -> None:
+    """Without text: twice the tokens, four times the attention; the rest doubles."""
+    rests = []
+    for tokens in (1000, 2000):
+        seen = {"visual_tokens": tokens, "text_tokens": 0}
+        attention = flops.attention_flops(QWEN2_VL_2B, **seen)
+        rests.append(flops.forward_flops(QWEN2_VL_2B, **seen) - attention)
+        # 32 layers of width 1280 over four patches a token, 28 layers of width 1536.
+        assert attention == 4 * (32 * 1280 * (4 * tokens) ** 2 + 28 * 1536 * tokens**2)
+    assert rests[1] == 2 * rests[0]

@@ -46,7 +46,17 @@ def pasted(code, image, folder, monkeypatch):
 
 @pytest.mark.parametrize("side", [1, 14, 28, 32])
 @pytest.mark.parametrize(
-    "name", ["low", "native", "pixels-12544", "pixels-200704", "scale-0.5", "scale-2", "tokens-64"]
+    "name",
+    [
+        "low",
+        "low-nearest",
+        "native",
+        "pixels-12544",
+        "pixels-200704",
+        "scale-0.5",
+        "scale-2",
+        "tokens-64",
+    ],
 )
 def test_pasted_python_makes_the_planned_sizes(name, side, tmp_path, monkeypatch):
     budgets = treatment(side)
@@ -68,6 +78,22 @@ def test_pasted_python_makes_the_planned_pixels(tmp_path, monkeypatch):
         found = np.asarray(pasted(code, image, tmp_path, monkeypatch), dtype=int)
         # Rounding alone: other libraries resample by kernels of their own.
         assert np.abs(found - made).max() <= 1, resampling_filter
+
+
+@pytest.mark.parametrize("resampling_filter", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_pasted_python_shrinks_by_the_filter_that_low_names(
+    resampling_filter, tmp_path, monkeypatch
+):
+    rng = np.random.default_rng(1)
+    image = Image.fromarray(rng.integers(0, 256, (300, 431, 3), dtype=np.uint8))
+    name = f"low-{resampling_filter}"
+    budgets = treatment(28, low=20_000, resampling_filter="bilinear")
+    shown = setting.of(name, budgets)
+    assert f"filter: {resampling_filter}" in shown.rule
+    planned = resolution.plan(image.size, name, budgets)
+    made = np.asarray(resolution.apply(image, planned), dtype=int)
+    found = np.asarray(pasted(shown.code, image, tmp_path, monkeypatch), dtype=int)
+    assert np.abs(found - made).max() <= 1
 
 
 def test_rule_says_pixels_grid_and_filter():
@@ -177,7 +203,18 @@ def test_a_factor_is_python_however_it_is_written(factor, tmp_path, monkeypatch)
     assert found.size == resolution.plan((301, 203), f"scale-{factor}", budgets).given_px
 
 
-@pytest.mark.parametrize("name", ["blank", "mixed", "upsampled-bicubic", "bright"])
+@pytest.mark.parametrize("name", ["mpp-0.5", "mpp-0.25", "mpp-0.1", "mpp-1.7"])
+def test_microns_per_pixel_are_pasted_with_those_of_the_image(name, tmp_path, monkeypatch):
+    budgets = treatment(28)
+    code = setting.of(name, budgets).code
+    assert "um = 0.25  # microns per pixel of this image" in code
+    found = pasted(code, Image.new("RGB", (301, 203)), tmp_path, monkeypatch)
+    assert found.size == resolution.plan((301, 203), name, budgets, mpp_um=0.25).given_px
+
+
+@pytest.mark.parametrize(
+    "name", ["blank", "mixed", "upsampled-bicubic", "crops-4", "zoom", "plain-zoom", "bright"]
+)
 def test_what_images_cannot_be_sent_at_is_refused(name):
     with pytest.raises(ValueError, match=name):
         setting.of(name, treatment(28))

@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from transformers import PretrainedConfig
 
-from medres.models import families, flops, shapes
+from medres.models import families, flops, shapes, trainable
 from medres.models.flops import Patches
 from tests.models import tiny_networks
 from tests.models.tiny_networks import Tiny, shape_of
@@ -92,19 +92,22 @@ def test_windows_that_the_image_does_not_fill_are_nearly_right() -> None:
     assert counted <= expected <= 1.03 * counted
 
 
-@pytest.mark.parametrize("is_adapted", [False, True])
+@pytest.mark.parametrize("trained", ["all", "merger", "none", "adapters"])
 @pytest.mark.parametrize("name", tiny_networks.ALL)
-def test_operations_of_a_training_step_are_what_pytorch_counts(name: str, is_adapted: bool) -> None:
+def test_operations_of_a_training_step_are_what_pytorch_counts(name: str, trained: str) -> None:
     """Also what gradient checkpointing adds; it used to be 1.3 to 1.8 times as much."""
     tiny = tiny_networks.ALL[name]()
     inputs = tiny.inputs()
     counted = []
+    is_adapted = trained == "adapters"
     for is_checkpointed in (False, True):
         network = tiny.network().train()
         if is_adapted:
             # As adapters leave it: no gradient of any weight, but all of the activations.
             network.requires_grad_(False)
             network.get_input_embeddings().weight.requires_grad_(True)
+        else:
+            trainable.freeze_vision(network, trained)
         if is_checkpointed:
             network.gradient_checkpointing_enable({"use_reentrant": False})
             network.disable_input_require_grads()
@@ -113,12 +116,31 @@ def test_operations_of_a_training_step_are_what_pytorch_counts(name: str, is_ada
             network(**inputs, use_cache=False, logits_to_keep=9).logits.sum().backward()
         counted.append(int(counter.get_total_flops()))
     shape, tokens = shape_of(tiny.config), tokens_of(tiny, inputs)
-    step = flops.training_flops(shape, **tokens, logit_tokens=9, is_adapted=is_adapted)
-    again = sum(flops.repeated_flops(shape, **tokens, is_adapted=is_adapted))
+    vision = "none" if is_adapted else trained
+    step = flops.training_flops(
+        shape, **tokens, logit_tokens=9, train_vision=vision, is_adapted=is_adapted
+    )
+    again = sum(flops.repeated_flops(shape, **tokens, train_vision=vision))
     assert step == pytest.approx(counted[0], rel=TRAINING_TOLERANCE)
     assert step + again == pytest.approx(counted[1], rel=TRAINING_TOLERANCE)
     if not is_adapted:
         assert again == pytest.approx(counted[1] - counted[0], rel=TRAINING_TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_weights"),
+    [
+        ("qwen2_vl", 0),  # a norm with weights stands before the first product
+        ("qwen3_vl", 0),
+        ("internvl_qwen3", 0),
+        ("gemma3", 0),
+        ("mistral3", 0),
+        ("glm4v", 4 * 96 * 128),  # a convolution over 2 x 2 patches of 96 numbers
+        ("llava_onevision", 96 * 128),
+    ],
+)
+def test_a_frozen_tower_spares_the_gradient_of_what_leaves_it(name: str, n_weights: int) -> None:
+    assert shape_of(tiny_networks.ALL[name]().config).merger_first_flops == 2 * n_weights
 
 
 def test_a_family_may_say_itself_how_it_sees_an_image() -> None:

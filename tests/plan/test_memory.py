@@ -250,6 +250,30 @@ def test_lora_trains_its_adapters_alone_and_keeps_no_activation_of_the_tower() -
     assert lora.activations < whole.activations / 2
 
 
+def test_a_frozen_tower_has_no_gradient_no_optimiser_state_and_no_activation() -> None:
+    # Of Qwen2-VL 2B: 32 blocks of 1,280 with a patch embedding; a merger of 5,120 and a norm.
+    tower = 32 * (4 * 1280**2 + 2 * 1280 * 5120 + 4 * 1280 + 4 * 1280 + 1280 + 5120 + 1280)
+    tower += 1176 * 1280
+    merger = 2 * 1280 + 5120 * 5120 + 5120 + 5120 * 1536 + 1536
+    assert (SIZES.tower_weights, SIZES.merger_weights) == (tower, merger)
+    whole = predict(Setting())
+    for train_vision, n_frozen in (("merger", tower), ("none", tower + merger)):
+        frozen = predict(Setting(train_vision=train_vision))
+        assert frozen.weights == whole.weights
+        assert whole.states - frozen.states == (4 + 12) * n_frozen
+        lora = predict(Setting(lora_rank=16))
+        assert frozen.activations == lora.activations
+
+
+def test_adapters_are_proposed_with_what_may_stand_beside_them() -> None:
+    *_, last = memory.remedies(Setting(train_vision="merger"), processes=1)
+    assert (last.lora_rank, last.train_vision) == (8, "none")
+    assert "train_vision: none" in Setting(train_vision="merger").changes(last)
+    assert str(Setting(train_vision="merger")) == "zero-2 in bfloat16 + train_vision merger"
+    assert Setting(train_vision="none").short == "zero-2 f"
+    assert Setting(train_vision="none", lora_rank=8).short == "zero-2 l"
+
+
 def test_activations_grow_with_the_images_of_a_pass_and_states_do_not() -> None:
     one, four = predict(Setting()), predict(Setting(), micro_batch=4)
     assert (four.activations, four.logits) == (4 * one.activations, 4 * one.logits)
@@ -387,6 +411,7 @@ def test_a_setting_says_all_of_itself_and_what_to_change() -> None:
 
 def test_a_setting_is_read_from_the_parameters_of_a_training() -> None:
     parameters = {"strategy": "single", "dtype": "float32", "lora_rank": 0, "epochs": 3}
-    read = memory.setting_of(parameters | {"gradient_checkpointing": True})
-    assert read == Setting("single", "float32", gradient_checkpointing=True)
+    further = {"gradient_checkpointing": True, "train_vision": "merger"}
+    read = memory.setting_of(parameters | further)
+    assert read == Setting("single", "float32", gradient_checkpointing=True, train_vision="merger")
     assert (read.zero_stage, read.is_offloaded, read.is_autocast) == (0, False, False)

@@ -172,6 +172,10 @@ def test_rows_are_those_of_the_study_and_the_model_s_own(
 def test_a_model_without_a_budget_of_its_own_is_filled_up() -> None:
     plain = Treatment(50_176, 12_000_000, "bicubic", 28)
     assert seen.resolutions(["low"], plain) == ["low", "native"]
+    assert seen.resolutions(["low-lanczos", "upsampled-bilinear"], plain) == [
+        *("low", "native", "upsampled-<filter>")
+    ]
+    assert "low-lanczos" not in seen.pictured(["low-lanczos"], plain)
     filled = ["low", "native", "scale-0.5", "upsampled-bicubic"]
     assert seen.pictured(["low"], plain) == filled
 
@@ -260,6 +264,46 @@ def test_what_a_model_takes_is_not_refused(model: str, name: str, project: Path)
     seen.check(study_of(project, [model], ["low", "native", "mixed", "blank", name]))
 
 
+# Each family has a budget of its own kind, and lacks the others'.
+@pytest.mark.parametrize(
+    ("model", "trained", "message"),
+    [
+        ("tiny-qwen2-vl", "tiles-4", "'tiles-4'.*use tokens-<n>$"),
+        ("tiny-internvl", "tokens-64", "'tokens-64'.*use tiles-<n>$"),
+        ("tiny-gemma3", "low-then-tokens-256", "'tokens-256'.*use pan-and-scan$"),
+        ("tiny-gemma4", "tokens-300", "'tokens-300'.*use tokens-70, tokens-140"),
+    ],
+)
+def test_a_budget_that_a_model_cannot_be_trained_at_is_refused_with_what_it_takes(
+    model: str, trained: str, message: str, project: Path
+) -> None:
+    trainings = {"train_resolutions": ["none", "low", trained]}
+    study = study_of(project, ["org/model", model], ["low", "native"], **trainings)
+    where = f"^params/small/study.yaml: train_resolutions, {model}: "
+    with pytest.raises(ValueError, match=f"{where}.*{message}"):
+        seen.check(study)
+
+
+@pytest.mark.parametrize("layers", ["last-2", "norms", "all"])
+@pytest.mark.parametrize("model", ["tiny-qwen2-vl", "tiny-gemma3", "org/model"])
+def test_no_more_layers_are_trained_on_than_a_model_has(
+    layers: str, model: str, project: Path
+) -> None:
+    trainings = {"train_resolutions": ["low", "low-then-tokens-64"]}
+    if model == "tiny-gemma3":
+        trainings = {"train_resolutions": ["low", "low-then-pan-and-scan"]}
+    adapted = project / "params" / "small" / "02_finetune.yaml"
+    adapted.parent.mkdir(exist_ok=True)
+    adapted.write_text(f"adapt_layers: {layers}")
+    seen.check(study_of(project, [model], ["low", "native"], **trainings))
+    adapted.write_text("adapt_layers: last-99")
+    if model == "org/model":
+        seen.check(study_of(project, [model], ["low", "native"], **trainings))
+        return
+    with pytest.raises(ValueError, match=rf"small/02_finetune.yaml, {model}: .*last-99.*at most"):
+        seen.check(study_of(project, [model], ["low", "native"], **trainings))
+
+
 def test_the_plan_says_what_arrives_and_that_low_saves_nothing(project: Path) -> None:
     study = study_of(project, ["tiny-gemma4"], ["low", "native", "tokens-70"])
     said = plan.report(study, gpu=GPUS["A100-80GB"])
@@ -276,3 +320,26 @@ def test_the_plan_says_what_arrives_and_that_low_saves_nothing(project: Path) ->
 def test_the_plan_of_a_model_that_saves_has_no_such_line(project: Path) -> None:
     study = study_of(project, ["tiny-qwen2-vl"], ["low", "native"])
     assert "Low costs" not in plan.report(study, gpu=GPUS["A100-80GB"])
+
+
+def test_views_have_the_tokens_of_all_and_no_picture_of_their_own() -> None:
+    # 1280 x 1024 at low is 224 x 196: 56 tokens; each quarter too.
+    found = rows_of("Qwen/Qwen2-VL-2B-Instruct", CELLS_1280, ["low", "crops-4", "plain-crops-4"])
+    assert found["visual_tokens"].tolist() == [56, 280, 270]
+    assert found["tiles"].tolist() == ["", "5 views", ""]
+    treatment = offline.treatment_of("Qwen/Qwen2-VL-2B-Instruct", PAPER)
+    asked = ["low", "crops-4", "plain-crops-4", "zoom", "plain-zoom", "scale-2", "native"]
+    assert "scale-2" in seen.pictured(asked, treatment)
+    assert not {"crops-4", "plain-crops-4", "zoom", "plain-zoom"} & set(
+        seen.pictured(asked, treatment)
+    )
+
+
+def test_operations_of_views_are_those_of_each_image_in_the_tower(project: Path) -> None:
+    names = ["low", "native", "crops-4", "zoom"]
+    study = study_of(project, ["tiny-qwen2-vl"], names)
+    found = seen.of_study(study, costs.describe(study)).set_index("resolution")
+    low, crops, zoom = found.loc[["low", "crops-4", "zoom"], "flops_per_question"]
+    # Five small images cost less than five questions about one, and more than one.
+    assert low < zoom < crops < 5 * low
+    assert crops < found.loc["native", "flops_per_question"]

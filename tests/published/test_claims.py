@@ -20,6 +20,16 @@ def test_claims_are_of_known_arms_and_families() -> None:
     assert {claim.family for claim in claims.of_families(claims.MIXED)} == {claims.MIXED}
 
 
+def test_going_on_is_compared_with_stopping_and_with_the_other_training() -> None:
+    found = claims.gone_on("low", "scale-0.5")
+    assert [(claim.first, claim.second, claim.sign, claim.margin) for claim in found] == [
+        (("low", "scale-0.5"), ("low-then-scale-0.5", "scale-0.5"), 1, 0),
+        (("low", "low"), ("low-then-scale-0.5", "scale-0.5"), 1, 0),
+        (("scale-0.5", "scale-0.5"), ("low-then-scale-0.5", "scale-0.5"), 1, 0.01),
+    ]
+    assert set(claims.gone_on("low", "native")) <= set(claims.CLAIMS)
+
+
 def test_claims_have_a_name_and_a_statement_each() -> None:
     for said in ("name", "statement"):
         assert len({getattr(claim, said) for claim in claims.CLAIMS}) == len(claims.CLAIMS)

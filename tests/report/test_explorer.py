@@ -84,9 +84,10 @@ def test_an_empty_one_says_why(study):
 def test_resolutions_run_from_low_to_native(study):
     _, table = study
     names = ["native", "mixed", "scale-2", "blank", "upsampled-lanczos", "scale-0.5"]
-    names += ["upsampled-nearest", "low"]
+    names += ["upsampled-nearest", "low-lanczos", "low-nearest", "low"]
     asked = table.iloc[: len(names)].assign(eval_resolution=names)
-    expected = "low scale-0.5 scale-2 upsampled-nearest upsampled-lanczos native".split()
+    expected = "low low-nearest low-lanczos scale-0.5 scale-2 ".split()
+    expected += "upsampled-nearest upsampled-lanczos native".split()
     assert explorer.resolutions(asked) == expected
 
 

@@ -16,14 +16,20 @@ TREATMENT = Treatment(50_176, 12_000_000, "bicubic", 28)
     [
         ("native", "native size (up to 12,000,000 pixels)"),
         ("low", "low, at most 50,176 pixels (about 224 x 224)"),
+        ("low-lanczos", "low, at most 50,176 pixels (about 224 x 224), shrunk with lanczos"),
         ("pixels-200704", "at most 200,704 pixels (about 448 x 448)"),
         ("pixels-9", "at most 9 pixels (about 3 x 3)"),
         ("scale-2", "2 times the width and height"),
         ("scale-0.5", "0.5 times the width and height"),
+        ("mpp-0.5", "0.5 microns per pixel, finer pixels shrunk"),
         ("tokens-1120", "1,120 visual tokens"),
         ("tiles-1", "1 tile"),
         ("tiles-12", "12 tiles"),
         ("pan-and-scan", "pan-and-scan"),
+        ("crops-6", "the whole at low and its 6 parts, each at most at low's pixels"),
+        ("zoom", "the whole at low, then with it the part that the model asks for"),
+        ("plain-crops-6", "the whole image at no more visual tokens than crops-6"),
+        ("plain-zoom", "the whole image at no more visual tokens than zoom"),
     ],
 )
 def test_a_resolution_in_words(name, expected):

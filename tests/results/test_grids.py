@@ -163,6 +163,24 @@ def test_the_core_of_the_grid_leaves_enlarged_arms_out() -> None:
     assert kept["eval_resolution"].unique().tolist() == ["low", "blank", "mixed"]
 
 
+def test_the_core_of_the_grid_has_what_trainings_were_at() -> None:
+    asked = ("low", "upsampled-bicubic", "scale-2", "scale-0.5", "crops-4", "native")
+    trained = ("none", "upsampled-bicubic", "low-then-scale-2", "mixed-25")
+    cells = [arm(train, name, [1, 0]) for train in trained for name in asked]
+    kept = grids.core(pd.concat(cells))
+    names = ["low", "upsampled-bicubic", "scale-2", "native"]
+    assert kept["eval_resolution"].unique().tolist() == names
+    assert kept["train_resolution"].unique().tolist() == list(trained)
+
+
+def test_low_by_another_filter_stands_behind_low_and_trainings_of_two_steps_at_the_end() -> None:
+    names = ["low-then-native", "native", "mixed-25", "low-lanczos", "none", "mixed", "low"]
+    column = pd.Series(names, name="train_resolution")
+    ordered = column.iloc[grids.rank(column).argsort()].tolist()
+    in_order = ["none", "low", "low-lanczos", "native", "mixed", "mixed-25", "low-then-native"]
+    assert ordered == in_order
+
+
 def test_baselines_are_the_majority_answer_and_the_blank_image() -> None:
     asked = arm("native", "native", [1, 1, 1, 1])
     answers = pd.concat(
@@ -225,39 +243,6 @@ def test_an_answer_that_stands_twice_raises(project: Path) -> None:
     one_seed = Study("small", "Small", ["tiny"], ["low"], [0], {"drawn": {}}, {}, [])
     with pytest.raises(ValueError, match="2 answers of study small occur twice"):
         grids.answers(one_seed)
-
-
-def test_the_layout_has_a_row_a_model_and_training_and_a_column_a_data_set_and_asking() -> None:
-    parts = [
-        arm(trained, asked, [1] * n_right + [0] * (4 - n_right), dataset=dataset, seed=seed)
-        for seed in (0, 1)
-        for dataset, shift in (("b", 0), ("a", 1))
-        for trained, asked, n_right in (
-            ("native", "native", 2 + seed),
-            ("native", "low", 1),
-            ("native", "blank", 0),
-            ("none", "low", 2 + shift),
-        )
-    ]
-    small = pd.concat(parts, ignore_index=True)
-    large = small[small["eval_resolution"] == "low"].assign(model="large")
-    table = grids.layout(grids.grid(pd.concat([small, large])))
-    columns = ["b, low (%)", "b, native (%)", "a, low (%)", "a, native (%)"]
-    assert list(table.columns) == ["model", "train_resolution", *columns]
-    rows = list(table.iloc[:, :2].itertuples(index=False, name=None))
-    assert sorted(rows[:2]) == [("tiny", "native"), ("tiny", "none")]
-    assert [name for _, name in rows] == ["none", "native"] * 2
-    found = table.set_index(["model", "train_resolution"])
-    assert found.loc[("tiny", "native")].tolist() == [25, 62.5, 25, 62.5]
-    assert found.loc[("tiny", "none"), columns[::2]].tolist() == [50, 75]
-    assert found.loc[("large", "native"), ["b, native (%)"]].isna().all()
-
-
-def test_a_single_data_set_and_model_have_no_layout() -> None:
-    grid = grids.grid(pd.concat([arm("low", "low", [1]), arm("low", "native", [1])]))
-    assert grids.layout(grid).empty
-    other = grid.assign(dataset="other")
-    assert len(grids.layout(pd.concat([grid, other]))) == 1
 
 
 def test_a_place_names_the_model_only_where_there_are_several() -> None:

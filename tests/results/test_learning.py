@@ -87,6 +87,15 @@ def test_a_study_that_has_learnt_is_not_warned_of() -> None:
     assert learning.warning(found) == ""
 
 
+@pytest.mark.parametrize("trained", ["low-lanczos", "scale-0.5", "native-then-scale-0.5"])
+def test_a_training_is_judged_at_what_it_was_at_in_the_end(trained: str) -> None:
+    at = trained.removeprefix("native-then-")
+    parts = [answered(trained, "native", ["yes"] * N), answered(trained, at, mistaken(20))]
+    parts.append(answered(trained, "blank", ["yes"] * N))
+    (row,) = learning.signs(pd.concat(parts), question_set(REFERENCES)).itertuples()
+    assert (row.eval_resolution, row.verdict) == (at, learning.LEARNT)
+
+
 def test_a_model_without_training_is_never_accused() -> None:
     answers = pd.concat([answered("none", at, ["yes"] * N) for at in ("low", "native", "blank")])
     found = learning.signs(answers, question_set(REFERENCES))

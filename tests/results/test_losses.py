@@ -72,3 +72,53 @@ def test_the_warning_takes_chance_from_the_record_if_it_is_there() -> None:
     )
     assert said.endswith("\n\n")
     assert losses.warning(log, {"chance_loss": None}) == ""
+
+
+def test_a_training_that_goes_on_may_begin_with_a_low_loss() -> None:
+    flat = [0.05] * 30
+    assert losses.stays(flat, 0.35, goes_on=True) == ""
+    assert losses.stays(flat, 0.35) != ""
+    assert losses.stays([0.5] * 30, 0.35, goes_on=True).startswith("the loss per answer token is")
+    assert losses.stays([0.5] * 30, None, goes_on=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("layers", "epochs", "said"),
+    [
+        ("all", 1, "the study's training at low: all weights, one pass."),
+        ("norms", 2, "training at low: the normalisations alone, 2 passes."),
+        ("last-1", 1, "the language model's last layer alone, one pass."),
+        ("last-12", 3, "the language model's last 12 layers alone, 3 passes."),
+    ],
+)
+def test_what_was_trained_on_is_said(layers: str, epochs: int, said: str) -> None:
+    assert losses.gone_on("low", layers, epochs).endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({}, "1,234 weights were trained."),
+        ({"train_vision": "merger"}, "1,234 weights were trained. The vision tower was frozen."),
+        ({"train_vision": "none"}, "1,234 weights were trained. The image side was frozen."),
+        ({"train_vision": "none", "lora_rank": 4}, "1,234 weights were trained."),
+    ],
+)
+def test_a_training_is_told_with_what_was_frozen(changes: dict[str, object], end: str) -> None:
+    settings = {"model": "tiny-qwen2-vl", "dataset": "drawn", "train_resolution": "low", "seed": 3}
+    outcome = {
+        "final_loss": 0.1234,
+        "n_steps": 1200,
+        "n_images_seen": 5000,
+        "mean_visual_tokens": 4.04,
+        "training_flops": 5 * 10**12,
+        "n_trained_weights": 1234,
+    }
+    log = pd.DataFrame({"loss": [7.0, 7.0, 7.3, 0.1]})
+    plain = {"lora_rank": 0, "train_vision": "all"}
+    said = losses.sentence(settings | plain | changes, log, outcome)
+    assert said == (
+        "**tiny-qwen2-vl** trained on **drawn** at **low** resolution, seed 3: the loss per answer "
+        "token went from 7.10 to 0.123 in 1,200 steps (5,000 images seen, 4.0 visual tokens each "
+        f"on average, 5.0 TFLOP). {end}"
+    )

@@ -63,3 +63,41 @@ def test_vqa_metrics_leave_out_data_sets_of_classes() -> None:
     table = pd.concat([classes, judged_arm("low", ["no"] * 2)], ignore_index=True)
     assert scores.vqa_metrics(table)["dataset"].tolist() == ["drawn"]
     assert scores.vqa_metrics(classes).empty
+
+
+def open_arm(eval_resolution: str, rows: list[tuple[str, str]]) -> pd.DataFrame:
+    """Return an arm of open questions, one group each; rows of reference and reply."""
+    table = judged_arm(eval_resolution, [None] * len(rows))
+    references, replies = zip(*rows, strict=True)
+    return table.assign(options=[[]] * len(rows), reference=references, reply=replies)
+
+
+OPEN_ROWS = [("4", "four"), ("4", "There are four."), ("left lung", "right lung"), ("mass", "")]
+
+
+def test_open_answers_have_each_value_with_its_interval() -> None:
+    table = pd.concat([open_arm("low", OPEN_ROWS), judged_arm("low", ["no"])], ignore_index=True)
+    (row,) = scores.open_answers(table).to_dict("records")
+    assert row["n_open"] == 4
+    assert (row["open_named"], row["open_equal"]) == (0.5, 0.25)
+    assert row["open_plain_recall"] == pytest.approx((1 + 1 + 1 / 2 + 0) / 4)
+    assert row["open_plain_f1"] == pytest.approx((1 + 1 / 2 + 1 / 2 + 0) / 4)
+    for name in scores.OPEN:
+        assert 0 <= row[f"{name}_lower"] < row[name] < row[f"{name}_upper"] <= 1
+    assert scores.open_answers(judged_arm("low", ["no"])).empty
+
+
+def test_questions_of_one_group_make_the_interval_wider() -> None:
+    apart = open_arm("low", OPEN_ROWS * 5).assign(group=[f"g{each}" for each in range(20)])
+    together = apart.assign(group=[f"g{each % 4}" for each in range(20)])
+    wide, narrow = (scores.open_answers(each).iloc[0] for each in (together, apart))
+    assert wide["open_named"] == narrow["open_named"]
+    assert wide["open_named_lower"] < narrow["open_named_lower"]
+
+
+def test_the_older_rules_keep_their_metrics_whatever_the_verdict() -> None:
+    (row,) = scores.vqa_metrics(open_arm("low", OPEN_ROWS)).to_dict("records")
+    assert row["overall"] == 1  # by the column correct
+    assert row["open_exact"] == 0
+    assert row["open_recall"] == pytest.approx((1 + 1 + 1 / 2 + 0) / 4)  # four is 4 to it
+    assert not set(scores.OPEN) & set(row)

@@ -1,15 +1,24 @@
 """A training that goes on from another of the study, at another resolution."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from medres import models, runs, training
 from medres.models import parts, trainable
-from tests.training.test_training import SETTINGS, prepare, weights_of
+from medres.training import progress
+from tests.training.test_training import (
+    SETTINGS,
+    finetune_until,
+    outcome_of,
+    prepare,
+    weights_of,
+)
 
 LOW = SETTINGS | {"train_resolution": "low", "epochs": 2}
 THEN = LOW | {"train_resolution": "low-then-native"}
@@ -55,6 +64,21 @@ def test_only_the_named_layers_are_changed(before: Any, layers: str) -> None:
     assert run.spec["inputs"]["finetune"] == before[1].digest
 
 
+@pytest.mark.parametrize(("layers", "call", "resumed_at"), [("norms", 2, 2), ("last-1", 1, 0)])
+def test_a_stopped_one_goes_on_to_the_very_same_weights(
+    before: Any, layers: str, call: int, resumed_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = THEN | {"adapt_layers": layers, "adapt_epochs": 2}
+    whole = training.finetune(**settings)
+    expected = outcome_of(whole)
+    shutil.rmtree(whole.folder)
+    folder = finetune_until(monkeypatch, progress.Progress, "on_save", call, settings)
+    assert folder == whole.folder
+    run = training.finetune(**settings)
+    assert run.record["outcome"]["resumed_at_step"] == resumed_at
+    assert outcome_of(run) == expected
+
+
 def test_another_earlier_training_makes_it_another_run(before: Any) -> None:
     run = training.finetune(**THEN)
     assert training.finetune(**THEN).digest == run.digest
@@ -92,7 +116,48 @@ def test_what_makes_no_sense_is_refused(wrong: dict[str, Any], reason: str) -> N
         training.TrainingSettings(**THEN | wrong)
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"train_resolution": "tiles-4"}, "train_resolution is 'tiles-4': .*use tokens-<n>$"),
+        ({"train_resolution": "low-then-pan-and-scan"}, "is 'low-then-pan-and-scan': .*use tokens"),
+        ({"adapt_layers": "last-99"}, "adapt_layers is last-99, but the language model has"),
+    ],
+)
+def test_what_the_model_lacks_is_refused_before_a_run_is_started(
+    before: Any, changes: dict[str, Any], reason: str
+) -> None:
+    folders = sorted((before[0] / "runs").rglob("*"))
+    with pytest.raises(ValueError, match=reason):
+        training.finetune(**THEN | changes)
+    assert sorted((before[0] / "runs").rglob("*")) == folders
+
+
 def test_more_layers_than_there_are_are_refused(tiny_model: models.LoadedModel) -> None:
     n_layers = len(parts.language_model(tiny_model.network).layers)
     with pytest.raises(ValueError, match=f"the language model has {n_layers} layers"):
         trainable.only(tiny_model.network, f"last-{n_layers + 1}")
+
+
+@pytest.mark.parametrize("part", ["merger", "none"])
+def test_a_frozen_image_side_is_as_it_was_to_the_bit(before: Any, part: str) -> None:
+    run = training.finetune(**LOW | {"seed": 3, "train_vision": part})
+    first = load_file(Path(models.locate(SETTINGS["model"])) / "model.safetensors")
+    moved = changed(first, weights_of(run))
+    frozen = {name for name in first if name.startswith("visual.")}
+    if part == "merger":
+        frozen = {name for name in frozen if ".merger." not in name}
+    assert moved == set(first) - frozen
+    outcome = run.record["outcome"]
+    assert outcome["n_trained_weights"] == sum(first[name].numel() for name in moved)
+    whole = training.finetune(**LOW | {"seed": 3})
+    assert whole.digest != run.digest
+    assert outcome["training_flops"] < whole.record["outcome"]["training_flops"]
+
+
+def test_usual_betas_and_a_trained_tower_change_no_digest(before: Any) -> None:
+    usual = {"adam_beta1": 0.9, "adam_beta2": 0.98, "train_vision": "all"}
+    assert training.finetune(**LOW, **usual).digest == before[1].digest
+    assert training.TrainingSettings(**LOW, adam_beta2=0.95).recorded(does_tile=False)[
+        "adam_beta2"
+    ] == pytest.approx(0.95)

@@ -92,6 +92,28 @@ def test_two_processes_under_zero_2_train_as_one_without(
     assert together.digest == alone.digest
 
 
+@pytest.mark.parametrize(("strategy", "train_vision"), [("zero-2", "merger"), ("zero-3", "none")])
+def test_frozen_weights_stay_to_the_bit_in_several_processes(
+    project: Path, tmp_path: Path, strategy: str, train_vision: str
+) -> None:
+    settings = TWO | {"epochs": 2, "train_vision": train_vision}
+    run = training.finetune(**settings | {"strategy": strategy})
+    base = load_file(tiny.make(tmp_path / "tiny") / "model.safetensors")
+    found = weights_of(run)
+    of_vision = {name for name in base if name.startswith("visual.")}
+    frozen = {name for name in of_vision if train_vision == "none" or ".merger." not in name}
+    assert {name for name in base if torch.equal(base[name], found[name])} == frozen
+    outcome = run.record["outcome"]
+    assert outcome["n_trained_weights"] == sum(
+        value.numel() for name, value in base.items() if name not in frozen
+    )
+    folder = run.folder
+    folder.rename(tmp_path / "together")
+    alone = training.finetune(**settings | {"strategy": "single", "processes": 1})
+    together = load_file(tmp_path / "together" / "checkpoint" / "model.safetensors")
+    torch.testing.assert_close(together, weights_of(alone), rtol=0, atol=2e-4)
+
+
 def test_no_main_memory_is_left_taken(together: runs.Run) -> None:
     """DeepSpeed leaves 69 MB per process, until nothing else fits."""
     left = list(launch.SHARED_MEMORY.glob(f"deepspeed_allreduce_buffer_{os.getuid()}_*"))

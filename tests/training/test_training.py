@@ -126,7 +126,7 @@ def finetune_until(
         with pytest.raises(Stop):
             training.finetune(**settings)
     gc.collect()
-    cell = f"drawn/{tiny.NAME}/{SETTINGS['train_resolution']}/seed0"
+    cell = f"drawn/{tiny.NAME}/{settings['train_resolution']}/seed0"
     folder = runs.folder_of("small", "finetune", cell)
     assert not (folder / "run.json").exists()
     return folder

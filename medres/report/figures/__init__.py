@@ -11,6 +11,7 @@ from medres.report.figures.accuracy import (
     grid_heatmap,
     recovery,
 )
+from medres.report.figures.as_printed import as_printed
 from medres.report.figures.calibration import confidence_gaps, reliability
 from medres.report.figures.cost import cascades, frontier, shares
 from medres.report.figures.images import (
@@ -31,11 +32,13 @@ from medres.report.figures.published import (
 from medres.report.figures.style import use_theme
 from medres.report.figures.tokens import accuracy_by_tokens
 from medres.report.figures.training import loss_curve
+from medres.report.figures.views import views_of_image, zoom_cells
 
 __all__ = [
     "accuracy_by_tokens",
     "accuracy_grid",
     "aligned_accuracy",
+    "as_printed",
     "cascades",
     "confidence_gaps",
     "count_matrix",
@@ -57,4 +60,6 @@ __all__ = [
     "size_and_tokens",
     "smallest_sizes",
     "use_theme",
+    "views_of_image",
+    "zoom_cells",
 ]

@@ -37,6 +37,7 @@ from medres.report.figures.style import (
 )
 from medres.results.grids import FILTERS
 from medres.results.numbers import p_text, percent, points
+from medres.trained_at import last
 
 SHADES = colormaps["viridis"]
 """Colours of accuracies from 0 to 1; `style.ink_on` says in what ink to write on them."""
@@ -127,8 +128,8 @@ def grid_heatmap(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
         look = {"cmap": SHADES, "vmin": 0, "vmax": 100, "cbar": False, "linewidths": 1}
         look["yticklabels"] = [plain(name) for name in trains]
         sns.heatmap(100 * means, ax=ax, **look)
-        for name in [each for each in trains if each in evals]:
-            corner = (evals.index(name) + 0.03, trains.index(name) + 0.03)
+        for name in [each for each in trains if last(each) in evals]:
+            corner = (evals.index(last(name)) + 0.03, trains.index(name) + 0.03)
             ax.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, ec="black", lw=2, zorder=5))
         ax.set_xticklabels([broken(name) for name in evals])
         ax.tick_params(length=0, labelrotation=0)
