@@ -30,9 +30,9 @@ _PHRASES = [
 ]
 """In front of what is then not said to be there, as `plain` writes them."""
 _QUALIFIED = frozenset(
-    "acute big bilateral chronic definite displaced focal gross large left lower major marked massive mild "
-    "moderate new old recent right severe significant small tension unilateral upper "
-    "dexter".split()
+    "acute big bilateral chronic definite dexter displaced focal gross large left lower major "
+    "marked massive mild moderate new old recent right severe significant small tension "
+    "unilateral upper".split()
 )
 """What is denied with one of these in front is denied of a part alone: no large effusion."""
 _QUESTION = re.compile(r"[^.!?]*\?")
