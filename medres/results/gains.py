@@ -66,7 +66,7 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
                 both = [first, second]
                 found = independent.weighted(
                     [each["difference"] for each in both],
-                    [error_of(each) for each in both],
+                    [paired.error_of(each) for each in both],
                     [each["degrees_of_freedom"] for each in both],
                     [-1, 1],
                 )
@@ -100,14 +100,8 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
     return result.astype({name: float for name in ("p_adjusted", "lower", "upper")})
 
 
-def error_of(row: Mapping[str, Any]) -> float:
-    """Return the standard error of a comparison; of its interval's width where no pair differs."""
-    error = float(row["standard_error"])
-    return error if error > 0 else (row["alone_upper"] - row["alone_lower"]) / (2 * 1.96)
-
-
 def _p_equal(part: pd.DataFrame) -> float:
-    errors = np.array([error_of(row) for row in part.to_dict("records")])
+    errors = np.array([paired.error_of(row) for row in part.to_dict("records")])
     if len(part) < 2 or not (errors > 0).all():
         return float("nan")
     return pooled.equal_effects(part["difference"], errors, part["degrees_of_freedom"])

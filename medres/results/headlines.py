@@ -184,7 +184,7 @@ def table(compared: pd.DataFrame, shared: pd.DataFrame, named: Mapping[str, str]
             if len(part) < 2:
                 continue
             n = len(part)
-            errors = [gains.error_of(row) for row in part.to_dict("records")]
+            errors = [paired.error_of(row) for row in part.to_dict("records")]
             degrees = part["degrees_of_freedom"]
             sums.append(
                 independent.weighted(part["difference"], errors, degrees, np.full(n, 1 / n))
