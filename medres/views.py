@@ -21,7 +21,7 @@ FEWEST_PARTS, MOST_PARTS = 2, 36
 CELLS_ACROSS = 3
 """Cells of zoom, in a row and in a column."""
 ACROSS = {1: ("",), 2: ("left", "right"), 3: ("left", "centre", "right")}
-DOWN = {1: ("",), 2: ("upper", "lower"), 3: ("upper", "centre", "lower")}
+DOWN = {1: ("",), 2: ("upper", "lower"), 3: ("upper", "middle", "lower")}
 MOST_TILES = 100
 """Of a plain image, as a model's own tiles are counted."""
 WHERE = "In which part of the image is the answer to this question seen? {question}"
@@ -169,15 +169,16 @@ def places(columns: int, rows: int) -> tuple[str, ...]:
     for row in range(rows):
         for column in range(columns):
             if columns in ACROSS and rows in DOWN:
-                said = dict.fromkeys(filter(None, (DOWN[rows][row], ACROSS[columns][column])))
-                found.append(" ".join(said))
+                said = DOWN[rows][row], ACROSS[columns][column]
+                found.append(" ".join(filter(None, said)))
             else:
                 found.append(f"row {row + 1}, column {column + 1}")
     return tuple(found)
 
 
 CELLS = places(CELLS_ACROSS, CELLS_ACROSS)
-"""Names of zoom's cells, row by row: the options of its first question."""
+"""Names of zoom's cells, row by row: the options of its first question. All have two words, since
+a shorter option is the more probable one whatever the image."""
 
 
 @dataclass(frozen=True)

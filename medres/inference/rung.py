@@ -233,8 +233,9 @@ async def _said(
     """Return what a server says to a question, one of its options if it has any."""
     way, asked = state.way, (about, text)
     if options and way.frame:
-        given = (options, images, traffic)
-        return await state.asking.log_probabilities(*asked, *given, frame=way.frame)
+        return await state.asking.log_probabilities(
+            *asked, options, images, traffic, frame=way.frame
+        )
     if options and way.field:
         return await state.asking.choice(*asked, options, images, traffic, field=way.field)
     return await state.asking.words(*asked, images, traffic)

@@ -100,8 +100,9 @@ def of_both(row: dict[str, Any], zoom: views.Zoom, cell: int) -> dict[str, Any]:
 
 def _only(asked: Asked, numbers: np.ndarray) -> Asked:
     """Return some of the questions about an image."""
-    ids, texts, options = (
-        [each[number] for number in numbers]
-        for each in (asked.question_ids, asked.questions, asked.options)
+    return replace(
+        asked,
+        question_ids=[asked.question_ids[number] for number in numbers],
+        questions=[asked.questions[number] for number in numbers],
+        options=[asked.options[number] for number in numbers],
     )
-    return replace(asked, question_ids=ids, questions=texts, options=options)

@@ -28,8 +28,7 @@ COLUMNS = (
 ).split()
 SHOWN = (
     "claim verdict statement model stated_number printed here sets_lower sets_upper these_lower "
-    "these_upper "
-    "p_adjusted these_cover n_datasets datasets stated_over"
+    "these_upper p_adjusted these_cover n_datasets datasets stated_over"
 ).split()
 """Columns of the table in the order in which they are shown."""
 SHARE_COLUMNS = (
@@ -48,6 +47,12 @@ SHARE_CAPTION = (
     "native ones, paired by question, with 95 % confidence intervals (Fieller) that hold together "
     "for all rows; tested against the share that the paper states."
 )
+SHARE_LOOKS: dict[str, Any] = {
+    "columns": SHARE_COLUMNS,
+    "empty": "No model trained at native was evaluated on images enlarged with Lanczos.",
+    "caption": SHARE_CAPTION,
+}
+"""How a page shows the table of shares."""
 
 
 def stands_for(question_sets: Mapping[str, QuestionSet]) -> dict[str, str]:
@@ -163,8 +168,9 @@ def table(compared: pd.DataFrame, shared: pd.DataFrame, named: Mapping[str, str]
         `COLUMNS`, a row per stated average and model that has the claim on two or more data sets
         with enough groups: stated_over and datasets (texts), stated_number, printed, here (all
         fractions), sets_lower and sets_upper (over such data sets; NaN for fewer than three),
-        these_lower and these_upper (for these data sets; what they cover is these_cover), p_adjusted (that the
-        stated number is true), verdict (`BELOW`, `ABOVE`, `ALIKE` or `averages.TOO_FEW`).
+        these_lower and these_upper (for these data sets; what they cover is these_cover),
+        p_adjusted (that the stated number is true), verdict (`BELOW`, `ABOVE`, `ALIKE` or
+        `averages.TOO_FEW`).
     """
     rows: list[dict[str, Any]] = []
     means: list[Average] = []

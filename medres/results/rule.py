@@ -4,6 +4,8 @@ Section 3.6 advises native images where there are any, and otherwise low images 
 Lanczos. Each step of it is compared with what one would do instead.
 """
 
+from typing import Any
+
 import pandas as pd
 
 from medres.published.claims import Claim
@@ -36,6 +38,12 @@ CAPTION = (
     "Supported: the rule is better. 95 % confidence intervals, clustered by group, that hold "
     "together for all rows."
 )
+LOOKS: dict[str, Any] = {
+    "columns": SHOWN,
+    "empty": "The study lacks the arms of the rule.",
+    "caption": CAPTION,
+}
+"""How a page shows the table."""
 
 
 def claims() -> tuple[Claim, ...]:
