@@ -100,9 +100,9 @@ def fetch(downloader: "Downloader", folder: Path, *, limit: int) -> None:
         OSError: If the connection stays bad or the disk has no room.
         ValueError: If a ZIP is damaged or lacks a file that the image table names.
     """
-    downloader.get(BASE + IMAGE_TABLE, IMAGE_TABLE, check=_fields)
-    downloader.get(BASE + MOA_TABLE, MOA_TABLE, check=_mechanisms)
-    fields = _fields(folder / IMAGE_TABLE)
+    downloader.get(BASE + IMAGE_TABLE, IMAGE_TABLE, check=fields_of)
+    downloader.get(BASE + MOA_TABLE, MOA_TABLE, check=mechanisms_of)
+    fields = fields_of(folder / IMAGE_TABLE)
     for plate in sorted(fields["plate"].unique())[: limit or None]:
         rows = fields[fields["plate"] == plate]
         wanted = {name for channel in CHANNELS for name in rows[channel]}
@@ -164,7 +164,7 @@ def read(
             f"{folder} has no {' and no '.join(absent)}; fetch the data with "
             f"`python -m medres.datasets fetch compound --to {folder}`"
         )
-    fields, notes = _with_moa(folder)
+    fields, notes = with_mechanisms(folder)
     fields["label"] = fields[label]
     excluded = []
     for reason, out in (
@@ -231,7 +231,7 @@ def _parse(path: Path, columns: list[str]) -> pd.DataFrame:
     return table
 
 
-def _fields(path: Path) -> pd.DataFrame:
+def fields_of(path: Path) -> pd.DataFrame:
     """Return the image table with our names: one row per field."""
     names = {channel: f"Image_FileName_{channel}" for channel in CHANNELS}
     raw = _parse(
@@ -273,7 +273,7 @@ def _fields(path: Path) -> pd.DataFrame:
     return fields
 
 
-def _mechanisms(path: Path) -> pd.DataFrame:
+def mechanisms_of(path: Path) -> pd.DataFrame:
     """Return the table of mechanisms: one row per compound and concentration."""
     known = _parse(path, ["compound", "concentration", "moa"])
     known["concentration"] = _concentrations(path, known["concentration"])
@@ -292,8 +292,8 @@ def _concentrations(path: Path, texts: pd.Series) -> pd.Series:
     return values.astype(float)
 
 
-def _with_moa(folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    fields, known = _fields(folder / IMAGE_TABLE), _mechanisms(folder / MOA_TABLE)
+def with_mechanisms(folder: Path) -> tuple[pd.DataFrame, list[str]]:
+    fields, known = fields_of(folder / IMAGE_TABLE), mechanisms_of(folder / MOA_TABLE)
     key = ["compound", "concentration"]
     joined = fields.merge(known[[*key, "moa"]], on=key, how="left", validate="m:1")
     notes = [

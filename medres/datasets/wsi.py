@@ -28,7 +28,7 @@ from medres.datasets.source import File, Found, Source
 if TYPE_CHECKING:
     from medres.datasets.fetch import Downloader
 
-REVISION = "8f708ae"
+REVISION = "8f708aeb74edaf317a96c2a4cdf3b7c6e6bb0f1f"
 FILES = {
     "train": "WsiVQA_train.json",
     "validation": "WsiVQA_val.json",
@@ -42,7 +42,7 @@ SOURCE = Source(
     citation="Chen et al., WSI-VQA, ECCV 2024, arXiv 2407.05603; TCGA Research Network",
     home="https://github.com/cpystan/WSI-VQA",
     licence="slides: GDC open access, no re-identification; questions: no licence file",
-    version=f"questions: commit {REVISION}",
+    version=f"questions: commit {REVISION[:7]}",
     size_bytes=35_000_000_000,
     group="case",
     defects=(
@@ -91,7 +91,7 @@ def fetch(
 
     for file in SOURCE.files:
         name = file.path.rpartition("/")[2]
-        check = _train_column if name == SPLITS_TABLE else _parsed
+        check = train_column if name == SPLITS_TABLE else parsed
         downloader.get(file.url, file.path, check=check)
     gdc.fetch_slides(downloader, folder, cases(folder)[: limit or None], max_pixels=max_pixels)
 
@@ -250,7 +250,7 @@ def _records(folder: Path, split: str) -> pd.DataFrame:
             f"with `python -m medres.datasets fetch wsi --to {folder}`"
         )
     rows = []
-    for number, record in enumerate(_parsed(path)):
+    for number, record in enumerate(parsed(path)):
         whole = isinstance(record, dict) and {"Id", "Question", "Answer"} <= set(record)
         choice = (record.get("Choice") or []) if whole else []
         if not whole or not isinstance(choice, list):
@@ -271,7 +271,7 @@ def _records(folder: Path, split: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _parsed(path: Path) -> list[Any]:
+def parsed(path: Path) -> list[Any]:
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -299,10 +299,10 @@ def _as_option(answer: str, options: list[str]) -> str | None:
 def _trained_cases(folder: Path) -> set[str] | None:
     """Return the cases in the train column of splits_0.csv, None without that file."""
     path = _find(folder, SPLITS_TABLE)
-    return None if path is None else set(_train_column(path).str[:12])
+    return None if path is None else set(train_column(path).str[:12])
 
 
-def _train_column(path: Path) -> pd.Series:
+def train_column(path: Path) -> pd.Series:
     table = pd.read_csv(path, dtype=str)
     if "train" not in table:
         raise ValueError(f"{path} has no column train; it has {list(table.columns)}")
