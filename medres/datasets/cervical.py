@@ -66,6 +66,7 @@ CLASSES = {
 ARTICLE = {"NILM": 613, "LSIL": 163, "HSIL": 113, "SCC": 74}
 COUNTED = {"NILM": 612, "LSIL": 113, "HSIL": 163, "SCC": 74}
 """Files of versions 2 and 4, each once."""
+IMAGE_PX = (2048, 1536)
 SLIDES = {"NILM": 43, "LSIL": 4, "HSIL": 10, "SCC": 4}
 SLIDE = re.compile(r"(?P<slide>[a-z]+_\d+)_? ?\(\d+\)\.jpe?g", re.IGNORECASE)
 """HSIL_2 (10).jpg, NL_10_ (5).jpg, scc_1 (21).jpg: the slide, and the number of the image."""

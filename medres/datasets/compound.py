@@ -63,6 +63,8 @@ READING = {"scaling": "percentiles:0.1:99.9"}
 """Each channel of each field by its own limits, as readers of this set usually do; fluorescence
 fills a small part of 16 bits, and over their whole range would be all but black."""
 N_FIELDS = 13_200
+N_PLATES = 55
+IMAGE_PX = (1280, 1024)
 FIELDS_PER_MOA = {
     "Microtubule stabilizers": 1428,
     "DMSO": 1320,
@@ -81,6 +83,15 @@ FIELDS_PER_MOA = {
 """Fields of each mechanism once the two tables are joined on compound and concentration."""
 CHANNELS = ("Actin", "Tubulin", "DAPI")
 """Shown as red, green and blue."""
+IMAGE_COLUMNS = (
+    *[f"Image_FileName_{channel}" for channel in CHANNELS],
+    "Image_PathName_DAPI",
+    "Image_Metadata_Plate_DAPI",
+    "Image_Metadata_Well_DAPI",
+    "Image_Metadata_Compound",
+    "Image_Metadata_Concentration",
+)
+MOA_COLUMNS = ("compound", "concentration", "moa")
 QUESTIONS = {
     "moa": "What is the mechanism of action of the compound that these cells were treated with?",
     "compound": "Which compound were these cells treated with?",
@@ -234,17 +245,7 @@ def _parse(path: Path, columns: list[str]) -> pd.DataFrame:
 def fields_of(path: Path) -> pd.DataFrame:
     """Return the image table with our names: one row per field."""
     names = {channel: f"Image_FileName_{channel}" for channel in CHANNELS}
-    raw = _parse(
-        path,
-        [
-            *names.values(),
-            "Image_PathName_DAPI",
-            "Image_Metadata_Plate_DAPI",
-            "Image_Metadata_Well_DAPI",
-            "Image_Metadata_Compound",
-            "Image_Metadata_Concentration",
-        ],
-    )
+    raw = _parse(path, list(IMAGE_COLUMNS))
     site = raw["Image_FileName_DAPI"].str.extract(r"_s(\d+)_w")[0]
     if site.isna().any():
         name = raw["Image_FileName_DAPI"][site.isna()].iloc[0]
@@ -275,7 +276,7 @@ def fields_of(path: Path) -> pd.DataFrame:
 
 def mechanisms_of(path: Path) -> pd.DataFrame:
     """Return the table of mechanisms: one row per compound and concentration."""
-    known = _parse(path, ["compound", "concentration", "moa"])
+    known = _parse(path, list(MOA_COLUMNS))
     known["concentration"] = _concentrations(path, known["concentration"])
     twice = known.duplicated(["compound", "concentration"])
     if twice.any():
@@ -293,6 +294,7 @@ def _concentrations(path: Path, texts: pd.Series) -> pd.Series:
 
 
 def with_mechanisms(folder: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Return the fields with their mechanism, and what differs from what is known of the tables."""
     fields, known = fields_of(folder / IMAGE_TABLE), mechanisms_of(folder / MOA_TABLE)
     key = ["compound", "concentration"]
     joined = fields.merge(known[[*key, "moa"]], on=key, how="left", validate="m:1")

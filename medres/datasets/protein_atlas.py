@@ -90,6 +90,7 @@ def genes_of(table: Path) -> list[str]:
 
 
 def parsed(path: Path) -> Element:
+    """Return the root of a gene's XML; raise ValueError if it is none."""
     try:
         root: Element = ElementTree.parse(path).getroot()
     except (ParseError, DefusedXmlException) as error:

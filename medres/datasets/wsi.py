@@ -35,6 +35,13 @@ FILES = {
     "test": "WsiVQA_test.json",
 }
 SPLITS_TABLE = "splits_0.csv"
+SHA256 = {
+    "WsiVQA_train.json": "393b3777a150ce500f2f35b6383b01fdb062b1d8e8fbc371bfd6c53fd1a8add6",
+    "WsiVQA_val.json": "5cab5408815c72b22231d58944b4b6382eb86c3e24df1eff08ff7ad9d32f5320",
+    "WsiVQA_test.json": "d19a4ad1e90f75ef6228376629167f64581748419fdde388a5d6527d1cc230c9",
+    SPLITS_TABLE: "b2ad2226125981722da83957c9107f1b8523187cee709e706bc0f327cbbf3925",
+}
+"""Of the files at that commit."""
 _FETCHED = [f"dataset/WSI_captions/{name}" for name in FILES.values()] + [f"dataset/{SPLITS_TABLE}"]
 SOURCE = Source(
     name="wsi",
@@ -272,6 +279,7 @@ def _records(folder: Path, split: str) -> pd.DataFrame:
 
 
 def parsed(path: Path) -> list[Any]:
+    """Return the records of a file of questions; raise ValueError if it holds none."""
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -303,6 +311,7 @@ def _trained_cases(folder: Path) -> set[str] | None:
 
 
 def train_column(path: Path) -> pd.Series:
+    """Return the slides that splits_0.csv lists for training; raise ValueError if it lists none."""
     table = pd.read_csv(path, dtype=str)
     if "train" not in table:
         raise ValueError(f"{path} has no column train; it has {list(table.columns)}")

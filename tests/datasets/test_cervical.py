@@ -65,7 +65,7 @@ def test_other_spellings_of_the_folders_below_a_top_folder_are_known(
         (
             cervical.COUNTED,
             193,
-            ["LSIL 113 and HSIL 163 images, as in the files of versions 2 and"],
+            ["LSIL 113 and HSIL 163 images, as in the files of versions 2"],
         ),
         (
             {"NILM": 600, "LSIL": 163, "HSIL": 163, "SCC": 75},

@@ -258,7 +258,10 @@ class Client:
         waiting = response.headers.get("Retry-After", "")
         response.close()
         if status in (401, 403):
-            hint = ""
+            hint = (
+                "; a browser may get it from the data set's page: unpack it into a folder of its "
+                "own, which is read as it is"
+            )
             if urlsplit(url).netloc == HUB_HOST:
                 hint = "; accept its terms on its page and set HF_TOKEN to a token of yours"
             raise PermissionError(f"{url}: the server refuses it ({shown}){hint}")
