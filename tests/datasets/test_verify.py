@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from medres.datasets import REAL, cervical, compound, protein_atlas, ubench, wsi
 from medres.datasets.__main__ import main
 from medres.datasets.fetch import assumed, checks, gdc, verify
+from medres.datasets.fetch import probe as probes
 from medres.datasets.fetch.probe import Probe
 from medres.datasets.fetch.transfer import Patience
 from tests.datasets.test_fetch_cli import SERVE, commit_of, picture, zipped
@@ -289,6 +291,34 @@ def test_what_depends_on_what_differs_is_not_called_right(
     got = states(server, "cervical")
     assert got.pop("archive") == verify.DIFFERS
     assert set(got.values()) == {verify.UNCHECKED}
+
+
+@pytest.mark.parametrize("fault", ["no-range", "cut:9", "status:503"])
+def test_a_line_that_gives_no_pieces_is_not_taken_for_a_bad_archive(
+    server: FaultyServer, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    serve(server, "cervical", monkeypatch)
+    monkeypatch.setattr(probes, "PIECE_BYTES", 64)
+    path = server.put(cervical.SOURCE.files[0].url, smears())
+    if fault == "no-range":
+        server.always[path] = fault
+    else:
+        server.faults[path] = ["", "", *[fault] * 9]
+    got = states(server, "cervical")
+    assert got.pop("archive") == verify.OK
+    assert set(got.values()) == {verify.UNCHECKED}
+
+
+def test_of_a_large_table_little_comes(server: FaultyServer) -> None:
+    noise = np.random.default_rng(0)
+    rows = [{"image": {"bytes": noise.bytes(50_000)}, "question": str(n)} for n in range(300)]
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), stream)
+    url = "https://data.example.org/test-00000-of-00001.parquet"
+    path = server.put(url, stream.getvalue())
+    probe = Probe(mirror=server.mirror, patience=QUICK)
+    assert checks._first_rows(probe, url).to_pylist() == rows[:3]
+    assert server.sent_bytes[path] < len(server.files[path]) / 3
 
 
 @pytest.mark.parametrize("name", ["slake", "cervical", "all"])

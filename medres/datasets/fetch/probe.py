@@ -36,6 +36,8 @@ class Probe(Client):
         self.left_bytes, self.max_bytes = max_bytes, max_bytes
         self.max_s, self.ends_s = max_s, time.monotonic() + max_s
         self.has_answer = False
+        self.failure: OSError | None = None
+        """Of the last piece; a library that reads the pieces may say something else instead."""
 
     def read(self, url: str, start: int, length: int) -> tuple[bytes, int]:
         """Return a piece of a file, as any client does.
@@ -43,10 +45,16 @@ class Probe(Client):
         Raises:
             TimeoutError: If more bytes or seconds were needed than one check may take.
         """
-        content, total = super().read(url, start, length)
+        self.failure = None
+        try:
+            content, total = super().read(url, start, length)
+        except OSError as error:
+            self.failure = error
+            raise
         self.left_bytes -= len(content)
         if self.left_bytes < 0:
-            raise TimeoutError(f"more than {self.max_bytes >> 20} MB would be needed")
+            self.failure = TimeoutError(f"more than {self.max_bytes >> 20} MB would be needed")
+            raise self.failure
         return content, total
 
     def whole(self, url: str) -> bytes:
@@ -111,7 +119,7 @@ class _Remote(io.RawIOBase):
         self.probe, self.url, self.place = probe, url, 0
         self.begin, self.length = probe.read(url, 0, PIECE_BYTES)
         if not self.length:
-            raise ValueError(f"{url}: the server does not say how long the file is")
+            raise OSError(f"{url}: the server does not say how long the file is")
 
     def readable(self) -> bool:
         return True

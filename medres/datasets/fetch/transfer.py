@@ -85,8 +85,8 @@ class Client:
         """Return a piece of a file, and the size of all of it; 0 if the server states none.
 
         Raises:
-            OSError: If the server refuses, has no such file, or the connection stays bad.
-            ValueError: If the server gives only whole files and the piece is not at the beginning.
+            OSError: If the server refuses, has no such file, gives only whole files and the piece
+                is not at the beginning, or the connection stays bad.
         """
 
         def bring() -> tuple[bytes, int]:
@@ -96,7 +96,7 @@ class Client:
                 if response.status_code == 200:
                     stated = response.headers.get("Content-Length", "")
                     if start:
-                        raise ValueError(f"{url}: the server gives only whole files, no pieces")
+                        raise OSError(f"{url}: the server gives only whole files, no pieces")
                 total = int(stated) if stated.isdigit() else 0
                 if response.status_code == 416:
                     return b"", total
