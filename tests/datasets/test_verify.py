@@ -313,7 +313,7 @@ def test_of_a_large_table_little_comes(server: FaultyServer) -> None:
     noise = np.random.default_rng(0)
     rows = [{"image": {"bytes": noise.bytes(50_000)}, "question": str(n)} for n in range(300)]
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), stream)
+    pq.write_table(pa.Table.from_pylist(rows), stream, row_group_size=30)
     url = "https://data.example.org/test-00000-of-00001.parquet"
     path = server.put(url, stream.getvalue())
     probe = Probe(mirror=server.mirror, patience=QUICK)
