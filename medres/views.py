@@ -21,10 +21,13 @@ FEWEST_PARTS, MOST_PARTS = 2, 36
 CELLS_ACROSS = 3
 """Cells of zoom, in a row and in a column."""
 ACROSS = {1: ("",), 2: ("left", "right"), 3: ("left", "centre", "right")}
-DOWN = {1: ("",), 2: ("upper", "lower"), 3: ("upper", "centre", "lower")}
+DOWN = {1: ("",), 2: ("upper", "lower"), 3: ("upper", "middle", "lower")}
 MOST_TILES = 100
 """Of a plain image, as a model's own tiles are counted."""
-WHERE = "In which part of the image is the answer to this question seen? {question}"
+WHERE = (
+    "The image has {number} parts: {parts}. In which part is the answer to this question seen? "
+    "{question} Answer with the number of the part."
+)
 """What zoom asks first."""
 
 
@@ -169,15 +172,18 @@ def places(columns: int, rows: int) -> tuple[str, ...]:
     for row in range(rows):
         for column in range(columns):
             if columns in ACROSS and rows in DOWN:
-                said = dict.fromkeys(filter(None, (DOWN[rows][row], ACROSS[columns][column])))
-                found.append(" ".join(said))
+                said = DOWN[rows][row], ACROSS[columns][column]
+                found.append(" ".join(filter(None, said)))
             else:
                 found.append(f"row {row + 1}, column {column + 1}")
     return tuple(found)
 
 
 CELLS = places(CELLS_ACROSS, CELLS_ACROSS)
-"""Names of zoom's cells, row by row: the options of its first question."""
+"""Names of zoom's cells, row by row."""
+NUMBERS = tuple(str(number) for number in range(1, len(CELLS) + 1))
+"""Their numbers, the options of zoom's first question: a token each. A name of fewer tokens would
+be the more probable one whatever the image."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +191,7 @@ class Zoom:
     """Both steps of zoom for one image."""
 
     first: Geometry
-    """The whole at low, about which `where` is asked with `CELLS` as the options."""
+    """The whole at low, about which `where` is asked with `NUMBERS` as the options."""
     seconds: tuple[Geometry, ...]
     """The whole at low and a cell, for each of `CELLS`."""
 
@@ -243,7 +249,8 @@ def cell_box(size_px: tuple[int, int], cell: int) -> tuple[int, int, int, int]:
 
 def where(question: str) -> str:
     """Return the question that zoom asks first."""
-    return WHERE.format(question=question)
+    parts = ", ".join(map(" ".join, zip(NUMBERS, CELLS, strict=True)))
+    return WHERE.format(number=len(CELLS), parts=parts, question=question)
 
 
 def plain(size_px: tuple[int, int], most_tokens: int, treatment: Treatment) -> Geometry:

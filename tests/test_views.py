@@ -167,14 +167,14 @@ def test_words_depend_on_the_grid_alone() -> None:
     assert len(said) == 1
 
 
-def test_cells_have_nine_different_names_row_by_row() -> None:
+def test_cells_have_nine_different_names_of_two_words_row_by_row() -> None:
     assert views.CELLS == (
         "upper left",
         "upper centre",
         "upper right",
-        "centre left",
-        "centre",
-        "centre right",
+        "middle left",
+        "middle centre",
+        "middle right",
         "lower left",
         "lower centre",
         "lower right",

@@ -56,7 +56,8 @@ def encode(
             predict nothing, so scoring does not need them.
         budget: The model's own budget for the image, as in `Geometry.budget`; of several images
             one each, or one for all.
-        words: What the prompt says of its images, on a line in front of every question.
+        words: What the prompt says of its images, on a line in front of every question; where no
+            token spans its end it is read once for all of them.
 
     Raises:
         TooLongError: If a path is longer than the model's maximum; nothing is ever truncated.
@@ -80,7 +81,10 @@ def encode(
     rendered = _rendered_parts(
         model.tokenizer, models.family_of(model.config), questions[0], len(sizes)
     )
-    root_ids, root_positions = _root(model, rendered[:-1], layouts)
+    shared = ""
+    if words:
+        shared = _shared(model, f"{words}\n", questions, len(sizes))
+    root_ids, root_positions = _root(model, rendered[:-1], layouts, shared)
     n_root, after_root = len(root_ids), int(root_positions.max()) + 1
     below = _below(
         model.tokenizer,
@@ -88,6 +92,7 @@ def encode(
         tuple(questions),
         tuple(map(tuple, replies)),
         n_images=len(sizes),
+        n_shared=len(shared),
         with_ends=with_ends,
     )
     if n_root + below.longest.max() > model.max_length:
@@ -164,17 +169,19 @@ def _below(
     replies: tuple[tuple[str, ...], ...],
     *,
     n_images: int,
+    n_shared: int,
     with_ends: bool,
 ) -> _Below:
     """Return a tree's questions, each followed by its replies.
 
-    Cached: an image is asked the same at every resolution, and often the same as other images.
+    The first `n_shared` characters behind the last image are in the root. Cached: an image is asked
+    the same at every resolution, and often the same as other images.
     """
     ids: list[np.ndarray] = []
     branches, firsts, reply_ids, longest = [], [], [], []
     for question, texts in zip(questions, replies, strict=True):
         *_, prompt = _rendered_parts(tokenizer, family, question, n_images)
-        branch, prompt_ids = len(ids), _token_ids(tokenizer, prompt)
+        branch, prompt_ids = len(ids), _token_ids(tokenizer, prompt[n_shared:])
         leaves = [_token_ids(tokenizer, family.reply(text)) for text in texts]
         ids += [prompt_ids, *(leaf if with_ends else leaf[:-1] for leaf in leaves)]
         branches += [branch] * (1 + len(leaves))
@@ -287,20 +294,42 @@ def _opening_of_any(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
     return np.array(tokenizer.encode(""), dtype=np.int64)
 
 
+def _shared(model: LoadedModel, words: str, questions: Sequence[str], n_images: int) -> str:
+    """Return what stands behind the last image in all prompts, up to the end of some words.
+
+    Empty where a token would span their end: a prompt has the tokens of its whole text.
+    """
+    family = models.family_of(model.config)
+    prompts = [
+        _rendered_parts(model.tokenizer, family, question, n_images)[-1] for question in questions
+    ]
+    shared = "".join(prompts[0].partition(words)[:2])
+    for prompt in prompts:
+        begun, *both = (
+            _token_ids(model.tokenizer, text)
+            for text in (prompt, shared, prompt.removeprefix(shared))
+        )
+        if not (prompt.startswith(shared) and np.array_equal(begun, np.concatenate(both))):
+            return ""
+    return shared
+
+
 def _root(
-    model: LoadedModel, before: Sequence[str], layouts: Sequence[Layout]
+    model: LoadedModel, before: Sequence[str], layouts: Sequence[Layout], behind: str = ""
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return tokens and positions of the prompt up to the end of the last image.
+    """Return tokens and positions of what all questions about an image have in common.
 
     Args:
         model: With tokenizer and config.
         before: What stands in front of each image.
         layouts: Of the images.
+        behind: What stands behind the last one.
     """
     family = models.family_of(model.config)
     images = map(family.image_in_prompt, layouts)
     text = "".join(map("".join, zip(before, images, strict=True)))
-    tokens = np.concatenate([_opening(model.tokenizer, text), _token_ids(model.tokenizer, text)])
+    texts = [_token_ids(model.tokenizer, each) for each in (text, behind) if each]
+    tokens = np.concatenate([_opening(model.tokenizer, text), *texts])
     lengths = np.ones(len(tokens), dtype=np.int64)
     runs = [n_tokens for layout in layouts for n_tokens in family.runs(layout)]
     lengths[tokens == model.image_token_id] = runs

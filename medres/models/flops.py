@@ -91,7 +91,8 @@ class ModelShape:
     merger_flops: int
     """Operations per visual token between the tower and the language model."""
     merger_first_flops: int = field(default=0, kw_only=True)
-    """Those of them whose input comes from the tower, and needs no gradient if that is frozen."""
+    """Those of them whose input needs no gradient if the tower is frozen: products on what leaves
+    it, with no weights of the merger in between."""
     token_flops: int
     """Operations per token of the language model outside its layers, the head aside."""
     text_width: int
@@ -203,13 +204,19 @@ def forward_flops(
 
 
 def attention_flops(
-    shape: ModelShape, *, visual_tokens: int, text_tokens: int, n_crops: int = 1
+    shape: ModelShape,
+    *,
+    visual_tokens: int,
+    text_tokens: int,
+    n_crops: int = 1,
+    views: Sequence[tuple[int, int]] = (),
 ) -> int:
     """Return the operations of attention in `forward_flops`, which grow with the square of tokens.
 
     Those of the vision tower and the language model together, all text tokens in one pass.
     """
-    parts = _parts(shape, ((visual_tokens, n_crops),), text_tokens, 0)
+    seen = tuple(views) or ((visual_tokens, n_crops),)
+    parts = _parts(shape, seen, text_tokens, 0)
     return parts.vision_attention + parts.text_attention
 
 

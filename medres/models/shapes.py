@@ -77,9 +77,10 @@ def shape_of_network(network: Any, patches: Patches) -> ModelShape:
             patch_values = patch_values or sum(weight[0].numel() for weight in weights)
         else:
             per_visual += n_products
-            if n_products:
+            if next(module.parameters(recurse=False), None) is not None:
+                # Behind a norm with weights a product needs the gradient of its input.
                 merger = _merger_of(rest if first in parts.TOWERS else name)
-                of_mergers.setdefault(merger, n_products)
+                of_mergers.setdefault(merger, n_products if is_matrix else 0)
     text = config.get_text_config()
     return ModelShape(
         vision=_grouped(vision_layers, _inputs(config.vision_config, tower, patches), patches),
@@ -107,7 +108,11 @@ def _merger_of(name: str) -> str:
 
 
 def _first_flops(of_mergers: dict[str, int]) -> int:
-    """Return the operations per visual token on what leaves the tower, from the first products."""
+    """Return the operations per visual token on what leaves the tower.
+
+    Args:
+        of_mergers: Weights of the first module of each merger, 0 if it is no product.
+    """
     # What comes after a downsampling takes its input from there.
     return 2 * (of_mergers.get("downsample") or sum(of_mergers.values()))
 

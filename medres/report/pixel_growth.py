@@ -134,7 +134,7 @@ def _growth(
         )
         for name in ("low", "native")
     )
-    of_pixels, _, of_image, _, of_question = (native / low).tolist()
+    of_pixels, of_image, of_question = (native[[0, 2, 4]] / low[[0, 2, 4]]).tolist()
     is_same = abs(of_pixels - 1) < 1e-9
     return {
         "low_pixels": low[0],
@@ -157,7 +157,7 @@ def _cost(shape: ModelShape, geometry: Geometry, text_tokens: int) -> tuple[floa
     """
     layout = geometry.layout
     assert layout is not None  # planned for a model
-    seen: dict[str, Any] = {"visual_tokens": layout.visual_tokens, "n_crops": layout.n_crops}
+    seen = flops.of_image(geometry)
     text = text_tokens + layout.mark_tokens
     whole = flops.forward_flops(shape, text_tokens=text, logit_tokens=1, **seen)
     without = flops.forward_flops(

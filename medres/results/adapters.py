@@ -124,8 +124,7 @@ def claims(full: Study, others: Sequence[Study]) -> tuple[Claim, ...]:
                     -1,
                     family,
                     others=(((asked, asked), 1.0), ((asked + behind, asked), -1.0)),
-                    compared=f"({trained}→{asked} minus {asked}→{asked}), {SHORT[way]} minus "
-                    f"{SHORT[first]}",
+                    compared=f"loss {trained}→{asked}, {SHORT[way]} minus {SHORT[first]}",
                 )
             )
     return tuple(found)

@@ -28,8 +28,7 @@ COLUMNS = (
 ).split()
 SHOWN = (
     "claim verdict statement model stated_number printed here sets_lower sets_upper these_lower "
-    "these_upper "
-    "p_adjusted these_cover n_datasets datasets stated_over"
+    "these_upper p_adjusted these_cover n_datasets datasets stated_over"
 ).split()
 """Columns of the table in the order in which they are shown."""
 SHARE_COLUMNS = (

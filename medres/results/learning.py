@@ -89,7 +89,9 @@ def of_study(
         if key in asked and runs.is_whole(folder):
             log = pd.read_csv(runs.checked(folder, "loss.csv"))
             reasons[key] = losses.stays(
-                log["loss"], runs.read(folder)["outcome"].get("chance_loss")
+                log["loss"],
+                runs.read(folder)["outcome"].get("chance_loss"),
+                goes_on=bool(trained_at.earlier(cell.train_resolution)),
             )
     return signs(answers, question_sets, reasons)
 

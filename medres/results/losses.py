@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from medres import texts
+from medres import texts, trained_at
 
 LOSS_SHARE = 0.02
 """Share of the loss by which it must have fallen."""
@@ -22,14 +22,15 @@ REMEDY = (
 )
 
 
-def warning(log: pd.DataFrame, outcome: Mapping[str, Any]) -> str:
+def warning(log: pd.DataFrame, outcome: Mapping[str, Any], *, goes_on: bool = False) -> str:
     """Return what must be said first of a training by its loss alone; empty if it fell.
 
     Args:
         log: Its loss.csv, with the column loss.
         outcome: Of its record; chance_loss may be in it.
+        goes_on: As for `stays`.
     """
-    reason = stays(log["loss"], outcome.get("chance_loss"))
+    reason = stays(log["loss"], outcome.get("chance_loss"), goes_on=goes_on)
     return f"**Nothing was learnt from the images**: {reason}. {REMEDY}\n\n" if reason else ""
 
 
@@ -43,8 +44,12 @@ def sentence(settings: Mapping[str, Any], log: pd.DataFrame, outcome: Mapping[st
     """
     frozen = {"merger": " The vision tower was frozen.", "none": " The image side was frozen."}
     said = "" if settings["lora_rank"] else frozen.get(settings["train_vision"], "")
+    before = trained_at.earlier(settings["train_resolution"])
+    if before:
+        said += f" {gone_on(before, settings['adapt_layers'], settings['adapt_epochs'])}"
+    first = warning(log, outcome, goes_on=bool(before))
     return (
-        f"{warning(log, outcome)}**{texts.in_markdown(texts.named(settings['model']))}** trained "
+        f"{first}**{texts.in_markdown(texts.named(settings['model']))}** trained "
         f"on **{texts.in_markdown(settings['dataset'])}** at **{settings['train_resolution']}** "
         f"resolution, seed {settings['seed']}: the loss per answer token went from "
         f"{log['loss'].head(3).mean():.2f} to {outcome['final_loss']:.3f} in "
@@ -55,7 +60,23 @@ def sentence(settings: Mapping[str, Any], log: pd.DataFrame, outcome: Mapping[st
     )
 
 
-def stays(losses: ArrayLike, chance_loss: float | None) -> str:
+def gone_on(before: str, layers: str, epochs: int) -> str:
+    """Return what a training went on from, and what of it was trained on, in a sentence.
+
+    Args:
+        before: Train resolution that it went on from.
+        layers: As in `trainable.only`.
+        epochs: Passes over the training images.
+    """
+    last = layers.removeprefix("last-")
+    adapted = {"all": "all weights", "norms": "the normalisations alone"}.get(
+        layers, f"the language model's last {'layer' if last == '1' else f'{last} layers'} alone"
+    )
+    passes = "one pass" if epochs == 1 else f"{epochs} passes"
+    return f"It went on from the study's training at {before}: {adapted}, {passes}."
+
+
+def stays(losses: ArrayLike, chance_loss: float | None, *, goes_on: bool = False) -> str:
     """Return why a loss shows that nothing was learnt; empty if it does not show that.
 
     The mean of the last third of the steps is compared with the first three steps, and with the
@@ -64,12 +85,13 @@ def stays(losses: ArrayLike, chance_loss: float | None) -> str:
     Args:
         losses: Mean loss per answer token of each optimiser step so far, shape (n_steps,).
         chance_loss: As from `chance`; None or NaN if it is not known.
+        goes_on: Whether the training goes on from another: its loss may have been low before.
     """
     values = np.asarray(losses, dtype=float)
     if len(values) < LEAST_STEPS:
         return ""
     first, last = float(values[:3].mean()), float(values[-(len(values) // 3) :].mean())
-    if last >= (1 - LOSS_SHARE) * first:
+    if last >= (1 - LOSS_SHARE) * first and not goes_on:
         return f"the loss did not fall: {first:.3f} at the start, {last:.3f} in the last third"
     is_above = chance_loss is not None and last >= (1 - LOSS_SHARE) * chance_loss
     if is_above and not still_falls(values):

@@ -3,8 +3,6 @@
 Each is compared with training and inference at low, and at native, on the same questions.
 """
 
-from typing import Any
-
 import pandas as pd
 
 from medres import trained_at
@@ -20,13 +18,6 @@ INTRODUCTION = (
     "paper prefers, or at one resolution and then on at another for a few passes. Intervals and "
     "p-values as above, adjusted together within each family."
 )
-
-LOOKS: dict[str, Any] = {
-    "columns": paired.SHOWN,
-    "empty": "",
-    "caption": "Paired difference of the arms that the statement names.",
-}
-"""How a page shows the table."""
 
 
 def of(answers: pd.DataFrame) -> tuple[Claim, ...]:
@@ -52,11 +43,6 @@ def table(answers: pd.DataFrame, *, margin: float) -> pd.DataFrame:
         margin: Loss that would not matter, a fraction.
     """
     return paired.comparisons(answers, of(answers), margin=margin)
-
-
-def introduction(found: pd.DataFrame) -> str:
-    """Return what this part of a page asks; empty if the study has no such training."""
-    return "" if found.empty else INTRODUCTION
 
 
 def sentence(found: pd.DataFrame) -> str:

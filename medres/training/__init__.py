@@ -138,6 +138,7 @@ def train_here(
         flops=np.add.reduceat(flops, steps),
         layout=layout,
         chance_loss=chance_loss,
+        goes_on=bool(settings.earlier),
         launcher=launcher,
         earlier_s=earlier_s,
     )

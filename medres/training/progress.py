@@ -47,6 +47,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         flops: np.ndarray,
         layout: dict[str, Any],
         chance_loss: float | None = None,
+        goes_on: bool = False,
         launcher: dict[str, Any] | None = None,
         earlier_s: float = 0.0,
     ) -> None:
@@ -56,6 +57,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self.flops = flops
         self.layout = layout
         self.chance_loss = chance_loss
+        self.goes_on = goes_on
         self.launcher = launcher
         self.earlier_s = earlier_s
         self.made = time.monotonic()
@@ -126,7 +128,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
     def _warn(self, so_far: list[float]) -> None:
         """Say that nothing has been learnt so far, if the loss shows it."""
-        if reason := losses.stays(so_far, self.chance_loss):
+        if reason := losses.stays(so_far, self.chance_loss, goes_on=self.goes_on):
             self._report(
                 f"has learnt nothing from the images so far: {reason}; if that stays so, try more "
                 "epochs, a higher learning_rate, a pretrained model or more images"

@@ -114,8 +114,8 @@ class TrainingSettings:
         if self.train_resolution == "none":
             raise ValueError("train_resolution is 'none', where nothing is trained; use another")
         trainable.check(self.adapt_layers)
-        trainable.check_vision(self.train_vision, lora_rank=self.lora_rank)
         trained_at.check_adapters(self.train_resolution, self.lora_rank)
+        trainable.check_vision(self.train_vision, lora_rank=self.lora_rank)
         for name, number, least in (
             ("epochs", self.epochs, 1),
             ("adapt_epochs", self.adapt_epochs, 1),

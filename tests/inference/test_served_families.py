@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from medres import runs
+from medres.inference import ways
 from medres.models import tiny
 from tests import model_server
 from tests.inference import served_study
@@ -77,7 +78,7 @@ def test_a_server_that_takes_too_few_images_is_refused_before_any_question(
             ValueError, match=r"has crops-4, whose prompts have 5 images, .*At most"
         ):
             served_study.evaluate(model, eval_resolutions=["low", "crops-4", "zoom"])
-        assert not [each for each in server.seen if "is it?" in each.question]
+        assert {each.question for each in server.seen} == {ways.PROBE}
         served_study.evaluate(model, eval_resolutions=["low", "zoom"])
 
 
@@ -87,7 +88,7 @@ def test_zoom_of_a_server_that_only_replies_in_words_is_refused(root: Path, proj
         model = f"served:{server.url}#tiny-qwen2-vl"
         with pytest.raises(ValueError, match="has zoom, for which a model chooses one of 9 named"):
             served_study.evaluate(model, eval_resolutions=["zoom"], answer_by="words")
-        assert not [each for each in server.seen if "is it?" in each.question]
+        assert {each.question for each in server.seen} == {ways.PROBE}
 
 
 def test_a_first_step_that_fails_is_an_error_of_its_question(root: Path, project: Path) -> None:

@@ -127,6 +127,22 @@ def test_operations_of_a_training_step_are_what_pytorch_counts(name: str, traine
         assert again == pytest.approx(counted[1] - counted[0], rel=TRAINING_TOLERANCE)
 
 
+@pytest.mark.parametrize(
+    ("name", "n_weights"),
+    [
+        ("qwen2_vl", 0),  # a norm with weights stands before the first product
+        ("qwen3_vl", 0),
+        ("internvl_qwen3", 0),
+        ("gemma3", 0),
+        ("mistral3", 0),
+        ("glm4v", 4 * 96 * 128),  # a convolution over 2 x 2 patches of 96 numbers
+        ("llava_onevision", 96 * 128),
+    ],
+)
+def test_a_frozen_tower_spares_the_gradient_of_what_leaves_it(name: str, n_weights: int) -> None:
+    assert shape_of(tiny_networks.ALL[name]().config).merger_first_flops == 2 * n_weights
+
+
 def test_a_family_may_say_itself_how_it_sees_an_image() -> None:
     config = tiny_networks.internvl_llama().config
     patches = families.of(config.model_type).patches(config)

@@ -65,23 +65,9 @@ def problem(place: tuple[str, str, str]) -> str:
 
 
 TABLE = sentences.table()
-NOT_YET = set(
-    """
-2-crops 2-zoom 2-test-time 3.2-unstated 3.2-lora 3.2-lora-hours 3.4-cost 3.6-figure-5 3.6-where-most
-3.6-shrinking 3.6-rule 4-adaptive x-worth
-""".split()
-)
-"""Sentences with a place that is still being built; empty once all are there."""
-AWAITED = pytest.mark.xfail(reason="a place of this sentence is still being built", strict=False)
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        pytest.param(row, marks=[AWAITED] if row["id"] in NOT_YET else [], id=row["id"])
-        for row in TABLE.to_dict("records")
-    ],
-)
+@pytest.mark.parametrize("row", TABLE.to_dict("records"), ids=TABLE["id"].tolist())
 def test_every_sentence_is_where_it_says(row: dict[str, str]) -> None:
     found = sentences.places(row["where"])
     assert len(set(found)) == len(found)

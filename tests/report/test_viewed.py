@@ -26,7 +26,7 @@ def noise(width: int, height: int) -> np.ndarray:
 
 def test_pictures_are_the_prompt_s_images_and_the_plain_one() -> None:
     stored = noise(112, 56)
-    shown = viewed.pictures(stored, "crops-2", TREATMENT, cell="centre")
+    shown = viewed.pictures(stored, "crops-2", TREATMENT, cell="middle centre")
     assert [title for title, _, _ in shown] == ["whole", "left", "right", "plain"]
     assert [below for _, _, below in shown] == [
         "28 × 28 px\n1 token",
@@ -45,7 +45,7 @@ def test_pictures_of_zoom_are_those_of_the_cell() -> None:
 
 
 def test_many_parts_are_named_by_row_and_column() -> None:
-    shown = viewed.pictures(noise(200, 100), "crops-8", TREATMENT, cell="centre")
+    shown = viewed.pictures(noise(200, 100), "crops-8", TREATMENT, cell="middle centre")
     assert [shown[1][0], shown[8][0]] == ["row 1, column 1", "row 2, column 4"]
 
 
@@ -118,7 +118,7 @@ def test_zoom_costs_two_passes_at_the_cell_that_it_chose(made: Path) -> None:
             "question_id": "q", "width_px": 600, "height_px": 300, "visual_tokens": n,
             "zoom_cell": cell,
         }
-        for name, n, cell in (("zoom", 3, "centre"), ("plain-zoom", 3, None))
+        for name, n, cell in (("zoom", 3, "middle centre"), ("plain-zoom", 3, None))
     ]  # fmt: skip
     (row,) = viewed.costs(study, pd.DataFrame(rows)).to_dict("records")
     (once,) = viewed.costs(

@@ -74,6 +74,27 @@ def test_the_warning_takes_chance_from_the_record_if_it_is_there() -> None:
     assert losses.warning(log, {"chance_loss": None}) == ""
 
 
+def test_a_training_that_goes_on_may_begin_with_a_low_loss() -> None:
+    flat = [0.05] * 30
+    assert losses.stays(flat, 0.35, goes_on=True) == ""
+    assert losses.stays(flat, 0.35) != ""
+    assert losses.stays([0.5] * 30, 0.35, goes_on=True).startswith("the loss per answer token is")
+    assert losses.stays([0.5] * 30, None, goes_on=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("layers", "epochs", "said"),
+    [
+        ("all", 1, "the study's training at low: all weights, one pass."),
+        ("norms", 2, "training at low: the normalisations alone, 2 passes."),
+        ("last-1", 1, "the language model's last layer alone, one pass."),
+        ("last-12", 3, "the language model's last 12 layers alone, 3 passes."),
+    ],
+)
+def test_what_was_trained_on_is_said(layers: str, epochs: int, said: str) -> None:
+    assert losses.gone_on("low", layers, epochs).endswith(said)
+
+
 @pytest.mark.parametrize(
     ("changes", "end"),
     [

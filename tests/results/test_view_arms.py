@@ -103,22 +103,24 @@ def zoomed(cells: list[str], trained: str = "native") -> pd.DataFrame:
 
 
 def test_cells_are_counted_row_by_row_with_their_accuracy() -> None:
-    table = zoomed(["centre"] * 6 + ["upper left"] * 2)
+    table = zoomed(["middle centre"] * 6 + ["upper left"] * 2)
     found = view_arms.cells(pd.concat([table, arm("native", "low", [1, 1])]))
     assert tuple(found["cell"]) == views.CELLS
     counted = found.set_index("cell")
-    assert counted.loc[["centre", "upper left"], "share"].tolist() == [0.75, 0.25]
+    assert counted.loc[["middle centre", "upper left"], "share"].tolist() == [0.75, 0.25]
     assert counted["share"].sum() == 1
-    assert counted.loc["centre", ["n_answers", "accuracy"]].tolist() == [6, 0.5]
+    assert counted.loc["middle centre", ["n_answers", "accuracy"]].tolist() == [6, 0.5]
     assert counted.loc["lower right", "n_answers"] == 0
     assert math.isnan(counted.loc["lower right", "accuracy"])
 
 
 def test_one_cell_for_everything_is_said() -> None:
-    said = view_arms.sentence_of_cells(view_arms.cells(zoomed(["centre"] * 10)))
+    said = view_arms.sentence_of_cells(view_arms.cells(zoomed(["middle centre"] * 10)))
     assert view_arms.UNKNOWN in said
-    assert "most often centre (100.0 % of the answers), nearly whatever it was asked" in said
-    some = view_arms.sentence_of_cells(view_arms.cells(zoomed(["centre"] * 8 + ["lower left"] * 2)))
+    assert "most often middle centre (100.0 % of the answers), nearly whatever it was asked" in said
+    some = view_arms.sentence_of_cells(
+        view_arms.cells(zoomed(["middle centre"] * 8 + ["lower left"] * 2))
+    )
     assert "80.0 %" in some
     assert "whatever" not in some
 

@@ -1,5 +1,6 @@
 """A training that goes on from another of the study, at another resolution."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,14 @@ from safetensors.torch import load_file
 
 from medres import models, runs, training
 from medres.models import parts, trainable
-from tests.training.test_training import SETTINGS, prepare, weights_of
+from medres.training import progress
+from tests.training.test_training import (
+    SETTINGS,
+    finetune_until,
+    outcome_of,
+    prepare,
+    weights_of,
+)
 
 LOW = SETTINGS | {"train_resolution": "low", "epochs": 2}
 THEN = LOW | {"train_resolution": "low-then-native"}
@@ -54,6 +62,21 @@ def test_only_the_named_layers_are_changed(before: Any, layers: str) -> None:
     assert outcome["n_images_seen"] == 5  # one epoch, not two
     assert pd.read_csv(run.file("resolutions.csv"))["resolution"].unique().tolist() == ["native"]
     assert run.spec["inputs"]["finetune"] == before[1].digest
+
+
+@pytest.mark.parametrize(("layers", "call", "resumed_at"), [("norms", 2, 2), ("last-1", 1, 0)])
+def test_a_stopped_one_goes_on_to_the_very_same_weights(
+    before: Any, layers: str, call: int, resumed_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = THEN | {"adapt_layers": layers, "adapt_epochs": 2}
+    whole = training.finetune(**settings)
+    expected = outcome_of(whole)
+    shutil.rmtree(whole.folder)
+    folder = finetune_until(monkeypatch, progress.Progress, "on_save", call, settings)
+    assert folder == whole.folder
+    run = training.finetune(**settings)
+    assert run.record["outcome"]["resumed_at_step"] == resumed_at
+    assert outcome_of(run) == expected
 
 
 def test_another_earlier_training_makes_it_another_run(before: Any) -> None:
