@@ -94,7 +94,7 @@ class _Known:
             return self.pass_flops(resolution.plan(size_px, name, self.treatment))
         both = views.zoom(size_px, self.treatment)
         second = both.seconds[views.CELLS.index(cell)]
-        first = self.pass_flops(both.first, more_text=views.where("") + " ".join(views.CELLS))
+        first = self.pass_flops(both.first, more_text=views.where("") + "".join(views.NUMBERS))
         return first + self.pass_flops(second)
 
 
