@@ -11,10 +11,10 @@ from medres.published.claims import Claim
 from medres.results import findings, paired
 
 INTRODUCTION = (
-    "## Trained on what is asked\n\n"
-    "The paper does not say whether it trained on enlarged images or only asked at them. Above, "
-    "the model was trained at another resolution than it is asked at; here it was trained at the "
-    "resolution it is asked at: on enlarged images, on low images shrunk by Lanczos, which the "
+    "## Trained and evaluated at the same resolution\n\n"
+    "The paper does not say whether its models were trained on enlarged images or only evaluated "
+    "on them. Above, a model is trained at another resolution than it is evaluated at; here each "
+    "is trained at its own: on enlarged images, on low images shrunk by Lanczos, which the "
     "paper prefers, or at one resolution and then on at another for a few passes. Intervals and "
     "p-values as above, adjusted together within each family."
 )

@@ -12,7 +12,7 @@ from medres.results.grids import place
 from medres.results.numbers import p_text, percent, points
 from medres.texts import in_markdown
 
-SAME, TRAINED = "the same training, asked both ways", "each trained for what it is asked"
+SAME, TRAINED = "one training, evaluated both ways", "each evaluated as it was trained"
 BETTER, WORSE = "better", "worse"
 COLUMNS = (
     "family dataset model train_resolution views plain verdict accuracy_views accuracy_plain "

@@ -84,7 +84,7 @@ def test_views_without_their_plain_image_are_said_to_lack_it(names: list[str]) -
 def test_the_sentence_says_verdict_numbers_and_tokens() -> None:
     said = view_arms.sentence(view_arms.table(answers())).splitlines()
     assert said[0] == (
-        "* crops-4 against plain-crops-4, the same training, asked both ways: **1 better** of 1 "
+        "* crops-4 against plain-crops-4, one training, evaluated both ways: **1 better** of 1 "
         "comparison."
     )
     assert said[1].startswith("    * drawn, trained at native: **better** (+30.0 points, 95 %")
