@@ -16,12 +16,12 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from medres import models
-from medres.models import LoadedModel, loaded
+from medres.models import LoadedModel, loaded, prompts
 from medres.models.family import Family
+from medres.models.prompts import SYSTEM_PROMPT as SYSTEM_PROMPT
 from medres.models.trees import ROOT, Tree
 from medres.resolution import Geometry, Layout
 
-SYSTEM_PROMPT = "You are a biomedical expert."
 IGNORED = -100
 """Label of a position without loss, as in transformers."""
 MAX_PASS_TOKENS = 2_048
@@ -78,7 +78,7 @@ def encode(
     )
     if words:
         questions = [f"{words}\n{question}" for question in questions]
-    rendered = _rendered_parts(
+    rendered = prompts.parts(
         model.tokenizer, models.family_of(model.config), questions[0], len(sizes)
     )
     shared = ""
@@ -180,9 +180,9 @@ def _below(
     ids: list[np.ndarray] = []
     branches, firsts, reply_ids, longest = [], [], [], []
     for question, texts in zip(questions, replies, strict=True):
-        *_, prompt = _rendered_parts(tokenizer, family, question, n_images)
-        branch, prompt_ids = len(ids), _token_ids(tokenizer, prompt[n_shared:])
-        leaves = [_token_ids(tokenizer, family.reply(text)) for text in texts]
+        *_, prompt = prompts.parts(tokenizer, family, question, n_images)
+        branch, prompt_ids = len(ids), prompts.token_ids(tokenizer, prompt[n_shared:])
+        leaves = [prompts.token_ids(tokenizer, family.reply(text)) for text in texts]
         ids += [prompt_ids, *(leaf if with_ends else leaf[:-1] for leaf in leaves)]
         branches += [branch] * (1 + len(leaves))
         firsts += [0] + [len(prompt_ids)] * len(leaves)
@@ -226,17 +226,17 @@ def prompt_lengths(model: LoadedModel, question: str) -> tuple[int, int]:
         ValueError: If the chat template cannot be used.
     """
     family = models.family_of(model.config)
-    before, prompt = _rendered_parts(model.tokenizer, family, question, 1)
+    before, prompt = prompts.parts(model.tokenizer, family, question, 1)
     smallest_px = (model.multiple_px, model.multiple_px)
     layout = models.geometry(model.config, smallest_px, tiling=model.tiling)
     root_ids, _ = _root(model, [before], (layout,))
     n_before = len(root_ids) - layout.visual_tokens - layout.mark_tokens
-    return n_before, len(_token_ids(model.tokenizer, prompt))
+    return n_before, len(prompts.token_ids(model.tokenizer, prompt))
 
 
 def reply_length(model: LoadedModel, reply: str) -> int:
     """Return the tokens of a reply, its end of turn included."""
-    return len(_token_ids(model.tokenizer, models.family_of(model.config).reply(reply)))
+    return len(prompts.token_ids(model.tokenizer, models.family_of(model.config).reply(reply)))
 
 
 def opens_reasoning(model: LoadedModel) -> bool:
@@ -244,54 +244,9 @@ def opens_reasoning(model: LoadedModel) -> bool:
     family = models.family_of(model.config)
     if family.reasoning is None:
         return False
-    return family.reasoning.is_open_after(_rendered(model.tokenizer, family, loaded.PROBE, 1))
-
-
-def _rendered_parts(
-    tokenizer: PreTrainedTokenizerBase, family: Family, question: str, n_images: int
-) -> list[str]:
-    """Return what a prompt has before its first image, between any two, and behind the last."""
-    text, written = _rendered(tokenizer, family, question, n_images), family.in_template
-    before, *others = text.split(written)
-    n_tokens = text.count(family.image_token)
-    is_each = len(others) == n_images and n_tokens == n_images * written.count(family.image_token)
-    # Some templates trim a text at its ends.
-    if not is_each or question.strip() not in others[-1]:
-        asked = "one image" if n_images == 1 else f"{n_images} images"
-        raise ValueError(f"the chat template must place exactly {asked}, before the question")
-    if SYSTEM_PROMPT not in before:
-        raise ValueError("the chat template leaves out the system prompt; take another revision")
-    return [before, *(family.after_image + each for each in others)]
-
-
-@functools.lru_cache(maxsize=4096)
-def _rendered(
-    tokenizer: PreTrainedTokenizerBase, family: Family, question: str, n_images: int
-) -> str:
-    return loaded.rendered(tokenizer, family, SYSTEM_PROMPT, question, n_images=n_images)
-
-
-@functools.lru_cache(maxsize=65_536)
-def _token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> np.ndarray:
-    """Return the tokens of a text; cached, since questions and options recur with every image."""
-    ids = np.array(tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
-    ids.flags.writeable = False
-    return ids
-
-
-def _opening(tokenizer: PreTrainedTokenizerBase, text: str) -> np.ndarray:
-    """Return the tokens that the tokenizer puts before a text: none, or Llama's <s>.
-
-    Some chat templates write that token themselves.
-    """
-    begun = _opening_of_any(tokenizer)
-    is_written = len(begun) and text.startswith(tokenizer.decode(begun))
-    return begun[:0] if is_written else begun
-
-
-@functools.lru_cache(maxsize=64)
-def _opening_of_any(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-    return np.array(tokenizer.encode(""), dtype=np.int64)
+    return family.reasoning.is_open_after(
+        prompts.rendered(model.tokenizer, family, loaded.PROBE, 1)
+    )
 
 
 def _shared(model: LoadedModel, words: str, questions: Sequence[str], n_images: int) -> str:
@@ -300,13 +255,13 @@ def _shared(model: LoadedModel, words: str, questions: Sequence[str], n_images: 
     Empty where a token would span their end: a prompt has the tokens of its whole text.
     """
     family = models.family_of(model.config)
-    prompts = [
-        _rendered_parts(model.tokenizer, family, question, n_images)[-1] for question in questions
+    texts = [
+        prompts.parts(model.tokenizer, family, question, n_images)[-1] for question in questions
     ]
-    shared = "".join(prompts[0].partition(words)[:2])
-    for prompt in prompts:
+    shared = "".join(texts[0].partition(words)[:2])
+    for prompt in texts:
         begun, *both = (
-            _token_ids(model.tokenizer, text)
+            prompts.token_ids(model.tokenizer, text)
             for text in (prompt, shared, prompt.removeprefix(shared))
         )
         if not (prompt.startswith(shared) and np.array_equal(begun, np.concatenate(both))):
@@ -328,8 +283,8 @@ def _root(
     family = models.family_of(model.config)
     images = map(family.image_in_prompt, layouts)
     text = "".join(map("".join, zip(before, images, strict=True)))
-    texts = [_token_ids(model.tokenizer, each) for each in (text, behind) if each]
-    tokens = np.concatenate([_opening(model.tokenizer, text), *texts])
+    texts = [prompts.token_ids(model.tokenizer, each) for each in (text, behind) if each]
+    tokens = np.concatenate([prompts.opening(model.tokenizer, text), *texts])
     lengths = np.ones(len(tokens), dtype=np.int64)
     runs = [n_tokens for layout in layouts for n_tokens in family.runs(layout)]
     lengths[tokens == model.image_token_id] = runs

@@ -183,6 +183,6 @@ def sentence_of_cells(found: pd.DataFrame) -> str:
         most = rows.loc[rows["share"].idxmax()]
         said = f"most often {most['cell']} ({percent(most['share'])} % of the answers)"
         if most["share"] >= ONE_CELL:
-            said += ", nearly whatever it was asked: it does not look where"
+            said += ", almost whatever the image and the question: a crop at a fixed place"
         lines.append(f"    * {dataset}, {_trained(trained)}: {said}.")
     return "\n".join([f"* Where zoom looked. {UNKNOWN}", *lines])

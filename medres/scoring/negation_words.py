@@ -30,10 +30,10 @@ _LACK = _phrases(
     "rule_out rules_out ruling_out r_o negative_for free_of free_from clear_of devoid_of far_from "
     "fails_to failed_to failure_to unremarkable_for against unlike inconsistent_with "
     "incompatible_with contradicts mimics mimicking anything_but all_but reject rejects rejected "
-    "dismiss dismisses dismissed frei_von ausschluss ausschließen auszuschließen gegen exclure "
-    "exclut exclui exclu_un ausencia descarta descartar assenza esclude escludere ausência "
-    "descarta_se excluir afwezigheid sluit_uit vrij_van libre_de exempt_de dépourvu_de libero_da "
-    "livre_de"
+    "everything_but dismiss dismisses dismissed frei_von ausschluss ausschließen auszuschließen "
+    "gegen exclure exclut exclui exclu_un ausencia descarta descartar assenza esclude escludere "
+    "ausência descarta_se excluir afwezigheid sluit_uit vrij_van libre_de exempt_de dépourvu_de "
+    "libero_da livre_de"
 )
 # Deny what they are said of ("is unlikely", "absent"), or what follows if that comes first.
 _LACKING = _phrases(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from medres.scoring import paper, strict
+from medres.scoring import against, paper, strict
 from medres.scoring.plain import DOUBTFUL, REJECTED, Plain, plain
 
 RULES = ("names", "exact", "strict", "paper")
@@ -23,7 +23,7 @@ RULE = "names"
 HALF = 0.5
 
 _SAYING_NOTHING = frozenset(
-    "a and are as at be by for from image in is it neither no nor not of on picture seen shown "
+    "and are as at be by for from image in is it neither no nor not of on picture seen shown "
     "side sided that the there this to visible was were with without".split()
 )
 """Words on which `names` does not insist; what a negation rejects is marked by itself."""
@@ -40,6 +40,17 @@ _OPPOSITES = [
         "benign malignant",
         "acute chronic",
         "increased decreased",
+        "mild moderate",
+        "mild severe",
+        "moderate severe",
+        "partial complete",
+        "central peripheral",
+        "dorsal ventral",
+        "cranial caudal",
+        "male female",
+        "axial coronal",
+        "axial sagittal",
+        "coronal sagittal",
         "normal abnormal",
         "yes no",
     )
@@ -50,6 +61,8 @@ _BEFORE_OTHER = frozenset("above below beneath under over behind than before aft
 _KIND = dict.fromkeys(("st", "nd", "rd", "th"), "ordinal")
 _SHORT = 3  # words of a part of a list
 _NUMBER = re.compile(r"[^\w]*\d+(?:\.\d+)?(?: ?(\S+))?")
+_LABEL = re.compile(r"([a-z]{1,3})\d{1,3}")
+_LEVELS = frozenset("clst")
 
 
 class Score(NamedTuple):
@@ -77,15 +90,20 @@ def score(reply: str, reference: str) -> Score:
     shared = (Counter(said.words) & Counter(wanted.words)).total()
     n_words = len(said.words) + len(wanted.words)
     return Score(
-        names=_names(said, wanted),
+        names=_names(said, wanted)
+        and (said.key == wanted.key or not against.is_against(reply, reference, _needed(wanted))),
         exact=bool(wanted.key) and said.key == wanted.key,
         recall=shared / len(wanted.words) if wanted.words else 0.0,
         f1=2 * shared / n_words if n_words else 0.0,
     )
 
 
+def _needed(wanted: Plain) -> list[str]:
+    return _telling(wanted.words) or list(wanted.words)
+
+
 def _names(said: Plain, wanted: Plain) -> bool:
-    needed = _telling(wanted.words) or list(wanted.words)
+    needed = _needed(wanted)
     if not needed or not set(needed) <= set(said.words):
         return False
     if said.key == wanted.key:
@@ -129,9 +147,13 @@ def _has_other_number(said: Sequence[str], needed: Sequence[str]) -> bool:
 
 
 def _numbers(words: Sequence[str]) -> dict[str, set[str]]:
-    """Return the numbers among words by their unit or ending (of an ordinal)."""
+    """Return the numbers among words by their unit, ending (of an ordinal) or letters (C5)."""
     found: dict[str, set[str]] = {}
     for word in words:
+        if label := _LABEL.fullmatch(word):
+            # Of the spine one kind: T12 and L1 are two levels, like C5 and C6.
+            kind = "level" if label[1] in _LEVELS else f"{label[1]}-"
+            found.setdefault(kind, set()).add(word)
         match = _NUMBER.fullmatch(word.lstrip(DOUBTFUL))
         if match and not word.startswith(REJECTED):
             found.setdefault(_KIND.get(match[1] or "", match[1] or ""), set()).add(word)

@@ -20,6 +20,7 @@ from medres.scoring.negation import verdicts
 from medres.scoring.plain_words import (
     ARTICLES,
     BEFORE_AN_ARTICLE,
+    GREEK,
     ORDINALS,
     PLACES,
     SINGULARS,
@@ -47,7 +48,12 @@ _TWO_WORDS = re.compile(rf"\b({_TENS})[ -](?:({_UNITS_OF_TENS})|({_ORDINALS_OF_T
 _ONE_WORD = re.compile(rf"\b({'|'.join([*WORDS_OF_NUMBERS, *TENS])})\b")
 _ORDINAL = re.compile(rf"(?<!\d )\b({'|'.join(ORDINALS)})\b")
 _GRADED = "category|class|factor|grade|group|level|nerve|phase|segment|stage|type|zone"
-_ROMAN = re.compile(rf"\b({_GRADED})[ -](?=[ivx])(x?(?:ix|iv|v?i{{0,3}}))\b(?![-/])")
+_ROMAN = re.compile(
+    rf"\b({_GRADED})[ -](?!via\b)(?=[ivx])(x?(?:ix|iv|v?i{{0,3}}))([abc]?)\b(?![-/])"
+)
+_LEVELS = re.compile(r"\b([clst])(\d{1,2})[-/]([clst])?(?=\d{1,2}\b)")
+_GREEK = re.compile("[" + "".join(GREEK) + "]")
+_LIKE = re.compile(r"(?<=[a-z])-like\b")
 _RANGE = re.compile(r"(?<![\w.,])(\d+(?:[.,]\d+)?) ?- ?(?=\d)")
 _FRACTION = re.compile(r"(?<![\w.,])(\d+)/(?=\d+(?!\w))")
 _LENGTHS = "|".join(name for name, (_, base) in UNITS.items() if base == "mm")
@@ -99,9 +105,9 @@ def plain(text: str) -> Plain:
     before = 0
     for place, word in found:
         number, sign = said.clauses[place]
-        if _bare(word) in _AND or (number != said.clauses[before][0] and sign in _LIST_SIGNS):
+        if bare(word) in _AND or (number != said.clauses[before][0] and sign in _LIST_SIGNS):
             parts.append([])
-        if _bare(word) not in _AND:
+        if bare(word) not in _AND:
             parts[-1].append(word)
         before = place
     key = sorted(tuple(part) for part in parts if part)
@@ -120,7 +126,10 @@ def _prepared(text: str) -> str:
     folded = _TWO_WORDS.sub(_of_tens, folded)
     folded = _ONE_WORD.sub(lambda found: str((WORDS_OF_NUMBERS | TENS)[found[1]]), folded)
     folded = _ORDINAL.sub(lambda found: _ordinal(ORDINALS[found[1]]), folded)
-    folded = _ROMAN.sub(lambda found: f"{found[1]} {_arabic(found[2])}", folded)
+    folded = _ROMAN.sub(lambda found: f"{found[1]} {_arabic(found[2])}{found[3]}", folded)
+    folded = _LEVELS.sub(lambda found: f"{found[1]}{found[2]}-{found[3] or found[1]}", folded)
+    folded = _GREEK.sub(lambda found: GREEK[found[0]], folded)
+    folded = _LIKE.sub("like", folded)
     folded = _HALVES.sub(lambda found: _with_fraction(*map(int, found.groups())), folded)
     folded = _FRACTION.sub(r"\1 ÷ ", folded)
     folded = _TIMES.sub(r"\1 x ", folded)
@@ -153,7 +162,7 @@ def _arabic(roman: str) -> str:
 def _quantities(said: Words, marks: list[str]) -> list[tuple[int, str]]:
     """Return place and form of each word, a number and its unit as one."""
     found: list[tuple[int, str]] = []
-    bare: list[int] = []  # places in `found` of numbers that wait for a unit: 2 x 3 cm
+    unitless: list[int] = []  # places in `found` of numbers that wait for a unit: 2 x 3 cm
     words = said.words
     place = 0
     while place < len(words):
@@ -168,21 +177,21 @@ def _quantities(said: Words, marks: list[str]) -> list[tuple[int, str]]:
             if unit and is_joined:
                 place += 1
             else:
-                bare.append(len(found))
+                unitless.append(len(found))
                 found.append((at, marks[at] + _number(word)))
                 continue
         elif glued is not None:
             word, unit = glued[1], _unit(glued[2])
         else:
             if word not in ("x", "to"):
-                bare = []
+                unitless = []
             found.append((at, marks[at] + _singular(word)))
             continue
-        for earlier in bare:
+        for earlier in unitless:
             first, value = found[earlier]
-            number = _bare(value)
+            number = bare(value)
             found[earlier] = (first, value[: len(value) - len(number)] + _quantity(number, unit))
-        bare = []
+        unitless = []
         found.append((at, marks[at] + _quantity(word, unit)))
     return found
 
@@ -241,7 +250,8 @@ def _singular(word: str) -> str:
     return word[:-1] if word.endswith("s") and word[-2] not in "sui" else word
 
 
-def _bare(word: str) -> str:
+def bare(word: str) -> str:
+    """Return a word without the mark of what its text rejects or doubts."""
     return word.lstrip(REJECTED + DOUBTFUL)
 
 
@@ -249,13 +259,11 @@ def _without_articles(found: list[tuple[int, str]], said: Words) -> list[tuple[i
     """Leave out articles; "a" only where it can be nothing else (hepatitis A)."""
     kept: list[tuple[int, str]] = []
     for number, (place, word) in enumerate(found):
-        bare = _bare(word)
+        own = bare(word)
         is_last = number + 1 == len(found)
-        before = _bare(found[number - 1][1]) if number else ""
+        before = bare(found[number - 1][1]) if number else ""
         is_first = not number or said.clauses[place] != said.clauses[found[number - 1][0]]
-        is_article = bare == "the" or (
-            bare in ARTICLES and (is_first or before in BEFORE_AN_ARTICLE)
-        )
+        is_article = own == "the" or (own in ARTICLES and (is_first or before in BEFORE_AN_ARTICLE))
         if not is_article or is_last:
             kept.append((place, word))
     return kept
@@ -267,7 +275,7 @@ def _in_order_of_place(found: list[tuple[int, str]]) -> list[tuple[int, str]]:
     start = 0
     while start < len(result):
         stop = start
-        while stop < len(result) and _bare(result[stop][1]) in PLACES:
+        while stop < len(result) and bare(result[stop][1]) in PLACES:
             stop += 1
         places = [place for place, _ in result[start:stop]]
         words = sorted(word for _, word in result[start:stop])

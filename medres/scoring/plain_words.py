@@ -54,6 +54,16 @@ UNITS = {
 }
 """Factor to the unit of the kind that is written, and that unit. Not "in", which is a word too."""
 
+GREEK = dict(
+    zip(
+        "αβγδεζηθκλσςτφψω",
+        "alpha beta gamma delta epsilon zeta eta theta kappa lambda sigma sigma tau phi psi "
+        "omega".split(),
+        strict=True,
+    )
+)
+"""Letters that are written out. Not μ, which begins units."""
+
 ARTICLES = frozenset("a an the".split())
 BEFORE_AN_ARTICLE = frozenset(
     "and are as at be by for from has have in is it likely near no not of on or probably show "
@@ -138,6 +148,7 @@ SPELLINGS = tuple(
         (r"(cent|fib|lit|calib|met)re(?=s?\b)", r"\1er"),
         (r"\b(ischaem)", "ischem"),
         (r"\b([a-z]+)ised\b", r"\1ized"),
+        (r"\bpet ?[-/ ] ?ct\b", "petct"),
     )
 )
-"""British spelling and its American form."""
+"""British spelling and its American form; PET-CT, which is no CT, as one word."""

@@ -103,8 +103,11 @@ def test_other_gains_and_models_are_apart() -> None:
     assert "(large)" in gains.summary(found)
 
 
-def test_single_trainings_decide_nothing() -> None:
-    found = gains.pairs(compared(THREE, covers=paired.THESE_TRAININGS))
+@pytest.mark.parametrize("covers", [paired.THESE_TRAININGS, paired.THIS_TRAINING])
+def test_single_trainings_decide_nothing(covers: str) -> None:
+    """Not even of a gain of one training: between data sets, two trainings are compared."""
+    found = gains.pairs(compared(THREE, covers=covers))
+    assert set(found["covers"]) == {paired.THESE_TRAININGS}
     assert set(found["verdict"]) == {paired.ONLY_THESE_WEIGHTS}
     assert set(gains.table(found)["verdict"]) == {gains.OPEN}
     assert "one training each" in gains.sentence(found)

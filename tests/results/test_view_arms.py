@@ -117,7 +117,7 @@ def test_cells_are_counted_row_by_row_with_their_accuracy() -> None:
 def test_one_cell_for_everything_is_said() -> None:
     said = view_arms.sentence_of_cells(view_arms.cells(zoomed(["middle centre"] * 10)))
     assert view_arms.UNKNOWN in said
-    assert "most often middle centre (100.0 % of the answers), nearly whatever it was asked" in said
+    assert "most often middle centre (100.0 % of the answers), almost whatever the image" in said
     some = view_arms.sentence_of_cells(
         view_arms.cells(zoomed(["middle centre"] * 8 + ["lower left"] * 2))
     )
