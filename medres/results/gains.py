@@ -176,6 +176,11 @@ def table(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def _ends(places: pd.DataFrame) -> tuple[str, ...]:
+    """Return the ends of an order of data sets that are said; of two the first says both."""
+    return (GREATEST, SMALLEST) if len(places) > 2 else (GREATEST,)
+
+
 def _least(of: pd.DataFrame, dataset: str) -> float:
     """Return by how much the gain on a data set surely differs from the nearest other, a size."""
     own = of[(of["first_dataset"] == dataset) | (of["second_dataset"] == dataset)]
@@ -195,16 +200,17 @@ def sentence(found: pd.DataFrame) -> str:
     for (gain_of, model), part in places.groupby(["gain_of", "model"], sort=False):
         of = found[(found["gain_of"] == gain_of) & (found["model"] == model)]
         said, open_ = [], []
-        for end in (GREATEST, SMALLEST):
+        for end in _ends(part):
             at = part[part["verdict"] == end]
             said += [
                 f"**{end}** on {in_markdown(row.dataset)}, by "
-                f"{percent(_least(of, row.dataset))} points or more against every other"
+                f"{percent(_least(of, row.dataset))} points or more against "
+                f"{'every' if row.n_others > 1 else 'the'} other"
                 for row in at.itertuples()
             ]
             open_ += [end] * at.empty
         if open_:
-            said.append(f"where it is {listed(open_, 'or')} is **not decided**")
+            said.append(f"where it is {listed(open_, 'or')} is **{OPEN}**")
         if paired.ONLY_THESE_WEIGHTS in set(of["verdict"]):
             said.append("one training each: another may come out differently")
         order = ", ".join(
@@ -230,7 +236,7 @@ def summary(found: pd.DataFrame) -> str:
     for (gain_of, model), part in places.groupby(["gain_of", "model"], sort=False):
         ends = [
             f"**{row.verdict}** on {in_markdown(row.dataset)}"
-            for row in part[part["verdict"] != OPEN].itertuples()
+            for row in part[part["verdict"].isin(_ends(part))].itertuples()
         ]
         named = f" ({in_markdown(model)})" if several else ""
         said.append(f"{gain_of}{named}: {', '.join(ends) or f'**{OPEN}**'}")

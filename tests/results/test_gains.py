@@ -156,6 +156,15 @@ def test_the_words_say_where_and_by_how_much_at_least() -> None:
     )
 
 
+def test_of_two_data_sets_the_one_that_gains_more_says_it_all() -> None:
+    found = gains.pairs(compared({"cells": (0.4, 0.03), "slides": (0.1, 0.04)}))
+    assert set(gains.table(found)["verdict"]) == {gains.GREATEST, gains.SMALLEST}
+    half = stats.t.ppf(0.975, 10) * 0.05
+    said = gains.sentence(found)
+    assert f"**greatest** on cells, by {100 * (0.3 - half):.1f} points or more against the" in said
+    assert gains.SMALLEST not in said + gains.summary(found)
+
+
 @pytest.mark.parametrize("estimates", [{}, {"cells": (0.4, 0.03)}], ids=["none", "one"])
 def test_fewer_than_two_data_sets_have_nothing_to_compare(estimates: dict) -> None:
     table = compared(estimates) if estimates else compared(THREE).iloc[:0]
