@@ -25,8 +25,8 @@ DOWN = {1: ("",), 2: ("upper", "lower"), 3: ("upper", "middle", "lower")}
 MOST_TILES = 100
 """Of a plain image, as a model's own tiles are counted."""
 WHERE = (
-    "The image has {number} parts: {parts}. In which part is the answer to this question seen? "
-    "{question} Answer with the number of the part."
+    "In which part is the answer to this question seen? {question} Answer with the number of the "
+    "part."
 )
 """What zoom asks first."""
 
@@ -184,6 +184,11 @@ CELLS = places(CELLS_ACROSS, CELLS_ACROSS)
 NUMBERS = tuple(str(number) for number in range(1, len(CELLS) + 1))
 """Their numbers, the options of zoom's first question: a token each. A name of fewer tokens would
 be the more probable one whatever the image."""
+LEGEND = (
+    f"The image has {len(CELLS)} parts: "
+    f"{', '.join(map(' '.join, zip(NUMBERS, CELLS, strict=True)))}."
+)
+"""What the prompt of that question says of the image."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +234,8 @@ def zoom(size_px: tuple[int, int], treatment: Treatment) -> Zoom:
         )
         for number, name in enumerate(CELLS)
     ]
-    return Zoom(_within_low(size_px, treatment), tuple(seconds))
+    first = replace(_within_low(size_px, treatment), words=LEGEND)
+    return Zoom(first, tuple(seconds))
 
 
 def cell_box(size_px: tuple[int, int], cell: int) -> tuple[int, int, int, int]:
@@ -249,8 +255,7 @@ def cell_box(size_px: tuple[int, int], cell: int) -> tuple[int, int, int, int]:
 
 def where(question: str) -> str:
     """Return the question that zoom asks first."""
-    parts = ", ".join(map(" ".join, zip(NUMBERS, CELLS, strict=True)))
-    return WHERE.format(number=len(CELLS), parts=parts, question=question)
+    return WHERE.format(question=question)
 
 
 def plain(size_px: tuple[int, int], most_tokens: int, treatment: Treatment) -> Geometry:

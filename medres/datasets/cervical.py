@@ -10,8 +10,8 @@ The folder of an image is its label. Known defects: the article swaps the counts
 HSIL; the archive may hold images of HSIL slide 2 twice; uBench holds a copy of the images, so
 never train on one and test on the other. The paper tests 193 images, a fifth of 963 rounded up;
 its draw and the text of its question are in no public file, and a draw by image puts nearly
-every slide on both sides. The source is known to refuse programs with HTTP 403 at times: then
-its page gives the archive to a browser, and the unpacked folder is read as it is.
+every slide on both sides. The host has been seen to refuse programs with HTTP 403: then its
+page gives the archive to a browser, and the unpacked folder is read as it is.
 """
 
 import math

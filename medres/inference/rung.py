@@ -187,7 +187,7 @@ async def _ask(
     seen: list[int | None] = [0]
     try:
         if unit.zoom:
-            text = views.where(unit.question)
+            text = f"{unit.zoom.first.words}\n{views.where(unit.question)}"
             said = await _said(state, about, text, views.NUMBERS, images, traffic)
             told = (about, said.answer, text, unit.zoom.first, traffic)
             seen.append(await state.counted.tokens(*told))

@@ -3,6 +3,7 @@ import io
 import json
 import re
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -189,6 +190,14 @@ def no_slides_in_names(server: FaultyServer) -> None:
     server.put(cervical.SOURCE.files[0].url, named)
 
 
+def two_contents(server: FaultyServer) -> None:
+    packed = io.BytesIO(smears())
+    with zipfile.ZipFile(packed, "a") as opened, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # That a name is there twice.
+        opened.writestr(opened.namelist()[0], picture("JPEG", 9))
+    server.put(cervical.SOURCE.files[0].url, packed.getvalue())
+
+
 def no_class_folder(server: FaultyServer) -> None:
     server.put(cervical.SOURCE.files[0].url, zipped({"a/b.jpg": picture("JPEG")}))
 
@@ -245,6 +254,7 @@ CHANGED: dict[str, tuple[str, Callable[[FaultyServer], None], str, str]] = {
     "cut zip": ("cervical", cut_zip, "folders", "File is not a zip file"),
     "403": ("cervical", refused, "archive", "the server refuses it (403"),
     "no class folder": ("cervical", no_class_folder, "folders", "has no folder named"),
+    "two contents": ("cervical", two_contents, "twice", "1 names"),
     "no slides": ("cervical", no_slides_in_names, "slides", "no name tells one"),
     "cut plate": ("compound", cut_plate, "members", "File is not a zip file"),
     "no plate": ("compound", no_plate, "archives", "no such file (404"),

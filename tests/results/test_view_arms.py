@@ -85,9 +85,9 @@ def test_the_sentence_says_verdict_numbers_and_tokens() -> None:
     said = view_arms.sentence(view_arms.table(answers())).splitlines()
     assert said[0] == (
         "* crops-4 against plain-crops-4, one training, evaluated both ways: **1 better** of 1 "
-        "comparison."
+        "comparison (95 % confidence intervals)."
     )
-    assert said[1].startswith("    * drawn, trained at native: **better** (+30.0 points, 95 %")
+    assert said[1].startswith("    * drawn, trained at native: **better** (+30.0 points, +23.3 to ")
     assert "5.0 against 5.0 visual tokens" in said[1]
     assert said[3].startswith("    * drawn, trained at native: **worse** (−20.0 points")
 

@@ -231,8 +231,10 @@ _OTHERS: dict[str, tuple[tuple[str, str, str], ...]] = {
         (
             "archive",
             cervical.SOURCE.files[0].url,
-            "the form of the address in many public scripts; github.com/Vishwa-cloud25S/"
-            "cropmind-ai, ml/data/registry.py, got HTTP 403 for another set on 2026-08-08",
+            "the form of the address for other sets in many public scripts; not seen for this one, "
+            f"and {_PAP} says that the page's own link is a signed one; "
+            "github.com/Vishwa-cloud25S/cropmind-ai, ml/data/registry.py, got HTTP 403 for another "
+            "set on 2026-08-08",
         ),
         ("folders", f"{', '.join(cervical.CLASSES.values())}, spelling may vary", _PAP),
         ("counts", ", ".join(f"{k} {n}" for k, n in cervical.COUNTED.items()), _PAP),
