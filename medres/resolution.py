@@ -25,8 +25,9 @@ BUDGETS = {"tokens": "tokens-<n>", "tiles": "tiles-<n>", "pan-and-scan": "pan-an
 MOST = {"pixels": 999_999_999, "tokens": 100_000, "tiles": 100}
 """Largest numbers in the names of budgets."""
 BLANK_GREY = 128
-MICRONS = re.compile(r"[1-9][0-9]{0,5}|(?:0|[1-9][0-9]{0,5})\.[0-9]{0,5}[1-9]")
-"""How microns per pixel are written, in one way only: a resolution's name is a key everywhere."""
+NUMBER = re.compile(r"[1-9][0-9]{0,5}|(?:0|[1-9][0-9]{0,5})\.[0-9]{0,5}[1-9]")
+"""How factors and microns per pixel are written, in one way only: a resolution's name is a key
+everywhere, and a training's name a folder."""
 NEARLY = 1.01
 """Microns per pixel that differ by less are not called coarser."""
 
@@ -174,14 +175,7 @@ def parse(resolution: str) -> tuple[str, str]:
         return resolution, ""
     if kind in ("low", "upsampled") and argument in FILTERS:
         return kind, argument
-    if kind == "scale":
-        try:
-            factor = float(argument)
-        except ValueError:
-            factor = 0.0
-        if 0 < factor < math.inf:
-            return kind, argument
-    if kind == "mpp" and MICRONS.fullmatch(argument):
+    if kind in ("scale", "mpp") and NUMBER.fullmatch(argument):
         return kind, argument
     if kind in MOST and argument.isdecimal() and len(argument) < 10:
         # Written in one way only: a resolution's name is a key everywhere.
@@ -193,9 +187,9 @@ def parse(resolution: str) -> tuple[str, str]:
         return found
     raise ValueError(
         f"unknown resolution {resolution!r}; use low, native, mixed, blank, scale-<factor>, "
-        f"mpp-<microns per pixel>, pixels-<n>, low-<filter> or upsampled-<filter> with a filter of "
-        f"{', '.join(FILTERS)}, views of parts: "
-        f"{', '.join(views.NAMES)}; or a model's own budget: {', '.join(BUDGETS.values())}"
+        "mpp-<microns per pixel> (0.5 and 2 are written so, not .5, 0.50 or 2.0), pixels-<n>, "
+        f"low-<filter> or upsampled-<filter> with a filter of {', '.join(FILTERS)}, views of "
+        f"parts: {', '.join(views.NAMES)}; or a model's own budget: {', '.join(BUDGETS.values())}"
     )
 
 

@@ -493,6 +493,9 @@ def test_an_impossible_treatment_is_refused(arguments: tuple, message: str) -> N
         *("mpp", "mpp-", "mpp-0", "mpp-0.0", "mpp-.5", "mpp-5.", "mpp-1e-1", "mpp--1", "mpp-nan"),
         *("mpp-0,5", "mpp-05", "mpp-0.50", "mpp-inf", "mpp-٥", "mpp-1000000", "mpp-0.5um"),
         *("scale", "scale-", "scale-x", "scale-0", "scale--1", "scale-nan", "scale-inf"),
+        # Names are keys, and folders of trainings: each is written in one way.
+        *("scale-.5", "scale-0.50", "scale-2.0", "scale-02", "scale-1e-3", "scale- 0.5"),
+        *("scale-0.5\n", "scale-1_0", "scale-+2", "scale-٠.٥", "scale-1000000", "scale-0.0"),
     ],
 )
 def test_an_unknown_resolution_is_refused_with_the_known_ones(name: str) -> None:

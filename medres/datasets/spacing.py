@@ -13,6 +13,8 @@ from medres.datasets import rows
 
 MOST_UNEQUAL = 0.01
 """How far width and height of a pixel may differ: shapes are kept, so that one number counts."""
+LEAST_UM, MOST_UM = 1e-4, 1e6
+"""Of a pixel, from atoms to a metre; what is beyond is a mistake of units."""
 COLUMN = "mpp_um"
 Asked = Mapping[str, Mapping[str, Any]]
 """As in `conversations`."""
@@ -32,7 +34,8 @@ def mpp_um(record: Mapping[str, Any], size_px: tuple[int, int], stated_um: float
     width, height = record.get("pixel_um", (math.nan, math.nan))
     if not abs(width - height) <= MOST_UNEQUAL * min(width, height):
         return math.nan
-    return float((width + height) / 2)
+    found = float((width + height) / 2)
+    return found if LEAST_UM <= found <= MOST_UM else math.nan
 
 
 def _reduction(record: Mapping[str, Any], size_px: tuple[int, int]) -> float:
@@ -51,8 +54,8 @@ def of_column(source: str, table: pd.DataFrame) -> pd.Series:
         table: Texts in the columns image and mpp_um; an index named line or row.
 
     Raises:
-        ValueError: With the line of a value that is no positive number, or of an image that has
-            two of them.
+        ValueError: With the line of a value that is no positive number or none of a pixel, or of
+            an image that has two of them.
     """
     texts = table[COLUMN].str.strip()
     numbers = pd.to_numeric(texts.where(texts != ""), errors="coerce").astype(float)
@@ -60,6 +63,11 @@ def of_column(source: str, table: pd.DataFrame) -> pd.Series:
     rows.refuse(
         is_bad, table, source, f"a {COLUMN} that is no positive number", value=COLUMN,
         remedy="write the microns of one pixel with a point, 0.25, or leave it empty",
+    )  # fmt: skip
+    rows.refuse(
+        numbers.notna() & ~numbers.between(LEAST_UM, MOST_UM), table, source,
+        f"a {COLUMN} that no pixel has", value=COLUMN,
+        remedy=f"write microns, {LEAST_UM} to {MOST_UM:,.0f}, or leave it empty",
     )  # fmt: skip
     first = numbers.groupby(table["image"]).transform("first")
     rows.refuse(

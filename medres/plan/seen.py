@@ -322,9 +322,11 @@ def check(study: Study) -> None:
             if any(resolution.parse(name)[0] in BUDGETS for name in names):
                 with _said_of(f"{study.name}/{where}", model):
                     resolution.check(names, offline.treatment_of(model, settings))
-        if does_adapt:
-            layers = study.settings(cell_of(study, dataset, model, "finetune"))["adapt_layers"]
-            with _said_of(f"{study.name}/02_finetune.yaml", model):
+        for name in study.datasets if does_adapt else ():
+            layers = study.settings(cell_of(study, name, model, "finetune"))["adapt_layers"]
+            is_own = "adapt_layers" in study.finetune.get(name, {})
+            file = f"study.yaml: finetune: {name}" if is_own else "02_finetune.yaml"
+            with _said_of(f"{study.name}/{file}", model):
                 n_layers = offline.config_of(model).get_text_config().num_hidden_layers
                 trainable.check(layers, n_layers=n_layers)
 

@@ -265,6 +265,10 @@ def test_a_table_of_which_no_image_states_any_has_no_such_column(folder: Path) -
         (["inf", "", ""], "that is no positive number at line 2"),
         (["0.25 um", "", ""], "that is no positive number at line 2"),
         (["40x", "nan", ""], "that is no positive number at line 2; 2 rows like it"),
+        (["0.25", "1e308", ""], "that no pixel has at line 3; 1 row like it: '1e308'; write micr"),
+        (["1e-300", "", ""], "that no pixel has at line 2"),
+        (["0.25", "", "0.00009"], "that no pixel has at line 4"),
+        (["1000001", "", ""], "that no pixel has at line 2"),
     ],
 )
 def test_what_is_no_number_of_microns_is_refused(
@@ -289,6 +293,8 @@ def test_an_image_has_one_number_of_microns(folder: Path) -> None:
         ([1.0, 1.009], 1.0045),
         ([1.0, 1.011], math.nan),
         ([2.0, 1.0], math.nan),
+        ([1e308, 1e308], math.nan),
+        ([1e-9, 1e-9], math.nan),
         (None, math.nan),
     ],
 )

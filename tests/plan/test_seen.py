@@ -304,6 +304,20 @@ def test_no_more_layers_are_trained_on_than_a_model_has(
         seen.check(study_of(project, [model], ["low", "native"], **trainings))
 
 
+@pytest.mark.parametrize("layers", ["last-99", "first", "last-0"])
+def test_layers_of_a_later_data_set_are_checked_too(layers: str, project: Path) -> None:
+    drawn = {"n_train_images": 24, "n_test_images": 4}
+    changes = {
+        "train_resolutions": ["low", "low-then-native"],
+        "datasets": {"phantom-radiology": drawn, "phantom-cells": drawn},
+        "finetune": {"phantom-cells": {"adapt_layers": layers}},
+    }
+    study = study_of(project, ["tiny-qwen2-vl"], ["low", "native"], **changes)
+    match = f"small/study.yaml: finetune: phantom-cells, tiny-qwen2-vl: adapt_layers is .*{layers}"
+    with pytest.raises(ValueError, match=match):
+        seen.check(study)
+
+
 def test_the_plan_says_what_arrives_and_that_low_saves_nothing(project: Path) -> None:
     study = study_of(project, ["tiny-gemma4"], ["low", "native", "tokens-70"])
     said = plan.report(study, gpu=GPUS["A100-80GB"])
