@@ -9,6 +9,9 @@ from medres import trained_at
 from medres.published import claims
 from medres.published.claims import Claim
 from medres.results import findings, paired
+from medres.results.grids import place
+from medres.results.numbers import points
+from medres.texts import in_markdown
 
 INTRODUCTION = (
     "## Trained and evaluated at the same resolution\n\n"
@@ -46,9 +49,21 @@ def table(answers: pd.DataFrame, *, margin: float) -> pd.DataFrame:
 
 
 def sentence(found: pd.DataFrame) -> str:
-    """Return the comparisons in words, one line each; empty if there are none.
+    """Return what is decided in words, one line each, and the rest in one; empty without any.
 
     Args:
         found: As from `table`.
     """
-    return "" if found.empty else f"\n{findings.sentence(found)}"
+    if found.empty:
+        return ""
+    is_decided = found["verdict"].isin([paired.SUPPORTED, paired.CONTRADICTED])
+    lines = [findings.sentence(found[is_decided])] if is_decided.any() else []
+    left = found[~is_decided]
+    if len(left):
+        said = [
+            f"{in_markdown(where)}: {row.compared} ({points(row.difference)}, {points(row.lower)} "
+            f"to {points(row.upper)}; {row.verdict})"
+            for where, row in zip(place(left), left.itertuples(), strict=True)
+        ]
+        lines.append(f"* **Not decided**, in points: {'; '.join(said)}.")
+    return "\n" + "\n".join(lines)
