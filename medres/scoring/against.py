@@ -30,8 +30,9 @@ _PHRASES = [
 ]
 """In front of what is then not said to be there, as `plain` writes them."""
 _QUALIFIED = frozenset(
-    "acute big bilateral chronic definite focal gross large left lower major marked massive mild "
-    "moderate new old recent right severe significant small tension unilateral upper dexter".split()
+    "acute big bilateral chronic definite displaced focal gross large left lower major marked massive mild "
+    "moderate new old recent right severe significant small tension unilateral upper "
+    "dexter".split()
 )
 """What is denied with one of these in front is denied of a part alone: no large effusion."""
 _QUESTION = re.compile(r"[^.!?]*\?")
@@ -40,7 +41,8 @@ _BOTH = re.compile(r"\bwith(?:out)? (?:and|or) with(?:out)?\b")
 _BOUND = re.compile(
     r"\b(?:up to|as (?:much|many|large|long) as|beyond|max|maximum|min|minimum)\b(?: of)? ?(?=\d)"
 )
-_PER = re.compile(r"\d ?[^\W\d_]* per\b(?! cent)")
+_PER = re.compile(r" per (?!cent\b)")
+_OF_EACH = re.compile(r"\d ?/ ?[^\W\d_]")
 _PAIR = re.compile(r"(?<![\w.,])(\d+) ?(?:[+/:]|\b(?:out of|of|in)\b) ?(\d+)(?!\w)")
 
 
@@ -53,10 +55,10 @@ def is_against(reply: str, reference: str, needed: list[str]) -> bool:
         needed: The words of the reference that tell, as `plain` writes them.
     """
     said, wanted = plain(reply), plain(reference)
-    texts = fold(reply), fold(reference)
+    texts = _PER.sub("/", fold(reply)), _PER.sub("/", fold(reference))
     adds_sign = (
         pattern.search(texts[0]) and not pattern.search(texts[1])
-        for pattern in (_SLASH, _BOTH, _BOUND, _PER)
+        for pattern in (_SLASH, _BOTH, _BOUND, _OF_EACH)
     )
     return (
         any(adds_sign)
@@ -90,10 +92,11 @@ def _comes_after_phrase(said: Plain, wanted: Plain, needed: list[str]) -> bool:
 
 def _denies_a_part(said: Plain, wanted: Plain, needed: list[str]) -> bool:
     denied = {word for word in needed if word.startswith(REJECTED)}
+    # "No right or left effusion" denies both.
     return any(
         word in denied and before.startswith(REJECTED) and bare(before) in _QUALIFIED
-        for before, word in pairwise(said.words)
-        if before not in wanted.words
+        for first, before, word in zip(("", *said.words), said.words, said.words[1:], strict=False)
+        if before not in wanted.words and bare(first) not in ("or", "and", "nor")
     )
 
 

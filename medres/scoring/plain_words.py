@@ -148,6 +148,7 @@ SPELLINGS = tuple(
         (r"(cent|fib|lit|calib|met)re(?=s?\b)", r"\1er"),
         (r"\b(ischaem)", "ischem"),
         (r"\b([a-z]+)ised\b", r"\1ized"),
+        (r"\bper cent\b", "percent"),
         (r"\bpet ?[-/ ] ?ct\b", "petct"),
     )
 )

@@ -25,6 +25,7 @@ OTHERWISE = {
         ("5 mg per kg", "5 mg"),
         ("5 ml/min", "5 ml"),
         ("5 cm per year", "5 cm"),
+        ("3 per lobe", "3"),
     ],
     "bounds": [
         ("up to 5 cm", "5 cm"),
@@ -65,6 +66,7 @@ OTHERWISE = {
         ("no large pneumothorax", "no pneumothorax"),
         ("no left effusion", "no effusion"),
         ("no acute hemorrhage", "no hemorrhage"),
+        ("no displaced fracture", "no fracture"),
         ("with and without contrast", "without contrast"),
     ],
     "turned": [
@@ -77,6 +79,8 @@ AS_WELL = {
     "levels": [("the C5 vertebra", "C5"), ("C5/6", "C5-C6"), ("at L4/5", "L4-L5")],
     "numbers": [
         ("5 percent", "5 %"),
+        ("about 5 per cent", "5 percent"),
+        ("20 mg per kg", "20 mg/kg"),
         ("The pressure is 120/80.", "120/80"),
         ("1 out of 4", "1 in 4"),
         ("stage 3A", "stage IIIA"),
@@ -94,6 +98,7 @@ AS_WELL = {
     "denied beside it": [
         ("no mass or effusion", "no effusion"),
         ("no evidence of pneumothorax", "no pneumothorax"),
+        ("no right or left effusion", "no effusion"),
         ("done w/o contrast", "without contrast"),
     ],
 }
