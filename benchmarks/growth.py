@@ -67,8 +67,8 @@ def trainer_over(folder: Path, place: str, n_images: int, n_questions: int) -> T
     runs.ROOT = folder
     question_set = training.prepare(folder, questions_an_image=n_questions, n_images=n_images)
     train = question_set.split("train")
-    is_low = assign(train, "low", low_share=0.5, seed=0)
-    samples = Samples(models.load(place), question_set, train, is_low, TREATMENT, epochs=1, seed=0)
+    names = assign(train, "low", low_share=0.5, seed=0)
+    samples = Samples(models.load(place), question_set, train, names, TREATMENT, epochs=1, seed=0)
     settings = replace(
         training.SETTINGS, batch_images=N_IMAGES, micro_batch_images=MICRO_BATCH_IMAGES
     )

@@ -238,8 +238,8 @@ def row_of(
         )
         train = question_set.split("train")
         treatment = Treatment(28 * 28, BUDGET_PX, "bicubic", 28)
-        is_low = np.zeros(len(train), dtype=bool)
-        samples = Samples(model, question_set, train, is_low, treatment, epochs=1, seed=0)
+        names = np.full(len(train), "native")
+        samples = Samples(model, question_set, train, names, treatment, epochs=1, seed=0)
         flat = small.FlatConversations(samples, train, reads_as_usual=True)
         steps = np.arange(0, len(samples), batch)
         counted = {

@@ -272,8 +272,8 @@ def compare(
         folder = runs.ROOT = Path(name)
         question_set = prepare(folder, questions_an_image=questions_an_image)
         train = question_set.split("train")
-        is_low = assign(train, arm, low_share=0.5, seed=0)
-        samples = Samples(model, question_set, train, is_low, TREATMENT, epochs=1, seed=0)
+        names = assign(train, arm, low_share=0.5, seed=0)
+        samples = Samples(model, question_set, train, names, TREATMENT, epochs=1, seed=0)
         flat = FlatConversations(samples, train, reads_as_usual=reads_as_usual)
         sides = [
             ours(folder / "ours", samples, micro_batch_images=micro),

@@ -16,7 +16,7 @@ VARIABLE = "MEDRES_WARM"
 """Variable that names the folder with the sockets of the warm process."""
 READING, COMPUTING = STAGES = ("reading", "computing")
 """Names of the sockets: for pages made of what is there, and for all that may need a model."""
-COMPUTES = ("01_", "02_", "03_", "10_", "14_")
+COMPUTES = ("01_", "02_", "03_", "09_cost", "10_", "14_")
 """How the stems of pages begin that need a model, its sizes or its config."""
 ELSEWHERE, TAKEN = b"elsewhere\n", b"taken\n"
 """The first answers: the process that asks must run the command itself, or it is run now."""

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from medres import resolution, runs, texts, trained_at
+from medres import resolution, runs, scoring, texts, trained_at
 from medres import study as studies
 from medres.report import current, warm
 from medres.study import Study
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
         study = studies.load(asked.study)
         for line in studies.unpinned(study):
             texts.say(f"{ERROR}{line}", file=sys.stderr)
-        _refuse_budgets(study)
+        _refuse(study)
         look = current.look if asked.dry_run else partial(current.plan, repair=asked.repair)
         found = look(study)
         few = studies.too_few_groups(study) if found.stale and not found.damaged else []
@@ -110,11 +110,14 @@ def _said(found: current.Plan) -> list[str]:
     ]
 
 
-def _refuse_budgets(study: Study) -> None:
-    """Refuse what one of a study's models does not have, before anything is made.
+def _refuse(study: Study) -> None:
+    """Refuse what would fail only once models are trained, before anything is made.
 
-    Budgets at which it is trained or asked, and layers to train on.
+    A rule that is none, and what one of the study's models does not have: budgets at which it is
+    trained or asked, and layers to train on.
     """
+    for cell in study.cells("evaluate"):
+        scoring.check_open_rule(study.settings(cell)["open_rule"])
     names = {
         *trained_at.taken(study.train_resolutions),
         *(

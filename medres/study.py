@@ -118,7 +118,8 @@ def _rank(train_resolution: str) -> float:
     if trained_at.earlier(train_resolution):
         return 1.5
     shares = trained_at.shares(train_resolution, low_share=0.5)
-    return sum(share for name, share in shares.items() if name[:3] == "low") if shares else 2.0
+    of_low = [share for at, share in shares.items() if resolution.parse(at)[0] == "low"]
+    return sum(of_low) if shares else 2.0
 
 
 def load(name: str) -> Study:

@@ -24,7 +24,10 @@ ACROSS = {1: ("",), 2: ("left", "right"), 3: ("left", "centre", "right")}
 DOWN = {1: ("",), 2: ("upper", "lower"), 3: ("upper", "middle", "lower")}
 MOST_TILES = 100
 """Of a plain image, as a model's own tiles are counted."""
-WHERE = "In which part of the image is the answer to this question seen? {question}"
+WHERE = (
+    "In which part is the answer to this question seen? {question} Answer with the number of the "
+    "part."
+)
 """What zoom asks first."""
 
 
@@ -177,8 +180,15 @@ def places(columns: int, rows: int) -> tuple[str, ...]:
 
 
 CELLS = places(CELLS_ACROSS, CELLS_ACROSS)
-"""Names of zoom's cells, row by row: the options of its first question. All have two words, since
-a shorter option is the more probable one whatever the image."""
+"""Names of zoom's cells, row by row."""
+NUMBERS = tuple(str(number) for number in range(1, len(CELLS) + 1))
+"""Their numbers, the options of zoom's first question: a token each. A name of fewer tokens would
+be the more probable one whatever the image."""
+LEGEND = (
+    f"The image has {len(CELLS)} parts: "
+    f"{', '.join(map(' '.join, zip(NUMBERS, CELLS, strict=True)))}."
+)
+"""What the prompt of that question says of the image."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +196,7 @@ class Zoom:
     """Both steps of zoom for one image."""
 
     first: Geometry
-    """The whole at low, about which `where` is asked with `CELLS` as the options."""
+    """The whole at low, about which `where` is asked with `NUMBERS` as the options."""
     seconds: tuple[Geometry, ...]
     """The whole at low and a cell, for each of `CELLS`."""
 
@@ -224,7 +234,8 @@ def zoom(size_px: tuple[int, int], treatment: Treatment) -> Zoom:
         )
         for number, name in enumerate(CELLS)
     ]
-    return Zoom(_within_low(size_px, treatment), tuple(seconds))
+    first = replace(_within_low(size_px, treatment), words=LEGEND)
+    return Zoom(first, tuple(seconds))
 
 
 def cell_box(size_px: tuple[int, int], cell: int) -> tuple[int, int, int, int]:

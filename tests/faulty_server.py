@@ -124,13 +124,15 @@ class _Handler(BaseHTTPRequestHandler):
         start = self._start(mark, kind)
         if start >= len(content) > 0:
             return self._status(416)
-        body = content[start:]
+        end = self._end(len(content)) if kind != "no-range" else len(content)
+        body = content[start:end]
+        is_piece = start > 0 or end < len(content)
         if kind == "corrupt":
             place = len(body) // 3
             body = body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
-        self.send_response(206 if start else 200)
-        if start:
-            span = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        self.send_response(206 if is_piece else 200)
+        if is_piece:
+            span = f"bytes {start}-{end - 1}/{len(content)}"
             self.send_header("Content-Range", span)
         if kind not in ("no-mark", "blind"):
             self.send_header("ETag", f"W/{mark}" if kind == "weak-mark" else mark)
@@ -153,7 +155,12 @@ class _Handler(BaseHTTPRequestHandler):
             return 0
         if kind not in ("blind", "no-if-range") and self.headers.get("If-Range", mark) != mark:
             return 0
-        return int(asked.removeprefix("bytes=").rstrip("-")) + (kind == "shifted")
+        return int(asked.removeprefix("bytes=").partition("-")[0]) + (kind == "shifted")
+
+    def _end(self, length: int) -> int:
+        """Return where the asked piece ends, or the file."""
+        last = self.headers.get("Range", "").rpartition("-")[2]
+        return min(int(last) + 1, length) if last else length
 
     def _send(self, path: str, body: bytes, kind: str, n_bytes: int) -> None:
         if kind == "chunked-cut":

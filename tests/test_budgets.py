@@ -1,4 +1,4 @@
-"""A resolution that a model does not have is refused before anything is made."""
+"""What a model does not have, or no rule is, is refused before anything is made."""
 
 from pathlib import Path
 
@@ -30,6 +30,18 @@ def test_make_and_plan_refuse_it_in_one_line_and_make_nothing(
     for main in (make.main, plan_main):
         assert main(["smoke"]) == 1
         assert said in capsys.readouterr().err
+    assert not (runs.ROOT / "runs" / "smoke").exists()
+
+
+@pytest.mark.parametrize("rule", ["kind", "Names", ""])
+def test_a_rule_that_is_none_is_refused_before_anything_is_trained(
+    rule: str, project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    path = project / "params" / "smoke" / "03_evaluate.yaml"
+    path.write_text(yaml.safe_dump({"open_rule": rule}))
+    assert make.main(["smoke"]) == 1
+    assert f"open_rule is {rule!r}; use names, exact, strict, paper" in capsys.readouterr().err
     assert not (runs.ROOT / "runs" / "smoke").exists()
 
 

@@ -1,4 +1,7 @@
-"""`python -m medres.datasets list | describe NAME | fetch NAME --to DIR | prepare STUDY NAME`."""
+"""`python -m medres.datasets list | describe NAME | fetch NAME --to DIR | prepare STUDY NAME`.
+
+`verify NAME` looks at a source for what the loader assumes; `assumed` prints docs/datasets.md.
+"""
 
 import argparse
 import shutil
@@ -11,13 +14,14 @@ from typing import Any
 from medres import datasets, texts
 from medres import study as studies
 from medres.datasets import REAL, fetch, ledger
+from medres.datasets.fetch import assumed, verify
 from medres.datasets.fetch.progress import readable
 from medres.datasets.source import Source
 from medres.statistics import groups
 
 
 def main(arguments: list[str]) -> int:
-    """List the data sets, describe one, fetch one from its source, or prepare one for a study."""
+    """List the data sets, describe, verify or fetch one, or prepare one for a study."""
     parser = argparse.ArgumentParser(prog="python -m medres.datasets", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="one line for each data set")
@@ -51,12 +55,22 @@ def main(arguments: list[str]) -> int:
     preparing = commands.add_parser("prepare", help="draw or read one for a study, and check it")
     preparing.add_argument("study")
     preparing.add_argument("name")
+    verifying = commands.add_parser(
+        "verify", help="look at three items of a source for all that its loader assumes"
+    )
+    verifying.add_argument("name", help="a data set, or all")
+    verifying.add_argument("--mirror", default="", metavar="URL", help="as for fetch")
+    commands.add_parser("assumed", help="print what is assumed, as in docs/datasets.md")
     asked = parser.parse_args(arguments)
     try:
         if asked.command == "list":
             texts.say("\n".join(_row(name, module.SOURCE) for name, module in REAL.items()))
         elif asked.command == "describe":
             texts.say(_description(_module(asked.name).SOURCE))
+        elif asked.command == "assumed":
+            texts.say(assumed.document(), end="")
+        elif asked.command == "verify":
+            return _verify(asked.name, asked.mirror)
         elif asked.command == "prepare":
             _prepare(asked.study, asked.name)
         else:
@@ -131,6 +145,22 @@ def _prepare(name: str, dataset: str) -> None:
         texts.say(f"medres: data set {dataset}: note: {note}")
     said = groups.sentence(studies.group_sizes(study)[dataset])
     texts.say(f"medres: data set {dataset}: {said}")
+
+
+def _verify(name: str, mirror: str) -> int:
+    """Print a line for each assumption; return 1 if any does not hold."""
+    names = list(REAL) if name == "all" else [_module(name).SOURCE.name]
+    states: list[str] = []
+    for ticks in verify.verify(names, mirror=mirror):
+        texts.say(ticks[0].assumption.dataset)
+        for tick in ticks:
+            texts.say(_wrapped(f"  {tick.state:<20}  {tick.assumption.key:<9}  ", tick.found))
+            if tick.state == verify.DIFFERS:
+                texts.say(_wrapped(f"  {'':<20}  {'assumed':<9}  ", tick.assumption.assumed))
+        states += [tick.state for tick in ticks]
+    counted = [f"{states.count(each)} {each}" for each in (verify.OK, verify.DIFFERS)]
+    texts.say(f"{', '.join(counted)}, {states.count(verify.UNCHECKED)} could not be checked")
+    return 1 if verify.DIFFERS in states or verify.OK not in states else 0
 
 
 def _fetch(asked: argparse.Namespace) -> None:

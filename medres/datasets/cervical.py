@@ -2,13 +2,16 @@
 
 Source: Mendeley Data zddtpgzv63; Hussain et al. 2020, Data in Brief 30:105589. Version 4 of
 18 November 2019 is pinned by its number in the address; the source publishes no checksum.
-Licence: CC BY 4.0, to be confirmed on its page. Size: 0.4 to 1 GB, one ZIP. Group key: the
-image, as no file says which of the 460 patients it is from.
+Licence: CC BY 4.0. Size: 2.2 GB, one ZIP. Group key: the slide, which the name of a file
+begins with (`NL_10_ (5).jpg` is the fifth image of slide NL_10): the 962 images are of 61
+slides, four each of LSIL and SCC. No file says which of the 460 patients a slide is from.
 
-The folder of an image is its label. Known defects: article and files disagree on which of
-LSIL and HSIL has 163 images; fields of one patient cannot be kept together; uBench holds a
-copy of the images, so never train on one and test on the other. The paper tests 193 images,
-a fifth of 963 rounded up; its draw and the text of its question are in no public file.
+The folder of an image is its label. Known defects: the article swaps the counts of LSIL and
+HSIL; the archive may hold images of HSIL slide 2 twice; uBench holds a copy of the images, so
+never train on one and test on the other. The paper tests 193 images, a fifth of 963 rounded up;
+its draw and the text of its question are in no public file, and a draw by image puts nearly
+every slide on both sides. The host has been seen to refuse programs with HTTP 403: then its
+page gives the archive to a browser, and the unpacked folder is read as it is.
 """
 
 import math
@@ -27,14 +30,17 @@ SOURCE = Source(
     title="Liquid based cytology pap smear images for multi-class diagnosis of cervical cancer",
     citation="Hussain et al. 2020, Data in Brief 30:105589, doi 10.17632/zddtpgzv63.4",
     home="https://data.mendeley.com/datasets/zddtpgzv63/4",
-    licence="CC BY 4.0 (confirm on the page of the data)",
+    licence="CC BY 4.0",
     version="4 (18 November 2019)",
-    size_bytes=1_000_000_000,
-    group="image",
+    size_bytes=2_230_000_000,
+    group="slide",
     defects=(
-        "The article gives LSIL 163 and HSIL 113; a count of version 2's files gives LSIL 113 and "
+        "The article gives LSIL 163 and HSIL 113; the files of versions 2 and 4 are LSIL 113 and "
         "HSIL 163, NILM 612 instead of 613.",
-        "No file says which of the 460 patients an image is from, 2.1 images a patient on average.",
+        "The 962 images are of 61 slides, 4 each of LSIL and SCC, so that results on these two are "
+        "of one slide or two; no file says which of the 460 patients a slide is from.",
+        "A draw by image, as in the paper, puts fields of one slide in training and in test.",
+        "10 or 11 images of HSIL slide 2 are listed twice in version 4.",
         "uBench holds a copy of the images under other labels.",
     ),
     files=(
@@ -58,7 +64,12 @@ CLASSES = {
 }
 """Answer of each class: the names of the folders, whose hyphens and capitals vary."""
 ARTICLE = {"NILM": 613, "LSIL": 163, "HSIL": 113, "SCC": 74}
-VERSION_2 = {"NILM": 612, "LSIL": 113, "HSIL": 163, "SCC": 74}
+COUNTED = {"NILM": 612, "LSIL": 113, "HSIL": 163, "SCC": 74}
+"""Files of versions 2 and 4, each once."""
+IMAGE_PX = (2048, 1536)
+SLIDES = {"NILM": 43, "LSIL": 4, "HSIL": 10, "SCC": 4}
+SLIDE = re.compile(r"(?P<slide>[a-z]+_\d+)_? ?\(\d+\)\.jpe?g", re.IGNORECASE)
+"""HSIL_2 (10).jpg, NL_10_ (5).jpg, scc_1 (21).jpg: the slide, and the number of the image."""
 TEST_SHARE = 0.2
 DRAW_SEED = 42
 QUESTION = "Which class of the Bethesda System does this cervical smear show?"
@@ -115,8 +126,12 @@ def read(folder: Path, workspace: Path, *, prompt: str = OPTIONS["prompt"]) -> F
         options=[list(options) for _ in image],
         modality="cytology",
         split=["test" if each in drawn else "train" for each in table["question_id"]],
-        group=image,
+        group=[
+            slide_of(label, path.name) or name
+            for label, path, name in zip(table["label"], table["path"], image, strict=True)
+        ],
     )
+    unnamed = int((result["group"] == result["image"]).sum())
     excluded = [f"{len(others)} files are not JPEG, first {others[0].name}"] if others else []
     counts = {label: int((table["label"] == label).sum()) for label in CLASSES}
     return Found(
@@ -127,8 +142,35 @@ def read(folder: Path, workspace: Path, *, prompt: str = OPTIONS["prompt"]) -> F
             f"the paper's test images are in no public file: {n_test} of {len(table)} are drawn "
             f"here by image, a fifth rounded up, seed {DRAW_SEED}",
             *_compared(counts),
+            *_slides(result, unnamed),
         ],
     )
+
+
+def slide_of(label: str, name: str) -> str:
+    """Return the slide of an image, or nothing where its name tells none.
+
+    Capitals and a last underscore vary within one slide's names; the class is part of the slide's
+    name, so that none is in two.
+
+    >>> slide_of("NILM", "NL_10_ (5).jpg"), slide_of("SCC", "scc_1 (21).jpg")
+    ('NILM-nl_10', 'SCC-scc_1')
+    """
+    named = SLIDE.fullmatch(name)
+    return f"{label}-{named['slide'].casefold()}" if named else ""
+
+
+def _slides(table: pd.DataFrame, unnamed: int) -> list[str]:
+    """Say how many slides the images are of, and how many names tell none."""
+    notes = []
+    if unnamed < len(table):
+        named = table[table["group"] != table["image"]]
+        slides = named.groupby("label")["group"].nunique()
+        few = ", ".join(f"{slides.get(label, 0)} of {label}" for label in CLASSES)
+        notes.append(f"{len(named)} images are of {named['group'].nunique()} slides: {few}")
+    if unnamed:
+        notes.append(f"{unnamed} images have no slide in their name: a group each")
+    return notes
 
 
 def _class_folders(folder: Path) -> dict[str, list[Path]]:
@@ -154,13 +196,13 @@ def _compared(counts: dict[str, int]) -> list[str]:
     shown = f"LSIL {counts['LSIL']} and HSIL {counts['HSIL']}"
     pair = (counts["LSIL"], counts["HSIL"])
     if pair == (ARTICLE["LSIL"], ARTICLE["HSIL"]):
-        notes = [f"{shown} images, as the article says; a count of version 2 swaps the two"]
-    elif pair == (VERSION_2["LSIL"], VERSION_2["HSIL"]):
-        notes = [f"{shown} images, as in a count of version 2; the article swaps the two"]
+        notes = [f"{shown} images, as the article says; the files of versions 2 and 4 swap the two"]
+    elif pair == (COUNTED["LSIL"], COUNTED["HSIL"]):
+        notes = [f"{shown} images, as in the files of versions 2 and 4; the article swaps the two"]
     else:
-        notes = [f"{shown} images; known are 163 and 113 (article) or 113 and 163 (version 2)"]
+        notes = [f"{shown} images; known are 163 and 113 (article) or 113 and 163 (files)"]
     for label in ("NILM", "SCC"):
-        known = sorted({ARTICLE[label], VERSION_2[label]}, reverse=True)
+        known = sorted({ARTICLE[label], COUNTED[label]}, reverse=True)
         if counts[label] not in known:
             expected = " or ".join(map(str, known))
             notes.append(f"{label} has {counts[label]} images; known are {expected}")

@@ -63,6 +63,8 @@ READING = {"scaling": "percentiles:0.1:99.9"}
 """Each channel of each field by its own limits, as readers of this set usually do; fluorescence
 fills a small part of 16 bits, and over their whole range would be all but black."""
 N_FIELDS = 13_200
+N_PLATES = 55
+IMAGE_PX = (1280, 1024)
 FIELDS_PER_MOA = {
     "Microtubule stabilizers": 1428,
     "DMSO": 1320,
@@ -81,6 +83,15 @@ FIELDS_PER_MOA = {
 """Fields of each mechanism once the two tables are joined on compound and concentration."""
 CHANNELS = ("Actin", "Tubulin", "DAPI")
 """Shown as red, green and blue."""
+IMAGE_COLUMNS = (
+    *[f"Image_FileName_{channel}" for channel in CHANNELS],
+    "Image_PathName_DAPI",
+    "Image_Metadata_Plate_DAPI",
+    "Image_Metadata_Well_DAPI",
+    "Image_Metadata_Compound",
+    "Image_Metadata_Concentration",
+)
+MOA_COLUMNS = ("compound", "concentration", "moa")
 QUESTIONS = {
     "moa": "What is the mechanism of action of the compound that these cells were treated with?",
     "compound": "Which compound were these cells treated with?",
@@ -100,9 +111,9 @@ def fetch(downloader: "Downloader", folder: Path, *, limit: int) -> None:
         OSError: If the connection stays bad or the disk has no room.
         ValueError: If a ZIP is damaged or lacks a file that the image table names.
     """
-    downloader.get(BASE + IMAGE_TABLE, IMAGE_TABLE, check=_fields)
-    downloader.get(BASE + MOA_TABLE, MOA_TABLE, check=_mechanisms)
-    fields = _fields(folder / IMAGE_TABLE)
+    downloader.get(BASE + IMAGE_TABLE, IMAGE_TABLE, check=fields_of)
+    downloader.get(BASE + MOA_TABLE, MOA_TABLE, check=mechanisms_of)
+    fields = fields_of(folder / IMAGE_TABLE)
     for plate in sorted(fields["plate"].unique())[: limit or None]:
         rows = fields[fields["plate"] == plate]
         wanted = {name for channel in CHANNELS for name in rows[channel]}
@@ -164,7 +175,7 @@ def read(
             f"{folder} has no {' and no '.join(absent)}; fetch the data with "
             f"`python -m medres.datasets fetch compound --to {folder}`"
         )
-    fields, notes = _with_moa(folder)
+    fields, notes = with_mechanisms(folder)
     fields["label"] = fields[label]
     excluded = []
     for reason, out in (
@@ -231,20 +242,10 @@ def _parse(path: Path, columns: list[str]) -> pd.DataFrame:
     return table
 
 
-def _fields(path: Path) -> pd.DataFrame:
+def fields_of(path: Path) -> pd.DataFrame:
     """Return the image table with our names: one row per field."""
     names = {channel: f"Image_FileName_{channel}" for channel in CHANNELS}
-    raw = _parse(
-        path,
-        [
-            *names.values(),
-            "Image_PathName_DAPI",
-            "Image_Metadata_Plate_DAPI",
-            "Image_Metadata_Well_DAPI",
-            "Image_Metadata_Compound",
-            "Image_Metadata_Concentration",
-        ],
-    )
+    raw = _parse(path, list(IMAGE_COLUMNS))
     site = raw["Image_FileName_DAPI"].str.extract(r"_s(\d+)_w")[0]
     if site.isna().any():
         name = raw["Image_FileName_DAPI"][site.isna()].iloc[0]
@@ -273,9 +274,9 @@ def _fields(path: Path) -> pd.DataFrame:
     return fields
 
 
-def _mechanisms(path: Path) -> pd.DataFrame:
+def mechanisms_of(path: Path) -> pd.DataFrame:
     """Return the table of mechanisms: one row per compound and concentration."""
-    known = _parse(path, ["compound", "concentration", "moa"])
+    known = _parse(path, list(MOA_COLUMNS))
     known["concentration"] = _concentrations(path, known["concentration"])
     twice = known.duplicated(["compound", "concentration"])
     if twice.any():
@@ -292,8 +293,9 @@ def _concentrations(path: Path, texts: pd.Series) -> pd.Series:
     return values.astype(float)
 
 
-def _with_moa(folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    fields, known = _fields(folder / IMAGE_TABLE), _mechanisms(folder / MOA_TABLE)
+def with_mechanisms(folder: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Return the fields with their mechanism, and what differs from what is known of the tables."""
+    fields, known = fields_of(folder / IMAGE_TABLE), mechanisms_of(folder / MOA_TABLE)
     key = ["compound", "concentration"]
     joined = fields.merge(known[[*key, "moa"]], on=key, how="left", validate="m:1")
     notes = [

@@ -49,12 +49,12 @@ def fetch(downloader: "Downloader", folder: Path, *, limit: int) -> None:
     captions = folder / CAPTIONS
     if captions.is_file() and f'"list_made_from": "{RELEASE}"' not in captions.read_text("utf-8"):
         raise ValueError(f"{captions} was not made from {RELEASE}; fetch into another folder")
-    table = downloader.get(f"{RELEASE}/download/{LOCATIONS}", LOCATIONS, check=_genes)
+    table = downloader.get(f"{RELEASE}/download/{LOCATIONS}", LOCATIONS, check=genes_of)
     records: list[dict[str, Any]] = []
     n_left_out = 0
-    for gene in _genes(table):
-        entry = downloader.get(f"{RELEASE}/{gene}.xml", f"genes/{gene}.xml", check=_parsed)
-        offered, n_odd = _offered(entry, gene)
+    for gene in genes_of(table):
+        entry = downloader.get(f"{RELEASE}/{gene}.xml", f"genes/{gene}.xml", check=parsed)
+        offered, n_odd = offered_by(entry, gene)
         n_left_out += n_odd
         for record in offered[: limit - len(records) if limit else None]:
             image = downloader.get(record["url"], record["file_path"], check=_require_jpeg)
@@ -76,7 +76,7 @@ def fetch(downloader: "Downloader", folder: Path, *, limit: int) -> None:
     downloader.record(CAPTIONS, url=RELEASE)
 
 
-def _genes(table: Path) -> list[str]:
+def genes_of(table: Path) -> list[str]:
     """Return the genes of the table of locations, each once."""
     try:
         rows = pd.read_csv(table, sep="\t", dtype=str, usecols=["Gene"], compression="zip")
@@ -89,7 +89,8 @@ def _genes(table: Path) -> list[str]:
     return [str(gene) for gene in genes]
 
 
-def _parsed(path: Path) -> Element:
+def parsed(path: Path) -> Element:
+    """Return the root of a gene's XML; raise ValueError if it is none."""
     try:
         root: Element = ElementTree.parse(path).getroot()
     except (ParseError, DefusedXmlException) as error:
@@ -106,9 +107,9 @@ def _require_jpeg(path: Path) -> None:
         raise ValueError(f"{path} is not a JPEG; it begins with {begin!r}")
 
 
-def _offered(path: Path, gene: str) -> tuple[list[dict[str, Any]], int]:
+def offered_by(path: Path, gene: str) -> tuple[list[dict[str, Any]], int]:
     """Return the images of a gene's XML, each once, and the number of those left out."""
-    root = _parsed(path)
+    root = parsed(path)
     links = [each for each in root.iter("xref") if "uniprot" in each.get("db", "").lower()]
     about = {
         "ensembl_id": gene,

@@ -28,13 +28,20 @@ from medres.datasets.source import File, Found, Source
 if TYPE_CHECKING:
     from medres.datasets.fetch import Downloader
 
-REVISION = "8f708ae"
+REVISION = "8f708aeb74edaf317a96c2a4cdf3b7c6e6bb0f1f"
 FILES = {
     "train": "WsiVQA_train.json",
     "validation": "WsiVQA_val.json",
     "test": "WsiVQA_test.json",
 }
 SPLITS_TABLE = "splits_0.csv"
+SHA256 = {
+    "WsiVQA_train.json": "393b3777a150ce500f2f35b6383b01fdb062b1d8e8fbc371bfd6c53fd1a8add6",
+    "WsiVQA_val.json": "5cab5408815c72b22231d58944b4b6382eb86c3e24df1eff08ff7ad9d32f5320",
+    "WsiVQA_test.json": "d19a4ad1e90f75ef6228376629167f64581748419fdde388a5d6527d1cc230c9",
+    SPLITS_TABLE: "b2ad2226125981722da83957c9107f1b8523187cee709e706bc0f327cbbf3925",
+}
+"""Of the files at that commit."""
 _FETCHED = [f"dataset/WSI_captions/{name}" for name in FILES.values()] + [f"dataset/{SPLITS_TABLE}"]
 SOURCE = Source(
     name="wsi",
@@ -42,7 +49,7 @@ SOURCE = Source(
     citation="Chen et al., WSI-VQA, ECCV 2024, arXiv 2407.05603; TCGA Research Network",
     home="https://github.com/cpystan/WSI-VQA",
     licence="slides: GDC open access, no re-identification; questions: no licence file",
-    version=f"questions: commit {REVISION}",
+    version=f"questions: commit {REVISION[:7]}",
     size_bytes=35_000_000_000,
     group="case",
     defects=(
@@ -91,7 +98,7 @@ def fetch(
 
     for file in SOURCE.files:
         name = file.path.rpartition("/")[2]
-        check = _train_column if name == SPLITS_TABLE else _parsed
+        check = train_column if name == SPLITS_TABLE else parsed
         downloader.get(file.url, file.path, check=check)
     gdc.fetch_slides(downloader, folder, cases(folder)[: limit or None], max_pixels=max_pixels)
 
@@ -250,7 +257,7 @@ def _records(folder: Path, split: str) -> pd.DataFrame:
             f"with `python -m medres.datasets fetch wsi --to {folder}`"
         )
     rows = []
-    for number, record in enumerate(_parsed(path)):
+    for number, record in enumerate(parsed(path)):
         whole = isinstance(record, dict) and {"Id", "Question", "Answer"} <= set(record)
         choice = (record.get("Choice") or []) if whole else []
         if not whole or not isinstance(choice, list):
@@ -271,7 +278,8 @@ def _records(folder: Path, split: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _parsed(path: Path) -> list[Any]:
+def parsed(path: Path) -> list[Any]:
+    """Return the records of a file of questions; raise ValueError if it holds none."""
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -299,10 +307,11 @@ def _as_option(answer: str, options: list[str]) -> str | None:
 def _trained_cases(folder: Path) -> set[str] | None:
     """Return the cases in the train column of splits_0.csv, None without that file."""
     path = _find(folder, SPLITS_TABLE)
-    return None if path is None else set(_train_column(path).str[:12])
+    return None if path is None else set(train_column(path).str[:12])
 
 
-def _train_column(path: Path) -> pd.Series:
+def train_column(path: Path) -> pd.Series:
+    """Return the slides that splits_0.csv lists for training; raise ValueError if it lists none."""
     table = pd.read_csv(path, dtype=str)
     if "train" not in table:
         raise ValueError(f"{path} has no column train; it has {list(table.columns)}")

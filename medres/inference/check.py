@@ -116,7 +116,8 @@ def _second_step(
     planned = views.zoom((row.width_px, row.height_px), treatment)
     image = pixel_cache.views_of(question_set, row.image, planned.first, pixel_cache.NONE)
     asked = (model, planned.first.given_px, image, views.where(row.question))
-    return planned.seconds[int(np.argmax([score_alone(*asked, cell) for cell in views.CELLS]))]
+    scores = [score_alone(*asked, each, words=planned.first.words) for each in views.NUMBERS]
+    return planned.seconds[int(np.argmax(scores))]
 
 
 def sentence(checked: pd.DataFrame) -> str:

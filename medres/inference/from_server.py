@@ -175,7 +175,7 @@ async def _opened(
         if is_zoomed and way.name == "words":
             raise ValueError(
                 f"eval_resolutions has {zoom.NAME}, for which a model chooses one of "
-                f"{len(views.CELLS)} named parts of the image, and the server at {address.url} is "
+                f"{len(views.CELLS)} numbered parts of it, and the server at {address.url} is "
                 "asked for words alone; start it with what another way needs (docs/served.md), "
                 f"or leave {zoom.NAME} out"
             )

@@ -187,12 +187,12 @@ async def _ask(
     seen: list[int | None] = [0]
     try:
         if unit.zoom:
-            text = views.where(unit.question)
-            said = await _said(state, about, text, views.CELLS, images, traffic)
+            text = f"{unit.zoom.first.words}\n{views.where(unit.question)}"
+            said = await _said(state, about, text, views.NUMBERS, images, traffic)
             told = (about, said.answer, text, unit.zoom.first, traffic)
             seen.append(await state.counted.tokens(*told))
             if not said.error:
-                cell = views.CELLS.index(said.reply)
+                cell = views.NUMBERS.index(said.reply)
                 unit = replace(unit, geometry=unit.zoom.seconds[cell])
                 images = await part(unit, unit.geometry)
         if not said.error:

@@ -1,6 +1,6 @@
 """Zoom: a model is asked where the answer is seen, then the question with that part beside.
 
-Both steps are passes of the same model. A question takes the cell whose name is the most probable
+Both steps are passes of the same model. A question takes the cell whose number is the most probable
 answer to the first; the questions about an image that take the same cell share the second pass.
 """
 
@@ -56,7 +56,7 @@ def answer(
             zoom.first,
             asked.question_ids,
             list(map(views.where, asked.questions)),
-            [views.CELLS] * len(asked.questions),
+            [views.NUMBERS] * len(asked.questions),
             with_ends=False,
         )
         for zoom, (_, asked) in zip(planned, batch, strict=True)

@@ -16,12 +16,12 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from medres import models
-from medres.models import LoadedModel, loaded
+from medres.models import LoadedModel, loaded, prompts
 from medres.models.family import Family
+from medres.models.prompts import SYSTEM_PROMPT as SYSTEM_PROMPT
 from medres.models.trees import ROOT, Tree
 from medres.resolution import Geometry, Layout
 
-SYSTEM_PROMPT = "You are a biomedical expert."
 IGNORED = -100
 """Label of a position without loss, as in transformers."""
 MAX_PASS_TOKENS = 2_048
@@ -56,7 +56,8 @@ def encode(
             predict nothing, so scoring does not need them.
         budget: The model's own budget for the image, as in `Geometry.budget`; of several images
             one each, or one for all.
-        words: What the prompt says of its images, on a line in front of every question.
+        words: What the prompt says of its images, on a line in front of every question; where no
+            token spans its end it is read once for all of them.
 
     Raises:
         TooLongError: If a path is longer than the model's maximum; nothing is ever truncated.
@@ -77,10 +78,13 @@ def encode(
     )
     if words:
         questions = [f"{words}\n{question}" for question in questions]
-    rendered = _rendered_parts(
+    rendered = prompts.parts(
         model.tokenizer, models.family_of(model.config), questions[0], len(sizes)
     )
-    root_ids, root_positions = _root(model, rendered[:-1], layouts)
+    shared = ""
+    if words:
+        shared = _shared(model, f"{words}\n", questions, len(sizes))
+    root_ids, root_positions = _root(model, rendered[:-1], layouts, shared)
     n_root, after_root = len(root_ids), int(root_positions.max()) + 1
     below = _below(
         model.tokenizer,
@@ -88,6 +92,7 @@ def encode(
         tuple(questions),
         tuple(map(tuple, replies)),
         n_images=len(sizes),
+        n_shared=len(shared),
         with_ends=with_ends,
     )
     if n_root + below.longest.max() > model.max_length:
@@ -164,18 +169,20 @@ def _below(
     replies: tuple[tuple[str, ...], ...],
     *,
     n_images: int,
+    n_shared: int,
     with_ends: bool,
 ) -> _Below:
     """Return a tree's questions, each followed by its replies.
 
-    Cached: an image is asked the same at every resolution, and often the same as other images.
+    The first `n_shared` characters behind the last image are in the root. Cached: an image is asked
+    the same at every resolution, and often the same as other images.
     """
     ids: list[np.ndarray] = []
     branches, firsts, reply_ids, longest = [], [], [], []
     for question, texts in zip(questions, replies, strict=True):
-        *_, prompt = _rendered_parts(tokenizer, family, question, n_images)
-        branch, prompt_ids = len(ids), _token_ids(tokenizer, prompt)
-        leaves = [_token_ids(tokenizer, family.reply(text)) for text in texts]
+        *_, prompt = prompts.parts(tokenizer, family, question, n_images)
+        branch, prompt_ids = len(ids), prompts.token_ids(tokenizer, prompt[n_shared:])
+        leaves = [prompts.token_ids(tokenizer, family.reply(text)) for text in texts]
         ids += [prompt_ids, *(leaf if with_ends else leaf[:-1] for leaf in leaves)]
         branches += [branch] * (1 + len(leaves))
         firsts += [0] + [len(prompt_ids)] * len(leaves)
@@ -219,17 +226,17 @@ def prompt_lengths(model: LoadedModel, question: str) -> tuple[int, int]:
         ValueError: If the chat template cannot be used.
     """
     family = models.family_of(model.config)
-    before, prompt = _rendered_parts(model.tokenizer, family, question, 1)
+    before, prompt = prompts.parts(model.tokenizer, family, question, 1)
     smallest_px = (model.multiple_px, model.multiple_px)
     layout = models.geometry(model.config, smallest_px, tiling=model.tiling)
     root_ids, _ = _root(model, [before], (layout,))
     n_before = len(root_ids) - layout.visual_tokens - layout.mark_tokens
-    return n_before, len(_token_ids(model.tokenizer, prompt))
+    return n_before, len(prompts.token_ids(model.tokenizer, prompt))
 
 
 def reply_length(model: LoadedModel, reply: str) -> int:
     """Return the tokens of a reply, its end of turn included."""
-    return len(_token_ids(model.tokenizer, models.family_of(model.config).reply(reply)))
+    return len(prompts.token_ids(model.tokenizer, models.family_of(model.config).reply(reply)))
 
 
 def opens_reasoning(model: LoadedModel) -> bool:
@@ -237,70 +244,47 @@ def opens_reasoning(model: LoadedModel) -> bool:
     family = models.family_of(model.config)
     if family.reasoning is None:
         return False
-    return family.reasoning.is_open_after(_rendered(model.tokenizer, family, loaded.PROBE, 1))
+    return family.reasoning.is_open_after(
+        prompts.rendered(model.tokenizer, family, loaded.PROBE, 1)
+    )
 
 
-def _rendered_parts(
-    tokenizer: PreTrainedTokenizerBase, family: Family, question: str, n_images: int
-) -> list[str]:
-    """Return what a prompt has before its first image, between any two, and behind the last."""
-    text, written = _rendered(tokenizer, family, question, n_images), family.in_template
-    before, *others = text.split(written)
-    n_tokens = text.count(family.image_token)
-    is_each = len(others) == n_images and n_tokens == n_images * written.count(family.image_token)
-    # Some templates trim a text at its ends.
-    if not is_each or question.strip() not in others[-1]:
-        asked = "one image" if n_images == 1 else f"{n_images} images"
-        raise ValueError(f"the chat template must place exactly {asked}, before the question")
-    if SYSTEM_PROMPT not in before:
-        raise ValueError("the chat template leaves out the system prompt; take another revision")
-    return [before, *(family.after_image + each for each in others)]
+def _shared(model: LoadedModel, words: str, questions: Sequence[str], n_images: int) -> str:
+    """Return what stands behind the last image in all prompts, up to the end of some words.
 
-
-@functools.lru_cache(maxsize=4096)
-def _rendered(
-    tokenizer: PreTrainedTokenizerBase, family: Family, question: str, n_images: int
-) -> str:
-    return loaded.rendered(tokenizer, family, SYSTEM_PROMPT, question, n_images=n_images)
-
-
-@functools.lru_cache(maxsize=65_536)
-def _token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> np.ndarray:
-    """Return the tokens of a text; cached, since questions and options recur with every image."""
-    ids = np.array(tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
-    ids.flags.writeable = False
-    return ids
-
-
-def _opening(tokenizer: PreTrainedTokenizerBase, text: str) -> np.ndarray:
-    """Return the tokens that the tokenizer puts before a text: none, or Llama's <s>.
-
-    Some chat templates write that token themselves.
+    Empty where a token would span their end: a prompt has the tokens of its whole text.
     """
-    begun = _opening_of_any(tokenizer)
-    is_written = len(begun) and text.startswith(tokenizer.decode(begun))
-    return begun[:0] if is_written else begun
-
-
-@functools.lru_cache(maxsize=64)
-def _opening_of_any(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-    return np.array(tokenizer.encode(""), dtype=np.int64)
+    family = models.family_of(model.config)
+    texts = [
+        prompts.parts(model.tokenizer, family, question, n_images)[-1] for question in questions
+    ]
+    shared = "".join(texts[0].partition(words)[:2])
+    for prompt in texts:
+        begun, *both = (
+            prompts.token_ids(model.tokenizer, text)
+            for text in (prompt, shared, prompt.removeprefix(shared))
+        )
+        if not (prompt.startswith(shared) and np.array_equal(begun, np.concatenate(both))):
+            return ""
+    return shared
 
 
 def _root(
-    model: LoadedModel, before: Sequence[str], layouts: Sequence[Layout]
+    model: LoadedModel, before: Sequence[str], layouts: Sequence[Layout], behind: str = ""
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return tokens and positions of the prompt up to the end of the last image.
+    """Return tokens and positions of what all questions about an image have in common.
 
     Args:
         model: With tokenizer and config.
         before: What stands in front of each image.
         layouts: Of the images.
+        behind: What stands behind the last one.
     """
     family = models.family_of(model.config)
     images = map(family.image_in_prompt, layouts)
     text = "".join(map("".join, zip(before, images, strict=True)))
-    tokens = np.concatenate([_opening(model.tokenizer, text), _token_ids(model.tokenizer, text)])
+    texts = [prompts.token_ids(model.tokenizer, each) for each in (text, behind) if each]
+    tokens = np.concatenate([prompts.opening(model.tokenizer, text), *texts])
     lengths = np.ones(len(tokens), dtype=np.int64)
     runs = [n_tokens for layout in layouts for n_tokens in family.runs(layout)]
     lengths[tokens == model.image_token_id] = runs

@@ -115,7 +115,7 @@ class _Costed:
             **flops.of_image(geometry),
             "text_tokens": layout.mark_tokens
             + side.text_tokens(n_questions, self.characters_per_token)
-            + round(len(geometry.words) / self.characters_per_token * n_questions),
+            + round(len(geometry.words) / self.characters_per_token),
             # Logits are computed where a reply is predicted.
             "logit_tokens": round(side.reply_tokens(self.characters_per_token) * n_questions),
         }

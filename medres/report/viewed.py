@@ -63,8 +63,8 @@ def costs(study: Study, answers: pd.DataFrame) -> pd.DataFrame:
                     per_token,
                 )
             for name in asked(study):
-                arms = {each: answers[of & answers["eval_resolution"].eq(each)] for each in
-                        (name, f"plain-{name}")}  # fmt: skip
+                both = (name, f"plain-{name}")
+                arms = {each: answers[of & answers["eval_resolution"].eq(each)] for each in both}
                 if any(map(len, arms.values())):
                     rows.append((label, texts.named(model), *_row(name, arms, known)))
     return pd.DataFrame(rows, columns=COST_COLUMNS)
@@ -94,7 +94,7 @@ class _Known:
             return self.pass_flops(resolution.plan(size_px, name, self.treatment))
         both = views.zoom(size_px, self.treatment)
         second = both.seconds[views.CELLS.index(cell)]
-        first = self.pass_flops(both.first, more_text=views.where("") + " ".join(views.CELLS))
+        first = self.pass_flops(both.first, more_text=views.where("") + "".join(views.NUMBERS))
         return first + self.pass_flops(second)
 
 

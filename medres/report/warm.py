@@ -170,7 +170,7 @@ def warm_up(stage: str, study: str) -> None:
     from medres import study as studies
 
     importlib.import_module("medres.report.render")
-    stems = ["02_finetune", "03_evaluate", "01_datasets", "10_choose_resolution", "14_views"]
+    stems = "01_datasets 02_finetune 03_evaluate 09_cost 10_choose_resolution 14_views".split()
     if stage == handover.READING:
         stems = [stem for stem in studies.load(study).reports if stem not in stems]
     names = {name for stem in stems for name in imported(studies.notebook_path(stem))}

@@ -96,9 +96,7 @@ def over_datasets(compared: pd.DataFrame) -> pd.DataFrame:
 
 def _heterogeneity(part: pd.DataFrame) -> tuple[float, float]:
     """Return how much data sets truly differ, and the p-value that they do not."""
-    # Where no pair differs the error is undefined: the interval says what it could be.
-    widths = (part["alone_upper"] - part["alone_lower"]) / (2 * 1.96)
-    errors = part["standard_error"].fillna(widths)
+    errors = pd.Series(list(map(paired.error_of, part.to_dict("records"))), index=part.index)
     known = np.isfinite(errors) & (errors > 0)
     if known.sum() < 2:
         return np.nan, np.nan

@@ -45,7 +45,8 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
     """Return for every two data sets of a gain and model by how much their gains differ.
 
     Data sets share no question and no training, so that their errors add up. The pairs of one gain
-    are one family.
+    are one family. The gain of one training says nothing of the next, so that with one training on
+    each data set no pair is decided.
 
     Args:
         compared: As from `paired.comparisons`.
@@ -66,7 +67,7 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
                 both = [first, second]
                 found = independent.weighted(
                     [each["difference"] for each in both],
-                    [error_of(each) for each in both],
+                    [paired.error_of(each) for each in both],
                     [each["degrees_of_freedom"] for each in both],
                     [-1, 1],
                 )
@@ -83,7 +84,7 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
                         "difference": found.difference,
                         "p_value": found.p_value(),
                         "p_equal": p_equal,
-                        "covers": covers_of([each["covers"] for each in both]),
+                        "covers": _covers_pair([each["covers"] for each in both]),
                         "reason": next(filter(None, (each["reason"] for each in both)), ""),
                     }
                 )
@@ -100,14 +101,8 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
     return result.astype({name: float for name in ("p_adjusted", "lower", "upper")})
 
 
-def error_of(row: Mapping[str, Any]) -> float:
-    """Return the standard error of a comparison; of its interval's width where no pair differs."""
-    error = float(row["standard_error"])
-    return error if error > 0 else (row["alone_upper"] - row["alone_lower"]) / (2 * 1.96)
-
-
 def _p_equal(part: pd.DataFrame) -> float:
-    errors = np.array([error_of(row) for row in part.to_dict("records")])
+    errors = np.array([paired.error_of(row) for row in part.to_dict("records")])
     if len(part) < 2 or not (errors > 0).all():
         return float("nan")
     return pooled.equal_effects(part["difference"], errors, part["degrees_of_freedom"])
@@ -122,6 +117,12 @@ def covers_of(of_parts: list[str]) -> str:
         paired.UNTRAINED,
     ]
     return min(of_parts, key=order.index)
+
+
+def _covers_pair(of_parts: list[str]) -> str:
+    """Return what a difference between data sets covers: its parts are different trainings."""
+    covered = covers_of(of_parts)
+    return paired.THESE_TRAININGS if covered == paired.THIS_TRAINING else covered
 
 
 def _verdict(row: Any) -> str:
@@ -175,6 +176,11 @@ def table(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def _ends(places: pd.DataFrame) -> tuple[str, ...]:
+    """Return the ends of an order of data sets that are said; of two the first says both."""
+    return (GREATEST, SMALLEST) if len(places) > 2 else (GREATEST,)
+
+
 def _least(of: pd.DataFrame, dataset: str) -> float:
     """Return by how much the gain on a data set surely differs from the nearest other, a size."""
     own = of[(of["first_dataset"] == dataset) | (of["second_dataset"] == dataset)]
@@ -194,16 +200,17 @@ def sentence(found: pd.DataFrame) -> str:
     for (gain_of, model), part in places.groupby(["gain_of", "model"], sort=False):
         of = found[(found["gain_of"] == gain_of) & (found["model"] == model)]
         said, open_ = [], []
-        for end in (GREATEST, SMALLEST):
+        for end in _ends(part):
             at = part[part["verdict"] == end]
             said += [
                 f"**{end}** on {in_markdown(row.dataset)}, by "
-                f"{percent(_least(of, row.dataset))} points or more against every other"
+                f"{percent(_least(of, row.dataset))} points or more against "
+                f"{'every' if row.n_others > 1 else 'the'} other"
                 for row in at.itertuples()
             ]
             open_ += [end] * at.empty
         if open_:
-            said.append(f"where it is {listed(open_, 'or')} is **not decided**")
+            said.append(f"where it is {listed(open_, 'or')} is **{OPEN}**")
         if paired.ONLY_THESE_WEIGHTS in set(of["verdict"]):
             said.append("one training each: another may come out differently")
         order = ", ".join(
@@ -229,7 +236,7 @@ def summary(found: pd.DataFrame) -> str:
     for (gain_of, model), part in places.groupby(["gain_of", "model"], sort=False):
         ends = [
             f"**{row.verdict}** on {in_markdown(row.dataset)}"
-            for row in part[part["verdict"] != OPEN].itertuples()
+            for row in part[part["verdict"].isin(_ends(part))].itertuples()
         ]
         named = f" ({in_markdown(model)})" if several else ""
         said.append(f"{gain_of}{named}: {', '.join(ends) or f'**{OPEN}**'}")

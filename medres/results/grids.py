@@ -170,8 +170,8 @@ def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
         Columns dataset, model, eval_resolution (low, each upsampled-<filter>, native),
         n_seeds, n_questions, accuracy, lower, upper, share_of_native (accuracy over that at
         native), share_above_chance (the same of what lies above guessing; NaN where native
-        does not lie above it), mean_visual_tokens; then one row per eval resolution and model with
-        the mean of the shares over the data sets, NaN if one of them has none.
+        does not lie above it), mean_visual_tokens; then, of several data sets, one row per eval
+        resolution and model with the mean of their shares, NaN if one of them has none.
 
     Raises:
         ValueError: If there is no such model, or it was not evaluated at low, native and enlarged.
@@ -203,6 +203,8 @@ def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:
         rank=("rank", "first"),
     )
     n_datasets = cells["dataset"].nunique()
+    if n_datasets == 1:
+        means = means.iloc[:0]
     every = pd.concat(
         [
             cells.sort_values(

@@ -1,6 +1,6 @@
 """The claims tested on a study's answers: paired comparisons of two arms, with verdicts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -275,6 +275,15 @@ def _verdict(compared: Compared, row: Any) -> tuple[str, str]:
         return NOT_DECIDED, ""
     sign = 1 if row.difference > row.null else -1
     return (SUPPORTED if sign == row.sign else CONTRADICTED), ""
+
+
+def error_of(row: Mapping[str, Any]) -> float:
+    """Return the standard error of a comparison.
+
+    Where no pair differs it is undefined: then what the interval's width says that it could be.
+    """
+    error = float(row["standard_error"])
+    return error if error > 0 else float(row["alone_upper"] - row["alone_lower"]) / (2 * 1.96)
 
 
 def labelled(compared: pd.DataFrame) -> pd.DataFrame:

@@ -9,12 +9,15 @@ from medres import trained_at
 from medres.published import claims
 from medres.published.claims import Claim
 from medres.results import findings, paired
+from medres.results.grids import place
+from medres.results.numbers import points
+from medres.texts import in_markdown
 
 INTRODUCTION = (
-    "## Trained on what is asked\n\n"
-    "The paper does not say whether it trained on enlarged images or only asked at them. Above, "
-    "the model was trained at another resolution than it is asked at; here it was trained at the "
-    "resolution it is asked at: on enlarged images, on low images shrunk by Lanczos, which the "
+    "## Trained and evaluated at the same resolution\n\n"
+    "The paper does not say whether its models were trained on enlarged images or only evaluated "
+    "on them. Above, a model is trained at another resolution than it is evaluated at; here each "
+    "is trained at its own: on enlarged images, on low images shrunk by Lanczos, which the "
     "paper prefers, or at one resolution and then on at another for a few passes. Intervals and "
     "p-values as above, adjusted together within each family."
 )
@@ -46,9 +49,21 @@ def table(answers: pd.DataFrame, *, margin: float) -> pd.DataFrame:
 
 
 def sentence(found: pd.DataFrame) -> str:
-    """Return the comparisons in words, one line each; empty if there are none.
+    """Return what is decided in words, one line each, and the rest in one; empty without any.
 
     Args:
         found: As from `table`.
     """
-    return "" if found.empty else f"\n{findings.sentence(found)}"
+    if found.empty:
+        return ""
+    is_decided = found["verdict"].isin([paired.SUPPORTED, paired.CONTRADICTED])
+    lines = [findings.sentence(found[is_decided])] if is_decided.any() else []
+    left = found[~is_decided]
+    if len(left):
+        said = [
+            f"{in_markdown(where)}: {row.compared} ({points(row.difference)}, {points(row.lower)} "
+            f"to {points(row.upper)}; {row.verdict})"
+            for where, row in zip(place(left), left.itertuples(), strict=True)
+        ]
+        lines.append(f"* **Not decided**, in points: {'; '.join(said)}.")
+    return "\n" + "\n".join(lines)

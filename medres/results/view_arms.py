@@ -9,10 +9,10 @@ from medres import views
 from medres.published.claims import Claim
 from medres.results import grids, paired
 from medres.results.grids import place
-from medres.results.numbers import p_text, percent, points
+from medres.results.numbers import percent, points
 from medres.texts import in_markdown
 
-SAME, TRAINED = "the same training, asked both ways", "each trained for what it is asked"
+SAME, TRAINED = "one training, evaluated both ways", "each evaluated as it was trained"
 BETTER, WORSE = "better", "worse"
 COLUMNS = (
     "family dataset model train_resolution views plain verdict accuracy_views accuracy_plain "
@@ -142,19 +142,21 @@ def sentence(found: pd.DataFrame) -> str:
         return LACKING
     lines = []
     found = found.assign(dataset=place(found).map(in_markdown))
+    # The fair comparison first: each model is used as it was trained.
+    found = found.sort_values("family", key=lambda column: column != TRAINED, kind="stable")
     for (family, name), rows in found.groupby(["family", "views"], sort=False):
         plain = rows["plain"].iloc[0]
-        lines.append(f"* {name} against {plain}, {family}: {_counted(rows)}.")
+        lines.append(
+            f"* {name} against {plain}, {family}: {_counted(rows)} (95 % confidence intervals)."
+        )
         for row in rows.itertuples():
             trained = "" if family == TRAINED else f", {_trained(row.train_resolution)}"
             favoured = f", which favours {row.favoured}" if row.favoured else ""
             reason = f"; {row.reason}" if row.reason else ""
             lines.append(
                 f"    * {row.dataset}{trained}{favoured}: **{row.verdict}** "
-                f"({points(row.difference)} points, 95 % confidence interval {points(row.lower)} "
-                f"to {points(row.upper)}, adjusted p {p_text(row.p_adjusted)}; "
-                f"{row.tokens_views:,.1f} against {row.tokens_plain:,.1f} visual tokens; covers "
-                f"{row.covers}{reason})."
+                f"({points(row.difference)} points, {points(row.lower)} to {points(row.upper)}; "
+                f"{row.tokens_views:,.1f} against {row.tokens_plain:,.1f} visual tokens{reason})."
             )
     return "\n".join(lines)
 
@@ -183,6 +185,6 @@ def sentence_of_cells(found: pd.DataFrame) -> str:
         most = rows.loc[rows["share"].idxmax()]
         said = f"most often {most['cell']} ({percent(most['share'])} % of the answers)"
         if most["share"] >= ONE_CELL:
-            said += ", nearly whatever it was asked: it does not look where"
+            said += ", almost whatever the image and the question: a crop at a fixed place"
         lines.append(f"    * {dataset}, {_trained(trained)}: {said}.")
     return "\n".join([f"* Where zoom looked. {UNKNOWN}", *lines])

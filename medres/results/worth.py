@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from medres import mixed
+from medres import mixed, trained_at
 from medres.published.claims import WORTH, Claim
 from medres.results import grids, paired
 from medres.results.grids import place
@@ -43,7 +43,7 @@ def best_use(train_resolution: str) -> str:
     >>> best_use("mixed-25"), best_use("low-then-native"), best_use("upsampled-lanczos")
     ('native', 'native', 'upsampled-lanczos')
     """
-    last = train_resolution.rpartition("-then-")[2]
+    last = trained_at.last(train_resolution)
     return "native" if mixed.is_mixed(last) else last
 
 
@@ -85,13 +85,13 @@ def sentence(found: pd.DataFrame) -> str:
     ):
         parts = []
         for verdict in dict.fromkeys([*WORDS, *rows["verdict"]]):
-            gains = [
+            numbers = [
                 f"at {row.train_resolution} ({points(row.difference)}, {points(row.lower)} to "
                 f"{points(row.upper)})"
                 for row in rows[rows["verdict"] == verdict].itertuples()
             ]
-            if gains:
-                parts.append(f"**{WORDS.get(verdict, verdict)}** {listed(gains)}")
+            if numbers:
+                parts.append(f"**{WORDS.get(verdict, verdict)}** {listed(numbers)}")
         lines.append(
             f"* Is fine-tuning worth it on {name}, in points over the untrained model at native? "
             f"{'; '.join(parts)}."

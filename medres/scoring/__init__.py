@@ -7,8 +7,8 @@ with their tables. An open answer counts as right if it `names` what the referen
 """
 
 from medres.scoring import paper
-from medres.scoring.open_answers import RULES as OPEN_RULES
 from medres.scoring.open_answers import as_read, by_each_rule, is_open
+from medres.scoring.open_answers import check_rule as check_open_rule
 from medres.scoring.open_answers import correct as open_correct
 from medres.scoring.open_answers import score as open_score
 from medres.scoring.rules import COLUMNS as RULE_COLUMNS
@@ -18,11 +18,11 @@ from medres.scoring.vqa import YES_NO, vqa_metrics
 from medres.scoring.words import confusable
 
 __all__ = [
-    "OPEN_RULES",
     "RULE_COLUMNS",
     "YES_NO",
     "as_read",
     "by_each_rule",
+    "check_open_rule",
     "confusable",
     "is_open",
     "normalise_answer",

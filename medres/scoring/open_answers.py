@@ -182,14 +182,23 @@ def _is_turned(said: Sequence[str], needed: Sequence[str]) -> bool:
     return not all(word in left for word in needed)
 
 
+def check_rule(rule: str) -> None:
+    """Refuse what is none of `RULES`.
+
+    Raises:
+        ValueError: With the value and what to use.
+    """
+    if rule not in RULES:
+        raise ValueError(f"open_rule is {rule!r}; use {', '.join(RULES)} (03_evaluate.yaml)")
+
+
 def correct(reply: str, reference: str, *, rule: str = RULE) -> bool:
     """Return whether a reply to an open question is right by one of `RULES`.
 
     Raises:
         ValueError: If the rule is unknown.
     """
-    if rule not in RULES:
-        raise ValueError(f"open_rule is {rule!r}; use {', '.join(RULES)} (03_evaluate.yaml)")
+    check_rule(rule)
     if rule == "strict":
         return strict.strict_correct(reply, reference, [])
     if rule == "paper":

@@ -37,7 +37,8 @@ def test_the_folder_is_the_label(tmp_path: Path) -> None:
         "Squamous cell carcinoma": 1,
     }
     row = table.set_index("question_id").loc["cervical-SCC-SCC_0_ (4).jpg"]
-    assert row["image"] == "Squamous cell carcinoma/SCC_0_ (4).jpg" == row["group"]
+    assert row["image"] == "Squamous cell carcinoma/SCC_0_ (4).jpg"
+    assert row["group"] == "SCC-scc_0"
     assert row["options"] == list(cervical.CLASSES.values())
     assert all(option in row["question"] for option in row["options"])
     assert (found.image_folder / row["image"]).is_file()
@@ -61,7 +62,11 @@ def test_other_spellings_of_the_folders_below_a_top_folder_are_known(
     ("counts", "n_test", "notes"),
     [
         (cervical.ARTICLE, 193, ["LSIL 163 and HSIL 113 images, as the article says"]),
-        (cervical.VERSION_2, 193, ["LSIL 113 and HSIL 163 images, as in a count of version 2"]),
+        (
+            cervical.COUNTED,
+            193,
+            ["LSIL 113 and HSIL 163 images, as in the files of versions 2"],
+        ),
         (
             {"NILM": 600, "LSIL": 163, "HSIL": 163, "SCC": 75},
             201,
@@ -75,8 +80,40 @@ def test_the_counts_are_compared_with_both_known_orders(
     table, found = _read(_make(tmp_path, counts))
     assert (table["split"] == "test").sum() == n_test
     assert f"{n_test} of {sum(counts.values())} are drawn here by image" in found.notes[0]
-    for note, expected in zip(found.notes[1:], notes, strict=True):
+    for note, expected in zip(found.notes[1:-1], notes, strict=True):
         assert note.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("label", "name", "slide"),
+    [
+        ("HSIL", "HSIL_2 (10).jpg", "HSIL-hsil_2"),
+        ("LSIL", "LSIL_4 (37).jpg", "LSIL-lsil_4"),
+        ("NILM", "NL_10_ (5).jpg", "NILM-nl_10"),
+        ("NILM", "NL_10 (5).JPG", "NILM-nl_10"),
+        ("NILM", "NL_1_ (6).jpg", "NILM-nl_1"),
+        ("SCC", "scc_1 (21).jpg", "SCC-scc_1"),
+        ("SCC", "SCC_1(3).jpeg", "SCC-scc_1"),
+        ("SCC", "IMG_0012.jpg", ""),
+        ("SCC", "patient 4.jpg", ""),
+    ],
+)
+def test_the_name_of_an_image_begins_with_its_slide(label: str, name: str, slide: str) -> None:
+    assert cervical.slide_of(label, name) == slide
+
+
+def test_images_of_a_slide_stay_together_and_those_without_one_are_alone(tmp_path: Path) -> None:
+    _make(tmp_path, dict.fromkeys(FOLDERS, 1))
+    for name in ("NL_10_ (1).jpg", "nl_10 (2).jpg", "NL_1_ (1).jpg", "IMG_1.jpg"):
+        (tmp_path / FOLDERS["NILM"] / name).touch()
+    table, found = _read(tmp_path)
+    groups = table.set_index("question_id")["group"]
+    assert groups["cervical-NILM-NL_10_ (1).jpg"] == groups["cervical-NILM-nl_10 (2).jpg"]
+    assert groups.nunique() == 4 + 3
+    assert found.notes[-2:] == [
+        "7 images are of 6 slides: 3 of NILM, 1 of LSIL, 1 of HSIL, 1 of SCC",
+        "1 images have no slide in their name: a group each",
+    ]
 
 
 def test_the_draw_is_by_seed_and_not_by_the_order_of_files(tmp_path: Path) -> None:

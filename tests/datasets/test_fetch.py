@@ -3,6 +3,7 @@ import io
 import json
 import stat
 import types
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -406,6 +407,47 @@ def test_a_bad_archive_leaves_nothing_behind(
     assert [each.name for each in downloader.folder.iterdir()] == [ledger.LINES]
     web.put(URL, zipped({"a.tif": b"mended"}))
     assert downloader.get_archive(URL, "plate.zip")[0].read_bytes() == b"mended"
+
+
+@pytest.mark.parametrize(
+    ("contents", "fault"),
+    [((b"one", b"one"), ""), ((b"one", b"two"), "'a.tif' is in it twice, with two contents")],
+)
+def test_a_member_that_is_there_twice_is_one_file_if_its_content_is_one(
+    web: FaultyServer, downloader: fetch.Downloader, contents: tuple[bytes, bytes], fault: str
+) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # That a name is there twice.
+        for content in contents:
+            archive.writestr("a.tif", content)
+        archive.writestr("b.tif", b"other")
+    web.put(URL, packed.getvalue())
+    if fault:
+        with pytest.raises(ValueError, match=fault):
+            downloader.get_archive(URL, "plate.zip")
+        return
+    files = downloader.get_archive(URL, "plate.zip")
+    assert [file.read_bytes() for file in files] == [b"one", b"other"]
+
+
+@pytest.mark.parametrize("faults", [[], ["cut:10"], ["status:503"], ["reset:5"]])
+def test_a_piece_of_a_file_comes_with_the_size_of_the_whole(
+    web: FaultyServer, downloader: fetch.Downloader, faults: list[str]
+) -> None:
+    web.faults[path_of(web)] = list(faults)
+    assert downloader.client.read(URL, 1000, 50) == (CONTENT[1000:1050], len(CONTENT))
+    assert downloader.client.read(URL, 299_990, 50) == (CONTENT[-10:], len(CONTENT))
+    assert web.sent_bytes[path_of(web)] < 200
+
+
+def test_a_server_that_gives_only_whole_files_gives_their_beginning(
+    web: FaultyServer, downloader: fetch.Downloader
+) -> None:
+    web.always[path_of(web)] = "no-range"
+    assert downloader.client.read(URL, 0, 50) == (CONTENT[:50], len(CONTENT))
+    with pytest.raises(OSError, match="gives only whole files"):
+        downloader.client.read(URL, 1, 50)
 
 
 FILES = (

@@ -336,7 +336,7 @@ def test_a_fetch_gets_the_files_and_then_the_slides_of_so_many_cases(
         *wsi.FILES.values(),
         "splits_0.csv",
     ]
-    assert served.urls[0].startswith("https://github.com/cpystan/WSI-VQA/raw/8f708ae/dataset/")
+    assert served.urls[0].startswith("https://github.com/cpystan/WSI-VQA/raw/8f708aeb74edaf3")
     (((downloader, folder, cases), named),) = asked
     assert (downloader, folder, named) == (served, tmp_path, {"max_pixels": 1_000})
     assert cases == wsi.cases(tmp_path)[:n_cases]

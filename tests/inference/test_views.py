@@ -37,7 +37,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 CELLS = ("yqr", "xpu", "vfb", "hhw", "xam", "vdu", "dmv", "hih", "sgz")
-"""Names of parts of one length each: a model with random weights prefers the shortest, always."""
+"""Options for the parts, of one length each, that random weights choose between."""
 
 
 def _prepare(root: Path) -> datasets.QuestionSet:
@@ -82,7 +82,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _in_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "ROOT", root)
     monkeypatch.setattr(inference, "PASSES_AT_ONCE", 1)
-    monkeypatch.setattr(views, "CELLS", CELLS)
+    monkeypatch.setattr(views, "NUMBERS", CELLS)
+    # Short, so that what random weights choose depends on the image.
+    monkeypatch.setattr(views, "WHERE", "Where is the answer to this seen? {question}")
 
 
 def _evaluate(**changes: Any) -> runs.Run:

@@ -386,7 +386,7 @@ def test_training_and_inference_encode_the_same_tensors(
         tiny_model,
         question_set,
         train,
-        np.full(len(train), name == "low"),
+        np.full(len(train), name),
         treatment,
         epochs=1,
         seed=0,

@@ -359,8 +359,8 @@ def test_training_and_inference_encode_the_same_tensors(
     question_set = _question_set(tmp_path)
     treatment = models.treatment(model.config, **SMALL, tiling=tiling)
     train = question_set.split("train")
-    is_low = np.full(len(train), resolution_name == "low")
-    samples = Samples(model, question_set, train, is_low, treatment, epochs=1, seed=0)
+    names = np.full(len(train), resolution_name)
+    samples = Samples(model, question_set, train, names, treatment, epochs=1, seed=0)
     trained = samples.collate([samples[0]])
     labels, _ = trained.pop("labels"), trained.pop("logits_to_keep")
     trained |= trained.pop("vision").inputs

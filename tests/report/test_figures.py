@@ -626,3 +626,26 @@ def test_size_and_tokens_has_a_row_for_each_dataset_and_resolution():
     text = words(figure)
     assert text.count("224 × 112 px") == 6
     assert "Visual tokens per image" in text
+
+
+LONG = ("low-lanczos", "upsampled-bilinear", "upsampled-bicubic", "upsampled-lanczos")
+
+
+@pytest.mark.parametrize(
+    "names", [LONG, ("low", "native", *LONG, "low-then-upsampled-bilinear"), LONG[:1]]
+)
+def test_a_legend_of_long_names_stays_within_the_figure(names):
+    rows = make_grid(DATASETS[:1], (0,), ("low", "native")).drop_duplicates("eval_resolution")
+    grid = pd.concat([rows.assign(train_resolution=name) for name in names], ignore_index=True)
+    figure = figures.accuracy_grid(grid, make_baselines(DATASETS[:1]))
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+
+
+def test_two_long_arms_take_two_lines():
+    arms = "upsampled-lanczos→upsampled-lanczos minus upsampled-bilinear→upsampled-bilinear"
+    table = make_comparisons().head(1).assign(comparison=arms)
+    labels = [each.get_text() for each in figures.differences(table).axes[0].get_yticklabels()]
+    assert arms.replace(" minus", "\nminus") in labels

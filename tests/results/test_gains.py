@@ -103,8 +103,11 @@ def test_other_gains_and_models_are_apart() -> None:
     assert "(large)" in gains.summary(found)
 
 
-def test_single_trainings_decide_nothing() -> None:
-    found = gains.pairs(compared(THREE, covers=paired.THESE_TRAININGS))
+@pytest.mark.parametrize("covers", [paired.THESE_TRAININGS, paired.THIS_TRAINING])
+def test_single_trainings_decide_nothing(covers: str) -> None:
+    """Not even of a gain of one training: between data sets, two trainings are compared."""
+    found = gains.pairs(compared(THREE, covers=covers))
+    assert set(found["covers"]) == {paired.THESE_TRAININGS}
     assert set(found["verdict"]) == {paired.ONLY_THESE_WEIGHTS}
     assert set(gains.table(found)["verdict"]) == {gains.OPEN}
     assert "one training each" in gains.sentence(found)
@@ -151,6 +154,15 @@ def test_the_words_say_where_and_by_how_much_at_least() -> None:
     assert gains.summary(found) == (
         f"* Where is the gain greatest? Of {ALIGNED}: **greatest** on cells."
     )
+
+
+def test_of_two_data_sets_the_one_that_gains_more_says_it_all() -> None:
+    found = gains.pairs(compared({"cells": (0.4, 0.03), "slides": (0.1, 0.04)}))
+    assert set(gains.table(found)["verdict"]) == {gains.GREATEST, gains.SMALLEST}
+    half = stats.t.ppf(0.975, 10) * 0.05
+    said = gains.sentence(found)
+    assert f"**greatest** on cells, by {100 * (0.3 - half):.1f} points or more against the" in said
+    assert gains.SMALLEST not in said + gains.summary(found)
 
 
 @pytest.mark.parametrize("estimates", [{}, {"cells": (0.4, 0.03)}], ids=["none", "one"])

@@ -84,10 +84,10 @@ def test_views_without_their_plain_image_are_said_to_lack_it(names: list[str]) -
 def test_the_sentence_says_verdict_numbers_and_tokens() -> None:
     said = view_arms.sentence(view_arms.table(answers())).splitlines()
     assert said[0] == (
-        "* crops-4 against plain-crops-4, the same training, asked both ways: **1 better** of 1 "
-        "comparison."
+        "* crops-4 against plain-crops-4, one training, evaluated both ways: **1 better** of 1 "
+        "comparison (95 % confidence intervals)."
     )
-    assert said[1].startswith("    * drawn, trained at native: **better** (+30.0 points, 95 %")
+    assert said[1].startswith("    * drawn, trained at native: **better** (+30.0 points, +23.3 to ")
     assert "5.0 against 5.0 visual tokens" in said[1]
     assert said[3].startswith("    * drawn, trained at native: **worse** (−20.0 points")
 
@@ -117,7 +117,7 @@ def test_cells_are_counted_row_by_row_with_their_accuracy() -> None:
 def test_one_cell_for_everything_is_said() -> None:
     said = view_arms.sentence_of_cells(view_arms.cells(zoomed(["middle centre"] * 10)))
     assert view_arms.UNKNOWN in said
-    assert "most often middle centre (100.0 % of the answers), nearly whatever it was asked" in said
+    assert "most often middle centre (100.0 % of the answers), almost whatever the image" in said
     some = view_arms.sentence_of_cells(
         view_arms.cells(zoomed(["middle centre"] * 8 + ["lower left"] * 2))
     )

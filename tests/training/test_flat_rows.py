@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -24,13 +25,13 @@ def both(project: Path, tiny_model: LoadedModel) -> list[Samples]:
     """Samples of a model that shares an image by a tree, and by a cache."""
     question_set = prepare(project)
     train = question_set.split("train")
-    is_low = (train["image"].rank(method="dense") % 2 == 0).to_numpy()
+    names = np.where(train["image"].rank(method="dense") % 2 == 0, "low", "native")
     return [
         Samples(
             replace(tiny_model, sharing=sharing),
             question_set,
             train,
-            is_low,
+            names,
             TREATMENT,
             epochs=1,
             seed=0,

@@ -122,8 +122,8 @@ def trainer_for(folder: Path, *, micro_batch_images: int) -> Trainer:
     loaded = models.load(str(tiny.make(folder / "tiny")))
     question_set = datasets.load("small", "drawn")
     train = question_set.split("train")
-    is_low = assign(train, "mixed", low_share=0.5, seed=0)
-    samples = Samples(loaded, question_set, train, is_low, TREATMENT, epochs=N_EPOCHS, seed=0)
+    names = assign(train, "mixed", low_share=0.5, seed=0)
+    samples = Samples(loaded, question_set, train, names, TREATMENT, epochs=N_EPOCHS, seed=0)
     return answer_trainer.trainer_of(
         samples,
         folder / "resume",

@@ -427,7 +427,13 @@ def samples_of(
 ) -> Samples:
     train = question_set.split("train")
     return Samples(
-        model, question_set, train, np.full(len(train), is_low), TREATMENT, epochs=2, seed=seed
+        model,
+        question_set,
+        train,
+        np.full(len(train), "low" if is_low else "native"),
+        TREATMENT,
+        epochs=2,
+        seed=seed,
     )
 
 
@@ -497,10 +503,10 @@ def test_held_images_are_those_of_the_files_and_are_opened_once(
     plain = samples_of(tiny_model, question_set)
     n_bytes = [4 * each.given_px[0] * each.given_px[1] for each in plain.geometries]
     assert len(set(n_bytes)) == 1
-    is_low = np.zeros(len(train), dtype=bool)
+    names = np.full(len(train), "native")
     held_bytes = n_held * n_bytes[0] + 1
     samples = Samples(
-        tiny_model, question_set, train, is_low, TREATMENT, epochs=2, seed=0, held_bytes=held_bytes
+        tiny_model, question_set, train, names, TREATMENT, epochs=2, seed=0, held_bytes=held_bytes
     )
     names = opened(monkeypatch)
     pixels = [samples[place][1].tobytes() for place in range(len(samples))]

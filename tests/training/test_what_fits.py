@@ -26,8 +26,8 @@ def samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: LoadedM
     monkeypatch.setattr(runs, "ROOT", tmp_path)
     question_set = prepare(tmp_path)
     train = question_set.split("train")
-    is_low = np.zeros(len(train), dtype=bool)
-    return Samples(tiny_model, question_set, train, is_low, TREATMENT, epochs=1, seed=0)
+    names = np.full(len(train), "native")
+    return Samples(tiny_model, question_set, train, names, TREATMENT, epochs=1, seed=0)
 
 
 def peak(samples: Samples, images: int) -> int:

@@ -81,6 +81,37 @@ class Client:
         except (OSError, ValueError):
             return 0  # Some servers refuse the question and still give the file.
 
+    def read(self, url: str, start: int, length: int) -> tuple[bytes, int]:
+        """Return a piece of a file, and the size of all of it; 0 if the server states none.
+
+        Raises:
+            OSError: If the server refuses, has no such file, gives only whole files and the piece
+                is not at the beginning, or the connection stays bad.
+        """
+
+        def bring() -> tuple[bytes, int]:
+            span = {"Accept-Encoding": "identity", "Range": f"bytes={start}-{start + length - 1}"}
+            with self._open("GET", url, span) as response:
+                stated = response.headers.get("Content-Range", "").rpartition("/")[2]
+                if response.status_code == 200:
+                    stated = response.headers.get("Content-Length", "")
+                    if start:
+                        raise OSError(f"{url}: the server gives only whole files, no pieces")
+                total = int(stated) if stated.isdigit() else 0
+                if response.status_code == 416:
+                    return b"", total
+                content = bytearray()
+                for chunk in response.iter_content(CHUNK_BYTES):
+                    content += chunk
+                    if len(content) >= length:
+                        break
+            wanted = min(length, total - start) if total else 0
+            if len(content) < wanted:
+                raise ConnectionError(f"{len(content):,} bytes came of {wanted:,}")
+            return bytes(content[:length]), total
+
+        return self._patiently(url, bring)
+
     def download(
         self,
         url: str,
@@ -227,7 +258,10 @@ class Client:
         waiting = response.headers.get("Retry-After", "")
         response.close()
         if status in (401, 403):
-            hint = ""
+            hint = (
+                "; a browser may get it from the data set's page: unpack it into a folder of its "
+                "own, which is read as it is"
+            )
             if urlsplit(url).netloc == HUB_HOST:
                 hint = "; accept its terms on its page and set HF_TOKEN to a token of yours"
             raise PermissionError(f"{url}: the server refuses it ({shown}){hint}")

@@ -21,7 +21,8 @@ def unpack(archive: Path) -> Iterator[tuple[Path, str]]:
     """Unpack a zip beside itself; yield each file's path and sha256 when it has its name.
 
     Files go to a folder of their own first and move when all are whole, so that a damaged
-    archive leaves nothing behind. The archive itself stays.
+    archive leaves nothing behind. The archive itself stays. A member that is in it twice with the
+    same content is one file.
 
     Raises:
         ValueError: If it is not a zip, is damaged, or would write elsewhere, links, or more than
@@ -55,7 +56,7 @@ def _checked(archive: Path, opened: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     members = [member for member in opened.infolist() if not member.is_dir()]
     if not members:
         raise ValueError(f"{archive}: the archive holds no files")
-    seen: set[str] = set()
+    seen: dict[str, zipfile.ZipInfo] = {}
     for member in opened.infolist():
         name, path = member.filename, PurePosixPath(member.filename)
         kind = stat.S_IFMT(member.external_attr >> 16)
@@ -66,9 +67,10 @@ def _checked(archive: Path, opened: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
             raise ValueError(f"{archive}: member {name!r} is a link or a device, not a file")
         if member.flag_bits & 1:
             raise ValueError(f"{archive}: member {name!r} is encrypted")
-        if name in seen:
-            raise ValueError(f"{archive}: member {name!r} is in it twice")
-        seen.add(name)
+        first = seen.setdefault(name, member)
+        if (first.CRC, first.file_size) != (member.CRC, member.file_size):
+            raise ValueError(f"{archive}: member {name!r} is in it twice, with two contents")
+    members = [member for member in members if seen[member.filename] is member]
     unpacked_bytes, packed_bytes = sum(each.file_size for each in members), archive.stat().st_size
     if unpacked_bytes > MAX_RATIO * packed_bytes:
         raise ValueError(

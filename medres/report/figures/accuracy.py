@@ -43,6 +43,8 @@ SHADES = colormaps["viridis"]
 """Colours of accuracies from 0 to 1; `style.ink_on` says in what ink to write on them."""
 WIDEST_LABEL = 36
 """Letters of a comparison's label on one line."""
+WIDEST_PART = 44
+"""Letters of one of its two arms, which a third line would push into the next label."""
 
 
 def accuracy_grid(grid: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
@@ -305,4 +307,6 @@ def _on_lines(label: str) -> str:
         return label
     between = " minus (" if " minus (" in label else " minus "  # two differences, or two arms
     parts = label.replace(between, between.replace(" ", "\n", 1)).split("\n")
-    return "\n".join(textwrap.fill(part, WIDEST_LABEL) for part in parts)
+    return "\n".join(
+        part if len(part) <= WIDEST_PART else textwrap.fill(part, WIDEST_LABEL) for part in parts
+    )

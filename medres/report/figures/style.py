@@ -1,5 +1,6 @@
 """The common style of all figures: colours, markers, panels, points, legends."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -237,8 +238,16 @@ def training_key() -> Line2D:
 
 def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     """Put one legend below all panels, in as few rows as the width allows."""
-    n_rows = np.ceil(1.35 * len(handles) / figure.get_size_inches()[0])
-    n_columns = int(np.ceil(len(handles) / n_rows))
+    width_in = figure.get_size_inches()[0]
+    n_columns = -(-len(handles) // math.ceil(1.35 * len(handles) / width_in))
+    labels_in = [0.66 + 0.062 * len(str(handle.get_label())) for handle in handles]
+    # Columns are filled one after another, each as wide as its longest label.
+    while n_columns > 1:
+        each = -(-len(handles) // n_columns)
+        columns = [labels_in[k : k + each] for k in range(0, len(handles), each)]
+        if sum(map(max, columns)) - 0.24 <= width_in:
+            break
+        n_columns -= 1
     figure.legend(handles=handles, loc="outside lower center", ncols=n_columns, handlelength=2.8)
 
 
