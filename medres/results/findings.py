@@ -92,6 +92,32 @@ def describe_treatment(treatment: Mapping[str, Any]) -> str:
     )
 
 
+def brief(compared: pd.DataFrame) -> str:
+    """Return what is decided in full, and all that is not in one line.
+
+    Args:
+        compared: As from `paired.comparisons`, with at least one row.
+    """
+    is_decided = compared["verdict"].isin([paired.SUPPORTED, paired.CONTRADICTED])
+    lines = [sentence(compared[is_decided])] if is_decided.any() else []
+    left = compared[~is_decided]
+    if len(left):
+        said = [
+            f"{in_markdown(where)}: {in_markdown(row.compared)} ({points(row.difference)}, "
+            f"{points(row.lower)} to {points(row.upper)}{_other(row.verdict)})"
+            for where, row in zip(place(left), left.itertuples(), strict=True)
+        ]
+        lines.append(
+            f"* **Not decided** ({len(left)} of {len(compared)} comparisons), in points with 95 % "
+            f"confidence interval: {'; '.join(said)}."
+        )
+    return "\n".join(lines)
+
+
+def _other(verdict: str) -> str:
+    return "" if verdict == paired.NOT_DECIDED else f"; {verdict}"
+
+
 def sentence(compared: pd.DataFrame) -> str:
     """Return the results of some comparisons in words, one line per claim."""
     if compared.empty:

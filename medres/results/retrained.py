@@ -9,9 +9,6 @@ from medres import trained_at
 from medres.published import claims
 from medres.published.claims import Claim
 from medres.results import findings, paired
-from medres.results.grids import place
-from medres.results.numbers import points
-from medres.texts import in_markdown
 
 INTRODUCTION = (
     "## Trained and evaluated at the same resolution\n\n"
@@ -54,16 +51,4 @@ def sentence(found: pd.DataFrame) -> str:
     Args:
         found: As from `table`.
     """
-    if found.empty:
-        return ""
-    is_decided = found["verdict"].isin([paired.SUPPORTED, paired.CONTRADICTED])
-    lines = [findings.sentence(found[is_decided])] if is_decided.any() else []
-    left = found[~is_decided]
-    if len(left):
-        said = [
-            f"{in_markdown(where)}: {row.compared} ({points(row.difference)}, {points(row.lower)} "
-            f"to {points(row.upper)}; {row.verdict})"
-            for where, row in zip(place(left), left.itertuples(), strict=True)
-        ]
-        lines.append(f"* **Not decided**, in points: {'; '.join(said)}.")
-    return "\n" + "\n".join(lines)
+    return "" if found.empty else f"\n{findings.brief(found)}"

@@ -97,3 +97,14 @@ def test_the_words_hold_the_numbers() -> None:
     assert (
         "low images enlarged by lanczos beat training and inference at low: **supported**" in said
     )
+
+
+def test_what_is_not_decided_is_one_line_with_its_numbers() -> None:
+    table = retrained.table(answers(), margin=0.05)
+    lines = retrained.sentence(table).strip().split("\n")
+    is_open = ~table["verdict"].isin(["supported", "contradicted"])
+    assert 0 < is_open.sum() < len(table)
+    assert len(lines) == len(table) - is_open.sum() + 1
+    assert f"**Not decided** ({is_open.sum()} of {len(table)} comparisons)" in lines[-1]
+    for row in table[is_open].itertuples():
+        assert row.compared in lines[-1]
