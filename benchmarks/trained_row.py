@@ -129,7 +129,7 @@ def theirs(flat: Any, folder: Path, *, batch: int, dtype: str) -> Trainer:
         learning_rate=1e-5,
         weight_decay=0.1,
         lr_scheduler_type="cosine",
-        adam_beta2=answer_trainer.ADAM_BETA2,
+        adam_beta2=small.SETTINGS.adam_beta2,
         optim="adamw_torch",
         bf16=dtype == "bfloat16",
         save_strategy="no",

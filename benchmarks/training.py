@@ -219,7 +219,7 @@ def theirs(folder: Path, place: str, flat: FlatConversations, questions_an_image
         gradient_accumulation_steps=BATCH_IMAGES * questions_an_image // micro,
         learning_rate=LEARNING_RATE,
         lr_scheduler_type="cosine",
-        adam_beta2=answer_trainer.ADAM_BETA2,
+        adam_beta2=SETTINGS.adam_beta2,
         optim="adamw_torch",
         save_strategy="no",
         logging_steps=1,

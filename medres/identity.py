@@ -20,6 +20,6 @@ IDENTITY = frozenset(
 RUNTIME = frozenset(
     "study threads checkpoint_every_steps cache_gib micro_batch_images gradient_checkpointing "
     "strategy processes hostfile port device keep_checkpoints check_questions concurrency "
-    "requests_per_minute timeout_s attempts api_key_variable allow_host use_proxy".split()
+    "requests_per_minute timeout_s attempts api_key_variable allow_host use_proxy open_rule".split()
 )
 """Parameters that only decide where and how fast it is made, up to rounding; they are not."""

@@ -1,10 +1,12 @@
 """The parts of a network, by whatever name its architecture has for them."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from transformers import AutoModelForImageTextToText, PretrainedConfig
+from transformers.integrations import deepspeed
 
 TOWERS = ("visual", "vision_tower", "vision_model")
 LANGUAGE_MODELS = ("language_model", "text_model")
@@ -32,10 +34,23 @@ could name one to be fetched and run."""
 
 def without_values(config: PretrainedConfig) -> Any:
     """Return a network on the meta device, where a weight has a size and no values."""
-    with torch.device("meta"):
+    with _undivided(), torch.device("meta"):
         return AutoModelForImageTextToText.from_config(
             config, attn_implementation=ATTENTION, trust_remote_code=False
         )
+
+
+@contextmanager
+def _undivided() -> Iterator[None]:
+    """Keep transformers from dividing a network among processes, as it does under ZeRO-3."""
+    kept = deepspeed._hf_deepspeed_config_weak_ref
+    held = kept() if kept else None
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        if held is not None:
+            deepspeed.set_hf_deepspeed_config(held)
 
 
 def part_of(model: Any, names: tuple[str, ...]) -> Any:

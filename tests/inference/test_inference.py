@@ -534,7 +534,7 @@ def test_the_reply_is_the_most_probable_option_by_its_sum(
             {"eval_resolutions": ["pan-and-scan"]},
             "'pan-and-scan' is not a budget .* tokens-<n>",
         ),
-        ({"train_resolution": "blank"}, "train_resolution is 'blank'; use none, low"),
+        ({"train_resolution": "blank"}, "nothing is trained at 'blank'; use none, low"),
         ({"limit": -1}, "limit is -1; it must be at least 0"),
         ({"batch_images": 0}, "batch_images is 0; it must be at least 1"),
         ({"threads": 0}, "threads is 0; it must be at least 1"),

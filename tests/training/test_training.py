@@ -714,8 +714,8 @@ def test_a_training_may_go_on_with_another_split(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"train_resolution": "none"}, "train_resolution is 'none'; use low, native or mixed"),
-        ({"train_resolution": "hi"}, "train_resolution is 'hi'"),
+        ({"train_resolution": "none"}, "train_resolution is 'none', where nothing is trained"),
+        ({"train_resolution": "hi"}, "train resolution 'hi' is none"),
         ({"epochs": 0}, "epochs is 0; it must be at least 1"),
         ({"batch_images": 0}, "batch_images is 0"),
         ({"micro_batch_images": -1}, "micro_batch_images is -1; it must be at least 0"),
