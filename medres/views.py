@@ -62,6 +62,15 @@ def n_parts(name: str) -> int:
     return int(number) if kind == "crops" and parse(name) else 0
 
 
+def n_images(name: str) -> int:
+    """Return how many images a prompt has at a resolution: the whole, and its parts or a cell.
+
+    >>> n_images("crops-4"), n_images("zoom"), n_images("plain-zoom")
+    (5, 2, 1)
+    """
+    return 1 + (n_parts(name) or 1) if is_views(name) else 1
+
+
 def plan(size_px: tuple[int, int], kind: str, argument: str, treatment: Treatment) -> Geometry:
     """Return the views of an image, or the plain image of as many visual tokens.
 

@@ -73,7 +73,7 @@ def ready(
     found = ladder.build(holds.test.images, treatment, asked=rungs)
     for line in found.merged:
         texts.say(f"medres: {line}")
-    if len(rungs) == 1 or (rungs and len(set(rungs)) == 1):
+    if len(set(rungs)) == 1:
         raise ValueError(f"the ladder has one size, {rungs[0]}; give two or more")
     if len(found.rungs) < 2:
         raise ValueError(

@@ -112,7 +112,7 @@ def recompute(run: runs.Run, *, n_questions: int, threads: int = 1) -> pd.DataFr
 def _second_step(
     model: LoadedModel, question_set: datasets.QuestionSet, row: Any, treatment: Treatment
 ) -> Geometry:
-    """Return what zoom shows of an image once its cell is chosen anew, one name per pass."""
+    """Return what zoom shows of an image once its cell is chosen anew, one number per pass."""
     planned = views.zoom((row.width_px, row.height_px), treatment)
     image = pixel_cache.views_of(question_set, row.image, planned.first, pixel_cache.NONE)
     asked = (model, planned.first.given_px, image, views.where(row.question))

@@ -132,12 +132,7 @@ async def _opened(
     """
     parameters, address = job.parameters, server.address
     try:
-        listed = await server.listed()
-        if listed and address.name not in listed:
-            raise ValueError(
-                f"the server at {address.url} has no model {address.name!r}; it lists "
-                f"{', '.join(map(texts.one_line, listed[:20]))}"
-            )
+        await server.require_model()
         config = _config(parameters["model"])
         most = parameters["max_new_tokens"]
         switch = {"chat_template_kwargs": {"enable_thinking": False}}
@@ -194,11 +189,7 @@ async def _try_several(job: Job, asked: ways.Asking, images: list[bytes]) -> Non
     Raises:
         ValueError: With the resolution and what to do.
     """
-    n_images = {
-        name: max(len(unit.geometry.each) for unit in rung.units_of(job, name))
-        for name in job.resolutions
-        if views.is_views(name)
-    }
+    n_images = {name: views.n_images(name) for name in filter(views.is_views, job.resolutions)}
     if not n_images:
         return
     name = max(n_images, key=n_images.__getitem__)

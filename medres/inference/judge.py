@@ -139,14 +139,9 @@ async def _ask(
     stop = threading.Event()
     async with Server(address, settings, stop) as server:
         try:
-            listed = await server.listed()
+            await server.require_model()
         except (RefusedError, UnansweredError) as error:
             raise ValueError(f"the server at {address.url} does not answer: {error}") from None
-        if listed and address.name not in listed:
-            raise ValueError(
-                f"the server at {address.url} has no model {address.name!r}; it lists "
-                f"{', '.join(map(texts.one_line, listed[:20]))}"
-            )
         version = await server.version()
         places = asyncio.Semaphore(settings.concurrency)
 

@@ -168,6 +168,21 @@ class Server:
         rows = listed if isinstance(listed, list) else []
         return [str(each["id"]) for each in rows if isinstance(each, dict) and "id" in each]
 
+    async def require_model(self) -> None:
+        """Refuse a server that lists its models, but not the one to be asked.
+
+        Raises:
+            ValueError: With those that it lists.
+            RefusedError: If it wants a key.
+            UnansweredError: If nobody answers at the address.
+        """
+        listed = await self.listed()
+        if listed and self.address.name not in listed:
+            raise ValueError(
+                f"the server at {self.address.url} has no model {self.address.name!r}; it lists "
+                f"{', '.join(map(texts.one_line, listed[:20]))}"
+            )
+
     async def version(self) -> str:
         """Return what the server says at /version beside its interface; empty if nothing."""
         url = f"{self.address.url.removesuffix('/v1')}/version"

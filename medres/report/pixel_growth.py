@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import datasets, resolution, texts
-from medres import study as studies
+from medres import resolution
 from medres.datasets import REAL
-from medres.models import flops, offline, served
+from medres.models import flops, offline
 from medres.models.flops import ModelShape
-from medres.plan import contents
+from medres.report import counted
 from medres.resolution import Geometry, Treatment
 from medres.study import Study
 from medres.texts import in_markdown, listed
@@ -69,23 +68,18 @@ def table(study: Study, answers: pd.DataFrame) -> pd.DataFrame:
 
 def _of_study(study: Study, answers: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
-    for dataset, parameters in study.datasets.items():
-        side = contents.describe(study.name, dataset, parameters).test
-        label = datasets.load(study.name, dataset).label
+    for (label, model), known in counted.of_study(study).items():
         asked = answers[answers["dataset"] == label].drop_duplicates("image")
         sizes = asked[["width_px", "height_px"]].value_counts(sort=False)
-        for model in study.models:
-            if not offline.is_at_hand(model) or served.is_plain(model) or sizes.empty:
-                continue
-            growth = _growth(
-                offline.sizes_of(offline.config_of(model)).shape,
-                offline.treatment_of(model, studies.treatment(study)),
-                dict(zip(sizes.index, sizes, strict=True)),
-                side.text_tokens(1, offline.characters_per_token(model, side.texts)),
-            )
-            rows.append(
-                {"family": OF_STUDY, "dataset": label, "model": texts.named(model)} | growth
-            )
+        if sizes.empty:
+            continue
+        growth = _growth(
+            known.shape,
+            known.treatment,
+            dict(zip(sizes.index, sizes, strict=True)),
+            known.text_tokens,
+        )
+        rows.append({"family": OF_STUDY, "dataset": label, "model": model} | growth)
     return rows
 
 

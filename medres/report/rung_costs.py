@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 
 from medres import datasets, resolution, runs, texts
-from medres import study as studies
-from medres.models import flops, offline, served
 from medres.plan import contents
-from medres.resolution import Geometry
+from medres.report import counted
 from medres.results import servers, stated
 from medres.results.choice import KEY
 from medres.study import Study
@@ -128,48 +126,26 @@ def _of_requests(folder: Any) -> dict[str, dict[str, float]]:
 
 def _operations(study: Study, found: pd.DataFrame, answers: pd.DataFrame) -> list[float]:
     """Return the operations of a question at each rung, the mean over the questions' images."""
-    meaning = studies.treatment(study)
     costs: dict[tuple[str, ...], float] = {}
-    for dataset, parameters in study.datasets.items():
-        side = contents.describe(study.name, dataset, parameters).test
-        label = datasets.load(study.name, dataset).label
-        for model in filter(_is_counted, study.models):
-            text_tokens = side.text_tokens(1, offline.characters_per_token(model, side.texts))
-            shape = offline.sizes_of(offline.config_of(model)).shape
-            treatment = offline.treatment_of(model, meaning)
-            of = answers["dataset"].eq(label) & answers["model"].eq(texts.named(model))
-            for rung in found["rung"].unique():
-                asked = answers[of & answers["eval_resolution"].eq(rung)]
-                # Every question is a row: its image's size counts as often.
-                sizes = contents.images_of(
-                    asked.drop_duplicates("question_id").assign(image=lambda rows: rows.index)
+    for (label, model), known in counted.of_study(study).items():
+        of = answers["dataset"].eq(label) & answers["model"].eq(model)
+        for rung in found["rung"].unique():
+            asked = answers[of & answers["eval_resolution"].eq(rung)]
+            # Every question is a row: its image's size counts as often.
+            sizes = contents.images_of(
+                asked.drop_duplicates("question_id").assign(image=lambda rows: rows.index)
+            )
+            each = [
+                known.pass_flops(
+                    resolution.plan(size.size_px, rung, known.treatment, mpp_um=size.mpp_um)
                 )
-                each = [
-                    _flops(
-                        shape,
-                        resolution.plan(size.size_px, rung, treatment, mpp_um=size.mpp_um),
-                        text_tokens,
-                    )
-                    for size in sizes
-                ]
-                if each:
-                    key = label, texts.named(model), rung
-                    weights = [size.n_images for size in sizes]
-                    costs[key] = float(np.average(each, weights=weights))
+                for size in sizes
+            ]
+            if each:
+                weights = [size.n_images for size in sizes]
+                costs[label, model, rung] = float(np.average(each, weights=weights))
     places = found[[*KEY[:2], "rung"]].itertuples(index=False, name=None)
     return [costs.get(place, math.nan) for place in places]
-
-
-def _is_counted(model: str) -> bool:
-    return offline.is_at_hand(model) and not served.is_plain(model)
-
-
-def _flops(shape: flops.ModelShape, geometry: Geometry, text_tokens: int) -> int:
-    layout = geometry.layout
-    assert layout is not None  # planned for a model
-    return flops.forward_flops(
-        shape, **flops.of_image(geometry), text_tokens=text_tokens + layout.mark_tokens
-    )
 
 
 def _overconfidence(found: pd.DataFrame, answers: pd.DataFrame) -> list[float]:

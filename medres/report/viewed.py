@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,10 @@ from IPython.display import HTML
 
 from medres import datasets, resolution, texts, views
 from medres.datasets import QuestionSet
-from medres.models import flops, offline, served
-from medres.models.flops import ModelShape
+from medres.models import offline
 from medres.plan import contents, seen
-from medres.report import figures, page
+from medres.report import counted, figures, page
+from medres.report.counted import Counted
 from medres.report.figures.views import Picture
 from medres.resolution import Geometry, Treatment
 from medres.study import Study
@@ -47,58 +46,30 @@ def costs(study: Study, answers: pd.DataFrame) -> pd.DataFrame:
         missing for a model whose config is not at hand.
     """
     rows = []
-    for dataset, parameters in study.datasets.items():
-        side = contents.describe(study.name, dataset, parameters).test
+    known = counted.of_study(study)
+    for dataset in study.datasets:
         label = datasets.load(study.name, dataset).label
-        for model in study.models:
-            of = answers["dataset"].eq(label) & answers["model"].eq(texts.named(model))
-            known = None
-            if offline.is_at_hand(model) and not served.is_plain(model):
-                per_token = offline.characters_per_token(model, side.texts)
-                settings = study.settings(seen.cell_of(study, dataset, model, "evaluate"))
-                known = _Known(
-                    offline.sizes_of(offline.config_of(model)).shape,
-                    offline.treatment_of(model, settings),
-                    side.text_tokens(1, per_token),
-                    per_token,
-                )
+        for model in map(texts.named, study.models):
+            of = answers["dataset"].eq(label) & answers["model"].eq(model)
             for name in asked(study):
                 both = (name, f"plain-{name}")
                 arms = {each: answers[of & answers["eval_resolution"].eq(each)] for each in both}
                 if any(map(len, arms.values())):
-                    rows.append((label, texts.named(model), *_row(name, arms, known)))
+                    rows.append((label, model, *_row(name, arms, known.get((label, model)))))
     return pd.DataFrame(rows, columns=COST_COLUMNS)
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What is known of a model and the questions that it is asked."""
-
-    shape: ModelShape
-    treatment: Treatment
-    text_tokens: int
-    """Of a question alone with its options."""
-    per_token: float
-    """Characters."""
-
-    def pass_flops(self, geometry: Geometry, *, more_text: str = "") -> int:
-        """Return the operations of one pass about an image."""
-        marks = geometry.layout.mark_tokens if geometry.layout else 0
-        more = round(len(geometry.words + more_text) / self.per_token)
-        text_tokens = self.text_tokens + marks + more
-        return flops.forward_flops(self.shape, text_tokens=text_tokens, **flops.of_image(geometry))
-
-    def question_flops(self, size_px: tuple[int, int], name: str, cell: str) -> int:
-        """Return the operations of one question, of both steps of zoom."""
-        if name != "zoom":
-            return self.pass_flops(resolution.plan(size_px, name, self.treatment))
-        both = views.zoom(size_px, self.treatment)
-        second = both.seconds[views.CELLS.index(cell)]
-        first = self.pass_flops(both.first, more_text=views.where("") + "".join(views.NUMBERS))
-        return first + self.pass_flops(second)
+def _question_flops(known: Counted, size_px: tuple[int, int], name: str, cell: str) -> int:
+    """Return the operations of one question, of both steps of zoom."""
+    if name != "zoom":
+        return known.pass_flops(resolution.plan(size_px, name, known.treatment))
+    both = views.zoom(size_px, known.treatment)
+    second = both.seconds[views.CELLS.index(cell)]
+    first = known.pass_flops(both.first, more_text=views.where("") + "".join(views.NUMBERS))
+    return first + known.pass_flops(second)
 
 
-def _row(name: str, arms: dict[str, pd.DataFrame], known: _Known | None) -> tuple[Any, ...]:
+def _row(name: str, arms: dict[str, pd.DataFrame], known: Counted | None) -> tuple[Any, ...]:
     tokens = {each: float(part["visual_tokens"].mean()) for each, part in arms.items()}
     counted = {each: _mean_flops(each, part, known) for each, part in arms.items()}
     plain = f"plain-{name}"
@@ -115,7 +86,7 @@ def _row(name: str, arms: dict[str, pd.DataFrame], known: _Known | None) -> tupl
     )
 
 
-def _mean_flops(name: str, part: pd.DataFrame, known: _Known | None) -> float:
+def _mean_flops(name: str, part: pd.DataFrame, known: Counted | None) -> float:
     if known is None or part.empty:
         return math.nan
     at = part[["width_px", "height_px"]].assign(cell="")
@@ -123,7 +94,7 @@ def _mean_flops(name: str, part: pd.DataFrame, known: _Known | None) -> float:
         at["cell"] = part["zoom_cell"]
     counts = at.value_counts(sort=False)
     each = [
-        known.question_flops((int(width), int(height)), name, str(cell))
+        _question_flops(known, (int(width), int(height)), name, str(cell))
         for width, height, cell in counts.index
     ]
     return float(np.average(each, weights=counts))
@@ -168,11 +139,11 @@ def show(study: Study, question_set: QuestionSet, model: str, answers: pd.DataFr
 
 def _cell_of(answers: pd.DataFrame, image: str) -> str:
     """Return the cell that zoom chose for the first question about an image; else the middle."""
+    middle = views.CELLS[len(views.CELLS) // 2]
     if "zoom_cell" not in answers:
-        return views.CELLS[len(views.CELLS) // 2]
-    chosen = answers.loc[answers["image"].eq(image), "zoom_cell"].dropna()
-    chosen = chosen[chosen.isin(views.CELLS)]
-    return str(chosen.iloc[0]) if len(chosen) else views.CELLS[len(views.CELLS) // 2]
+        return middle
+    chosen = answers.loc[answers["image"].eq(image), "zoom_cell"]
+    return str(next(iter(chosen[chosen.isin(views.CELLS)]), middle))
 
 
 def pictures(

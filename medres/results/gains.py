@@ -126,11 +126,9 @@ def _covers_pair(of_parts: list[str]) -> str:
 
 
 def _verdict(row: Any) -> str:
-    if row.reason and row.covers != paired.THESE_TRAININGS:
-        return paired.NOT_DECIDED
     if row.covers == paired.THESE_TRAININGS:
         return paired.ONLY_THESE_WEIGHTS
-    if not row.p_adjusted <= 0.05:
+    if row.reason or not row.p_adjusted <= 0.05:
         return paired.NOT_DECIDED
     return SECOND if row.difference > 0 else FIRST
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from medres.models import flops, offline
-from medres.report import pixel_growth
+from medres.report import counted, pixel_growth
 from medres.resolution import Treatment
 from medres.study import Study
 from tests.ladders import answers
@@ -90,9 +90,7 @@ def test_images_are_weighed_by_their_number() -> None:
 
 def test_a_study_has_a_row_per_data_set_and_model(monkeypatch: pytest.MonkeyPatch) -> None:
     label = "phantom-radiology (drawn)"
-    monkeypatch.setattr(
-        pixel_growth.datasets, "load", lambda study, name: SimpleNamespace(label=label)
-    )
+    monkeypatch.setattr(counted.datasets, "load", lambda study, name: SimpleNamespace(label=label))
     served = "served:http://127.0.0.1:8000/v1#big@pixels"
     study = Study(
         "costs", "Costs", ["tiny-qwen2-vl", served], ["none"], [0],

@@ -7,7 +7,7 @@ import pytest
 
 from medres import models, resolution
 from medres.models import flops, shapes
-from medres.report import rung_costs
+from medres.report import counted, rung_costs
 
 
 @pytest.mark.parametrize("model", ["tiny-qwen2-vl", "tiny-internvl", "tiny-smolvlm"])
@@ -15,10 +15,10 @@ def test_operations_are_those_of_each_image_with_its_crops(model, monkeypatch):
     meaning = {"low_max_pixels": 3136, "native_max_pixels": 10**6, "resampling_filter": "bicubic"}
     meaning |= {"tiling": "information", "low_share": 0.5}
     side = SimpleNamespace(texts=[], text_tokens=lambda n, per_token: 40)
-    monkeypatch.setattr(rung_costs.studies, "treatment", lambda study: meaning)
-    monkeypatch.setattr(rung_costs.contents, "describe", lambda *given: SimpleNamespace(test=side))
+    monkeypatch.setattr(counted.studies, "treatment", lambda study: meaning)
+    monkeypatch.setattr(counted.contents, "describe", lambda *given: SimpleNamespace(test=side))
     monkeypatch.setattr(
-        rung_costs.datasets, "load", lambda study, name: SimpleNamespace(label="drawn, labelled")
+        counted.datasets, "load", lambda study, name: SimpleNamespace(label="drawn, labelled")
     )
     study = SimpleNamespace(name="s", datasets={"drawn": {}}, models=[model])
     sizes = [(168, 56), (168, 56), (112, 112)]
