@@ -38,7 +38,6 @@ PASSED_ON = (
 """Environment variables set on other nodes; a token of the hub is stored in HF_HOME."""
 KINDS = {kind.__name__: kind for kind in (ValueError, FileNotFoundError, MemoryError)}
 """Errors that a process raises itself: bad input, or too little memory."""
-SHARED_MEMORY = Path("/dev/shm")
 
 
 def _free_port() -> int:
@@ -108,9 +107,6 @@ def launch(folder: Path, settings: TrainingSettings) -> dict[str, Any]:
             watch.is_over.set()
             watch.join()
             _end(process)
-            # 69 MB of main memory per process, which DeepSpeed leaves behind on a CPU for good.
-            for left in SHARED_MEMORY.glob(f"deepspeed_allreduce_buffer_{os.getuid()}_*_{port}_*"):
-                left.unlink(missing_ok=True)
     # Not by the exit code: a process may fail while it shuts down, after its work is done.
     if not (folder / "trained.json").is_file():
         raise _stopped(folder, watch.lost)

@@ -97,11 +97,6 @@ def check(settings: TrainingSettings) -> None:
             f"lora_rank is {settings.lora_rank} with strategy {strategy}; adapters are merged into "
             "whole weights and do not need divided ones: use zero-2"
         )
-    if not has_gpu(settings.device) and not shutil.which(os.environ.get("CXX", "c++")):
-        raise ValueError(
-            f"strategy is {strategy}, for which DeepSpeed compiles its communication between CPU "
-            "processes, and no C++ compiler is on PATH; install g++, or use `strategy: single`"
-        )
     if hostfile:
         _check_hosts(hostfile, processes)
         if absent := [name for name in ("pdsh", "ssh") if not shutil.which(name)]:

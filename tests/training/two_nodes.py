@@ -22,7 +22,9 @@ def on(node, *command, **more):
     return subprocess.Popen([*inside, *command], **more)
 
 def is_connected(node):
-    shown = subprocess.check_output(["ip", "-n", node + "{suffix}", "link", "show", "eth0"])
+    shown = subprocess.check_output(
+        ["ip", "-n", node + "{suffix}", "link", "show", "eth0"], stderr=subprocess.DEVNULL
+    )
     return re.search(b"[<,]UP[,>]", shown) is not None
 
 def wait(tasks, *, ends_others):
