@@ -28,6 +28,7 @@ FLOORS = {
     "geometry": -1,
     "resampling": -2,
     "marks": 2,
+    "failures": 2,
     "runs": 1,
     "tables": 1,
     "files": 0,

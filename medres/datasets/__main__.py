@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from medres import datasets, texts
+from medres import datasets, failures, texts
 from medres import study as studies
 from medres.datasets import REAL, fetch, ledger
 from medres.datasets.fetch import assumed, verify
@@ -139,8 +139,9 @@ def _prepare(name: str, dataset: str) -> None:
     study = studies.load(name)
     if dataset not in study.datasets:
         raise ValueError(f"study {name} has no data set {dataset!r}; it has {list(study.datasets)}")
-    asked = datasets.asked_of(study, dataset)
-    run = datasets.prepare(name, dataset, study.datasets[dataset], models=asked)
+    with failures.kept(name, failures.of_questions(dataset)):
+        asked = datasets.asked_of(study, dataset)
+        run = datasets.prepare(name, dataset, study.datasets[dataset], models=asked)
     for note in run.record["outcome"]["notes"]:
         texts.say(f"medres: data set {dataset}: note: {note}")
     said = groups.sentence(studies.group_sizes(study)[dataset])
