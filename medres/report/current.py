@@ -330,7 +330,9 @@ def _remove_abandoned(study: str) -> None:
 
 
 def _small_folders(study: str) -> list[Path]:
-    return [runs.ROOT / "runs" / study / name for name in ("marks", "hashes", "failed", "notebooks")]
+    return [
+        runs.ROOT / "runs" / study / name for name in ("marks", "hashes", "failed", "notebooks")
+    ]
 
 
 def upstream_of(study: Study, stem: str, cell: Cell | None) -> list[Thing]:
