@@ -32,6 +32,7 @@ FLOORS = {
     "runs": 1,
     "tables": 1,
     "files": 0,
+    "amounts": 0,
     "identity": 0,
     "handover": 0,
     "locks": 0,
