@@ -121,7 +121,11 @@ def test_every_notebook_runs_and_the_grid_is_whole(finished):
     for stem in ("index", *yaml.safe_load(STUDY.read_text())["reports"]):
         assert "://" not in (reports / f"{stem}.html").read_text()
     assert len(list(reports.glob("02_finetune-*.html"))) == 3
-    assert len(list(reports.glob("03_evaluate-*.html"))) == 4
+    evaluated = list(reports.glob("03_evaluate-*.html"))
+    assert len(evaluated) == 4
+    for page in evaluated:
+        assert "12 stored answers were recomputed, one image" in page.read_text()
+        assert "0 answers and 0 generated replies change" in page.read_text()
     grid = pd.read_csv(reports / "tables" / "grid.csv")
     assert list(grid.columns) == GRID_COLUMNS
     assert len(grid) == 4 * 4
