@@ -108,11 +108,27 @@ def resolve(notebook: Path, given: dict[str, Any], *, source: str) -> dict[str, 
     Raises:
         ValueError: If a name is unknown or a value is of another type than the default.
     """
-    defaults = notebook_parameters(notebook)
+    return put_in(notebook_parameters(notebook), given, notebook=notebook.name, source=source)
+
+
+def put_in(
+    defaults: dict[str, Any], given: dict[str, Any], *, notebook: str, source: str
+) -> dict[str, Any]:
+    """Return parameters with the given values put in, as `resolve` does.
+
+    Args:
+        defaults: All parameters of the notebook, of the types that it takes.
+        given: Values that differ.
+        notebook: Name of its file, for the error message.
+        source: As in `resolve`.
+
+    Raises:
+        ValueError: As `resolve`.
+    """
     unknown = sorted(set(given) - set(defaults), key=str)
     if unknown:
         raise ValueError(
-            f"{source} sets {unknown}, which {notebook.name} does not have; its parameters are "
+            f"{source} sets {unknown}, which {notebook} does not have; its parameters are "
             f"{list(defaults)}"
         )
     for name, value in given.items():
@@ -121,7 +137,7 @@ def resolve(notebook: Path, given: dict[str, Any], *, source: str) -> dict[str, 
                 "; write floats with a dot, as in 1.0e-5" if type(defaults[name]) is float else ""
             )
             raise ValueError(
-                f"{source} sets {name} to {value!r}, a {type(value).__name__}; {notebook.name} "
+                f"{source} sets {name} to {value!r}, a {type(value).__name__}; {notebook} "
                 f"takes a {type(defaults[name]).__name__}{hint}"
             )
     return defaults | given
