@@ -33,6 +33,7 @@ FLOORS = {
     "tables": 1,
     "files": 0,
     "identity": 0,
+    "ending": 0,
     "handover": 0,
     "locks": 0,
     "mixed": 0,
