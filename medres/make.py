@@ -13,13 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from medres import resolution, runs, scoring, texts, trained_at
+from medres import ending, resolution, runs, scoring, texts, trained_at
 from medres import study as studies
 from medres.report import current, warm
 from medres.study import Study
 
 ERROR = "medres: "
 """Begins the line that every command of ours prints when it fails."""
+KEPT = "; what is finished is kept, and the same command goes on from there"
 PLANNED = "MEDRES_PLANNED"
 """Variable that tells the Snakefile of what study a plan was made just now."""
 
@@ -39,6 +40,14 @@ def main(arguments: list[str]) -> int:
         help="say what would be made and why; change nothing",
     )
     asked, options = parser.parse_known_args(arguments)
+    try:
+        return _make(asked, options)
+    except KeyboardInterrupt as told:
+        texts.say(f"{ERROR}stopped: told to by {told or 'SIGINT'}{KEPT}", file=sys.stderr)
+        return 1
+
+
+def _make(asked: argparse.Namespace, options: list[str]) -> int:
     try:
         study = studies.load(asked.study)
         for line in studies.unpinned(study):
@@ -73,13 +82,10 @@ def main(arguments: list[str]) -> int:
         return 0
     code, reasons = _snakemake(study.name, asked.cores, options)
     if code:
-        why = reasons[0] if reasons else f"Snakemake ended with {code}; its reason stands above"
+        ended = f"with {code}; its reason stands above" if code > 0 else f"by signal {-code}"
+        why = reasons[0] if reasons else f"Snakemake ended {ended}"
         more = f" (and {len(reasons) - 1} more, above)" if len(reasons) > 1 else ""
-        texts.say(
-            f"{ERROR}stopped: {why}{more}; what is finished is kept, and the same command goes "
-            "on from there",
-            file=sys.stderr,
-        )
+        texts.say(f"{ERROR}stopped: {why}{more}{KEPT}", file=sys.stderr)
         return 1
     if options:
         texts.say(f"medres: made what was asked for of study {study.name}")
@@ -142,24 +148,15 @@ def _snakemake(study: str, cores: str, options: list[str]) -> tuple[int, list[st
     # In quotes: what looks like a number would become one.
     command += ["--config", f"study='{study}'"]
     reasons: list[str] = []
-    with warm.started(study) as variables:
-        process = subprocess.Popen(
-            command,
-            cwd=runs.ROOT,
-            env=os.environ | {PLANNED: study} | variables,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-        assert process.stderr is not None
-        pump = threading.Thread(target=_pass_on, args=(process.stderr, reasons))
-        pump.start()
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            # Snakemake was told by the same key, and ends its jobs.
-            process.wait()
-            code, reasons[:] = 130, ["interrupted"]
+    source, sink = os.pipe()
+    pump = threading.Thread(target=_pass_on, args=(open(source, errors="replace"), reasons))
+    pump.start()
+    try:
+        # Told to end, Snakemake would wait for its jobs; dead, it leaves them behind.
+        with open(sink, "w") as stderr, ending.no_child_left(), warm.started(study) as variables:
+            environment = os.environ | {PLANNED: study} | variables
+            code = subprocess.Popen(command, cwd=runs.ROOT, env=environment, stderr=stderr).wait()
+    finally:
         pump.join()
     return code, reasons
 
@@ -175,4 +172,5 @@ def _pass_on(stream: IO[str], reasons: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    ending.heed_signals()
     sys.exit(main(sys.argv[1:]))

@@ -34,6 +34,7 @@ FLOORS = {
     "files": 0,
     "amounts": 0,
     "identity": 0,
+    "ending": 0,
     "handover": 0,
     "locks": 0,
     "mixed": 0,

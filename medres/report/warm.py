@@ -63,7 +63,6 @@ LIBRARIES = {
     ).split(),
 }
 """Modules that pages need besides those that notebooks name: something imports them late."""
-ENDS_WITHIN_S = 10.0
 
 
 @contextmanager
@@ -99,12 +98,9 @@ def started(study: str) -> Iterator[dict[str, str]]:
         try:
             yield {handover.VARIABLE: folder}
         finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                process.wait(ENDS_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            # It may be in the middle of its imports; commands that are not done end with it.
+            process.terminate()
+            process.communicate()
 
 
 def _listening(path: Path) -> socket.socket:
