@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from medres import runs
+from medres.training import slurm
 from medres.training.settings import TrainingSettings
 
 MAX_GRADIENT_NORM = 1.0
@@ -26,6 +27,11 @@ def rank() -> int:
 def has_gpu(device: str) -> bool:
     """Return whether a training with this `device` (auto or cpu) runs on GPUs."""
     return device != "cpu" and torch.cuda.is_available()
+
+
+def is_by_srun(settings: TrainingSettings) -> bool:
+    """Return whether a training takes all nodes of the Slurm job it is started in."""
+    return settings.strategy != "single" and not settings.hostfile and slurm.n_nodes() > 1
 
 
 def deepspeed_settings(strategy: str, *, dtype: str) -> dict[str, Any] | None:
@@ -103,6 +109,8 @@ def check(settings: TrainingSettings) -> None:
                 f"hostfile is {hostfile}, and {' and '.join(absent)}, by which DeepSpeed reaches "
                 "other nodes, is not on PATH; install it"
             )
+    elif is_by_srun(settings):
+        slurm.check(processes, has_gpu=has_gpu(settings.device))
     elif has_gpu(settings.device) and processes > torch.cuda.device_count():
         raise ValueError(
             f"processes is {processes}, and this machine has {torch.cuda.device_count()} GPUs, one "

@@ -17,9 +17,11 @@ from safetensors.torch import load_file
 
 from medres import runs, training
 from medres.models import tiny
-from medres.training import launch
+from medres.training import heartbeat, launch
 from medres.training import strategy as strategies
+from tests.training import two_nodes as two_nodes_module
 from tests.training.test_training import SETTINGS, prepare
+from tests.training.two_nodes import NODES, TwoNodes
 
 TWO = SETTINGS | {
     "strategy": "zero-2",
@@ -141,6 +143,54 @@ def test_a_process_that_is_killed_is_named_and_the_training_goes_on_to_the_same_
     assert all(torch.equal(found[name], value) for name, value in expected.items())
     loss = "loss.csv"
     assert (run.folder / loss).read_text() == (together.folder / loss).read_text()
+
+
+@pytest.fixture
+def two_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoNodes]:
+    if not two_nodes_module.IS_POSSIBLE:
+        pytest.skip("network namespaces need root, ip and unshare")
+    made = TwoNodes(tmp_path)
+    monkeypatch.setenv("PATH", str(made.programs), prepend=os.pathsep)
+    monkeypatch.setattr(heartbeat, "SILENT_S", 6.0)
+    yield made
+    made.remove()
+
+
+@pytest.mark.parametrize(
+    ("by_srun", "power"), [(True, False), (False, True)], ids=["srun, cable", "ssh, power"]
+)
+def test_a_node_that_is_cut_off_is_named_and_the_training_goes_on_to_the_same_weights(
+    project: Path,
+    together: runs.Run,
+    two_nodes: TwoNodes,
+    monkeypatch: pytest.MonkeyPatch,
+    by_srun: bool,
+    power: bool,
+) -> None:
+    settings = TWO
+    if by_srun:
+        monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+        monkeypatch.setenv("SLURM_JOB_NODELIST", ",".join(NODES))
+    else:
+        (project / "hosts").write_text("".join(f"{node} slots=1\n" for node in NODES))
+        settings = TWO | {"hostfile": "hosts"}
+    folder = runs.folder_of("small", "finetune", CELL)
+    mark = folder / "resume" / "checkpoint-4" / "whole"
+    cutting = when(mark.exists, lambda: two_nodes.cut(power=power))
+    with pytest.raises(
+        RuntimeError,
+        match=r"^process 1 on node-b gave no sign of life for 6 s .* from the shared disk or from "
+        "node-a.*resumes from its last checkpoint$",
+    ):
+        training.finetune(**settings)
+    cutting.join()
+    two_nodes.mend()
+    run = training.finetune(**settings)
+    assert run.record["outcome"]["resumed_at_step"] >= 4
+    assert {runs.read_json(path)["host"] for path in (run.folder / "ranks").iterdir()} == set(NODES)
+    found, expected = weights_of(run), weights_of(together)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert (run.folder / "loss.csv").read_text() == (together.folder / "loss.csv").read_text()
 
 
 def test_without_the_process_that_started_them_they_end(project: Path, tmp_path: Path) -> None:
