@@ -9,12 +9,15 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import IO
 
-from medres import resolution, runs, scoring, texts, trained_at
+from medres import profiles, resolution, runs, scoring, texts, trained_at
 from medres import study as studies
+from medres.plan import jobs
+from medres.profiles import Profile
 from medres.report import current, warm
 from medres.study import Study
 
@@ -31,7 +34,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--repair", action="store_true", help="put damaged runs aside and make them again"
     )
-    parser.add_argument("--cores", default="all", help="of this machine; as Snakemake takes it")
+    parser.add_argument(
+        "--profile", default=profiles.LOCAL, help="folder below profiles: local, slurm, or your own"
+    )
+    parser.add_argument(
+        "--gpu", default="", help="that a cluster has, as `medres.plan` names it; or none"
+    )
+    parser.add_argument("--cores", help="of this machine; as Snakemake takes it")
     parser.add_argument(
         "-n",
         "--dry-run",
@@ -40,6 +49,7 @@ def main(arguments: list[str]) -> int:
     )
     asked, options = parser.parse_known_args(arguments)
     try:
+        profile = profiles.find(asked.profile)
         study = studies.load(asked.study)
         for line in studies.unpinned(study):
             texts.say(f"{ERROR}{line}", file=sys.stderr)
@@ -71,7 +81,13 @@ def main(arguments: list[str]) -> int:
     if asked.dry_run:
         texts.say(f"medres: nothing was made; {len(found.stale)} things are not current")
         return 0
-    code, reasons = _snakemake(study.name, asked.cores, options)
+    try:
+        planned = _planned(study, gpu=asked.gpu) if profile.is_cluster else []
+    except (ValueError, OSError) as error:
+        texts.fail(error)
+        return 1
+    cores = [f"--cores={asked.cores}"] if asked.cores else []
+    code, reasons = _snakemake(study.name, profile, [*planned, *cores, *options])
     if code:
         why = reasons[0] if reasons else f"Snakemake ended with {code}; its reason stands above"
         more = f" (and {len(reasons) - 1} more, above)" if len(reasons) > 1 else ""
@@ -133,16 +149,25 @@ def _refuse(study: Study) -> None:
         seen.check(study)
 
 
-def _snakemake(study: str, cores: str, options: list[str]) -> tuple[int, list[str]]:
+def _planned(study: Study, *, gpu: str) -> list[str]:
+    """Write what each job asks of a cluster; return what Snakemake is told of it."""
+    planned = jobs.for_study(study, gpu=gpu)
+    jobs.write(study.name, planned)
+    # Each in one word: behind a list of several, a target would be taken for one more of them.
+    return [
+        f"--group-components=evaluate={jobs.together(planned)}",
+        f"--slurm-logdir=runs/{study.name}/logs",
+    ]
+
+
+def _snakemake(study: str, profile: Profile, options: list[str]) -> tuple[int, list[str]]:
     """Run Snakemake; return its exit code and the reasons that commands of ours gave."""
-    # Options first: behind `--quiet` a target would be taken for something to be quiet about.
-    command = [sys.executable, "-m", "snakemake", *options, "--cores", cores]
-    command += ["--resources", "gpu_runs=1", "--nolock", "--rerun-incomplete"]
-    command += ["--rerun-triggers", "mtime", "--quiet", "rules"]
+    command = [sys.executable, "-m", "snakemake", f"--profile={profile.folder}", *options]
     # In quotes: what looks like a number would become one.
-    command += ["--config", f"study='{study}'"]
+    command += ["--config", f"study='{study}'", f"is_planned={profile.is_cluster}"]
     reasons: list[str] = []
-    with warm.started(study) as variables:
+    # Jobs of a cluster run on other machines.
+    with nullcontext({}) if profile.is_cluster else warm.started(study) as variables:
         process = subprocess.Popen(
             command,
             cwd=runs.ROOT,
