@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.notebook]
 
 def new_project(folder):
     folder.mkdir()
-    for name in ("notebooks", "params"):
+    for name in ("notebooks", "params", "profiles"):
         shutil.copytree(REPOSITORY / name, folder / name)
     shutil.copy(REPOSITORY / "Snakefile", folder)
     (folder / "medres").symlink_to(REPOSITORY / "medres")

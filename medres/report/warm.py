@@ -33,7 +33,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from medres import files, handover, runs
+from medres import files, gpus, handover, runs
 
 ONE_THREAD = (
     "OMP_NUM_THREADS GOTO_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS VECLIB_MAXIMUM_THREADS "
@@ -42,7 +42,8 @@ ONE_THREAD = (
 """Variables that Snakemake sets to the threads of a job, which is one; libraries read them when
 they are imported."""
 READ_LATE = frozenset(
-    f"{handover.VARIABLE} MEDRES_PLANNED TMPDIR TMP TEMP TEMPDIR PWD OLDPWD SHLVL _".split()
+    f"{handover.VARIABLE} {gpus.PLANNED} MEDRES_PLANNED TMPDIR TMP TEMP TEMPDIR PWD OLDPWD "
+    "SHLVL _".split()
 )
 """Variables that no import reads: a command may have other values than the warm process."""
 LIBRARIES = {

@@ -609,7 +609,7 @@ def test_after_kills_the_answers_are_the_same_and_none_is_asked_twice(
     rng = np.random.default_rng(11)
     stored: list[set[tuple[str, str]]] = []
     counts = []
-    for kill in range(3):
+    for kill in range(5):
         first = len(server.seen)
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, name_of(server)],
