@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -179,6 +179,7 @@ def _snakemake(study: str, profile: Profile, options: list[str]) -> tuple[int, l
     pump = threading.Thread(target=_pass_on, args=(open(source, errors="replace"), reasons))
     pump.start()
     # Jobs of a cluster run on other machines.
+    warmed: AbstractContextManager[dict[str, str]]
     warmed = nullcontext({}) if profile.is_cluster else warm.started(study)
     try:
         # Told to end, Snakemake would wait for its jobs; dead, it leaves them behind.
