@@ -66,9 +66,10 @@ def upstream(stem):
     return [ancient(f"{CURRENT}/{kind}/{name}") for kind, name in things]
 
 
+# The index is made from all other pages.
 rule all:
     input:
-        [ancient(page(stem)) for stem in PAGES],
+        ancient(page(current.INDEX)),
 
 
 rule questions:
@@ -84,15 +85,13 @@ rule finetune:
     input:
         lambda wildcards: upstream(f"02_finetune-{wildcards.cell}"),
     output:
-        touch(page("02_finetune-{cell}")),
-    params:
-        stem=lambda wildcards: f"02_finetune-{wildcards.cell}",
+        touch(page(r"02_finetune-{cell,(?!.*-native-seed\d+$)[^/]+}")),
     priority: 10
     threads: 1
     resources:
         **asked("02_finetune-{cell}"),
     shell:
-        "MEDRES_GPUS={resources.gpu} {sys.executable:q} -m medres.report {STUDY.name:q} {params.stem:q}"
+        "MEDRES_GPUS={resources.gpu} {sys.executable:q} -m medres.report {STUDY.name:q} 02_finetune-{wildcards.cell:q}"
 
 
 # The same, begun first: nothing is left to run beside the longest trainings if they come last.
@@ -102,21 +101,16 @@ use rule finetune as finetune_native with:
     priority: 20
 
 
-ruleorder: finetune_native > finetune
-
-
 rule evaluate:
     input:
         lambda wildcards: upstream(f"03_evaluate-{wildcards.cell}"),
     output:
         touch(page("03_evaluate-{cell}")),
-    params:
-        stem=lambda wildcards: f"03_evaluate-{wildcards.cell}",
     threads: 1
     resources:
         **asked("03_evaluate-{cell}"),
     shell:
-        "MEDRES_GPUS={resources.gpu} {sys.executable:q} -m medres.report {STUDY.name:q} {params.stem:q}"
+        "MEDRES_GPUS={resources.gpu} {sys.executable:q} -m medres.report {STUDY.name:q} 03_evaluate-{wildcards.cell:q}"
 
 
 rule report:
