@@ -35,8 +35,9 @@ READER_BYTES = 1_500_000_000
 """Of a process that reads images ahead."""
 OFFLOADED_BYTES = 16
 """For each weight, of gradients and optimiser states that a strategy keeps in main memory."""
-GROUP_MINUTES = 240
-"""Evaluations that share a job take at most so long together."""
+GROUP_MINUTES, GROUPS = 240, 20
+"""Evaluations that share a job take at most so long together, on average; of fewer jobs than this
+none is shared, since what shares one goes one after another."""
 
 
 @dataclass(frozen=True)
@@ -175,31 +176,34 @@ def _n_weights(arm: "Arm") -> int:
 def together(planned: Mapping[str, Job]) -> int:
     """Return how many evaluations may share a job of a cluster: at least one."""
     minutes = [job.minutes for stem, job in planned.items() if stem.startswith("03_evaluate-")]
-    return max(1, round(GROUP_MINUTES * len(minutes) // sum(minutes)))
+    return max(1, min(GROUP_MINUTES * len(minutes) // sum(minutes), len(minutes) // GROUPS))
 
 
 def table(study: Study, planned: Mapping[str, Job]) -> str:
-    """Return what each kind of job of a study asks for, as text; seeds ask for the same."""
+    """Return what each kind of job of a study asks for, as text; jobs that ask the same share it."""
     import pandas as pd  # takes a while, and the Snakefile does not need it
 
-    rows: dict[tuple[str, ...], Job] = {("prepare", "each", "", ""): ASSUMED["questions"]}
+    trained: dict[tuple[str, str, str, Job], list[str]] = {}
+    trained["prepare", "each", "", ASSUMED["questions"]] = [""]
     for cell in (cell for stage in studies.STAGES for cell in study.cells(stage)):
-        which = (cell.dataset, texts.named(cell.model), cell.train_resolution)
-        rows[(cell.stage, *which)] = planned[cell.page]
-    rows["report", "", "", ""] = ASSUMED["report"]
-    names = ("rule", "data set", "model", "trained")
-    shown = pd.DataFrame(
-        dict(zip(names, kind, strict=True))
-        | {
+        kind = (cell.stage, cell.dataset, texts.named(cell.model), planned[cell.page])
+        trained.setdefault(kind, []).append(cell.train_resolution)
+    trained["report", "", "", ASSUMED["report"]] = [""]
+    rows = [
+        {
+            "rule": rule,
+            "data set": dataset,
+            "model": model,
+            "trained": ", ".join(dict.fromkeys(names)),
             "GPUs": job.gpus,
             "CPUs": job.cpus,
             "memory": f"{job.memory_mb / 1000:,.0f} GB",
             "hours": f"{job.minutes / 60:,.1f}",
             "": "assumed" if job.is_assumed else "",
         }
-        for kind, job in rows.items()
-    )
-    return str(shown.to_string(index=False))
+        for (rule, dataset, model, job), names in trained.items()
+    ]
+    return str(pd.DataFrame(rows).to_string(index=False))
 
 
 def write(study: str, planned: Mapping[str, Job]) -> None:

@@ -14,7 +14,7 @@ from medres import saving, texts
 from medres import study as studies
 from medres.amounts import duration, size
 from medres.models import offline
-from medres.plan import costs, seen
+from medres.plan import costs, jobs, seen
 from medres.plan.costs import Arm
 from medres.plan.memory import Gpu
 from medres.published import paper
@@ -174,6 +174,11 @@ def report(
             for dataset, counts in studies.group_sizes(study).items()
         ),
         LEGEND,
+        "",
+        f"What jobs ask a cluster for (PROFILE=slurm): {jobs.TIMES_PREDICTED:g} times the predicted "
+        f"hours and {jobs.FIXED_MINUTES} minutes; {jobs.TIMES_BYTES:g} times the main memory that "
+        "is counted.",
+        jobs.table(study, jobs.of_arms(study, planned, gpu=gpu, utilisation=utilisation)),
     ]
     return "\n".join(lines)
 
