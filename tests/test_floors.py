@@ -18,6 +18,8 @@ FLOORS = {
     "models": 3,
     "images": 3,
     "study": 3,
+    "status": 4,
+    "thin": 6,
     "published": 3,
     "statistics": 2,
     "scoring": 2,
