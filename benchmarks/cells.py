@@ -4,7 +4,8 @@ Studies of seven data sets, four models and six trainings are written to a tempo
 as many seeds as give about the cells asked for; nothing of them is ever made, but in the end each
 of their pages is stood in for. Prints the CPU seconds of `python -m medres.study check`, of
 `snakemake -n`, of `python -m medres.make -n`, and of `medres.make` where all is current, with the
-exponent by which each grows with the cells. `--beside FOLDER` measures another checkout in turn.
+exponent by which each grows with the cells. `--beside FOLDER` measures another checkout in turn,
+but where all is current, as a page is of one source of the package.
 """
 
 import argparse
@@ -61,8 +62,10 @@ def cpu_seconds(root: Path, code: Path, command: str, study: str) -> float:
     """Return the CPU seconds of a command and of its children, with the code of a checkout."""
     arguments = {
         "study check": ["medres.study", "check", study],
-        "snakemake -n": ["snakemake", "-n", "--cores", "2", "--quiet", "all", "--snakefile"]
-        + [str(code / "Snakefile"), "--config", f"study='{study}'"],
+        "snakemake -n": [
+            *("snakemake", "-n", "--cores", "2", "--quiet", "all"),
+            *("--snakefile", str(code / "Snakefile"), "--config", f"study='{study}'"),
+        ],
         "make -n": ["medres.make", study, "-n"],
         "make, all current": ["medres.make", study],
     }[command]
@@ -81,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, nargs="+", default=CELLS)
     parser.add_argument("--beside", type=Path, help="another checkout, measured in turn")
-    parser.add_argument("--made", action="store_true", help="also where all is current")
+    parser.add_argument("--made", action="store_true", help="also here where all is current")
     asked = parser.parse_args()
     codes = {"here": HERE} | ({"beside": asked.beside.resolve()} if asked.beside else {})
     with tempfile.TemporaryDirectory() as folder:
@@ -94,21 +97,28 @@ def main() -> None:
         n_cells = [sum(len(each.cells(stage)) for stage in studies.STAGES) for each in loaded]
         print(f"| CPU seconds | code | {' | '.join(f'{n:,} cells' for n in n_cells)} | exponent |")
         print("|---|---|" + "---|" * (len(names) + 1))
-        for command in [*NEVER_MADE, *(["make, all current"] if asked.made else [])]:
-            if command not in NEVER_MADE:
-                for name in names:
-                    current.stand_in(name)
-                time.sleep(2.5)  # files written just now are read each time
-            found: dict[str, list[float]] = {code: [] for code in codes}
+        for command in NEVER_MADE:
+            measure(root, codes, command, names, n_cells)
+        if asked.made:
             for name in names:
-                for code, place in codes.items():
-                    found[code].append(cpu_seconds(root, place, command, name))
-            for code, seconds in found.items():
-                shown = " | ".join(f"{each:.1f}" for each in seconds)
-                print(f"| {command} | {code} | {shown} | {_exponent(n_cells, seconds)} |")
+                current.stand_in(name)
+            time.sleep(2.5)  # files written just now are read each time
+            measure(root, {"here": HERE}, "make, all current", names, n_cells)
 
 
-def _exponent(n_cells: list[int], seconds: list[float]) -> str:
+def measure(
+    root: Path, codes: dict[str, Path], command: str, names: list[str], n_cells: list[int]
+) -> None:
+    """Print a row for each checkout."""
+    found = [
+        [cpu_seconds(root, place, command, name) for place in codes.values()] for name in names
+    ]
+    for code, seconds in zip(codes, zip(*found, strict=True), strict=True):
+        shown = " | ".join(f"{each:.1f}" for each in seconds)
+        print(f"| {command} | {code} | {shown} | {_exponent(n_cells, seconds)} |", flush=True)
+
+
+def _exponent(n_cells: list[int], seconds: tuple[float, ...]) -> str:
     if len(seconds) < 2:
         return ""
     return f"{np.polyfit(np.log(n_cells), np.log(seconds), 1)[0]:.2f}"
