@@ -18,6 +18,8 @@ SILENT_S = 120.0
 nodes up to 60 s late."""
 SIGNS = 12
 """Signs that a process gives in that time."""
+OUTLIVES_S = 20.0
+"""A process that gave signs for so much longer than another did not end first."""
 
 
 def begin(renew: Callable[[], None], *, cut_off: Callable[[str], None], silent_s: float) -> None:
@@ -55,9 +57,12 @@ def _reach(address: tuple[str, int], *, within_s: float) -> None:
 class Watch(threading.Thread):
     """Ends a training when a process gives no sign of life any more.
 
+    A launcher does not learn of a node that is down, and that of a hostfile lets the others wait
+    for a process that has failed.
+
     Args:
         records: Folder with the record of each process, NUMBER.json.
-        is_training: Whether the process of a record has not ended.
+        is_done: Whether the process of a record has done its share.
         end: Ends all of them.
         silent_s: As `SILENT_S`.
     """
@@ -66,13 +71,13 @@ class Watch(threading.Thread):
         self,
         records: Path,
         *,
-        is_training: Callable[[Path], bool],
+        is_done: Callable[[Path], bool],
         end: Callable[[], None],
         silent_s: float,
     ) -> None:
         super().__init__(daemon=True)
         self.records = records
-        self.is_training = is_training
+        self.is_done = is_done
         self.end = end
         self.silent_s = silent_s
         self.is_over = threading.Event()
@@ -90,7 +95,7 @@ class Watch(threading.Thread):
                 missed[record] = missed[record] + 1 if seen.get(record) == renewed else 0
                 seen[record] = renewed
             late = [record for record, n in missed.items() if n > SIGNS]
-            self.lost = {int(record.stem) for record in late if self.is_training(record)}
+            self.lost = {int(record.stem) for record in late if not self.is_done(record)}
             if self.lost:
                 self.end()
                 return

@@ -27,7 +27,14 @@ from medres.training.settings import TrainingSettings
 SHOWN = "[medres] "
 """Marks the lines of a process that the notebook shows; all lines are in launch.log."""
 ENDS_WITHIN_S = 30
-PASSED_ON = ("MEDRES_ROOT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "DS_ACCELERATOR")
+PASSED_ON = (
+    "MEDRES_ROOT",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_HUB_OFFLINE",
+    "DS_ACCELERATOR",
+    "GLOO_SOCKET_IFNAME",
+)
 """Environment variables set on other nodes; a token of the hub is stored in HF_HOME."""
 KINDS = {kind.__name__: kind for kind in (ValueError, FileNotFoundError, MemoryError)}
 """Errors that a process raises itself: bad input, or too little memory."""
@@ -83,8 +90,8 @@ def launch(folder: Path, settings: TrainingSettings) -> dict[str, Any]:
         )
         watch = heartbeat.Watch(
             folder / "ranks",
-            is_training=lambda record: json.loads(record.read_text())["state"] == "training",
-            end=partial(_end, process),
+            is_done=lambda record: json.loads(record.read_text())["state"] == "done",
+            end=partial(_end_everywhere, folder, process),
             silent_s=heartbeat.SILENT_S,
         )
         watch.start()
@@ -157,6 +164,12 @@ def _end(process: subprocess.Popen[str]) -> None:
             continue
 
 
+def _end_everywhere(folder: Path, process: subprocess.Popen[str]) -> None:
+    """End the launcher and its processes, also those that its signals do not reach."""
+    runs.write_json(folder / "launch.json", {"launcher": {}})
+    _end(process)
+
+
 def _stopped(folder: Path, lost: Collection[int] = ()) -> Exception:
     """Return the error for a training that stopped: which process, where, why.
 
@@ -164,11 +177,20 @@ def _stopped(folder: Path, lost: Collection[int] = ()) -> Exception:
         folder: Of the run.
         lost: Numbers of the processes that gave no sign of life.
     """
-    ranks = {
-        int(path.stem): json.loads(path.read_text()) for path in (folder / "ranks").glob("*.json")
-    }
-    for number in lost:
-        ranks[number]["state"] = "cut off"
+    ranks: dict[int, dict[str, Any]] = {}
+    signs: dict[int, float] = {}
+    for path in (folder / "ranks").glob("*.json"):
+        ranks[int(path.stem)] = json.loads(path.read_text())
+        signs[int(path.stem)] = path.stat().st_mtime
+    first = min(
+        (sign for number, sign in signs.items() if ranks[number]["state"] != "done"), default=0
+    )
+    for number, found in ranks.items():
+        if found["state"] == "training" and number in lost:
+            found["state"] = "cut off"
+        # Busy in a call of its libraries, a process does not hear of SIGTERM.
+        elif found["state"] == "training" and signs[number] > first + heartbeat.OUTLIVES_S:
+            found["state"] = "waited for others"
     log = folder / "launch.log"
 
     def of(state: str, **more: Any) -> list[str]:
@@ -185,10 +207,10 @@ def _stopped(folder: Path, lost: Collection[int] = ()) -> Exception:
             (who, *_) = of("failed", error=found["error"])
             return KINDS[found["kind"]](f"{found['error']} ({who}; see {log})")
     if cut_off := of("cut off"):
-        first = f" or from {ranks[0]['host']}" if 0 in ranks else ""
+        server = f" or from {ranks[0]['host']}" if 0 in ranks else ""
         return RuntimeError(
             f"{', '.join(cut_off)} gave no sign of life for {heartbeat.SILENT_S:.0f} s (its node "
-            f"is down, or cut off from the shared disk{first}); see {log}; started "
+            f"is down, or cut off from the shared disk{server}); see {log}; started "
             "again, the training resumes from its last checkpoint"
         )
     if silent := of("training"):
@@ -226,7 +248,7 @@ def begin(folder: Path, launched: dict[str, Any]) -> None:
 
 def _renew(folder: Path, launcher: dict[str, Any]) -> None:
     if is_orphan(folder, launcher):
-        os._exit(1)  # It may wait for others for long, and the record is a later launch's.
+        os._exit(1)  # It may wait for others for long, and the record may be a later launch's.
     os.utime(_record_of(folder))
 
 
@@ -262,7 +284,8 @@ def _record_of(folder: Path) -> Path:
 def is_orphan(folder: Path, launcher: dict[str, Any]) -> bool:
     """Return whether the launcher of this process is gone, as far as this node can tell.
 
-    On the launcher's node its process id tells; on other nodes only a later launch does.
+    On the launcher's node its process id tells; on other nodes only a later launch does, or the
+    launcher itself when it gives the training up.
     """
     if runs.read_json(folder / "launch.json")["launcher"] != launcher:
         return True

@@ -151,7 +151,7 @@ def two_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoNo
         pytest.skip("network namespaces need root, ip and unshare")
     made = TwoNodes(tmp_path)
     monkeypatch.setenv("PATH", str(made.programs), prepend=os.pathsep)
-    monkeypatch.setattr(heartbeat, "SILENT_S", 6.0)
+    monkeypatch.setattr(heartbeat, "SILENT_S", 15.0)
     yield made
     made.remove()
 
@@ -179,7 +179,7 @@ def test_a_node_that_is_cut_off_is_named_and_the_training_goes_on_to_the_same_we
     cutting = when(mark.exists, lambda: two_nodes.cut(power=power))
     with pytest.raises(
         RuntimeError,
-        match=r"^process 1 on node-b gave no sign of life for 6 s .* from the shared disk or from "
+        match=r"^process 1 on node-b gave no sign of life for 15 s .* from the shared disk or from "
         "node-a.*resumes from its last checkpoint$",
     ):
         training.finetune(**settings)
@@ -354,6 +354,28 @@ def test_the_cause_of_an_end_is_told_from_its_effects(
         runs.write_json(tmp_path / "ranks" / f"{number}.json", {"host": "node", **found})
     with pytest.raises(kind, match=message):
         raise launch._stopped(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        ({"state": "training"}, "^process 0 on node died without an error"),
+        ({"state": "failed", "kind": "OSError", "error": "gone"}, "^OSError: gone .process 0 on"),
+        ({"state": "stopped"}, r"was stopped \(SIGTERM"),
+    ],
+    ids=["killed", "failed", "stopped"],
+)
+def test_a_process_that_lived_on_and_had_to_be_killed_is_not_named(
+    tmp_path: Path, first: dict[str, Any], message: str
+) -> None:
+    """One that waits for another within a library does not hear of SIGTERM."""
+    for number, (found, ended) in enumerate([(first, 100), ({"state": "training"}, 130)]):
+        record = tmp_path / "ranks" / f"{number}.json"
+        runs.write_json(record, {"host": "node", **found})
+        os.utime(record, (ended, ended))
+    with pytest.raises(RuntimeError, match=message) as raised:
+        raise launch._stopped(tmp_path)
+    assert "process 1" not in str(raised.value)
 
 
 def test_other_nodes_are_given_what_they_need_and_no_token(tmp_path: Path) -> None:

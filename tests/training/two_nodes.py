@@ -97,7 +97,7 @@ class TwoNodes:
         self.suffix = f"-{os.getpid()}"
         self.programs = folder / "programs"
         self.programs.mkdir()
-        hosts = folder / "hosts"
+        hosts = folder / "etc-hosts"
         addresses = "".join(f"10.77.0.{n} {node}\n" for n, node in enumerate(NODES, start=1))
         hosts.write_text(f"127.0.0.1 localhost\n{addresses}")
         shared = SHARED.replace("{hosts}", str(hosts)).replace("{suffix}", self.suffix)
