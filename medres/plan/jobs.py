@@ -180,7 +180,7 @@ def together(planned: Mapping[str, Job]) -> int:
 
 
 def table(study: Study, planned: Mapping[str, Job]) -> str:
-    """Return what each kind of job of a study asks for, as text; jobs that ask the same share it."""
+    """Return what each kind of job of a study asks for, as text, alike ones in one row."""
     import pandas as pd  # takes a while, and the Snakefile does not need it
 
     trained: dict[tuple[str, str, str, Job], list[str]] = {}

@@ -175,9 +175,9 @@ def report(
         ),
         LEGEND,
         "",
-        f"What jobs ask a cluster for (PROFILE=slurm): {jobs.TIMES_PREDICTED:g} times the predicted "
-        f"hours and {jobs.FIXED_MINUTES} minutes; {jobs.TIMES_BYTES:g} times the main memory that "
-        "is counted.",
+        f"What jobs ask a cluster for (PROFILE=slurm): {jobs.TIMES_PREDICTED:g} times the "
+        f"predicted hours and {jobs.FIXED_MINUTES} minutes; {jobs.TIMES_BYTES:g} times the main "
+        "memory that is counted.",
         jobs.table(study, jobs.of_arms(study, planned, gpu=gpu, utilisation=utilisation)),
     ]
     return "\n".join(lines)
