@@ -113,9 +113,8 @@ def main() -> None:
             cpu.append(min(each for _, each in rounds))
             seconds = min(each for each, _ in rounds)
             print(f"status of {sizes[-1]:,} cells: {seconds:.2f} s, {cpu[-1]:.2f} CPU seconds")
-        slope, _ = statistics.linear_regression(
-            list(map(math.log, sizes)), list(map(math.log, cpu))
-        )
+        logarithms = (list(map(math.log, each)) for each in (sizes, cpu))
+        slope, _ = statistics.linear_regression(*logarithms)
         print(f"exponent of CPU seconds in cells: {slope:.2f}")
 
 

@@ -19,7 +19,7 @@ FLOORS = {
     "images": 3,
     "study": 3,
     "status": 4,
-    "thin": 6,
+    "thin": 5,
     "published": 3,
     "statistics": 2,
     "scoring": 2,
