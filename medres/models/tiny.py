@@ -83,10 +83,14 @@ def make(folder: Path, name: str = NAME) -> Path:
     Args:
         folder: Folder to write.
         name: One of `NAMES`.
+
+    Raises:
+        ValueError: If a file of what exists is damaged, saying what to do.
     """
     if (folder / "config.json").is_file():
         if not (folder / DIGESTS).is_file():  # made before digests were kept
             _keep_digests(folder)
+        check(folder)
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
