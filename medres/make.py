@@ -6,6 +6,7 @@ with one line of its own, whatever happened.
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from medres import ending, profiles, resolution, runs, scoring, texts, trained_at
+from medres import ending, failures, profiles, resolution, runs, scoring, texts, trained_at
 from medres import study as studies
+from medres.failures import Failure
 from medres.plan import jobs
 from medres.profiles import Profile
 from medres.report import current, warm
@@ -27,6 +29,10 @@ ERROR = "medres: "
 CANCELS_WITHIN_S = 60.0
 """Time for Snakemake to take back the jobs that it has handed to a cluster."""
 KEPT = "; what is finished is kept, and the same command goes on from there"
+ENDED = re.compile(r"    message: (.+?)(For further error details|$)")
+"""Line in which Snakemake says how a job on another machine ended."""
+LOGS = "logs"
+"""Folder of a study's runs with what its jobs on other machines printed."""
 PLANNED = "MEDRES_PLANNED"
 """Variable that tells the Snakefile of what study a plan was made just now."""
 
@@ -165,18 +171,20 @@ def _planned(study: Study, *, gpu: str) -> list[str]:
     # Each in one word: behind a list of several, a target would be taken for one more of them.
     return [
         f"--group-components=evaluate={jobs.together(planned)}",
-        f"--slurm-logdir=runs/{study.name}/logs",
+        f"--slurm-logdir=runs/{study.name}/{LOGS}",
     ]
 
 
 def _snakemake(study: str, profile: Profile, options: list[str]) -> tuple[int, list[str]]:
-    """Run Snakemake; return its exit code and the reasons that commands of ours gave."""
+    """Run Snakemake; return its exit code and the reasons of what failed, the best known ones."""
     command = [sys.executable, "-m", "snakemake", f"--profile={profile.folder}", *options]
     # In quotes: what looks like a number would become one.
     command += ["--config", f"study='{study}'", f"is_planned={profile.is_cluster}"]
     reasons: list[str] = []
+    ended: list[str] = []
+    before = failures.read(study)
     source, sink = os.pipe()
-    pump = threading.Thread(target=_pass_on, args=(open(source, errors="replace"), reasons))
+    pump = threading.Thread(target=_pass_on, args=(open(source, errors="replace"), reasons, ended))
     pump.start()
     # Jobs of a cluster run on other machines.
     warmed: AbstractContextManager[dict[str, str]]
@@ -203,17 +211,35 @@ def _snakemake(study: str, profile: Profile, options: list[str]) -> tuple[int, l
                 raise
     finally:
         pump.join()
-    return code, reasons
+    return code, reasons or _recorded(study, before) or ended[-1:]
 
 
-def _pass_on(stream: IO[str], reasons: list[str]) -> None:
-    """Show lines as they come; keep those in which a command of ours says why it failed."""
+def _recorded(study: str, before: dict[str, Failure]) -> list[str]:
+    """Return the reasons that jobs on other machines recorded meanwhile, with their logs.
+
+    Args:
+        study: Name of the study.
+        before: Failures that were there before.
+    """
+    found = []
+    for stem, failure in failures.read(study).items():
+        if before.get(stem) != failure:
+            logs = sorted((runs.ROOT / "runs" / study / LOGS).rglob(f"{failure.job}.log"))
+            log = f", log {_shown(logs[0])}" if failure.job and logs else ""
+            found.append(f"{stem} on {failure.host}{log}: {failure.reason}")
+    return found
+
+
+def _pass_on(stream: IO[str], reasons: list[str], ended: list[str]) -> None:
+    """Show lines as they come; keep the reasons of commands of ours and how an executor's ended."""
     for line in stream:
         texts.say(line, end="", file=sys.stderr)
         if line.startswith(ERROR):
             reason = line.removeprefix(ERROR).strip()
             if reason not in reasons:
                 reasons.append(reason)
+        elif found := ENDED.match(line):
+            ended.append(found[1].strip())
 
 
 if __name__ == "__main__":
