@@ -27,6 +27,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 N_SEEDS = (28, 88, 278)
 """Of two data sets and two models, trained at three resolutions: 340, 1,060 and 3,340 cells."""
 
+NO_PROCESS = 2**22 + 1
+"""More than any process id."""
+
 
 def write(root: Path, n_seeds: int) -> Study:
     """Write a study whose runs are in all states."""
@@ -63,7 +66,8 @@ def write(root: Path, n_seeds: int) -> Study:
             else:
                 (folder / "answers.jsonl").write_text(f"{'x' * 400}\n" * 300)
             holder = folder.parent / f".{folder.name}.holder"
-            holder.write_text(f"process 7 on {'node7' if state == 9 else os.uname().nodename}\n")
+            host = "node7" if state == 9 else os.uname().nodename
+            holder.write_text(f"process {NO_PROCESS} on {host}\n")
     return study
 
 

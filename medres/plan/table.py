@@ -14,7 +14,7 @@ from medres import saving, texts
 from medres import study as studies
 from medres.amounts import duration, size
 from medres.models import offline
-from medres.plan import costs, jobs, seen
+from medres.plan import costs, disk, jobs, seen
 from medres.plan.costs import Arm
 from medres.plan.memory import Gpu
 from medres.published import paper
@@ -157,6 +157,7 @@ def report(
         "",
         f"The whole study: {duration(train_s + eval_s)} of GPU time ({duration(train_s)} training, "
         f"{duration(eval_s)} evaluation), {duration(apart_s)} if runs follow one another.",
+        disk.line(disk.predict(study, holds, changes=changes)),
     ]
     if unshared_s > train_s:
         lines.append(

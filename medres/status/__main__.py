@@ -11,7 +11,7 @@ from medres import study as studies
 from medres.amounts import duration
 from medres.status import DAMAGED, DONE, ENDED, FAILED, RUNNING, STAGES, STATES, Look, Thing
 
-MOST_SHOWN = 10
+MOST_SHOWN, MOST_NAMED = 10, 3
 """Lines of a list, and names of a line; the others are counted."""
 
 
@@ -71,11 +71,11 @@ def _failed(found: Look) -> list[str]:
     for things in groups.values():
         names = [thing.name for thing in things]
         last = max((found.failures[name] for name in names), key=lambda each: each.at)
-        more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+        more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
         job = f", job {last.job}" if last.job else ""
         at = _clock(_seconds(last.at), found.at)
         lines.append(
-            f"{', '.join(names[:MOST_SHOWN])}{more}: {last.reason} (on {last.host}{job}, {at})"
+            f"{', '.join(names[:MOST_NAMED])}{more}: {last.reason} (on {last.host}{job}, {at})"
         )
     return lines
 
