@@ -546,6 +546,16 @@ def test_a_dry_run_changes_nothing(project: Path) -> None:
     assert tiny_study.make() == Made()
 
 
+def test_one_look_reads_the_record_of_a_run_as_often_whatever_names_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    record_of = runs.record_of
+    monkeypatch.setattr(runs, "record_of", lambda folder: read.append(folder) or record_of(folder))
+    assert not current.look(studies.load(tiny_study.NAME)).stale
+    assert {read.count(folder) for folder in read} == {2}
+
+
 def test_what_was_put_aside_before_is_kept(project: Path) -> None:
     aside = []
     for number in range(2):
