@@ -45,6 +45,7 @@ def _give_signs(renew: Callable[[], None], cut_off: Callable[[str], None], silen
         except OSError as error:
             if time.monotonic() - renewed > silent_s:
                 cut_off(str(error))
+                return
 
 
 def _reach(address: tuple[str, int], *, within_s: float) -> None:

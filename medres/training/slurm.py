@@ -76,7 +76,11 @@ def environment(inherited: Mapping[str, str], *, processes: int, port: int) -> d
         text=True,
         check=True,
     )
-    kept = {name: value for name, value in inherited.items() if "_PER_" not in name}
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if not (name.startswith(("SLURM_", "SRUN_")) and "_PER_" in name)
+    }
     return kept | {
         "MASTER_ADDR": nodes.stdout.split()[0],
         "MASTER_PORT": str(port),

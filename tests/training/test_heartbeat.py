@@ -1,6 +1,7 @@
 """Signs of life: who is missed, and who is not."""
 
 import os
+import queue
 import socket
 import threading
 from pathlib import Path
@@ -49,26 +50,27 @@ def test_signs_are_given_while_the_first_node_answers(
             opened.listen()
         monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
         monkeypatch.setenv("MASTER_PORT", str(opened.getsockname()[1]))
-        given, reasons = threading.Semaphore(0), []
-        heartbeat.begin(given.release, cut_off=reasons.append, silent_s=0.3)
-        assert all(given.acquire(timeout=20) for _ in range(3))
-    assert reasons == []
+        given, is_over, cut_off = threading.Semaphore(0), threading.Event(), threading.Event()
+
+        def renew() -> None:
+            given.release()
+            if is_over.is_set():
+                raise OSError
+
+        heartbeat.begin(renew, cut_off=lambda _: cut_off.set(), silent_s=0.3)
+        assert all(given.acquire(timeout=20) for _ in range(30))
+        assert not cut_off.is_set()
+        is_over.set()
+        assert cut_off.wait(timeout=20)
 
 
 def test_a_process_that_cannot_give_signs_hears_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", "9")
-    heard = threading.Semaphore(0)
-    reasons = []
+    reasons: queue.Queue[str] = queue.Queue()
 
     def fail() -> None:
         raise OSError("the disk is gone")
 
-    def cut_off(reason: str) -> None:
-        reasons.append(reason)
-        heard.release()
-        raise SystemExit
-
-    heartbeat.begin(fail, cut_off=cut_off, silent_s=0.3)
-    assert heard.acquire(timeout=20)
-    assert reasons == ["the disk is gone"]
+    heartbeat.begin(fail, cut_off=reasons.put, silent_s=0.3)
+    assert reasons.get(timeout=20) == "the disk is gone"
