@@ -24,8 +24,8 @@ from medres import study as studies
 from medres.study import Study
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-N_SEEDS = (28, 88, 278)
-"""Of two data sets and two models, trained at three resolutions: 340, 1,060 and 3,340 cells."""
+N_SEEDS = (14, 42, 125)
+"""Of two data sets and two models, trained at three resolutions: 228, 676 and 2,004 cells."""
 
 NO_PROCESS = 2**22 + 1
 """More than any process id."""

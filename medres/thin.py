@@ -131,7 +131,7 @@ def report(study: Study, found: Found) -> str:
     }
     lines += [f"{size(n):>9}  stays: {words}" for words, n in stays.items() if n]
     if found.n_running:
-        lines.append(f"           stays: prepared pixels, while {found.n_running} runs are at work")
+        lines.append("           stays: prepared pixels, while runs are at work")
     return "\n".join(lines)
 
 

@@ -160,7 +160,7 @@ def line(disk: Disk) -> str:
     """Return the prediction as a sentence or two."""
     said = [f"answers {size(disk.answers)}"]
     if disk.n_trainings:
-        said.insert(0, f"weights of {disk.n_trainings} trainings {size(disk.weights)}")
+        said.insert(0, f"weights of trainings ({disk.n_trainings}) {size(disk.weights)}")
     if disk.checkpoints:
         said.append(
             f"while a training runs {disk.n_checkpoints} checkpoints of together "

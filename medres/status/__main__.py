@@ -94,13 +94,13 @@ def _time(found: Look) -> list[str]:
         seconds = max(sum(known) / at_once, max(known))
         lines.append(
             f"time left: about {duration(seconds)}, for {duration(sum(known))} of work, "
-            f"{at_once} at a time, in {len(known):,} runs: by their progress and by finished runs "
+            f"{at_once} at a time, in {_runs(len(known))}: by their progress and by finished runs "
             "like them"
         )
     if unknown := len(rest) - len(known):
         lines.append(
-            f"{'also, for' if known else 'time left: not known: for'} {unknown:,} runs nothing "
-            "tells how long they take: none like them is finished"
+            f"{'also, for' if known else 'time left: not known: for'} {_runs(unknown)} nothing "
+            "tells how long: none like them is finished"
         )
     return lines
 
@@ -109,7 +109,11 @@ def _gpu_hours(found: Look) -> str:
     n_done = sum(1 for thing in found.of(DONE) if thing.cell)
     old = found.superseded_gpu_s
     more = f", and {old / 3600:,.1f} in superseded ones" if old else ""
-    return f"GPU hours used: {found.gpu_s / 3600:,.1f} in {n_done:,} finished runs{more}"
+    return f"GPU hours used: {found.gpu_s / 3600:,.1f} in {_runs(n_done, 'finished ')}{more}"
+
+
+def _runs(number: int, kind: str = "") -> str:
+    return f"{number:,} {kind}run{'s' * (number != 1)}"
 
 
 def _clock(at: float, now: float) -> str:

@@ -50,7 +50,7 @@ def test_a_study_takes_the_disk_that_is_predicted(project, monkeypatch):
     pixels = runs.ROOT / "runs" / study.name / "pixels"
     assert predicted.pixels == pytest.approx(size_of(pixels), rel=0.2)
     said = disk.line(predicted)
-    assert said.startswith("Disk besides the data sets: weights of 1 trainings 3.4 MB; answers")
+    assert said.startswith("Disk besides the data sets: weights of trainings (1) 3.4 MB; answers")
 
 
 @pytest.mark.parametrize(
