@@ -33,7 +33,8 @@ TIMED = {"run.json", "runs.csv"}
 def write(root: Path) -> None:
     """Write the study's images, table, parameters and notebooks."""
     root.mkdir(parents=True)
-    shutil.copytree(REPOSITORY / "notebooks", root / "notebooks")
+    for name in ("notebooks", "profiles"):
+        shutil.copytree(REPOSITORY / name, root / name)
     shutil.copy(REPOSITORY / "Snakefile", root)
     folder = root / "data"
     folder.mkdir()
