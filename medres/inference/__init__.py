@@ -17,7 +17,18 @@ import pandas as pd
 import torch
 from transformers import PretrainedConfig
 
-from medres import datasets, files, mixed, models, resolution, runs, scoring, texts, trained_at
+from medres import (
+    datasets,
+    files,
+    gpus,
+    mixed,
+    models,
+    resolution,
+    runs,
+    scoring,
+    texts,
+    trained_at,
+)
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import HELD_BYTES
 from medres.inference import asking, from_server, generation, zoom
@@ -105,8 +116,8 @@ def evaluate(
         also requests.parquet, with the times and the traffic of each.
 
     Raises:
-        ValueError: If an argument is impossible, a question too long for the model, or a server
-            stops to answer.
+        ValueError: If an argument is impossible, a question too long for the model, a GPU was
+            planned and none is found, or a server stops to answer.
         FileNotFoundError: If the data set or the checkpoint does not exist yet.
     """
     parameters = dict(locals())
@@ -118,6 +129,8 @@ def evaluate(
     if not 0 <= low_share <= 1:
         raise ValueError(f"low_share is {low_share}; it is a share between 0 and 1")
     models.check_dtype(dtype)
+    if not served.is_served(model):
+        gpus.device()
     # Before a run is started, since that would move an older one aside.
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
     from_server.check(parameters)

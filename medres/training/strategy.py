@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from medres import runs
+from medres import gpus, runs
 from medres.training import slurm
 from medres.training.settings import TrainingSettings
 
@@ -25,8 +25,12 @@ def rank() -> int:
 
 
 def has_gpu(device: str) -> bool:
-    """Return whether a training with this `device` (auto or cpu) runs on GPUs."""
-    return device != "cpu" and torch.cuda.is_available()
+    """Return whether a training with this `device` (auto or cpu) runs on GPUs.
+
+    Raises:
+        ValueError: If a GPU was planned and none is found.
+    """
+    return gpus.device(device) == "cuda"
 
 
 def is_by_srun(settings: TrainingSettings) -> bool:
@@ -75,7 +79,8 @@ def check(settings: TrainingSettings) -> None:
         FileNotFoundError: If the list of nodes does not exist.
     """
     strategy, processes, hostfile = settings.strategy, settings.processes, settings.hostfile
-    if settings.dtype == "bfloat16" and settings.device == "auto" and not torch.cuda.is_available():
+    is_on_gpu = has_gpu(settings.device)
+    if settings.dtype == "bfloat16" and settings.device == "auto" and not is_on_gpu:
         raise ValueError(
             "dtype is bfloat16, and no GPU is visible; train where there is one, or set "
             "`device: cpu`, which is slow, or `dtype: float32`"
@@ -105,8 +110,8 @@ def check(settings: TrainingSettings) -> None:
                 "other nodes, is not on PATH; install it"
             )
     elif is_by_srun(settings):
-        slurm.check(processes, has_gpu=has_gpu(settings.device))
-    elif has_gpu(settings.device) and processes > torch.cuda.device_count():
+        slurm.check(processes, has_gpu=is_on_gpu)
+    elif is_on_gpu and processes > torch.cuda.device_count():
         raise ValueError(
             f"processes is {processes}, and this machine has {torch.cuda.device_count()} GPUs, one "
             "per process; lower it, or list more nodes in a hostfile"

@@ -34,6 +34,8 @@ BEGAN = time.time()
 ALONE = TWO | {"strategy": "single", "processes": 1}
 CELL = f"drawn/{tiny.NAME}/{SETTINGS['train_resolution']}/seed0"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
