@@ -21,7 +21,6 @@ import pstats
 import statistics
 import sys
 import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import matplotlib as mpl
@@ -101,7 +100,9 @@ def in_own_process(
     """Return the CPU seconds of each cell of a page, run in a process of its own."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
-    child = context.Process(target=run, args=(there, study, stem, profile, shown))
+    child = context.Process(
+        target=lambda: there.send(run(study, stem, profile=profile, shown=shown))
+    )
     child.start()
     there.close()
     seconds: dict[str, float] = here.recv()
@@ -110,9 +111,9 @@ def in_own_process(
 
 
 def run(
-    result: Connection, study: studies.Study, stem: str, profile: bool, shown: Path | None
-) -> None:
-    """Run the cells of a page and send the CPU seconds of each."""
+    study: studies.Study, stem: str, *, profile: bool = False, shown: Path | None = None
+) -> dict[str, float]:
+    """Run the cells of a page and return the CPU seconds of each."""
     profiler = cProfile.Profile()
     texts: list[str] = []
     with page.traced():
@@ -130,7 +131,7 @@ def run(
     if shown is not None:
         shown.mkdir(parents=True, exist_ok=True)
         (shown / f"{stem}.txt").write_text("\n".join(texts))
-    result.send(seconds)
+    return seconds
 
 
 def cells_seconds(

@@ -42,6 +42,7 @@ FLOORS = {
     "handover": 0,
     "locks": 0,
     "mixed": 0,
+    "coded": 0,
     "csv_files": 0,
     "names": 0,
     "saving": 0,

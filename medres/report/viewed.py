@@ -91,7 +91,7 @@ def _mean_flops(name: str, part: pd.DataFrame, known: Counted | None) -> float:
         return math.nan
     at = part[["width_px", "height_px"]].assign(cell="")
     if name == "zoom":
-        at["cell"] = part["zoom_cell"]
+        at["cell"] = part["zoom_cell"].astype(str)
     counts = at.value_counts(sort=False)
     each = [
         _question_flops(known, (int(width), int(height)), name, str(cell))

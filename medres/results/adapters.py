@@ -5,10 +5,12 @@ image side is trained).
 """
 
 from collections.abc import Sequence
+from functools import partial
 
+import numpy as np
 import pandas as pd
 
-from medres import runs
+from medres import coded, runs
 from medres.published.claims import Claim
 from medres.results import grids
 from medres.results.grids import CELL
@@ -157,7 +159,7 @@ def answers(full: Study, others: Sequence[Study]) -> pd.DataFrame:
                 "the same data sets, models, train_resolutions and seeds"
             )
         tables = [_only(table, shared) for table in (whole, grids.answers(study))]
-        asked = [set(zip(table["dataset"], table["question_id"], strict=True)) for table in tables]
+        asked = [set(coded.rows_of(table, ["dataset", "question_id"])) for table in tables]
         if unlike := asked[0] ^ asked[1]:
             dataset, question_id = min(unlike)
             raise ValueError(
@@ -165,9 +167,13 @@ def answers(full: Study, others: Sequence[Study]) -> pd.DataFrame:
                 f"{question_id} of {dataset}; give both the same data sets"
             )
         used |= shared
-        marked = tables[1]["train_resolution"] + _behind(way)
+        marked = (
+            tables[1]["train_resolution"]
+            .astype("category")
+            .cat.rename_categories(partial(_marked, way=way))
+        )
         parts.append(tables[1].assign(train_resolution=marked))
-    return pd.concat([_only(whole, used), *parts], ignore_index=True)
+    return coded.joined([_only(whole, used), *parts])
 
 
 def costs(full: Study, others: Sequence[Study]) -> pd.DataFrame:
@@ -199,6 +205,10 @@ def _behind(way: str) -> str:
     return f" ({SHORT[way]})"
 
 
+def _marked(train_resolution: str, way: str) -> str:
+    return train_resolution + _behind(way)
+
+
 def _cells(study: Study) -> set[tuple[str, str, str, str, int]]:
     """Return the trained cells of a study, each as the values of `CELL`."""
     return {
@@ -215,8 +225,8 @@ def _trainings(study: Study) -> set[tuple[str, str, str, int]]:
 
 def _only(table: pd.DataFrame, cells: set[tuple[str, str, str, str, int]]) -> pd.DataFrame:
     """Return the answers of some cells."""
-    places = pd.MultiIndex.from_frame(table[CELL])
-    return table[places.isin(list(cells))]
+    found = [rows for cell, rows in coded.rows_of(table, CELL).items() if cell in cells]
+    return table.iloc[np.sort(np.concatenate([np.empty(0, dtype=np.intp), *found]))]
 
 
 def _left_out(full: Study, others: Sequence[Study]) -> str:

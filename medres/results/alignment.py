@@ -15,6 +15,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from medres import coded
 from medres.results import paired
 from medres.results.numbers import p_text
 from medres.statistics import groups as of_groups
@@ -66,11 +67,15 @@ def odds_ratios(table: pd.DataFrame) -> pd.DataFrame:
         ValueError: If a verdict or a group is missing, or arms have different questions.
     """
     rows = []
-    for (dataset, model), part in _four_arms(table).groupby(["dataset", "model"], sort=False):
-        arms = dict(list(part.groupby(KEY, sort=False)))
-        correct, groups = paired.stacked(
-            [arms[trained, asked] for trained in ARMS for asked in ARMS]
-        )
+    used = table[table["train_resolution"].isin(ARMS) & table["eval_resolution"].isin(ARMS)]
+    if n_missing := int(used[["correct", "group"]].isna().any(axis=1).sum()):
+        raise ValueError(f"{n_missing} answers have no verdict or no group; score or repair them")
+    arms = paired.arms_of(used)
+    for dataset, model in coded.rows_of(used, ["dataset", "model"]):
+        keys = [(dataset, model, trained, asked) for trained in ARMS for asked in ARMS]
+        if not all(key in arms for key in keys):
+            continue
+        correct, groups = paired.stacked([arms[key] for key in keys])
         sizes = pd.Series(groups).value_counts()
         too_few = of_groups.shortage(sizes)
         conditional, deviation = _conditional(correct, groups)
@@ -86,7 +91,7 @@ def odds_ratios(table: pd.DataFrame) -> pd.DataFrame:
                     "dataset": dataset,
                     "model": model,
                     "odds_of": odds_of,
-                    "n_answers": len(part),
+                    "n_answers": sum(len(arms[key]) for key in keys),
                     "n_groups": len(sizes),
                     "n_effective_groups": of_groups.effective(sizes),
                     "n_seeds": len(correct),
@@ -134,17 +139,7 @@ def sentence(ratios: pd.DataFrame) -> str:
     return "\n".join(lines) or "Fewer than two data sets have an odds ratio; none are compared."
 
 
-def _four_arms(table: pd.DataFrame) -> pd.DataFrame:
-    used = table[table["train_resolution"].isin(ARMS) & table["eval_resolution"].isin(ARMS)]
-    if n_missing := int(used[["correct", "group"]].isna().any(axis=1).sum()):
-        raise ValueError(f"{n_missing} answers have no verdict or no group; score or repair them")
-    arms = used.drop_duplicates(["dataset", "model", *KEY])
-    counts = arms.groupby(["dataset", "model"], as_index=False).size()
-    whole = counts.loc[counts["size"] == len(ARMS) ** 2, ["dataset", "model"]]
-    return used.merge(whole, on=["dataset", "model"])
-
-
-def _conditional(correct: np.ndarray, groups: list[str]) -> tuple[LogOddsRatio, float]:
+def _conditional(correct: np.ndarray, groups: np.ndarray) -> tuple[LogOddsRatio, float]:
     """Return the same from the mixed-effects model, with the standard deviation of groups.
 
     One model per training; their mean covers what the questions and the trainings vary.

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from medres import coded
 from medres.datasets import LEAKY, QuestionSet
 from medres.results import grids, paired, servers
 from medres.results.choice import KEY, Choice, Ladder
@@ -117,7 +118,8 @@ def _commonest(questions: pd.DataFrame) -> np.ndarray | None:
     Returns:
         Shape (n_questions,); None where no question is asked in two groups.
     """
-    keys = questions["question"] + "\n" + grids.lists_of_options(questions["options"])
+    keys = questions["question"].astype(str) + "\n" + grids.lists_of_options(questions["options"])
+    questions = questions[["group", "reference"]].astype(str)
     right = pd.Series(0.0, index=questions.index)
     is_known = False
     rng = np.random.default_rng(0)
@@ -189,7 +191,7 @@ def _few_groups(ladder: Ladder) -> str:
 def _read_from_words(rungs: pd.DataFrame) -> str:
     """Return that closed questions were judged by words, where a server gave nothing else."""
     own = servers.asked(rungs)
-    closed = own[own["options"].map(len) > 0] if len(own) else own
+    closed = own[coded.n_options(own) > 0] if len(own) else own
     share = float(closed["answered_by"].eq("words").mean()) if len(closed) else 0.0
     if not share:
         return ""
@@ -214,7 +216,7 @@ def _unclear(rungs: pd.DataFrame) -> str:
     """Return which answers count as wrong for another reason, if they are not few."""
     said = []
     if "error" in rungs:
-        failed = rungs["error"].fillna("").ne("")
+        failed = rungs["error"].notna() & rungs["error"].ne("")
         rungs = rungs[~failed]
         if failed.any():
             said.append(f"{int(failed.sum()):,} requests failed and count as wrong.")
@@ -222,7 +224,7 @@ def _unclear(rungs: pd.DataFrame) -> str:
     if share >= MANY:
         said.append(f"In {percent(share)} % of the replies no answer could be read: wrong, too.")
     if "is_cut" in rungs:
-        by_words = rungs["options"].map(len).eq(0)
+        by_words = coded.n_options(rungs).eq(0)
         if "answered_by" in rungs:
             by_words |= rungs["answered_by"].eq("words")
         n_cut = int((rungs["is_cut"].eq(True) & by_words).sum())

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from medres import scoring
+from medres import coded, scoring
 from medres.results.grids import CELL, RESOLUTION_ORDER, lists_of_options, place, rank
 from medres.statistics import temperature
 from medres.texts import in_markdown
@@ -45,7 +45,7 @@ def compared_arms(table: pd.DataFrame) -> Arms:
     Args:
         table: Answers as from `grids.answers`.
     """
-    found = set(table[["train_resolution", "eval_resolution"]].itertuples(index=False, name=None))
+    found = set(coded.rows_of(table, ["train_resolution", "eval_resolution"]))
     aligned: Arms = (("low", "low"), ("native", "native"))
     wanted = [aligned, *(((name, "low"), (name, "native")) for name in RESOLUTION_ORDER)]
     return next((arms for arms in wanted if found.issuperset(arms)), aligned)
@@ -83,7 +83,7 @@ def outcomes(table: pd.DataFrame, arms: Arms) -> pd.DataFrame:
         [UNLIKE, ONLY_NATIVE, ONLY_LOW, NEITHER],
         default=BOTH,
     )
-    said = asked.assign(answer=asked["reply"].map(scoring.normalise_answer))
+    said = asked[QUESTION].assign(answer=coded.each(asked["reply"], scoring.normalise_answer))
     counts = said.groupby([*QUESTION, "answer"], sort=False).size()
     same = (counts * (counts - 1)).groupby(QUESTION, sort=False).sum()
     total = counts.groupby(QUESTION, sort=False).sum()
@@ -229,7 +229,7 @@ def confusions(table: pd.DataFrame) -> pd.DataFrame:
         answer and n_answers of all trainings; the most frequent questions first. Counts of zero
         are included, unless a question has more than `MATRIX_OPTIONS`.
     """
-    is_used = table["eval_resolution"].isin(["low", "native"]) & (table["options"].map(len) > 0)
+    is_used = table["eval_resolution"].isin(["low", "native"]) & (coded.n_options(table) > 0)
     rows = []
     for key, part in _repeated(table[is_used]):
         options = list(part["options"].iloc[0])
@@ -273,7 +273,7 @@ def _repeated(closed: pd.DataFrame) -> list[tuple[tuple[str, ...], pd.DataFrame]
     key = [*PLACE, "question", "choice"]
     asked = closed.assign(choice=lists_of_options(closed["options"]))
     n_same = asked.groupby(key)["question_id"].transform("nunique")
-    asked["question"] = asked["question"].where(n_same >= POOLED_BELOW, POOLED)
+    asked["question"] = asked["question"].astype(str).where(n_same >= POOLED_BELOW, POOLED)
     found = asked.groupby(key, sort=False)
     return [(name, part) for name, part in found if part["question_id"].nunique() > 1]
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from medres import views
+from medres import coded, views
 from medres.published.claims import Claim
 from medres.results import grids, paired
 from medres.results.grids import place
@@ -74,8 +75,11 @@ def unpriced(answers: pd.DataFrame) -> str:
 
 def offered(answers: pd.DataFrame) -> pd.DataFrame:
     """Return the answers at resolutions to choose from, as `rungs` but with unknown tokens too."""
-    kinds = answers["eval_resolution"].str.partition("-")[0]
-    found = answers[~kinds.isin(["blank", "mixed", "upsampled", *views.KINDS])]
+    left_out = {"blank", "mixed", "upsampled", *views.KINDS}
+    is_left_out = coded.each(
+        answers["eval_resolution"], lambda name: name.partition("-")[0] in left_out
+    )
+    found = answers[~is_left_out]
     tokens = found["visual_tokens"].astype(float)
     tokens = tokens.where(tokens > 0)  # 0 is of a model that nothing is known of
     if "reported_tokens" in found:  # what the server counted is what it costs
@@ -83,9 +87,11 @@ def offered(answers: pd.DataFrame) -> pd.DataFrame:
     return found.assign(visual_tokens=tokens)
 
 
-def _is_unpriced(found: pd.DataFrame) -> pd.Series:
-    of_arm = found["visual_tokens"].isna().groupby([found[name] for name in grids.CELL[:4]])
-    return of_arm.transform("any")
+def _is_unpriced(found: pd.DataFrame) -> np.ndarray:
+    """Return whether the tokens of any answer of each row's arm are unknown."""
+    _, of_row = coded.combinations([found[name] for name in grids.CELL[:4]])
+    is_unknown = found["visual_tokens"].isna().to_numpy()
+    return np.isin(of_row, of_row[is_unknown])
 
 
 def table(answers: pd.DataFrame) -> pd.DataFrame:

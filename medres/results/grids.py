@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import datasets, runs, scoring, texts, trained_at
+from medres import coded, datasets, scoring, trained_at
+from medres.results.stored import CELL as CELL
+from medres.results.stored import answers as answers
 from medres.statistics import comparison
-from medres.study import Study, params_path
 
-CELL = ["dataset", "model", "train_resolution", "eval_resolution", "seed"]
 RESOLUTION_ORDER = ("none", "low", "native", "mixed", "blank")
 SHOWN_OVER_TRAININGS = (
     "dataset model train_resolution eval_resolution accuracy lower upper above_chance "
@@ -24,31 +24,6 @@ BASELINES = (
     "dataset baseline model train_resolution n_seeds n_questions n_correct accuracy lower upper"
 ).split()
 FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
-
-
-def answers(study: Study) -> pd.DataFrame:
-    """Return all answers of a study, one row per question and arm, with the cell's columns.
-
-    Open answers are judged by `open_rule` in 03_evaluate.yaml, whatever verdict is stored.
-
-    Raises:
-        FileNotFoundError: If a run is missing, saying how to make it.
-        ValueError: If a file of one is damaged, saying how to mend it.
-    """
-    parts = []
-    for cell in study.cells("evaluate"):
-        folder = runs.folder_of(study.name, "evaluate", cell.path)
-        part = pd.read_parquet(runs.checked(folder, "answers.parquet"))
-        if part["options"].map(scoring.is_open).any():
-            part = scoring.as_read(part, rule=study.settings(cell)["open_rule"])
-            runs.note_read(params_path(study.name, "03_evaluate"))
-        arm = {"train_resolution": cell.train_resolution, "seed": cell.seed}
-        parts.append(part.assign(model=texts.named(cell.model), **arm))
-    table = pd.concat(parts, ignore_index=True)
-    repeated = table.duplicated([*CELL, "question_id"])
-    if repeated.any():
-        raise ValueError(f"{int(repeated.sum())} answers of study {study.name} occur twice")
-    return table
 
 
 def grid(table: pd.DataFrame) -> pd.DataFrame:
@@ -76,12 +51,9 @@ def over_trainings(table: pd.DataFrame) -> pd.DataFrame:
 
 def _cells(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     rows = []
-    # Numbers alone: texts of all answers would be copied for every cell.
-    numbers = coded(table).assign(
-        chance=chances(table),
-        is_unparsable=table["parsed_answer"].isna(),
-        visual_tokens=table["visual_tokens"],
-    )
+    # Few columns: all would be copied for every cell.
+    used = ["seed", "question_id", "group", "correct", "visual_tokens"]
+    numbers = table[used].assign(chance=chances(table), is_unparsable=table["parsed_answer"].isna())
     for place, part in numbers.groupby([table[name] for name in key], sort=False):
         correct, groups = by_training(part)
         interval = comparison.accuracy_interval(correct, groups)
@@ -107,16 +79,6 @@ def _cells(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values(key, key=rank, kind="stable", ignore_index=True)
 
 
-def coded(table: pd.DataFrame) -> pd.DataFrame:
-    """Return seed, question_id, group and correct of answers, texts as numbers in their order."""
-    codes = {
-        name: pd.Series(pd.factorize(table[name], sort=True)[0], index=table.index)
-        for name in ("question_id", "group")
-    }
-    codes["group"] = codes["group"].where(codes["group"] >= 0)  # a missing group stays missing
-    return table[["seed", "correct"]].assign(**codes)
-
-
 def by_training(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return right answers of one arm, shape (n_trainings, n_questions), and questions' groups.
 
@@ -126,19 +88,20 @@ def by_training(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         ValueError: If a training answered a question twice.
     """
     seeds, of_seed = np.unique(part["seed"].to_numpy(), return_inverse=True)
-    of_question, names = pd.factorize(part["question_id"], sort=True)
+    of_question, names = pd.factorize(coded.codes(part["question_id"]), sort=True)
     if np.bincount(of_seed * len(names) + of_question).max() > 1:
         raise ValueError("an arm repeats questions; give one answer per training and question")
     wide = np.full((len(seeds), len(names)), np.nan)
     wide[of_seed, of_question] = part["correct"].to_numpy(dtype=float)
-    groups = np.empty(len(names), dtype=object)
-    groups[of_question[::-1]] = part["group"].to_numpy()[::-1]  # the first of each question
+    of_group = coded.codes(part["group"])
+    groups = np.empty(len(names), dtype=of_group.dtype)
+    groups[of_question[::-1]] = of_group[::-1]  # the first of each question
     return wide, groups
 
 
 def chances(part: pd.DataFrame) -> pd.Series:
     """Return the chance of guessing each question: 1 over its options, 0 if it is open."""
-    n_options = part["options"].map(len)
+    n_options = coded.n_options(part)
     return (1 / n_options.where(n_options > 0)).fillna(0.0)
 
 
@@ -312,7 +275,10 @@ def rank(column: pd.Series) -> pd.Series:
         ranks = {name: float(rank) for rank, name in enumerate(RESOLUTION_ORDER)}
         shares = {f"mixed-{percent}": ranks["mixed"] + percent / 100 for percent in range(1, 100)}
         by_filter = {f"low-{each}": ranks["low"] + 0.5 for each in FILTERS}
-        return column.map(lambda name: (ranks | shares | by_filter).get(name, len(ranks)))
+        known = ranks | shares | by_filter
+        codes, names = pd.factorize(column)
+        keys = np.array([known.get(name, len(ranks)) for name in names], dtype=float)
+        return pd.Series(keys[codes], index=column.index)
     return pd.Series(pd.factorize(column)[0], index=column.index)
 
 
@@ -326,8 +292,11 @@ def lists_of_options(options: Iterable[Sequence[str]]) -> list[str]:
         Shape (n_questions,); the numbers of different lists, empty for open questions. The options
         themselves, joined, would be long where there are thousands.
     """
+    column = options if isinstance(options, pd.Series) else pd.Series(list(options), dtype=object)
+    firsts, of_row = coded.combinations([column])
     numbers: dict[frozenset[str], str] = {}
-    return [
+    names = [
         numbers.setdefault(frozenset(each), str(len(numbers) + 1)) if len(each) else ""
-        for each in options
+        for each in column.iloc[firsts]
     ]
+    return [names[number] for number in of_row]

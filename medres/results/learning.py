@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medres import datasets, runs, trained_at
+from medres import coded, datasets, runs, trained_at
 from medres.datasets import QuestionSet
 from medres.results import losses
 from medres.results.grids import lists_of_options, majority_correct
@@ -78,7 +78,7 @@ def of_study(
         name: datasets.load(study.name, name)
         for name in (study.datasets if names is None else names)
     }
-    asked = set(answers[TRAINING].itertuples(index=False, name=None))
+    asked = set(coded.rows_of(answers, TRAINING))
     reasons = {}
     for cell in study.cells("finetune"):
         if cell.dataset not in question_sets:
@@ -123,14 +123,13 @@ def signs(
     of_label = {each.label: each for each in question_sets.values()}
     known: dict[str, _Known] = {}
     rows = []
-    # Texts as Python's own: those of pandas take ten times as long to pick.
-    texts = ["question_id", "group", "parsed_answer"]
-    trained = answers.loc[
-        answers["train_resolution"] != "none", [*TRAINING, "eval_resolution", "correct", *texts]
-    ].astype(dict.fromkeys(texts, object))
-    for key, part in trained.groupby(TRAINING, sort=False):
+    arms: dict[tuple[Any, ...], dict[str, np.ndarray]] = {}
+    for (*place, asked), found in coded.rows_of(answers, [*TRAINING, "eval_resolution"]).items():
+        arms.setdefault(tuple(place), {})[asked] = found
+    for key, at in arms.items():
         training = dict(zip(TRAINING, key, strict=True))
-        at = {str(name): arm for name, arm in part.groupby("eval_resolution", sort=False)}
+        if training["train_resolution"] == "none":
+            continue
         trained = trained_at.last(training["train_resolution"])
         own = [name for name in (trained, "native", "low") if name in at]
         if not own:
@@ -139,16 +138,24 @@ def signs(
         if label not in known:
             known[label] = _Known.of(of_label[label])
         row = {**training, "eval_resolution": own[0]}
-        given = _with_text(at[own[0]], known[label].texts)
+        arm = _answers_of(answers, at[own[0]])
+        blank = _answers_of(answers, at["blank"]) if "blank" in at else None
+        given = _with_text(arm, known[label].texts)
         sets = _sets(given)
         others = {"shuffled": _shuffled(given, sets), "majority": known[label].majority}
-        row |= _against_others(at[own[0]], at.get("blank"), others)
+        row |= _against_others(arm, blank, others)
         row["constant"] = _constant(given, sets)
         row["loss"] = (loss_reasons or {}).get(tuple(key), "")
         row["verdict"] = _verdict(row)
         row["sign"] = _sign(row)
         rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _answers_of(answers: pd.DataFrame, places: np.ndarray) -> pd.DataFrame:
+    """Return some rows, texts as Python's own: those of pandas take ten times as long to pick."""
+    texts = ["question_id", "group", "parsed_answer"]
+    return answers[["correct", *texts]].iloc[places].astype(dict.fromkeys(texts, object))
 
 
 def warning(table: pd.DataFrame) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medres import coded
 from medres.published.claims import AGAINST_UNTRAINED, CLAIMS, Claim
 from medres.results.grids import CELL, place
 from medres.statistics import comparison, contrast, families, power
@@ -140,14 +141,11 @@ def arms_of(
         table: Answers as from `grids.answers`.
         also: Columns of the arms beside those that `stacked` and `covers` need.
     """
-    # Texts as Python's own: those of pandas take ten times as long to pick.
-    names = ["question_id", "group", "train_resolution", *also]
-    narrow = table[[*names, "seed", "correct"]].astype(dict.fromkeys(names, object))
-    parts = narrow.groupby([table[name] for name in CELL[:4]], sort=False)
-    return {tuple(map(str, key)): part for key, part in parts}
+    narrow = table[[*CELL, "question_id", "group", "correct", *also]]
+    return {key: narrow.iloc[rows] for key, rows in coded.rows_of(narrow, CELL[:4]).items()}
 
 
-def stacked(arms: Sequence[pd.DataFrame]) -> tuple[np.ndarray, list[str]]:
+def stacked(arms: Sequence[pd.DataFrame]) -> tuple[np.ndarray, np.ndarray]:
     """Return several arms as one array of right answers, and the group of each question.
 
     Trainings of the same seed are in the same row; seeds that not all arms have are left out. An
@@ -158,42 +156,42 @@ def stacked(arms: Sequence[pd.DataFrame]) -> tuple[np.ndarray, list[str]]:
 
     Returns:
         Shape (n_trainings, n_arms, n_questions), 1 where right, and the groups of the questions,
-        in the order of the first arm.
+        as numbers in the order of their names; questions are in the order of the first arm.
 
     Raises:
         ValueError: If an arm repeats or lacks a question, the arms disagree on a group, or arms of
             several trainings share no seed.
     """
-    first = arms[0].drop_duplicates("question_id")
-    asked = pd.Index(first["question_id"])
-    groups = first["group"].to_numpy()
-    of_arms = [set(arm["seed"]) for arm in arms]
+    ids, names = coded.numbered([arm["question_id"] for arm in arms])
+    groups, _ = coded.numbered([arm["group"] for arm in arms])
+    _, firsts = np.unique(ids[0], return_index=True)
+    firsts.sort()
+    asked = ids[0][firsts]
+    place_of = np.full(len(names), -1)
+    place_of[asked] = np.arange(len(asked))
+    group_of = groups[0][firsts]
+    of_arms = [set(arm["seed"].unique().tolist()) for arm in arms]
     several = [seeds for seeds in of_arms if len(seeds) > 1] or of_arms[:1]
     shared = sorted(set.intersection(*several))
     if not shared:
         raise ValueError(f"arms share no seed: {[sorted(seeds) for seeds in several]}")
-    trainings = []
-    for seed in shared:
-        rows = []
-        for number, (arm, seeds) in enumerate(zip(arms, of_arms, strict=True), start=1):
-            part = arm[arm["seed"] == seed] if len(seeds) > 1 else arm
-            ids = part["question_id"].to_numpy()
-            places = asked.get_indexer(pd.Index(ids))
+    correct = np.empty((len(shared), len(arms), len(asked)))
+    for number, (arm, seeds) in enumerate(zip(arms, of_arms, strict=True)):
+        of_seed, right = arm["seed"].to_numpy(), arm["correct"].to_numpy(dtype=float)
+        for row, seed in enumerate(shared):
+            part = of_seed == seed if len(seeds) > 1 else slice(None)
+            given = ids[number][part]
+            places = place_of[given]
             n_answers = np.bincount(places[places >= 0], minlength=len(asked))
-            if len(ids) != len(asked) or n_answers.max() > 1:
-                _refuse(
-                    pd.Index(ids[pd.Series(ids).duplicated()]), f"arm {number} repeats questions"
-                )
-            _refuse(asked[n_answers == 0], f"arm {number} lacks")
-            _refuse(pd.Index(ids[places < 0]), "arm 1 lacks")
-            differs = np.zeros(len(asked), dtype=bool)
-            differs[places] = part["group"].to_numpy() != groups[places]
-            _refuse(asked[differs], "arms disagree on the group of")
-            correct = np.empty(len(asked))
-            correct[places] = part["correct"].to_numpy(dtype=float)
-            rows.append(correct)
-        trainings.append(rows)
-    return np.array(trainings), groups.tolist()
+            if len(given) != len(asked) or n_answers.max() > 1:
+                repeated = names[given[pd.Series(given).duplicated()]]
+                _refuse(repeated, f"arm {number + 1} repeats questions")
+            _refuse(names[asked[n_answers == 0]], f"arm {number + 1} lacks")
+            _refuse(names[given[places < 0]], "arm 1 lacks")
+            differs = groups[number][part] != group_of[places]
+            _refuse(names[given[differs]], "arms disagree on the group of")
+            correct[row, number, places] = right[part]
+    return correct, np.where(group_of < 0, np.nan, group_of) if (group_of < 0).any() else group_of
 
 
 def _refuse(question_ids: pd.Index, complaint: str) -> None:
@@ -255,7 +253,7 @@ def covers(claim: Claim, arms: Sequence[pd.DataFrame]) -> str:
     trained = [arm for arm in arms if arm["train_resolution"].iloc[0] != "none"]
     if not trained:
         return UNTRAINED
-    seeds = [set(arm["seed"]) for arm in trained]
+    seeds = [set(arm["seed"].unique().tolist()) for arm in trained]
     if min(map(len, seeds)) > 1 and len(set.intersection(*seeds)) > 1:
         return BETWEEN_TRAININGS
     names = {arm["train_resolution"].iloc[0] for arm in trained}

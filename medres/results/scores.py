@@ -1,11 +1,11 @@
 """The same answers scored by each rule and by each metric, one row per cell."""
 
 from collections.abc import Mapping
-from functools import cache
 
+import numpy as np
 import pandas as pd
 
-from medres import datasets, scoring
+from medres import coded, datasets, scoring
 from medres.results.grids import CELL, rank
 from medres.statistics import agreement
 
@@ -43,12 +43,13 @@ def by_rule(table: pd.DataFrame, question_sets: Mapping[str, datasets.QuestionSe
     source_of = {each.label: each.source for each in question_sets.values()}
     scored = "reference options correct option_log_probabilities_per_token generated_reply".split()
     used = [*CELL, *(name for name in scored if name in table)]
+    closed = table.loc[coded.n_options(table) > 0, used]
     rows = [
         {
             **dict(zip(CELL, key, strict=True)),
             **scoring.rule_metrics(part, source=source_of[str(key[0])]),
         }
-        for key, part in table.loc[table["options"].map(len) > 0, used].groupby(CELL, sort=False)
+        for key, part in closed.groupby(CELL, sort=False)
     ]
     result = pd.DataFrame(rows, columns=[*CELL, *scoring.RULE_COLUMNS])
     return result.sort_values(CELL, key=rank, kind="stable", ignore_index=True)
@@ -93,10 +94,8 @@ def vqa_metrics(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for _, part in table.groupby("dataset", sort=False):
-        is_asked = (part["options"].map(len) == 0) | part["reference"].str.lower().isin(
-            scoring.YES_NO
-        )
-        if is_asked.any():
+        is_yes_no = coded.each(part["reference"], lambda text: text.lower() in scoring.YES_NO)
+        if (is_yes_no | coded.n_options(part).eq(0)).any():
             rows += [
                 {**dict(zip(CELL, key, strict=True)), **scoring.vqa_metrics(cell)}
                 for key, cell in part.groupby(CELL, sort=False)
@@ -116,15 +115,21 @@ def open_answers(table: pd.DataFrame) -> pd.DataFrame:
         Columns of `CELL`, n_open, n_groups, and each of `OPEN` with its 95 % interval, clustered
         by group (`<name>_lower`, `<name>_upper`), fractions.
     """
-    scored = cache(scoring.open_score)
+    opened = table.loc[coded.n_options(table) == 0, [*CELL, "group", "reply", "reference"]]
+    firsts, of_row = coded.combinations([opened["reply"], opened["reference"]])
+    different = opened[["reply", "reference"]].iloc[firsts].itertuples(index=False, name=None)
+    scores = [scoring.open_score(*each) for each in different]
+    values = {
+        name: np.array([float(getattr(score, value)) for score in scores])[of_row]
+        for name, value in OPEN.items()
+    }
     rows = []
-    for key, cell in table[table["options"].map(len) == 0].groupby(CELL, sort=False):
+    for key, places in coded.rows_of(opened, CELL).items():
+        cell = opened.iloc[places]
         row = {**dict(zip(CELL, key, strict=True)), "n_open": len(cell)}
         row["n_groups"] = cell["group"].nunique()
-        scores = list(map(scored, cell["reply"], cell["reference"]))
-        for name, value in OPEN.items():
-            values = [float(getattr(score, value)) for score in scores]
-            interval = agreement.score_interval(values, cell["group"])
+        for name in OPEN:
+            interval = agreement.score_interval(values[name][places], coded.codes(cell["group"]))
             row |= {name: interval.estimate, f"{name}_lower": interval.lower}
             row[f"{name}_upper"] = interval.upper
         rows.append(row)

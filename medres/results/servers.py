@@ -6,6 +6,9 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
+from medres import coded
+
+TEXTS = ["answered_by", "error", "eval_resolution", "source_resolution"]
 COLUMNS = (
     "eval_resolution n_answers visual_tokens reported_tokens n_unreported n_other_tokens n_errors"
 ).split()
@@ -20,8 +23,8 @@ def asked(answers: pd.DataFrame) -> pd.DataFrame:
     """
     if "answered_by" not in answers:
         return answers.iloc[:0]
-    is_own = answers["eval_resolution"] == answers["source_resolution"]
-    return answers[answers["answered_by"].notna() & is_own]
+    found = answers[answers["answered_by"].notna()].astype(dict.fromkeys(TEXTS, object))
+    return found[found["eval_resolution"] == found["source_resolution"]]
 
 
 def tokens(answers: pd.DataFrame) -> pd.DataFrame:
@@ -62,7 +65,7 @@ def describe(answers: pd.DataFrame) -> str:
     if own.empty:
         return ""
     said = []
-    closed = own[own["options"].map(len) > 0]
+    closed = own[coded.n_options(own) > 0]
     ways = closed["answered_by"].value_counts(sort=False)
     if len(ways):
         said.append(

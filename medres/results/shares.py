@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from medres import trained_at
+from medres import coded, trained_at
 from medres.published.claims import Claim
 from medres.results import grids, paired
 from medres.results.grids import place
@@ -59,11 +60,15 @@ def table(answers: pd.DataFrame, *, low_share: float, margin: float) -> pd.DataF
     """
     names = map(str, answers["train_resolution"].unique())
     shares = {name: trained_at.low_share(name, low_share=low_share) for name in names}
-    used = answers[
-        answers["train_resolution"].map(shares).notna() & answers["eval_resolution"].isin(EVALUATED)
-    ]
-    trained = used["train_resolution"].map(shares).groupby([used["dataset"], used["model"]])
-    used = used[trained.transform("nunique") >= LEAST_SHARES]
+    has_share = [name for name, share in shares.items() if share is not None]
+    is_used = answers["train_resolution"].isin(has_share)
+    used = answers[is_used & answers["eval_resolution"].isin(EVALUATED)]
+    of_place: dict[tuple[str, str], set[Any]] = {}
+    for dataset, model, name in coded.rows_of(used, grids.CELL[:3]):
+        of_place.setdefault((dataset, model), set()).add(shares[name])
+    rows_of = coded.rows_of(used, grids.CELL[:2])
+    kept = [rows for place, rows in rows_of.items() if len(of_place[place]) >= LEAST_SHARES]
+    used = used.iloc[np.sort(np.concatenate([np.empty(0, dtype=np.intp), *kept]))]
     if used.empty:
         return pd.DataFrame(columns=COLUMNS)
     tested = paired.comparisons(used, _claims(list(shares), margin))

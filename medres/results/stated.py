@@ -10,11 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from medres import coded
 from medres.results.grids import CELL, rank
 from medres.results.numbers import percent
 from medres.statistics import temperature
 
 ARM = CELL[:4]
+KINDS = ("", "to open questions", "with a single option", "scored without log-probabilities")
+"""Why an answer has no stated confidence."""
+READS = ["options", "option_log_probabilities", "reference"]
+"""Columns of answers that are read beside `stored.COUNTED`."""
 
 
 @dataclass(frozen=True)
@@ -43,55 +48,58 @@ def describe(answers: pd.DataFrame) -> str:
         answers: As from `grids.answers`.
     """
     kinds = _kinds(answers)
-    n_used = int((kinds == "").sum())
+    n_used = int((kinds == 0).sum())
     said = (
         f"{n_used:,} of {len(answers):,} answers ({percent(n_used / max(1, len(answers)))} %) have "
         "a stated confidence: they are to closed questions with two options or more."
     )
-    left_out = [f"{n:,} {kind}" for kind, n in kinds[kinds != ""].value_counts().items()]
+    counts = pd.Series(kinds[kinds > 0]).value_counts()
+    left_out = [f"{n:,} {KINDS[kind]}" for kind, n in counts.items()]
     return f"{said} Left out: {', '.join(left_out)}." if left_out else said
 
 
 def arms(answers: pd.DataFrame) -> Iterator[Arm]:
     """Yield the arms with their closed questions, in the usual order."""
-    # Few columns, and texts as Python's own: those of pandas take ten times as long to pick.
-    texts = ["question_id", "reference", "group"]
-    others = ["seed", "correct", "options", "option_log_probabilities", "visual_tokens"]
-    used = answers[[*ARM, *others, *texts]].astype(dict.fromkeys(texts, object))
-    ordered = used.assign(kind=_kinds(answers)).sort_values(ARM, key=rank, kind="stable")
-    for key, part in ordered.groupby(ARM, sort=False):
-        lacking = part.loc[part["kind"] != "", "question_id"].unique()
-        used = part[~part["question_id"].isin(lacking)].sort_values(["seed", "question_id"])
-        if used.empty:
+    has_none = _kinds(answers) > 0
+    rows = coded.rows_of(answers, ARM)
+    keys = pd.DataFrame(list(rows), columns=ARM).sort_values(ARM, key=rank, kind="stable")
+    used = answers[["seed", "correct", "question_id", "group", "visual_tokens", *READS]]
+    for key in keys.itertuples(index=False, name=None):
+        part = used.iloc[rows[key]]
+        ids = coded.codes(part["question_id"])
+        lacking = pd.unique(ids[has_none[rows[key]]])
+        part = part[~np.isin(ids, lacking)]
+        part = part.sort_values(["seed", "question_id"])
+        if part.empty:
             continue
-        seeds = used["seed"].unique().tolist()
-        first = used[used["seed"] == seeds[0]]
-        asked = used["question_id"].to_numpy()
+        seeds = part["seed"].unique().tolist()
+        n_first = int(part["seed"].eq(seeds[0]).sum())
+        first = part.iloc[:n_first]
+        asked = coded.codes(part["question_id"])
         if (
-            len(used) != len(first) * len(seeds)
-            or (asked.reshape(len(seeds), -1) != first["question_id"].to_numpy()).any()
+            len(part) != n_first * len(seeds)
+            or (asked.reshape(len(seeds), -1) != asked[:n_first]).any()
         ):
             raise ValueError(
                 f"trainings of {dict(zip(ARM, key, strict=True))} answered different questions; "
                 "evaluate them again on the same data"
             )
-        n_options = used["options"].map(len).to_numpy()
-        padded = np.full((len(used), n_options.max()), -np.inf)
-        is_option = np.arange(padded.shape[1]) < n_options[:, None]
-        padded[is_option] = np.concatenate(used["option_log_probabilities"].tolist())
+        values, n_options = coded.flat(part["option_log_probabilities"])
+        padded = np.full((len(part), n_options.max()), -np.inf)
+        padded[np.arange(padded.shape[1]) < n_options[:, None]] = values
         yield Arm(
             key={name: str(value) for name, value in zip(ARM, key, strict=True)},
             seeds=seeds,
-            log_probabilities=padded.reshape(len(seeds), len(first), -1),
+            log_probabilities=padded.reshape(len(seeds), n_first, -1),
             right=np.array(
                 [
                     list(options).index(reference)
                     for options, reference in zip(first["options"], first["reference"], strict=True)
                 ]
             ),
-            correct=used["correct"].to_numpy(dtype=float).reshape(len(seeds), -1),
-            groups=first["group"].to_numpy(),
-            question_ids=first["question_id"].to_numpy(),
+            correct=part["correct"].to_numpy(dtype=float).reshape(len(seeds), -1),
+            groups=coded.codes(first["group"]),
+            question_ids=asked[:n_first],
             visual_tokens=first["visual_tokens"].to_numpy(dtype=float),
             n_left_out=len(lacking),
         )
@@ -103,18 +111,12 @@ def confidence(log_probabilities: np.ndarray, at: float = 1.0) -> np.ndarray:
     return np.asarray(probabilities.max(axis=1))
 
 
-def _kinds(answers: pd.DataFrame) -> pd.Series:
-    """Return why each answer has no stated confidence; empty if it has one."""
-    n_options = answers["options"].map(len).to_numpy()
-    values = [() if np.ndim(each) == 0 else each for each in answers["option_log_probabilities"]]
-    rows = np.repeat(np.arange(len(values)), list(map(len, values)))
-    is_known = np.isfinite(np.concatenate([[], *values]).astype(float))
-    n_known = np.bincount(rows, weights=is_known, minlength=len(values))
-    return pd.Series(
-        np.select(
-            [n_options == 0, n_options == 1, n_known != n_options],
-            ["to open questions", "with a single option", "scored without log-probabilities"],
-            "",
-        ),
-        index=answers.index,
-    )
+def _kinds(answers: pd.DataFrame) -> np.ndarray:
+    """Return why each answer has no stated confidence, as a place in `KINDS`; 0 if it has one."""
+    n_options = coded.n_options(answers).to_numpy()
+    values, counts = coded.flat(answers["option_log_probabilities"])
+    # Sums of the values before each row's first one, and before the next row's.
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    known = np.concatenate([[0], np.cumsum(np.isfinite(values))])[ends]
+    n_known = np.diff(known)
+    return np.select([n_options == 0, n_options == 1, n_known != n_options], [1, 2, 3], 0)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from medres import coded
 from medres.datasets import REAL, QuestionSet
 from medres.datasets.phantoms import PHANTOMS
 from medres.published.claims import CLAIMS, Claim
@@ -204,9 +205,11 @@ def _largest(compared: pd.DataFrame) -> str:
 
 def _missing(tested: list[Claim], answers: pd.DataFrame) -> str:
     """Return which arms of a claim no data set has."""
-    arms = answers["train_resolution"] + "→" + answers["eval_resolution"]
+    arms = {
+        "→".join(arm) for arm in coded.rows_of(answers, ["train_resolution", "eval_resolution"])
+    }
     wanted = ["→".join(arm) for claim in tested for arm in paired.weights(claim)]
-    lacking = [arm for arm in dict.fromkeys(wanted) if arm not in set(arms)]
+    lacking = [arm for arm in dict.fromkeys(wanted) if arm not in arms]
     if not lacking:
         return "no data set of the study has both arms"
     return f"the study lacks the arm{'s' * (len(lacking) > 1)} {' and '.join(lacking)}"

@@ -1,11 +1,11 @@
 """Score the same closed answers by each rule, and count the verdicts that differ."""
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from medres import coded
 from medres.scoring import paper, strict
 
 COLUMNS = (
@@ -36,16 +36,9 @@ def rule_metrics(closed: pd.DataFrame, *, source: str) -> dict[str, Any]:
         which the authors leave to chance; note, why rules were not computed. Those are left out.
     """
     chosen = closed["correct"].to_numpy(dtype=bool)
-    options_of = [tuple(options) for options in closed["options"]]
-    references = closed["reference"].tolist()
-    scored = closed["option_log_probabilities_per_token"].tolist()
-    by_token = np.array(
-        [
-            len(values) > 0 and options[np.argmax(values)] == reference
-            for options, values, reference in zip(options_of, scored, references, strict=True)
-        ]
-    )
-    has_values = all(len(values) > 0 for values in scored)
+    most_probable, has_value = _largest(closed["option_log_probabilities_per_token"])
+    by_token = has_value & (most_probable == _places_of_right(closed))
+    has_values = bool(has_value.all())
     none = pd.Series(None, index=closed.index, dtype=object)
     replies = closed.get("generated_reply", none)
     result = {
@@ -59,9 +52,8 @@ def rule_metrics(closed: pd.DataFrame, *, source: str) -> dict[str, Any]:
     n_missing = int(replies.isna().sum())
     if n_missing:
         return result | {"note": f"strict and paper lack {n_missing:,} generated replies"}
-    names = sorted(set(references))
+    names = sorted(closed["reference"].unique())
 
-    @cache  # replies repeat: of half a million, few are distinct
     def verdicts(reply: str, reference: str, options: tuple[str, ...]) -> tuple[bool, ...]:
         parsed, is_strict = strict.judge(reply, reference, options)
         kind = paper.kind_of(source, reference, options)
@@ -71,7 +63,10 @@ def rule_metrics(closed: pd.DataFrame, *, source: str) -> dict[str, Any]:
         )
         return parsed is None, is_strict, is_paper, is_by_order
 
-    judged = np.array(list(map(verdicts, replies, references, options_of)), dtype=bool)
+    # Replies repeat: of half a million, few are distinct.
+    firsts, of_row = coded.combinations([replies, closed["reference"], closed["options"]])
+    said = zip(replies.iloc[firsts], *_asked(closed.iloc[firsts]), strict=True)
+    judged = np.array([verdicts(*each) for each in said], dtype=bool).reshape(-1, 4)[of_row]
     is_unparsable, is_strict, is_paper, is_by_order = judged.T
     return result | {
         "accuracy_strict": float(is_strict.mean()),
@@ -82,3 +77,35 @@ def rule_metrics(closed: pd.DataFrame, *, source: str) -> dict[str, Any]:
         "n_paper_strict": int((is_paper != is_strict).sum()),
         "n_order": int(is_by_order.sum()),
     }
+
+
+def _asked(closed: pd.DataFrame) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Return references and options."""
+    return closed["reference"].tolist(), [tuple(options) for options in closed["options"]]
+
+
+def _places_of_right(closed: pd.DataFrame) -> np.ndarray:
+    """Return the place of each row's reference among its options, -1 if it is none of them."""
+    firsts, of_row = coded.combinations([closed["reference"], closed["options"]])
+    places = [
+        options.index(reference) if reference in options else -1
+        for reference, options in zip(*_asked(closed.iloc[firsts]), strict=True)
+    ]
+    return np.array(places, dtype=int)[of_row]
+
+
+def _largest(lists: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return the place of the largest number of each list, the first of several, and whether any.
+
+    Args:
+        lists: Of numbers, some maybe empty.
+    """
+    values, counts = coded.flat(lists)
+    has_value = counts > 0
+    starts = (np.cumsum(counts) - counts)[has_value]
+    places = np.zeros(len(counts), dtype=int)
+    if has_value.any():
+        largest = np.repeat(np.maximum.reduceat(values, starts), counts[has_value])
+        found = np.flatnonzero(values == largest)
+        places[has_value] = found[np.searchsorted(found, starts)] - starts
+    return places, has_value

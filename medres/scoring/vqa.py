@@ -1,10 +1,9 @@
 """Summarise answers to visual question answering data sets by several named metrics."""
 
-from functools import cache
-
 import numpy as np
 import pandas as pd
 
+from medres import coded
 from medres.scoring import paper, strict
 from medres.scoring.open_answers import is_open
 
@@ -29,18 +28,14 @@ def vqa_metrics(answers: pd.DataFrame) -> dict[str, float]:
         correct.
     """
     is_correct = answers["correct"].to_numpy(dtype=bool)
-    is_yes_no = answers["reference"].str.lower().isin(YES_NO).to_numpy(dtype=bool)
-    has_none = np.array([is_open(options) for options in answers["options"]], dtype=bool)
+    is_yes_no = coded.each(answers["reference"], _is_yes_no).to_numpy(dtype=bool)
+    has_none = coded.each(answers["options"], is_open).to_numpy(dtype=bool)
     flags = answers.get("answer_type", pd.Series("", index=answers.index))
     is_flagged = (flags == "CLOSED").to_numpy(dtype=bool)
-    judge = cache(_judge_open)
-    judged = [
-        judge(reply, reference)
-        for reply, reference in answers.loc[has_none, ["reply", "reference"]].itertuples(
-            index=False
-        )
-    ]
-    exact, recall, f1, has_substring = np.array(judged).reshape(-1, 4).T
+    pairs = [answers.loc[has_none, name] for name in ("reply", "reference")]
+    firsts, of_row = coded.combinations(pairs)
+    judged = [_judge_open(*each) for each in zip(*(one.iloc[firsts] for one in pairs), strict=True)]
+    exact, recall, f1, has_substring = np.array(judged).reshape(-1, 4)[of_row].T
     return {
         "n_yes_no": int(is_yes_no.sum()),
         "yes_no": _mean(is_correct[is_yes_no]),
@@ -54,6 +49,10 @@ def vqa_metrics(answers: pd.DataFrame) -> dict[str, float]:
         "n_questions": len(answers),
         "overall": _mean(is_correct),
     }
+
+
+def _is_yes_no(reference: str) -> bool:
+    return reference.lower() in YES_NO
 
 
 def _judge_open(reply: str, reference: str) -> tuple[float, float, float, float]:
