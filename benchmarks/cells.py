@@ -89,7 +89,8 @@ def main() -> None:
     codes = {"here": HERE} | ({"beside": asked.beside.resolve()} if asked.beside else {})
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
-        shutil.copytree(HERE / "notebooks", root / "notebooks")
+        for each in ("notebooks", "profiles"):
+            shutil.copytree(HERE / each, root / each)
         runs.ROOT = root
         (root / "params").mkdir()
         names = [write(root, n) for n in asked.cells]

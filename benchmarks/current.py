@@ -124,7 +124,8 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
-        shutil.copytree(REPOSITORY / "notebooks", root / "notebooks")
+        for each in ("notebooks", "profiles"):
+            shutil.copytree(REPOSITORY / each, root / each)
         (root / "params").mkdir()
         runs.ROOT = root
         write_images(root, asked.images)
