@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export STUDY REPAIR THIN PROFILE GPU GPUS TABLE MODEL NAME MARGIN LADDER REVISION PRICE HOURLY SET PLAN
 
 .DEFAULT_GOAL := help
-.PHONY: help study status plan thin choose test lint smoke smoke-families lab clean
+.PHONY: help study status plan thin choose test faults lint smoke smoke-families lab clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,9 @@ choose: $(READY) ## say which resolution suffices: make choose TABLE=questions.c
 
 test: $(READY) ## run all tests
 	$(PYTHON) -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+faults: $(READY) ## kill, signal and damage a small study in every way we know: the same bytes, nothing lost
+	$(PYTHON) -m tests.faults
 
 smoke: $(READY) ## run every notebook on a handful of images
 	@$(PYTHON) -m medres.make smoke

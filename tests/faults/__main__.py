@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import damage, kills, places, signals
+from tests.faults import damage, kills, other_models, places, signals
 from tests.faults.commands import Place
 from tests.faults.rounds import Campaign, Rounds
 
@@ -27,8 +27,11 @@ OF_STUDIES: dict[str, tuple[Part, int]] = {
     "makes": (signals.to_make, 30),
     "finished": (damage.of_finished, 1),
     "others": (places.others, 1),
+    "models": (other_models.run, 1),
 }
 """What disturbs `medres.make`."""
+REDUCED = {"kills": 6, "pages": 2, "makes": 1}
+"""Parts, and how often, of a campaign of a minute of CPU."""
 
 
 def main(arguments: list[str]) -> int:
@@ -38,19 +41,22 @@ def main(arguments: list[str]) -> int:
         "--only", choices=[*OF_STAGES, *OF_STUDIES], action="append", help="parts; all if not given"
     )
     parser.add_argument("--times", type=int, default=0, help="rounds of each part")
+    parser.add_argument("--reduced", action="store_true", help="a campaign of a minute of CPU")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="that keeps all, so that it can go on")
     asked = parser.parse_args(arguments)
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="medres-faults-"))
     place = Place(folder)
     campaign = Campaign(place, Rounds(folder / "rounds.jsonl"), asked.seed)
-    chosen = asked.only or [*OF_STAGES, *OF_STUDIES]
+    parts = dict.fromkeys(asked.only or [*OF_STAGES, *OF_STUDIES], asked.times)
+    if asked.reduced:
+        parts = REDUCED
     try:
-        if not campaign.is_measured or OF_STAGES.keys() & set(chosen):
+        if not campaign.is_measured or OF_STAGES.keys() & parts.keys():
             with place.warmed():
                 campaign.undisturbed()
-                _disturb(campaign, OF_STAGES, chosen, asked.times)
-        _disturb(campaign, OF_STUDIES, chosen, asked.times)
+                _disturb(campaign, OF_STAGES, parts)
+        _disturb(campaign, OF_STUDIES, parts)
     finally:
         place.end()
         print("\n".join(campaign.rounds.table()))
@@ -62,12 +68,10 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _disturb(
-    campaign: Campaign, parts: dict[str, tuple[Part, int]], chosen: list[str], times: int
-) -> None:
-    for name in [name for name in parts if name in chosen]:
-        disturb, usual = parts[name]
-        disturb(campaign, times or usual)
+def _disturb(campaign: Campaign, known: dict[str, tuple[Part, int]], parts: dict[str, int]) -> None:
+    for name, (disturb, usual) in known.items():
+        if name in parts:
+            disturb(campaign, parts[name] or usual)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ STAGES = {
 }
 """What is made one after another, and what each is called in the table."""
 N_IMAGES = 8
+NOTHING: Mapping[str, Any] = {}
 MADE = ("runs", "reports", ".snakemake")
 TIMED = {"run.json", "runs.csv"}
 """Names of files that hold how long something took."""
@@ -53,7 +55,12 @@ def write(root: Path) -> None:
 
 
 def write_study(
-    root: Path, name: str, *, training: dict[str, Any] | None = None, **of_study: Any
+    root: Path,
+    name: str,
+    *,
+    training: Mapping[str, Any] = NOTHING,
+    asking: Mapping[str, Any] = NOTHING,
+    **of_study: Any,
 ) -> None:
     """Write the parameters of a study of the images.
 
@@ -61,6 +68,7 @@ def write_study(
         root: Of the project.
         name: Of the study.
         training: Parameters of its trainings, besides the usual ones.
+        asking: Parameters of its evaluations, likewise.
         of_study: What its study file says otherwise.
     """
     folder = root / "params" / name
@@ -79,8 +87,8 @@ def write_study(
     asked = {"eval_resolutions": ["low", "native"], "check_questions": 1, "batch_images": 1}
     contents = {
         "study": study | of_study,
-        "02_finetune": {**pixels, **steps, **(training or {})},
-        "03_evaluate": {**pixels, **asked, "generate_closed": False},
+        "02_finetune": {**pixels, **steps, **training},
+        "03_evaluate": {**pixels, **asked, "generate_closed": False, **asking},
         **{stem: {"margin": 0.02} for stem in REPORTS},
     }
     for stem, values in contents.items():

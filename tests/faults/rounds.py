@@ -165,17 +165,20 @@ class Campaign:
         self.measured.write_text(json.dumps([self.calls, self.cpu_s, self.expected]))
 
     @contextmanager
-    def round(self, fault: str, how: str, *, of_run: Path | None = None) -> Iterator[Round]:
+    def round(
+        self, fault: str, how: str, *, of_run: Path | None = None, study: str = project.NAME
+    ) -> Iterator[Round]:
         """Keep what a round comes to, and what was finished before it and is not there after.
 
         Args:
             fault: What is done.
             how: It is injected.
             of_run: Folder of the run that the fault itself damages, whose pages are of no use.
+            study: That is disturbed.
         """
         done = Round(fault, how, seed=self.seed)
         self.place.disarm()
-        before = project.finished(self.root)
+        before = project.finished(self.root, study)
         if of_run is not None:
             before = {
                 name: found
@@ -184,7 +187,7 @@ class Campaign:
                 and (self.root / name).parent not in (of_run, of_run.parent)
             }
         yield done
-        done.kept(before, project.finished(self.root))
+        done.kept(before, project.finished(self.root, study))
         self.rounds.add(done)
 
     def finish(self, done: Round, **variables: str) -> None:
