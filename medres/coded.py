@@ -32,8 +32,8 @@ def codes(column: pd.Series) -> np.ndarray:
     A column of another kind is returned as it is.
     """
     if not isinstance(column.dtype, pd.CategoricalDtype):
-        return column.to_numpy()
-    found = column.cat.codes.to_numpy()
+        return np.asarray(column)
+    found: np.ndarray = column.cat.codes.to_numpy()
     return np.where(found < 0, np.nan, found) if (found < 0).any() else found
 
 

@@ -15,6 +15,8 @@ NOTHING = 0.9
 COLUMNS = "dataset model n_images n_shrunk low_tokens native_tokens n_enlarged".split()
 _IMAGE = ["dataset", "model", "image"]
 _PIXELS = ["given_width_px", "given_height_px"]
+READS = ["image", *_PIXELS, "is_enlarged_by_model"]
+"""Columns of answers that `table` takes beside those that pages count."""
 
 
 def table(seen: pd.DataFrame) -> pd.DataFrame:

@@ -9,8 +9,10 @@ from IPython.display import HTML
 from medres.datasets import QuestionSet
 from medres.report import examples as cards
 from medres.report import pictures
+from medres.results import grids
 from medres.results.choice import KEY, Choice, Ladder
 from medres.results.grids import place
+from medres.study import Study
 
 
 def pair(ladder: Ladder, choice: Choice) -> tuple[str, str]:
@@ -46,9 +48,13 @@ def drawn(
     Returns:
         Question ids, by which of the two is right.
     """
-    own = (answers[KEY] == list(ladder.key)).all(axis=1)
+    own = np.logical_and.reduce(
+        [answers[name].eq(value) for name, value in zip(KEY, ladder.key, strict=True)]
+    )
+    used = answers[["question_id", "correct"]]
     rates = {
-        rung: answers[own & (answers["eval_resolution"] == rung)]
+        rung: used[own & answers["eval_resolution"].eq(rung)]
+        .astype({"question_id": str})
         .groupby("question_id")["correct"]
         .mean()
         for rung in rungs
@@ -66,6 +72,7 @@ def drawn(
 
 
 def show(
+    study: Study,
     found: Sequence[tuple[Ladder, Choice]],
     answers: pd.DataFrame,
     question_sets: Mapping[str, QuestionSet],
@@ -77,8 +84,9 @@ def show(
     """Return examples of every ladder for a page.
 
     Args:
+        study: Whose answers are shown.
         found: Ladders with what was chosen.
-        answers: All of the study.
+        answers: All of the study, without the texts of single questions.
         question_sets: The data sets.
         n_examples: Most questions of each kind; 0 shows none.
         crop_px: As in `examples.show`.
@@ -87,17 +95,25 @@ def show(
     parts, said = cards.template(), []
     keys = pd.DataFrame([ladder.key for ladder, _ in found], columns=KEY)
     titles = list(place(keys)) if len(keys) else []
-    for (ladder, choice), title in zip(found, titles, strict=True):
-        if len(ladder.rungs) < 2 or not n_examples:
-            continue
-        rungs = pair(ladder, choice)
+    compared = [
+        (ladder, pair(ladder, choice), title)
+        for (ladder, choice), title in zip(found, titles, strict=True)
+        if len(ladder.rungs) > 1 and n_examples
+    ]
+    chosen = [
+        drawn(ladder, rungs, answers, n_examples=n_examples, rng=rng)
+        for ladder, rungs, _ in compared
+    ]
+    every = {each for of_ladder in chosen for ids in of_ladder.values() for each in ids}
+    asked = grids.answers(study, only={"question_id": every}) if every else answers
+    for (ladder, rungs, title), of_ladder in zip(compared, chosen, strict=True):
         trained = ladder.key[2]
         arms = ((trained, rungs[0]), (trained, rungs[1]))
-        known = answers[(answers[KEY] == list(ladder.key)).all(axis=1)]
+        known = asked[(asked[KEY] == list(ladder.key)).all(axis=1)]
         of = "" if trained == "none" else f", trained {trained}"
         said.append(f"<h3>{pictures.escaped(title + of)}</h3>")
         embedded: set[str] = set()
-        for right, ids in drawn(ladder, rungs, answers, n_examples=n_examples, rng=rng).items():
+        for right, ids in of_ladder.items():
             wrong = rungs[0] if right == rungs[1] else rungs[1]
             said.append(f"<h4>{pictures.escaped(f'Right at {right}, wrong at {wrong}')}</h4>")
             if not ids:

@@ -37,24 +37,24 @@ def show(
     question_sets: Mapping[str, QuestionSet],
     arms: Arms,
     *,
+    titles: Mapping[tuple[str, str], str],
     crop_px: int,
 ) -> HTML:
     """Return the chosen questions for a page, by data set and kind.
 
     Args:
         chosen: What `examples.drawn` returned.
-        table: Answers as from `grids.answers`.
+        table: Answers to them, all columns, as from `grids.answers`.
         question_sets: The data sets.
         arms: The two arms that sorted the questions; their answers are framed.
+        titles: Of each data set and model, as from `grids.titles`.
         crop_px: Most pixels of a side of the native image that are shown, from its middle.
     """
-    parts, titles = template(), grids.place(table[PLACE].drop_duplicates())
-    said = []
+    parts, said = template(), []
     for key, part in chosen.groupby(PLACE, sort=False):
         embedded: set[str] = set()
-        # Looked up among the answers of one data set: of a large study there are many.
         known = table[(table[PLACE] == list(key)).all(axis=1)]
-        said.append(_heading("h3", titles[known.index[0]]))
+        said.append(_heading("h3", titles[key]))
         kinds = [(kind, AT_RANDOM) for kind in SHOWN_KINDS] + [("", BY_DISAGREEMENT)]
         for kind, drawn in kinds:
             rows = part[part["drawn"] == drawn]

@@ -37,7 +37,7 @@ def show(
     """Return the explorer: a widget in a live notebook, HTML where a page is made.
 
     Args:
-        table: Answers as from `grids.answers`.
+        table: Answers to the chosen questions, all columns, as from `grids.answers`.
         question_sets: The data sets.
         chosen: Questions that are stored in the HTML, as from `examples.any_drawn`.
         study: Name of the study, where the widget begins.

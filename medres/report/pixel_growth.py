@@ -31,6 +31,8 @@ PAPER_TREATMENT = {
 PAPER_TEXT_TOKENS = 64
 """A short question with its answer; the image's own operations hardly depend on it."""
 OF_STUDY, OF_PAPER = "this study", "the paper's model and image sizes"
+READS = ["image", "width_px", "height_px"]
+"""Columns of answers that are read beside `stored.COUNTED`."""
 MOST_SAID = 3
 """Rows that a sentence names one by one; of more, the range."""
 PROPORTIONAL = 0.005

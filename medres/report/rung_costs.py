@@ -14,6 +14,8 @@ from medres.results import servers, stated
 from medres.results.choice import KEY
 from medres.study import Study
 
+READS = ["width_px", "height_px", "mpp_um", *stated.READS]
+"""Columns of answers that are read beside `stored.COUNTED`."""
 REQUESTS = "requests.parquet"
 """What each question of a served model took, beside its answers."""
 MEASURED = ("seconds_per_question", "time_to_first_token_s", "bytes_sent", "n_attempts")

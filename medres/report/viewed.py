@@ -16,8 +16,11 @@ from medres.report import counted, figures, page
 from medres.report.counted import Counted
 from medres.report.figures.views import Picture
 from medres.resolution import Geometry, Treatment
+from medres.results import view_arms
 from medres.study import Study
 
+READS = ["image", "width_px", "height_px", *view_arms.READS]
+"""Columns of answers that are read beside `stored.COUNTED`."""
 COST_COLUMNS = (
     "dataset model views plain tokens_views tokens_plain token_ratio flops_views flops_plain "
     "flop_ratio n_questions"

@@ -149,7 +149,7 @@ def answers(full: Study, others: Sequence[Study]) -> pd.DataFrame:
         FileNotFoundError: If a run is missing, saying how to make it.
     """
     ways = ways_of(full, others)
-    own, whole = _cells(full), grids.answers(full)
+    own, whole = _cells(full), grids.answers(full, ())
     parts, used = [], set()
     for study, way in zip(others, ways[1:], strict=True):
         shared = own & _cells(study)
@@ -158,7 +158,7 @@ def answers(full: Study, others: Sequence[Study]) -> pd.DataFrame:
                 f"studies {full.name} and {study.name} have no trained cell in common; give both "
                 "the same data sets, models, train_resolutions and seeds"
             )
-        tables = [_only(table, shared) for table in (whole, grids.answers(study))]
+        tables = [_only(table, shared) for table in (whole, grids.answers(study, ()))]
         asked = [set(coded.rows_of(table, ["dataset", "question_id"])) for table in tables]
         if unlike := asked[0] ^ asked[1]:
             dataset, question_id = min(unlike)

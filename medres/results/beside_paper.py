@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from medres import coded
 from medres.datasets import QuestionSet
 from medres.published import paper
 from medres.results import grids, scores
@@ -19,6 +20,8 @@ MODELS = {
     "llava-onevision-qwen2-0.5b-ov-hf": "llava-onevision-2b",
 }
 """The paper's name for a model, by the last part of its name on the Hub or of its folder."""
+READS = scores.READS
+"""Columns of answers that are read beside `stored.COUNTED`."""
 COLUMNS = [
     *("dataset", "model", "train_resolution", "eval_resolution", "seed", "table"),
     *("n_published", "n_questions", "published", "accuracy", "lower", "upper", "over_published"),
@@ -51,7 +54,8 @@ def cells(
     }
     published = paper.accuracy().rename(columns={"dataset": "source", "model": "paper_model"})
     published = published.assign(published=published["percent"] / 100)
-    arms = answers[CELL].drop_duplicates()
+    rows = coded.rows_of(answers, CELL)
+    arms = pd.DataFrame(list(rows), columns=CELL)
     arms = arms.assign(
         source=arms["dataset"].map(source_of).astype(str),
         paper_model=arms["model"].str.rpartition("/")[2].map(MODELS).astype(str),
@@ -60,7 +64,8 @@ def cells(
     both = arms.merge(published[[*key, "table", "published"]], on=key)
     if both.empty:
         return pd.DataFrame(columns=COLUMNS)
-    asked = answers.merge(both[CELL], on=CELL)
+    places = [rows[cell] for cell in both[CELL].itertuples(index=False, name=None)]
+    asked = answers.iloc[np.sort(np.concatenate(places))]
     both = grids.grid(asked).merge(both, on=CELL)
     rules, metrics = scores.by_rule(asked, question_sets), scores.vqa_metrics(asked)
     for other, column in ((rules, "accuracy_paper"), (metrics, "open_recall")):

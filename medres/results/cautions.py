@@ -14,6 +14,8 @@ from medres.statistics import comparison
 from medres.statistics import groups as of_groups
 from medres.texts import in_markdown, listed
 
+READS = ["question", "reference", "is_enlarged_by_model", *servers.READS]
+"""Columns of answers that are read beside `stored.COUNTED`."""
 FEW_GROUPS = 12
 """With fewer, groups that happen to be alike are likely."""
 MOST_SAID = 3

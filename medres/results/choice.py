@@ -19,6 +19,10 @@ from medres.statistics.best import Loss
 KEY = ["dataset", "model", "train_resolution"]
 CHOSEN, UNDECIDED, NO_CHOICE = "chosen", "undecided", "nothing to choose"
 WITHIN, LOSES, UNTOLD = "within the margin", "loses more", "cannot be told"
+READS = (
+    "image question modality given_width_px given_height_px resampling n_crops reported_tokens"
+).split()
+"""Columns of answers that are read beside `stored.COUNTED`."""
 POWER = 0.8
 """Chance with which the images that are asked for decide."""
 MOST_IMAGES = 20_000

@@ -24,6 +24,8 @@ KINDS = (ONLY_NATIVE, ONLY_LOW, NEITHER, BOTH, UNLIKE)
 SHOWN_KINDS = (ONLY_NATIVE, ONLY_LOW, NEITHER)
 AT_RANDOM = "at random"
 BY_DISAGREEMENT = "by disagreement"
+READS = ["question", "reference", "reply"]
+"""Columns of answers that are read beside `stored.COUNTED`."""
 POOLED_BELOW = 10
 """Texts of fewer questions are counted together with others that have the same options."""
 POOLED = "other questions with these options"
@@ -175,7 +177,7 @@ def listed(chosen: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         chosen: What `drawn` returned.
-        table: Answers as from `grids.answers`.
+        table: Answers to them.
 
     Returns:
         Columns dataset, model, drawn, kind, question_id, question, reference, disagreement,

@@ -23,6 +23,8 @@ from medres.texts import in_markdown
 ON, MAY_BE_ON = "on the frontier", "may be on the frontier"
 DOMINATED, MAY_BE_DOMINATED = "dominated", "may be dominated"
 VERDICTS = (ON, MAY_BE_ON, MAY_BE_DOMINATED, DOMINATED)
+READS = ["reported_tokens"]
+"""Columns of answers that are read beside `stored.COUNTED`."""
 MOST_SAID = 6
 """Arms or steps that are all named in a sentence; of more, those that decide something."""
 RUNGS, ARMS = "rungs of one train resolution", "all arms"

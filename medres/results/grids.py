@@ -10,6 +10,7 @@ from medres import coded, datasets, scoring, trained_at
 from medres.results.stored import CELL as CELL
 from medres.results.stored import answers as answers
 from medres.statistics import comparison
+from medres.study import Study
 
 RESOLUTION_ORDER = ("none", "low", "native", "mixed", "blank")
 SHOWN_OVER_TRAININGS = (
@@ -110,9 +111,20 @@ def core(table: pd.DataFrame) -> pd.DataFrame:
 
     Also those at any resolution that some training of theirs was at. Tables of cells are taken too.
     """
-    trained = {trained_at.last(name) for name in table["train_resolution"].unique()}
-    is_core = table["eval_resolution"].isin({*RESOLUTION_ORDER, *trained})
+    is_core = table["eval_resolution"].isin(_core(table["train_resolution"].unique()))
     return table[is_core].reset_index(drop=True)
+
+
+def core_answers(study: Study, columns: Iterable[str] | None = None) -> pd.DataFrame:
+    """Return `core` of the answers of a study, of which no others are read.
+
+    Args and errors: as `answers`.
+    """
+    return answers(study, columns, only={"eval_resolution": _core(study.train_resolutions)})
+
+
+def _core(train_resolutions: Iterable[str]) -> set[str]:
+    return {*RESOLUTION_ORDER, *map(trained_at.last, train_resolutions)}
 
 
 def place(table: pd.DataFrame) -> pd.Series:
@@ -120,6 +132,12 @@ def place(table: pd.DataFrame) -> pd.Series:
     if table["model"].nunique() < 2:
         return table["dataset"].astype(str)
     return table["dataset"].astype(str) + " (" + table["model"].astype(str) + ")"
+
+
+def titles(table: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Return what each data set and model of a table is called, as `place`."""
+    keys = list(coded.rows_of(table, CELL[:2]))
+    return dict(zip(keys, place(pd.DataFrame(keys, columns=CELL[:2])), strict=True))
 
 
 def recovery(table: pd.DataFrame, *, train_resolution: str) -> pd.DataFrame:

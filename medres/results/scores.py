@@ -14,6 +14,8 @@ SHOWN = [
     *(name for name in scoring.RULE_COLUMNS if name not in ("n_generated", "note")),
 ]
 """Columns of `by_rule` that are shown on a page; its caption says the rest."""
+READS = ("reference reply generated_reply option_log_probabilities_per_token answer_type").split()
+"""Columns of answers that are read beside `stored.COUNTED`."""
 OPEN = {
     "open_named": "names",
     "open_equal": "exact",

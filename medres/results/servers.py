@@ -8,6 +8,8 @@ import pandas as pd
 
 from medres import coded
 
+READS = ["answered_by", "error", "source_resolution", "reported_tokens"]
+"""Columns of answers that are read beside `stored.COUNTED`."""
 TEXTS = ["answered_by", "error", "eval_resolution", "source_resolution"]
 COLUMNS = (
     "eval_resolution n_answers visual_tokens reported_tokens n_unreported n_other_tokens n_errors"

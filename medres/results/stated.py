@@ -18,7 +18,7 @@ from medres.statistics import temperature
 ARM = CELL[:4]
 KINDS = ("", "to open questions", "with a single option", "scored without log-probabilities")
 """Why an answer has no stated confidence."""
-READS = ["options", "option_log_probabilities", "reference"]
+READS = ["option_log_probabilities", "reference"]
 """Columns of answers that are read beside `stored.COUNTED`."""
 
 
@@ -63,7 +63,7 @@ def arms(answers: pd.DataFrame) -> Iterator[Arm]:
     has_none = _kinds(answers) > 0
     rows = coded.rows_of(answers, ARM)
     keys = pd.DataFrame(list(rows), columns=ARM).sort_values(ARM, key=rank, kind="stable")
-    used = answers[["seed", "correct", "question_id", "group", "visual_tokens", *READS]]
+    used = answers[["seed", "correct", "question_id", "group", "options", "visual_tokens", *READS]]
     for key in keys.itertuples(index=False, name=None):
         part = used.iloc[rows[key]]
         ids = coded.codes(part["question_id"])

@@ -5,7 +5,7 @@ categories are in the order of the texts, so that rows sort as texts do. Lists o
 Arrow has them. Only the columns that are asked for are read.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,12 @@ COUNTED = (
 """Columns that are always read: what pages count, and what they say of replies."""
 
 
-def answers(study: Study, columns: Iterable[str] | None = None) -> pd.DataFrame:
+def answers(
+    study: Study,
+    columns: Iterable[str] | None = None,
+    *,
+    only: Mapping[str, Collection[str]] | None = None,
+) -> pd.DataFrame:
     """Return the answers of a study, one row per question and arm, with the cell's columns.
 
     Open answers are judged by `open_rule` in 03_evaluate.yaml, whatever verdict is stored.
@@ -34,6 +39,7 @@ def answers(study: Study, columns: Iterable[str] | None = None) -> pd.DataFrame:
     Args:
         study: Whose evaluations are read.
         columns: Those to read beside `COUNTED`, where evaluations have them; None for all.
+        only: Values of which a column must have one, by column of `COUNTED`; all rows without.
 
     Returns:
         Texts as categoricals; options as categoricals of tuples, empty for an open question;
@@ -43,15 +49,16 @@ def answers(study: Study, columns: Iterable[str] | None = None) -> pd.DataFrame:
         FileNotFoundError: If a run is missing, saying how to make it.
         ValueError: If a file of one is damaged, saying how to mend it.
     """
-    wanted = None if columns is None else {*COUNTED, *columns}
+    wanted, only = None if columns is None else {*COUNTED, *columns}, only or {}
     gathered, verdicts = _Gathered(), dict[tuple[Any, ...], bool]()
     for cell in study.cells("evaluate"):
         folder = runs.folder_of(study.name, "evaluate", cell.path)
         path = runs.checked(folder, "answers.parquet")
-        part = _read(path, wanted)
+        part = _of(_read(path, wanted), only)
         is_open = pc.equal(pc.list_value_length(part["options"]).fill_null(0), 0)
         if pc.any(is_open).as_py():
-            part = _judged(part, path, is_open, study.settings(cell)["open_rule"], verdicts)
+            said = _of(_read(path, {*only, "reply", "reference"}), only)
+            part = _judged(part, said, is_open, study.settings(cell)["open_rule"], verdicts)
             runs.note_read(params_path(study.name, "03_evaluate"))
         gathered.add(part, cell)
     table = gathered.table()
@@ -71,9 +78,17 @@ def _read(path: Path, wanted: Iterable[str] | None) -> pa.Table:
         return file.read(columns=names)
 
 
+def _of(part: pa.Table, only: Mapping[str, Collection[str]]) -> pa.Table:
+    """Return the rows that have one of the values of each column."""
+    for name, values in only.items():
+        known, rows = _texts(part[name])
+        part = part.filter(pa.array(np.array([each in values for each in known])[rows]))
+    return part
+
+
 def _judged(
     part: pa.Table,
-    path: Path,
+    said: pa.Table,
     is_open: pa.ChunkedArray,
     rule: str,
     known: dict[tuple[Any, ...], bool],
@@ -82,12 +97,11 @@ def _judged(
 
     Args:
         part: Of one file.
-        path: The file.
+        said: Their replies and references.
         is_open: Whether each row's question is open.
         rule: As in `scoring.open_correct`.
         known: Verdicts by rule, reply and reference; grows.
     """
-    said = _read(path, ("reply", "reference"))
     (replies, of_reply), (references, of_reference) = (
         _texts(said[name]) for name in ("reply", "reference")
     )
@@ -108,14 +122,16 @@ def _judged(
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)
+    )
 
 
 class _Values:
     """Values of a column that repeat, each held once; rows hold its number."""
 
     def __init__(self) -> None:
-        self.numbers: dict[Hashable, int] = {}
+        self.numbers: dict[Any, int] = {}
         self.parts: dict[int, np.ndarray] = {}
         """Numbers of each row of a file, -1 where there is no value."""
 

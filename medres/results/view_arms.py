@@ -32,6 +32,8 @@ CAPTION = (
     "where there are several. Favoured: what the training had seen, if one of both."
 )
 CELL_COLUMNS = "dataset model train_resolution cell share n_answers accuracy".split()
+READS = ["zoom_cell"]
+"""Columns of answers that are read beside `stored.COUNTED`."""
 ONE_CELL = 0.9
 """Share of questions from which zoom is said to look at one cell whatever it is asked."""
 LACKING = (

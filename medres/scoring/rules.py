@@ -91,7 +91,7 @@ def _places_of_right(closed: pd.DataFrame) -> np.ndarray:
         options.index(reference) if reference in options else -1
         for reference, options in zip(*_asked(closed.iloc[firsts]), strict=True)
     ]
-    return np.array(places, dtype=int)[of_row]
+    return np.asarray(np.array(places, dtype=int)[of_row])
 
 
 def _largest(lists: pd.Series) -> tuple[np.ndarray, np.ndarray]:

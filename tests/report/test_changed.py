@@ -88,14 +88,17 @@ def page(folder, *, n_examples=1, trained="none"):
     is_right = (table["eval_resolution"] == "native") & (table["question_id"] == "q0")
     table["correct"] = is_right
     found = [(each, CHOSEN_LOW) for each in choice.ladders(table)]
-    html = changed.show(
-        found,
-        table,
-        {"drawn": question_set},
-        n_examples=n_examples,
-        crop_px=200,
-        rng=np.random.default_rng(0),
-    ).data
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(changed.grids, "answers", lambda _, only: table)
+        html = changed.show(
+            None,
+            found,
+            table,
+            {"drawn": question_set},
+            n_examples=n_examples,
+            crop_px=200,
+            rng=np.random.default_rng(0),
+        ).data
     return BeautifulSoup(html, "html.parser")
 
 
@@ -124,5 +127,5 @@ def test_one_rung_has_no_examples():
     found, table = ladder({"native": [1, 0]})
     nothing = Choice(NO_CHOICE, "", "", (), (), "", "", None)
     rng = np.random.default_rng(0)
-    html = changed.show([(found, nothing)], table, {}, n_examples=2, crop_px=9, rng=rng)
+    html = changed.show(None, [(found, nothing)], table, {}, n_examples=2, crop_px=9, rng=rng)
     assert html.data == ""

@@ -7,7 +7,7 @@ from bs4 import BeautifulSoup
 
 from medres.report import examples as cards
 from medres.report import safe
-from medres.results import examples
+from medres.results import examples, grids
 from tests.answered_drawings import drawn
 
 ARMS = (("low", "low"), ("native", "native"))
@@ -25,7 +25,8 @@ def shown(folder, questions, *, n_examples=1, crop_px=1000, change=None):
         change(table)
     found = examples.outcomes(table, ARMS)
     chosen = examples.drawn(found, n_examples=n_examples, rng=np.random.default_rng(0))
-    html = cards.show(chosen, table, {"drawn": question_set}, ARMS, crop_px=crop_px).data
+    sets, titles = {"drawn": question_set}, grids.titles(table)
+    html = cards.show(chosen, table, sets, ARMS, titles=titles, crop_px=crop_px).data
     return html, BeautifulSoup(html, "html.parser")
 
 
@@ -124,9 +125,8 @@ def test_a_study_without_examples_shows_none(tmp_path):
     _, table = drawn(tmp_path, [question(0)])
     found = examples.outcomes(table.iloc[:0], ARMS)
     chosen = examples.drawn(found, n_examples=1, rng=np.random.default_rng(0))
-    assert (
-        BeautifulSoup(cards.show(chosen, table, {}, ARMS, crop_px=9).data, "html.parser").h3 is None
-    )
+    html = cards.show(chosen, table, {}, ARMS, titles={}, crop_px=9).data
+    assert BeautifulSoup(html, "html.parser").h3 is None
 
 
 @pytest.mark.parametrize(
