@@ -101,7 +101,7 @@ def results(root: Path, name: str = NAME) -> dict[str, str]:
     folders = [root / "runs" / name / stage for stage in ("questions", "finetune", "evaluate")]
     for folder in (*folders, root / "reports" / name):
         for path in folder.rglob("*"):
-            is_kept = path.is_file() and path.name[0] != "." and path.suffix != ".jsonl"
+            is_kept = path.is_file() and path.name[0] != "."
             if is_kept and "tensorboard" not in path.parts and path.name not in OTHERWISE:
                 found[str(path.relative_to(root))] = _sha256(path)
     for path in records(root, name):
