@@ -159,6 +159,7 @@ def evaluate(
         inputs["like"] = files.json_sha256(config.to_diff_dict() if config else {})
     run = runs.start(study, "evaluate", cell, parameters=parameters, inputs=inputs | weights)
     if run.is_done:
+        _remove_logs(run)  # of a process that was killed when all else was done
         return run
     began = time.monotonic()
     test = question_set.split("test", limit=limit)
@@ -193,9 +194,13 @@ def evaluate(
         **outcome,
         seconds=round(time.monotonic() - began, 1),
     )
-    for path in run.folder.glob("*.jsonl"):
-        path.unlink()
+    _remove_logs(run)
     return run
+
+
+def _remove_logs(run: runs.Run) -> None:
+    for path in run.folder.glob("*.jsonl"):
+        path.unlink(missing_ok=True)
 
 
 def _config_of(model: str, revision: str, *, max_new_tokens: int) -> PretrainedConfig | None:

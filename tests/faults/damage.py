@@ -14,15 +14,13 @@ from tests.faults.rounds import Campaign, before_stage
 
 RUNS, PAGES = f"runs/{NAME}", f"reports/{NAME}"
 TRAINED, ASKED = f"{RUNS}/finetune/{CELL}", f"{RUNS}/evaluate/{CELL}"
-OF_RUNS = {
+FINISHED = {
     "questions.parquet": f"{RUNS}/questions/mine/questions.parquet",
     "images.parquet": f"{RUNS}/questions/mine/images.parquet",
     "trained weights": f"{TRAINED}/checkpoint/model.safetensors",
     "loss.csv": f"{TRAINED}/loss.csv",
     "answers.parquet": f"{ASKED}/answers.parquet",
     "run.json": f"{ASKED}/run.json",
-}
-OTHERS = {
     "spec.json": f"{ASKED}/spec.json",
     "a prepared image": f"{RUNS}/pixels/*",
     "a page's mark": f"{RUNS}/marks/pages/12_findings.json",
@@ -32,7 +30,11 @@ OTHERS = {
     "a figure": f"{PAGES}/figures/findings.png",
     "a table": f"{PAGES}/tables/findings.csv",
     "an executed notebook": f"{RUNS}/notebooks/12_findings.ipynb",
+    "progress.json": f"{TRAINED}/progress.json",
+    "why a page failed": f"{RUNS}/failed/12_findings.json",
 }
+SHOWN = '{"step": 1, "n_steps": 4, "left_s": 9, "loss": 7.0}'
+"""Of a file that only trainings and pages leave which take longer, or fail."""
 UNFINISHED = {
     TRAIN: (f"{TRAINED}/resume/checkpoint-3/whole", [f"{TRAINED}/**/*", "runs/models/**/*"]),
     EVALUATE: (f"{ASKED}/answers.jsonl", [f"{ASKED}/**/*", f"{RUNS}/pixels/*"]),
@@ -62,19 +64,22 @@ def of_finished(campaign: Campaign, times: int) -> None:
         times: Most ways in which each kind of file is damaged.
     """
     draw = random.Random(campaign.seed)
-    for kind, pattern in (OF_RUNS | OTHERS).items():
+    for kind, pattern in FINISHED.items():
         for how, harm in draw.sample(sorted(HARMS.items()), times):
             campaign.restore("index")
-            path = draw.choice(sorted(campaign.root.glob(pattern)))
-            with campaign.round(
-                f"{kind} damaged", how, of_run=path.parent if kind in OF_RUNS else None
-            ) as done:
+            found = sorted(campaign.root.glob(pattern))
+            path = draw.choice(found) if found else campaign.root / pattern
+            if not found:
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(SHOWN)
+            with campaign.round(f"{kind} damaged", how, spared=path) as done:
                 harm(path, draw)
                 ended = campaign.place.make().ended()
                 done.stopped(ended)
                 if ended.code:
                     ended = campaign.place.make("--repair").ended()
                 done.went_on(ended)
+                done.went_on(campaign.place.started("medres.status", NAME).ended())
                 done.same(project.results(campaign.root), campaign.expected)
 
 

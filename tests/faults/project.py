@@ -28,8 +28,8 @@ STAGES = {
 N_IMAGES = 8
 NOTHING: Mapping[str, Any] = {}
 MADE = ("runs", "reports", ".snakemake")
-TIMED = {"run.json", "runs.csv"}
-"""Names of files that hold how long something took."""
+OTHERWISE = {"run.json", "runs.csv", "spec.json"}
+"""Names of files that hold how long something took, or what was to be done before it was."""
 
 
 def write(root: Path) -> None:
@@ -101,8 +101,8 @@ def results(root: Path, name: str = NAME) -> dict[str, str]:
     folders = [root / "runs" / name / stage for stage in ("questions", "finetune", "evaluate")]
     for folder in (*folders, root / "reports" / name):
         for path in folder.rglob("*"):
-            is_kept = path.is_file() and path.name[0] != "." and path.suffix != ".jsonl"
-            if is_kept and "tensorboard" not in path.parts and path.name not in TIMED:
+            is_kept = path.is_file() and path.name[0] != "."
+            if is_kept and "tensorboard" not in path.parts and path.name not in OTHERWISE:
                 found[str(path.relative_to(root))] = _sha256(path)
     for path in records(root, name):
         try:

@@ -166,25 +166,24 @@ class Campaign:
 
     @contextmanager
     def round(
-        self, fault: str, how: str, *, of_run: Path | None = None, study: str = project.NAME
+        self, fault: str, how: str, *, spared: Path | None = None, study: str = project.NAME
     ) -> Iterator[Round]:
         """Keep what a round comes to, and what was finished before it and is not there after.
 
         Args:
             fault: What is done.
             how: It is injected.
-            of_run: Folder of the run that the fault itself damages, whose pages are of no use.
+            spared: File that the fault damages: its run and the pages may be made again.
             study: That is disturbed.
         """
         done = Round(fault, how, seed=self.seed)
         self.place.disarm()
         before = project.finished(self.root, study)
-        if of_run is not None:
+        if spared is not None:
             before = {
                 name: found
                 for name, found in before.items()
-                if name.endswith("run.json")
-                and (self.root / name).parent not in (of_run, of_run.parent)
+                if name.endswith("run.json") and (self.root / name).parent not in spared.parents
             }
         yield done
         done.kept(before, project.finished(self.root, study))
