@@ -12,7 +12,7 @@ import yaml
 from tests.cluster import slurm_node
 from tests.test_study_run import environment, new_project
 
-ENDS_WITHIN_S = 600
+ENDS_WITHIN_S = 1200
 STUDY = "small"
 CELL = "phantom-radiology/tiny-qwen2-vl/{}/seed0"
 PAGES = ("12_findings",)
@@ -68,15 +68,17 @@ def job_in_its_middle(project: Path, train_resolution: str, until: float) -> str
     while time.monotonic() < until:
         assert not (folder / "run.json").exists(), "it was done before it could be stopped"
         if any(folder.glob("resume/*/whole")):
-            jobs = subprocess.run(
-                ["squeue", "--noheader", "--states=RUNNING", "--format=%i %k"],
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout.splitlines()
-            return next(line.split()[0] for line in jobs if f"-{train_resolution}-seed" in line)
+            jobs = squeue("--states=RUNNING", "--format=%i %k")
+            return next(job for job, name in jobs if f"-{train_resolution}-seed" in name)
         time.sleep(0.1)
     raise AssertionError(f"no checkpoint of {train_resolution} in time")
+
+
+def squeue(*options: str) -> list[tuple[str, str]]:
+    """The two columns that a format asks for, of each Slurm job that has not ended."""
+    command = ["squeue", "--noheader", *options]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [(line.split()[0], line.split()[1]) for line in said.splitlines()]
 
 
 def files_of(project: Path, stage: str) -> dict[str, str]:
@@ -102,6 +104,9 @@ def on_slurm(project: Path, until: float) -> str:
         subprocess.run(["scancel", job_in_its_middle(project, "low", until)], check=True)
         requeued = job_in_its_middle(project, "native", until)
         subprocess.run(["scontrol", "requeue", requeued], check=True)
+        while (requeued, "PENDING") not in squeue("--format=%i %T"):
+            assert time.monotonic() < until
+            time.sleep(0.1)
         # By itself it would begin again after two minutes.
         subprocess.run(["scontrol", "update", f"JobId={requeued}", "StartTime=now"], check=True)
         said = made.communicate(timeout=until - time.monotonic())[0]
