@@ -5,16 +5,22 @@ PYTHON := $(VENV)/bin/python
 # A mark made after a whole installation: a broken one is done again.
 READY := $(VENV)/.ready
 # Names reach commands through the environment, where no shell reads them.
-export STUDY REPAIR GPU GPUS TABLE MODEL NAME MARGIN LADDER REVISION PRICE HOURLY SET PLAN
+export STUDY REPAIR THIN PROFILE GPU GPUS TABLE MODEL NAME MARGIN LADDER REVISION PRICE HOURLY SET PLAN
 
 .DEFAULT_GOAL := help
-.PHONY: help study plan choose test lint smoke smoke-families lab clean
+.PHONY: help study status plan thin choose test faults lint smoke smoke-families lab clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
-study: $(READY) ## make a study's runs and reports: make study STUDY=demo; REPAIR=1 remakes damaged runs
-	@$(PYTHON) -m medres.make "$$STUDY" $${REPAIR:+--repair}
+study: $(READY) ## make a study's runs and reports: make study STUDY=demo; REPAIR=1 remakes damaged runs; PROFILE=slurm
+	@$(PYTHON) -m medres.make "$$STUDY" $${REPAIR:+--repair} $${PROFILE:+--profile "$$PROFILE"} $${GPU:+--gpu "$$GPU"}
+
+status: $(READY) ## say how far a study is, while it is made and from any machine: make status STUDY=demo
+	@$(PYTHON) -m medres.status "$$STUDY"
+
+thin: $(READY) ## say what disk of a study no result needs: make thin STUDY=demo; THIN=1 removes it
+	@$(PYTHON) -m medres.thin "$$STUDY" $${THIN:+--yes}
 
 plan: $(READY) ## say what a study costs before it starts: make plan STUDY=demo GPU=H200 GPUS=8
 	@$(PYTHON) -m medres.plan "$$STUDY" $${GPU:+--gpu "$$GPU"} $${GPUS:+--gpus "$$GPUS"}
@@ -26,6 +32,9 @@ choose: $(READY) ## say which resolution suffices: make choose TABLE=questions.c
 
 test: $(READY) ## run all tests
 	$(PYTHON) -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+faults: $(READY) ## kill, signal and damage a small study in every way we know: the same bytes, nothing lost
+	$(PYTHON) -m tests.faults
 
 smoke: $(READY) ## run every notebook on a handful of images
 	@$(PYTHON) -m medres.make smoke

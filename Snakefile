@@ -9,10 +9,11 @@ Snakemake may delete after a failure is such an empty file, never a run or a pag
 
 import os
 import re
-import shutil
 import sys
 
+from medres import gpus
 from medres import study as studies
+from medres.plan import jobs
 from medres.report import current
 
 NAME = config.get("study", "demo")
@@ -25,14 +26,34 @@ if workflow.is_main_process and os.environ.get("MEDRES_PLANNED") != STUDY.name:
         raise ValueError(f"{damaged[0]} is damaged; `make study` says more")
 PAGES = current.pages_of(STUDY)
 CURRENT = f"runs/{STUDY.name}/current"
-# Trainings and evaluations on GPUs go one after another: each takes what its cards have.
-GPU_RUNS = int(bool(shutil.which("nvidia-smi")))
+# What jobs ask of a cluster, as the command that started the study wrote it.
+JOBS = jobs.read(STUDY.name) if config.get("is_planned") else None
+HAS_GPU = JOBS is None and gpus.is_here()
 
 
 wildcard_constraints:
     dataset="|".join(map(re.escape, STUDY.datasets)),
     cell=r"[^/]+",
     report="|".join(map(re.escape, [*STUDY.reports, current.INDEX])),
+
+
+def asked(stem, *, on_gpu=True):
+    """What the job of `stem.format(cell=...)` asks for; of this machine a turn at its GPU."""
+    if JOBS is None:
+        return dict.fromkeys(["gpu", "turns"], int(HAS_GPU and on_gpu))
+
+    def of(name):
+        return lambda wildcards: getattr(JOBS[stem.format(**wildcards)], name)
+
+    return {
+        # More each time that a job is submitted again: it may have run out of memory.
+        "mem_mb": lambda wildcards, attempt: attempt * of("memory_mb")(wildcards),
+        "runtime": of("minutes"),
+        "gpu": of("gpus"),
+        "cpus_per_task": of("cpus"),
+        "nodes": 1,
+        "turns": 1,
+    }
 
 
 def page(stem):
@@ -45,14 +66,17 @@ def upstream(stem):
     return [ancient(f"{CURRENT}/{kind}/{name}") for kind, name in things]
 
 
+# The index is made from all other pages.
 rule all:
     input:
-        [ancient(page(stem)) for stem in PAGES],
+        ancient(page(current.INDEX)),
 
 
 rule questions:
     output:
         touch(f"{CURRENT}/questions/{{dataset}}"),
+    resources:
+        **asked("questions-{dataset}", on_gpu=False),
     shell:
         "{sys.executable:q} -m medres.handover medres.datasets prepare {STUDY.name:q} {wildcards.dataset:q}"
 
@@ -61,15 +85,13 @@ rule finetune:
     input:
         lambda wildcards: upstream(f"02_finetune-{wildcards.cell}"),
     output:
-        touch(page("02_finetune-{cell}")),
-    params:
-        stem=lambda wildcards: f"02_finetune-{wildcards.cell}",
+        touch(page(r"02_finetune-{cell,(?!.*-native-seed\d+$)[^/]+}")),
     priority: 10
     threads: 1
     resources:
-        gpu_runs=GPU_RUNS,
+        **asked("02_finetune-{cell}"),
     shell:
-        "{sys.executable:q} -m medres.report {STUDY.name:q} {params.stem:q}"
+        "MEDRES_GPUS={resources.gpu} {sys.executable:q} -m medres.report {STUDY.name:q} 02_finetune-{wildcards.cell:q}"
 
 
 # The same, begun first: nothing is left to run beside the longest trainings if they come last.
@@ -79,21 +101,16 @@ use rule finetune as finetune_native with:
     priority: 20
 
 
-ruleorder: finetune_native > finetune
-
-
 rule evaluate:
     input:
         lambda wildcards: upstream(f"03_evaluate-{wildcards.cell}"),
     output:
         touch(page("03_evaluate-{cell}")),
-    params:
-        stem=lambda wildcards: f"03_evaluate-{wildcards.cell}",
     threads: 1
     resources:
-        gpu_runs=GPU_RUNS,
+        **asked("03_evaluate-{cell}"),
     shell:
-        "{sys.executable:q} -m medres.report {STUDY.name:q} {params.stem:q}"
+        "MEDRES_GPUS={resources.gpu} {sys.executable:q} -m medres.report {STUDY.name:q} 03_evaluate-{wildcards.cell:q}"
 
 
 rule report:
@@ -101,5 +118,7 @@ rule report:
         lambda wildcards: upstream(wildcards.report),
     output:
         touch(page("{report}")),
+    resources:
+        **asked("{report}", on_gpu=False),
     shell:
         "{sys.executable:q} -m medres.report {STUDY.name:q} {wildcards.report:q}"

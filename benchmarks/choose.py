@@ -35,7 +35,7 @@ def draw_project(root: Path, n_images: int) -> None:
     from benchmarks.images import draw
     from benchmarks.inference import OPTIONS
 
-    for name in ("notebooks", "params"):
+    for name in ("notebooks", "params", "profiles"):
         shutil.copytree(REPOSITORY / name, root / name)
     shutil.copy(REPOSITORY / "Snakefile", root)
     folder = root / "drawn"

@@ -21,6 +21,7 @@ from PIL import Image
 
 from medres import datasets, files, marks, runs
 from medres import study as studies
+from medres.datasets import conversations
 from medres.report import current
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -64,11 +65,13 @@ def stand_in(name: str) -> int:
         folder = runs.folder_of(name, "questions", dataset)
         if not (folder / "run.json").is_file():
             _run(name, "questions", dataset)
-            mark = marks.Mark(datasets.preparation.decides(dataset, parameters))
+            asked = conversations.asked_of(study, dataset)
+            mark = marks.Mark(datasets.preparation.decides(dataset, parameters, asked))
             marks.write(marks.path_of(name, "questions", dataset), mark)
-    for stage in studies.STAGES:
-        for cell in study.cells(stage):
-            _run(name, stage, cell.path)
+    cells = [cell for stage in studies.STAGES for cell in study.cells(stage)]
+    first = _run(name, cells[0].stage, cells[0].path)
+    for cell in cells[1:]:
+        shutil.copytree(first, runs.folder_of(name, cell.stage, cell.path), dirs_exist_ok=True)
     for stem, cell in current.pages_of(study).items():
         page = runs.ROOT / "reports" / name / f"{stem}.html"
         with files.replacing(page) as part:
@@ -81,10 +84,11 @@ def stand_in(name: str) -> int:
     return len(study.cells("evaluate"))
 
 
-def _run(study: str, stage: str, cell: str) -> None:
+def _run(study: str, stage: str, cell: str) -> Path:
     run = runs.start(study, stage, cell, parameters={}, inputs={})
     (run.folder / "kept").write_bytes(os.urandom(1000))
     run.finish(files=["kept"], seconds=1.0)
+    return run.folder
 
 
 def seconds_of_make(root: Path, study: str) -> float:
@@ -120,7 +124,8 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
-        shutil.copytree(REPOSITORY / "notebooks", root / "notebooks")
+        for each in ("notebooks", "profiles"):
+            shutil.copytree(REPOSITORY / each, root / each)
         (root / "params").mkdir()
         runs.ROOT = root
         write_images(root, asked.images)

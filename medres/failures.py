@@ -75,7 +75,9 @@ def read(study: str) -> dict[str, Failure]:
     found = {}
     for path in sorted(_path_of(study, "*").parent.glob("*.json")):
         with suppress(OSError, ValueError, TypeError):
-            found[path.stem] = Failure(**files.read_json(path))
+            failure = Failure(**files.read_json(path))
+            if [type(each) for each in asdict(failure).values()] == [str, str, int, str, str]:
+                found[path.stem] = failure
     return found
 
 

@@ -8,6 +8,7 @@ a process, or where it holds other code than the files have by now, the command 
 import importlib
 import json
 import os
+import signal
 import socket
 import sys
 from typing import Any
@@ -52,8 +53,8 @@ def asked(module: str, arguments: list[str]) -> int | None:
         return _failed(arguments, "was ended from outside; the same command goes on from there")
     code = int(answer)
     if code < 0:
-        why = "memory often ran out: see what else runs, or try a smaller batch_images"
-        return _failed(arguments, f"was ended by signal {-code}; {why}")
+        why = "; memory often ran out: see what else runs, or try a smaller batch_images"
+        return _failed(arguments, f"was ended by signal {-code}{why * (code == -signal.SIGKILL)}")
     return code
 
 

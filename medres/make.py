@@ -6,20 +6,33 @@ with one line of its own, whatever happened.
 
 import argparse
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO
 
-from medres import resolution, runs, scoring, texts, trained_at
+from medres import ending, failures, profiles, resolution, runs, scoring, texts, trained_at
 from medres import study as studies
+from medres.failures import Failure
+from medres.plan import jobs
+from medres.profiles import Profile
 from medres.report import current, warm
 from medres.study import Study
 
 ERROR = "medres: "
 """Begins the line that every command of ours prints when it fails."""
+CANCELS_WITHIN_S = 60.0
+"""Time for Snakemake to take back the jobs that it has handed to a cluster."""
+KEPT = "; what is finished is kept, and the same command goes on from there"
+ENDED = re.compile(r"    message: (.+?)(For further error details|$)")
+"""Line in which Snakemake says how a job on another machine ended."""
+LOGS = "logs"
+"""Folder of a study's runs with what its jobs on other machines printed."""
 PLANNED = "MEDRES_PLANNED"
 """Variable that tells the Snakefile of what study a plan was made just now."""
 
@@ -31,7 +44,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--repair", action="store_true", help="put damaged runs aside and make them again"
     )
-    parser.add_argument("--cores", default="all", help="of this machine; as Snakemake takes it")
+    parser.add_argument(
+        "--profile", default=profiles.LOCAL, help="folder below profiles: local, slurm, or your own"
+    )
+    parser.add_argument(
+        "--gpu", default="", help="that a cluster has, as `medres.plan` names it; or none"
+    )
+    parser.add_argument("--cores", help="of this machine; as Snakemake takes it")
     parser.add_argument(
         "-n",
         "--dry-run",
@@ -40,6 +59,15 @@ def main(arguments: list[str]) -> int:
     )
     asked, options = parser.parse_known_args(arguments)
     try:
+        return _make(asked, options)
+    except KeyboardInterrupt as told:
+        texts.say(f"{ERROR}stopped: told to by {told or 'SIGINT'}{KEPT}", file=sys.stderr)
+        return 1
+
+
+def _make(asked: argparse.Namespace, options: list[str]) -> int:
+    try:
+        profile = profiles.find(asked.profile)
         study = studies.load(asked.study)
         for line in studies.unpinned(study):
             texts.say(f"{ERROR}{line}", file=sys.stderr)
@@ -71,15 +99,18 @@ def main(arguments: list[str]) -> int:
     if asked.dry_run:
         texts.say(f"medres: nothing was made; {len(found.stale)} things are not current")
         return 0
-    code, reasons = _snakemake(study.name, asked.cores, options)
+    try:
+        planned = _planned(study, gpu=asked.gpu) if profile.is_cluster else []
+    except (ValueError, OSError) as error:
+        texts.fail(error)
+        return 1
+    cores = [f"--cores={asked.cores}"] if asked.cores else []
+    code, reasons = _snakemake(study.name, profile, [*planned, *cores, *options])
     if code:
-        why = reasons[0] if reasons else f"Snakemake ended with {code}; its reason stands above"
+        ended = f"with {code}; its reason stands above" if code > 0 else f"by signal {-code}"
+        why = reasons[0] if reasons else f"Snakemake ended {ended}"
         more = f" (and {len(reasons) - 1} more, above)" if len(reasons) > 1 else ""
-        texts.say(
-            f"{ERROR}stopped: {why}{more}; what is finished is kept, and the same command goes "
-            "on from there",
-            file=sys.stderr,
-        )
+        texts.say(f"{ERROR}stopped: {why}{more}{KEPT}", file=sys.stderr)
         return 1
     if options:
         texts.say(f"medres: made what was asked for of study {study.name}")
@@ -133,46 +164,84 @@ def _refuse(study: Study) -> None:
         seen.check(study)
 
 
-def _snakemake(study: str, cores: str, options: list[str]) -> tuple[int, list[str]]:
-    """Run Snakemake; return its exit code and the reasons that commands of ours gave."""
-    # Options first: behind `--quiet` a target would be taken for something to be quiet about.
-    command = [sys.executable, "-m", "snakemake", *options, "--cores", cores]
-    command += ["--resources", "gpu_runs=1", "--nolock", "--rerun-incomplete"]
-    command += ["--rerun-triggers", "mtime", "--quiet", "rules"]
+def _planned(study: Study, *, gpu: str) -> list[str]:
+    """Write what each job asks of a cluster; return what Snakemake is told of it."""
+    planned = jobs.for_study(study, gpu=gpu)
+    jobs.write(study.name, planned)
+    # Each in one word: behind a list of several, a target would be taken for one more of them.
+    return [
+        f"--group-components=evaluate={jobs.together(planned)}",
+        f"--slurm-logdir=runs/{study.name}/{LOGS}",
+    ]
+
+
+def _snakemake(study: str, profile: Profile, options: list[str]) -> tuple[int, list[str]]:
+    """Run Snakemake; return its exit code and the reasons of what failed, the best known ones."""
+    command = [sys.executable, "-m", "snakemake", f"--profile={profile.folder}", *options]
     # In quotes: what looks like a number would become one.
-    command += ["--config", f"study='{study}'"]
+    command += ["--config", f"study='{study}'", f"is_planned={profile.is_cluster}"]
     reasons: list[str] = []
-    with warm.started(study) as variables:
-        process = subprocess.Popen(
-            command,
-            cwd=runs.ROOT,
-            env=os.environ | {PLANNED: study} | variables,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-        assert process.stderr is not None
-        pump = threading.Thread(target=_pass_on, args=(process.stderr, reasons))
-        pump.start()
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            # Snakemake was told by the same key, and ends its jobs.
-            process.wait()
-            code, reasons[:] = 130, ["interrupted"]
+    ended: list[str] = []
+    before = failures.read(study)
+    source, sink = os.pipe()
+    pump = threading.Thread(target=_pass_on, args=(open(source, errors="replace"), reasons, ended))
+    pump.start()
+    # Jobs of a cluster run on other machines.
+    warmed: AbstractContextManager[dict[str, str]]
+    warmed = nullcontext({}) if profile.is_cluster else warm.started(study)
+    try:
+        # Told to end, Snakemake would wait for its jobs; dead, it leaves them behind.
+        with open(sink, "w") as stderr, ending.no_child_left(), warmed as variables:
+            process = subprocess.Popen(
+                command,
+                cwd=runs.ROOT,
+                env=os.environ | {PLANNED: study} | variables,
+                stderr=stderr,
+                # Keys of the terminal reach it through this process, once.
+                start_new_session=profile.is_cluster,
+            )
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:
+                if profile.is_cluster:
+                    # By this it cancels the jobs that it has handed in.
+                    process.send_signal(signal.SIGINT)
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(CANCELS_WITHIN_S)
+                raise
+    finally:
         pump.join()
-    return code, reasons
+    return code, reasons or _recorded(study, before) or ended[-1:]
 
 
-def _pass_on(stream: IO[str], reasons: list[str]) -> None:
-    """Show lines as they come; keep those in which a command of ours says why it failed."""
+def _recorded(study: str, before: dict[str, Failure]) -> list[str]:
+    """Return the reasons that jobs on other machines recorded meanwhile, with their logs.
+
+    Args:
+        study: Name of the study.
+        before: Failures that were there before.
+    """
+    found = []
+    for stem, failure in failures.read(study).items():
+        if before.get(stem) != failure:
+            logs = sorted((runs.ROOT / "runs" / study / LOGS).rglob(f"{failure.job}.log"))
+            log = f", log {_shown(logs[0])}" if failure.job and logs else ""
+            found.append(f"{stem} on {failure.host}{log}: {failure.reason}")
+    return found
+
+
+def _pass_on(stream: IO[str], reasons: list[str], ended: list[str]) -> None:
+    """Show lines as they come; keep the reasons of commands of ours and how an executor's ended."""
     for line in stream:
         texts.say(line, end="", file=sys.stderr)
         if line.startswith(ERROR):
             reason = line.removeprefix(ERROR).strip()
             if reason not in reasons:
                 reasons.append(reason)
+        elif found := ENDED.match(line):
+            ended.append(found[1].strip())
 
 
 if __name__ == "__main__":
+    ending.heed_signals()
     sys.exit(main(sys.argv[1:]))

@@ -6,7 +6,7 @@ were read, and the bytes of all files that were made.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,8 @@ def states(folders: Iterable[Path]) -> dict[str, str]:
     return {name_of(folder): runs.state(folder) for folder in sorted(set(folders))}
 
 
-def _state(folder: Path) -> str:
+def state(folder: Path) -> str:
+    """Return the state of a run, in one word also where its record is damaged."""
     try:
         return runs.state(folder)
     except ValueError:
@@ -100,7 +101,12 @@ def _state(folder: Path) -> str:
 
 
 def differences(
-    mark: Mark | None, decides: dict[str, Any], *, read: Remembered, made: Remembered
+    mark: Mark | None,
+    decides: dict[str, Any],
+    *,
+    read: Remembered,
+    made: Remembered,
+    state: Callable[[Path], str] = state,
 ) -> Iterator[str]:
     """Yield what no longer holds of a mark, one phrase each; nothing where its thing is current.
 
@@ -109,6 +115,7 @@ def differences(
         decides: What is asked for now.
         read: Remembers digests of files that are read.
         made: Remembers digests of files that are made.
+        state: Gives that of a run, where many marks name the same from one look at it.
     """
     if mark is None:
         yield "not made yet"
@@ -120,8 +127,8 @@ def differences(
     for name, sha256 in mark.listed.items():
         if listing_sha256(runs.ROOT / name) != sha256:
             yield f"files came or went in {name}"
-    for name, state in mark.runs.items():
-        if _state(runs.ROOT / name) != state:
+    for name, was in mark.runs.items():
+        if state(runs.ROOT / name) != was:
             yield f"{name} changed"
     for name, sha256 in mark.made.items():
         found = made.sha256(runs.ROOT / name, expected=sha256)

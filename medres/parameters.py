@@ -1,6 +1,8 @@
 """Parameters: what a notebook takes, and what the files of a study set."""
 
 import ast
+import copy
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,12 +42,18 @@ def read_params(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = yaml.safe_load(path.read_text())
+        content = _parsed(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if content is not None and not isinstance(content, dict):
         raise ValueError(f"{path} must hold `name: value` lines, not a {type(content).__name__}")
-    return content or {}
+    return copy.deepcopy(content) or {}
+
+
+# By what a file holds, not by its name: a study of thousands of cells asks for each of them.
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    return yaml.safe_load(text)
 
 
 def notebook_parameters(notebook: Path) -> dict[str, Any]:
@@ -57,27 +65,36 @@ def notebook_parameters(notebook: Path) -> dict[str, Any]:
     """
     if not notebook.is_file():
         raise FileNotFoundError(f"{notebook}: no such notebook")
-    # Read as plain JSON: importing nbformat builds a grammar in every kernel.
-    cells = [cell for cell in _cells(notebook) if "parameters" in cell["metadata"].get("tags", [])]
-    if len(cells) != 1:
-        raise ValueError(f"{notebook} has {len(cells)} cells tagged parameters, it needs one")
-    return {
-        node.target.id: ast.literal_eval(node.value)
-        for node in ast.parse("".join(cells[0]["source"])).body
-        if isinstance(node, ast.AnnAssign)
-        and isinstance(node.target, ast.Name)
-        and node.value is not None
-    }
-
-
-def _cells(notebook: Path) -> list[dict[str, Any]]:
     try:
-        cells: list[dict[str, Any]] = json.loads(notebook.read_text())["cells"]
+        sources = _sources_of_parameters(notebook.read_text())
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{notebook} is not a notebook ({' '.join(str(error).split())}); restore it"
         ) from error
-    return cells
+    if len(sources) != 1:
+        raise ValueError(f"{notebook} has {len(sources)} cells tagged parameters, it needs one")
+    return copy.deepcopy(_assigned(sources[0]))
+
+
+@functools.lru_cache(maxsize=64)
+def _sources_of_parameters(notebook: str) -> tuple[str, ...]:
+    # Read as plain JSON: importing nbformat builds a grammar in every kernel.
+    return tuple(
+        "".join(cell["source"])
+        for cell in json.loads(notebook)["cells"]
+        if "parameters" in cell["metadata"].get("tags", [])
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _assigned(source: str) -> dict[str, Any]:
+    return {
+        node.target.id: ast.literal_eval(node.value)
+        for node in ast.parse(source).body
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and node.value is not None
+    }
 
 
 def resolve(notebook: Path, given: dict[str, Any], *, source: str) -> dict[str, Any]:
@@ -91,11 +108,27 @@ def resolve(notebook: Path, given: dict[str, Any], *, source: str) -> dict[str, 
     Raises:
         ValueError: If a name is unknown or a value is of another type than the default.
     """
-    defaults = notebook_parameters(notebook)
+    return put_in(notebook_parameters(notebook), given, notebook=notebook.name, source=source)
+
+
+def put_in(
+    defaults: dict[str, Any], given: dict[str, Any], *, notebook: str, source: str
+) -> dict[str, Any]:
+    """Return parameters with the given values put in, as `resolve` does.
+
+    Args:
+        defaults: All parameters of the notebook, of the types that it takes.
+        given: Values that differ.
+        notebook: Name of its file, for the error message.
+        source: As in `resolve`.
+
+    Raises:
+        ValueError: As `resolve`.
+    """
     unknown = sorted(set(given) - set(defaults), key=str)
     if unknown:
         raise ValueError(
-            f"{source} sets {unknown}, which {notebook.name} does not have; its parameters are "
+            f"{source} sets {unknown}, which {notebook} does not have; its parameters are "
             f"{list(defaults)}"
         )
     for name, value in given.items():
@@ -104,7 +137,7 @@ def resolve(notebook: Path, given: dict[str, Any], *, source: str) -> dict[str, 
                 "; write floats with a dot, as in 1.0e-5" if type(defaults[name]) is float else ""
             )
             raise ValueError(
-                f"{source} sets {name} to {value!r}, a {type(value).__name__}; {notebook.name} "
+                f"{source} sets {name} to {value!r}, a {type(value).__name__}; {notebook} "
                 f"takes a {type(defaults[name]).__name__}{hint}"
             )
     return defaults | given

@@ -6,6 +6,7 @@ runs, retries or queues anything: Snakemake does.
 """
 
 import argparse
+import functools
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from medres.parameters import given as given
 from medres.parameters import notebook_parameters as notebook_parameters
 from medres.parameters import notebook_path as notebook_path
 from medres.parameters import params_path as params_path
+from medres.parameters import put_in
 from medres.parameters import read_params as read_params
 from medres.parameters import resolve as resolve
 
@@ -47,7 +49,7 @@ class Cell:
     train_resolution: str
     seed: int
 
-    @property
+    @functools.cached_property
     def path(self) -> str:
         """The cell's folder below its stage."""
         model = texts.named(self.model).replace("/", "--")
@@ -58,7 +60,7 @@ class Cell:
         """The notebook that makes it."""
         return {"finetune": "02_finetune", "evaluate": "03_evaluate"}[self.stage]
 
-    @property
+    @functools.cached_property
     def page(self) -> str:
         """The stem of its report."""
         return f"{self.notebook}-{self.path.replace('/', '-')}"
@@ -77,25 +79,44 @@ class Study:
     finetune: dict[str, dict[str, Any]]
     reports: list[str]
 
+    @functools.cached_property
+    def _cells(self) -> dict[str, list[Cell]]:
+        order = sorted(self.train_resolutions, key=_rank)
+        return {
+            stage: [
+                Cell(stage, dataset, model, train_resolution, seed)
+                for train_resolution in order
+                for dataset in self.datasets
+                for model in self.models
+                for seed in (self.seeds if train_resolution != "none" else self.seeds[:1])
+                if stage == "evaluate" or train_resolution != "none"
+            ]
+            for stage in STAGES
+        }
+
+    @functools.cached_property
+    def _shared(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """What cells have in common, by notebook: params file, and defaults with what it sets."""
+        return {}
+
     def cells(self, stage: str) -> list[Cell]:
         """Return the cells of a stage, the costly ones first.
 
         The base model is evaluated once, whatever the seeds: it has no training to vary.
         """
-        order = sorted(self.train_resolutions, key=_rank)
-        return [
-            Cell(stage, dataset, model, train_resolution, seed)
-            for train_resolution in order
-            for dataset in self.datasets
-            for model in self.models
-            for seed in (self.seeds if train_resolution != "none" else self.seeds[:1])
-            if stage == "evaluate" or train_resolution != "none"
-        ]
+        return list(self._cells[stage])
 
     def settings(self, cell: Cell) -> dict[str, Any]:
-        """Return all parameters of a cell's notebook: defaults, params file, overrides, cell."""
-        path = params_path(self.name, cell.notebook)
-        settings = resolve(notebook_path(cell.notebook), read_params(path), source=str(path))
+        """Return all parameters of a cell's notebook: defaults, params file, overrides, cell.
+
+        The files are read once: what was checked when the study was loaded is what it says.
+        """
+        stem = cell.notebook
+        if stem not in self._shared:
+            path = params_path(self.name, stem)
+            shared = resolve(notebook_path(stem), read_params(path), source=str(path))
+            self._shared[stem] = str(path), shared
+        source, shared = self._shared[stem]
         overrides = self.finetune.get(cell.dataset, {}) if cell.stage == "finetune" else {}
         own = {
             "study": self.name,
@@ -104,7 +125,9 @@ class Study:
             "train_resolution": cell.train_resolution,
             "seed": cell.seed,
         }
-        return resolve(notebook_path(cell.notebook), settings | overrides | own, source=str(path))
+        found = put_in(shared, overrides | own, notebook=f"{stem}.ipynb", source=source)
+        # Lists of their own, so that nobody changes another cell's.
+        return {name: each.copy() if type(each) is list else each for name, each in found.items()}
 
     def report_settings(self, stem: str) -> dict[str, Any]:
         """Return all parameters of a report's notebook: defaults, params file, study."""

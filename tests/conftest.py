@@ -1,3 +1,4 @@
+import gc
 import os
 
 # Before any import of transformers: it reads them once.
@@ -7,6 +8,7 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,6 +107,18 @@ def realdata() -> Path:
     if "MEDRES_REALDATA" not in os.environ:
         pytest.skip("MEDRES_REALDATA is not set to the folder of real images")
     return Path(os.environ["MEDRES_REALDATA"])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect tests and spare the million objects then there every later search for garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,23 +1,27 @@
-"""The tiny model of every family through training, evaluation and comparison, as a user runs it."""
+"""The tiny model of every family through training, evaluation and comparison, as a study.
 
-import html
-import re
-import resource
+Notebooks run in this process; through Snakemake and kernels goes the smoke study.
+"""
+
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from medres import study
+from medres import runs, study
+from medres.inference import check
 from medres.models import tiny
-from tests.test_study_run import REPOSITORY, new_project, run_make
+from medres.report import render
+from tests import tiny_study
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 NAME = "smoke-families"
-CHECKED = re.compile(
-    r"(\d+) stored answers were recomputed, one image, question and option per pass: "
-    r"log-probabilities differ by at most (\S+), (\d+) answers and (\d+) generated replies change"
-)
+ARMS = ("low", "native")
+CELL = "phantom-radiology/{}/{}/seed0"
 MOST_DIFFERENCE = 1e-4
-MOST_CPU_S = 360
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_study_has_every_family() -> None:
@@ -25,57 +29,56 @@ def test_the_study_has_every_family() -> None:
     assert models == list(tiny.NAMES)
 
 
-def _children_cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    project = new_project(tmp_path_factory.mktemp("families") / "project")
-    before = _children_cpu_s()
-    run_make(project, study=NAME)
-    return project, _children_cpu_s() - before
+    """The project, what was made in it, and the recomputed answers of each evaluation by cell."""
+    root = tmp_path_factory.mktemp("families")
+    for name in ("notebooks", "params"):
+        shutil.copytree(REPOSITORY / name, root / name)
+    real, recomputed = check.recompute, {}
+
+    def kept(run, **given):
+        recomputed[run.spec["cell"]] = real(run, **given)
+        return recomputed[run.spec["cell"]]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "ROOT", root)
+        patch.setenv("MEDRES_ROOT", str(root))
+        patch.setattr(render, "_execute", tiny_study.in_this_process)
+        patch.setattr(check, "recompute", kept)
+        return root, tiny_study.make(NAME), recomputed
 
 
-@pytest.mark.slow
-@pytest.mark.notebook
-def test_every_family_is_in_the_grid_within_the_time(made) -> None:
-    project, cpu_s = made
-    grid = pd.read_csv(project / "reports" / NAME / "tables" / "grid.csv")
+def test_every_family_is_in_the_grid_and_nothing_else_was_made(made) -> None:
+    root, done, _ = made
+    grid = pd.read_csv(root / "reports" / NAME / "tables" / "grid.csv")
     rows = grid[["model", "train_resolution", "eval_resolution"]].itertuples(index=False, name=None)
-    arms = ("low", "native")
-    assert sorted(rows) == sorted(
-        (model, trained, asked) for model in tiny.NAMES for trained in arms for asked in arms
-    )
+    cells = [(model, trained) for model in tiny.NAMES for trained in ARMS]
+    assert sorted(rows) == sorted((*cell, asked) for cell in cells for asked in ARMS)
     assert (grid["n_questions"] == 16).all()
     assert (grid["n_unparsable"] == 0).all()
-    assert cpu_s < MOST_CPU_S
+    expected = {
+        f"{stage}/{CELL.format(*cell)}" for stage in ("finetune", "evaluate") for cell in cells
+    }
+    assert done.runs == expected | {"questions/phantom-radiology"}
 
 
-@pytest.mark.slow
-@pytest.mark.notebook
-@pytest.mark.parametrize("train_resolution", ["low", "native"])
+@pytest.mark.parametrize("train_resolution", ARMS)
 @pytest.mark.parametrize("model", tiny.NAMES)
 def test_recomputed_answers_do_not_change(made, model, train_resolution) -> None:
-    project, _ = made
-    stem = f"03_evaluate-phantom-radiology-{model}-{train_resolution}-seed0"
-    page = html.unescape((project / "reports" / NAME / f"{stem}.html").read_text())
-    ((n_checked, difference, n_answers, n_replies),) = CHECKED.findall(page)
-    assert int(n_checked) == 4
-    assert float(difference) < MOST_DIFFERENCE
-    assert (int(n_answers), int(n_replies)) == (0, 0)
+    _, _, recomputed = made
+    checked = recomputed[CELL.format(model, train_resolution)]
+    assert len(checked) == 4
+    assert checked["log_probability_difference"].max() < MOST_DIFFERENCE
+    assert not checked[["is_other_answer", "is_other_reply"]].any().any()
 
 
-@pytest.mark.slow
-@pytest.mark.notebook
 @pytest.mark.parametrize("model", tiny.NAMES)
 def test_a_training_changes_with_the_resolution_of_its_images(made, model) -> None:
     """Equal weights would mean that no pixel reached the network."""
-    project, _ = made
-    folder = project / "runs" / NAME / "finetune" / "phantom-radiology" / model
+    root, _, _ = made
+    folder = root / "runs" / NAME / "finetune" / "phantom-radiology" / model
     weights = [
-        (folder / arm / "seed0" / "checkpoint" / "model.safetensors").read_bytes()
-        for arm in ("low", "native")
+        (folder / arm / "seed0" / "checkpoint" / "model.safetensors").read_bytes() for arm in ARMS
     ]
     assert weights[0] != weights[1]

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from medres import datasets, files, marks, runs
+from medres import datasets, files, marks, runs, thin
 from medres import study as studies
 from medres.datasets import preparation
 from medres.report import current, render
@@ -546,6 +546,16 @@ def test_a_dry_run_changes_nothing(project: Path) -> None:
     assert tiny_study.make() == Made()
 
 
+def test_one_look_reads_the_record_of_a_run_as_often_whatever_names_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    record_of = runs.record_of
+    monkeypatch.setattr(runs, "record_of", lambda folder: read.append(folder) or record_of(folder))
+    assert not current.look(studies.load(tiny_study.NAME)).stale
+    assert {read.count(folder) for folder in read} == {2}
+
+
 def test_what_was_put_aside_before_is_kept(project: Path) -> None:
     aside = []
     for number in range(2):
@@ -584,3 +594,15 @@ def test_checkpoints_with_a_flipped_bit_are_passed_over(
 def test_the_study_file_is_as_before(project: Path) -> None:
     # The changes above go through it; a rest of one would hide what the next one does.
     assert yaml.safe_load((project / "params" / "small" / "study.yaml").read_text())["seeds"] == [0]
+
+
+def test_a_thinned_study_is_current(project: Path) -> None:
+    folder = project / "runs" / tiny_study.NAME
+    trained = next((folder / "finetune").rglob("run.json")).parent
+    shutil.copytree(trained, folder / "superseded" / "finetune-0")
+    shutil.copytree(trained / "checkpoint", trained / "resume" / "checkpoint-1")
+    assert thin.main([tiny_study.NAME, "--yes"]) == 0
+    assert not (trained / "resume").exists()
+    assert not list((folder / "notebooks").glob("*.ipynb"))
+    assert current.look(studies.load(tiny_study.NAME)).stale == {}
+    assert tiny_study.make() == Made()

@@ -291,6 +291,18 @@ def test_a_cell_has_its_overrides_and_its_own_values(small: Path) -> None:
     assert settings["study"] == "small"
 
 
+def test_a_study_says_what_was_checked_when_it_was_loaded(small: Path) -> None:
+    _add(small, "03_evaluate", "limit: 5")
+    loaded = study.load("small")
+    _add(small, "03_evaluate", "generate_closed: 3")
+    cells = loaded.cells("evaluate")
+    assert {loaded.settings(cell)["limit"] for cell in cells} == {5}
+    with pytest.raises(ValueError, match="sets generate_closed to 3, a int"):
+        study.load("small")
+    loaded.settings(cells[0])["eval_resolutions"].append("scale-2")
+    assert "scale-2" not in loaded.settings(cells[0])["eval_resolutions"]
+
+
 def test_an_override_of_a_data_set_must_be_a_parameter(project: Path) -> None:
     _write(project, finetune={"mine": {"epoch": 3}})
     with pytest.raises(ValueError, match=r"sets \['epoch'\], which 02_finetune\.ipynb does not"):

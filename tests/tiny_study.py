@@ -82,9 +82,9 @@ class Made:
     """Their stems."""
 
 
-def records() -> dict[str, int]:
-    """Return when the record of each finished run of the study was written."""
-    folder = runs.ROOT / "runs" / NAME
+def records(name: str = NAME) -> dict[str, int]:
+    """Return when the record of each finished run of a study was written."""
+    folder = runs.ROOT / "runs" / name
     found = [
         path
         for stage in ("questions", *studies.STAGES)
@@ -93,24 +93,24 @@ def records() -> dict[str, int]:
     return {str(path.parent.relative_to(folder)): path.stat().st_mtime_ns for path in found}
 
 
-def make(*, repair: bool = False) -> Made:
-    """Make what is not current, in order, as Snakemake would."""
-    study = studies.load(NAME)
-    before = records()
+def make(study_name: str = NAME, *, repair: bool = False) -> Made:
+    """Make what is not current of a study, in order, as Snakemake would."""
+    study = studies.load(study_name)
+    before = records(study_name)
     plan = current.plan(study, repair=repair)
     assert repair or not plan.damaged, plan.damaged
     made = Made()
     for kind, name in plan.stale:
         if kind == "questions":
             asked = datasets.asked_of(study, name)
-            datasets.prepare(NAME, name, study.datasets[name], models=asked)
+            datasets.prepare(study_name, name, study.datasets[name], models=asked)
         elif not current.is_current(study, name):
             render.make(study, name)
             made.pages.add(name)
-        path = current.asked_for(NAME, kind, name)
+        path = current.asked_for(study_name, kind, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    after = records()
+    after = records(study_name)
     made.runs = {name for name in after if before.get(name) != after[name]}
     return made
 

@@ -4,7 +4,7 @@ import argparse
 import re
 import sys
 
-from medres import choose, make, marks, texts
+from medres import choose, ending, make, marks, texts
 from medres.choose import asked as asked_for
 from medres.choose import forecast, written
 from medres.plan import table as plan
@@ -88,4 +88,5 @@ def verdicts(study: str) -> list[str]:
 
 
 if __name__ == "__main__":
+    ending.heed_signals()
     sys.exit(main(sys.argv[1:]))

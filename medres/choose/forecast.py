@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from medres import saving, texts
+from medres import amounts, saving, texts
 from medres import study as studies
 from medres.choose import written
 from medres.models import offline
 from medres.plan import costs, ladder, seen
-from medres.plan import table as plan
 from medres.plan.memory import Gpu
 from medres.statistics import best, groups
 
@@ -88,7 +87,7 @@ def rungs(ready: "Ready", *, gpu: Gpu, price: float, hourly: float) -> pd.DataFr
     ]
     if flops_of is not None:
         rows["FLOP"] = found["flops"].map("{:.2e}".format)
-        rows["time"] = seconds.map(plan.duration)
+        rows["time"] = seconds.map(amounts.duration)
     if price or (hourly and flops_of is not None):
         rows["price"] = prices.map("{:,.4g}".format)
     return rows

@@ -13,9 +13,9 @@ from typing import Any
 
 from medres import datasets, failures, texts
 from medres import study as studies
+from medres.amounts import size
 from medres.datasets import REAL, fetch, ledger
 from medres.datasets.fetch import assumed, verify
-from medres.datasets.fetch.progress import readable
 from medres.datasets.source import Source
 from medres.statistics import groups
 
@@ -94,7 +94,7 @@ def _module(name: str) -> ModuleType:
 def _row(name: str, source: Source) -> str:
     kind = "in the paper" if source.paper_image_px or source.paper_n_test else "not in the paper"
     licence = textwrap.shorten(source.licence, 40, placeholder=" ...", break_on_hyphens=False)
-    return f"{name:<12} {readable(source.size_bytes):>9}  {kind:<16}  {licence:<40}  {source.title}"
+    return f"{name:<12} {size(source.size_bytes):>9}  {kind:<16}  {licence:<40}  {source.title}"
 
 
 def _description(source: Source) -> str:
@@ -103,7 +103,7 @@ def _description(source: Source) -> str:
         "home": source.home,
         "licence": source.licence,
         "version": source.version,
-        "on disk": f"about {readable(source.size_bytes)}",
+        "on disk": f"about {size(source.size_bytes)}",
         "never split": source.group,
         "paper": _paper(source),
         "hub": f"{source.hub_repo} ({', '.join(source.hub_patterns)}) at {source.hub_revision}"
@@ -174,7 +174,7 @@ def _fetch(asked: argparse.Namespace) -> None:
     folder: Path = asked.to.expanduser().resolve()
     texts.say(_wrapped("licence   ", source.licence))
     texts.say(_wrapped("cite      ", source.citation))
-    room = f"{readable(_free_bytes(folder))} free; all of it takes {readable(source.size_bytes)}"
+    room = f"{size(_free_bytes(folder))} free; all of it takes {size(source.size_bytes)}"
     texts.say(f"to        {folder}, {room}")
     options: dict[str, Any] = {"max_pixels": asked.max_pixels} if asked.max_pixels else {}
     kept = fetch.fetch_set(
@@ -187,7 +187,7 @@ def _fetch(asked: argparse.Namespace) -> None:
     )
     total = sum(entry["size_bytes"] for entry in kept.files.values())
     at = f" at {kept.revision}" if kept.revision else ""
-    texts.say(f"complete  {len(kept.files):,} files, {readable(total)}{at}")
+    texts.say(f"complete  {len(kept.files):,} files, {size(total)}{at}")
     if kept.notes:
         texts.say(f"missing   {len(kept.notes)} items, listed in {folder / ledger.DONE}")
     texts.say(f"use       in params/STUDY/study.yaml: `{module.SOURCE.name}: {{folder: {folder}}}`")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from medres import files, images
-from medres.datasets import spacing, splits
+from medres.datasets import bars, spacing, splits
 from medres.datasets.source import Found
 
 FEW_LEVELS = 64
@@ -44,7 +44,7 @@ def gather(found: Found, reading: images.Reading) -> pd.DataFrame:
     stated_um: dict[str, float] = {}
     if "mpp_um" in found.table:
         stated_um = found.table.groupby("image")["mpp_um"].first().to_dict()
-    for image in found.table["image"].unique():
+    for image in bars.over(found.table["image"].unique(), "reading"):
         pixels, record = images.read(folder, image, reading)
         bands = pixels.split()
         rows.append(

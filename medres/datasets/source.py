@@ -1,14 +1,14 @@
 """The description of a data set's source, and the result of its reader."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from medres import images, marks
-from medres.datasets import ledger
+from medres.datasets import bars, ledger
 from medres.files import Remembered, files_below
 
 TABLES = (".arrow", ".csv", ".json", ".jsonl", ".parquet", ".tsv", ".txt", ".xlsx")
@@ -145,7 +145,7 @@ def listing_sha256(folder: Path, seen: Remembered) -> str:
     return digest.hexdigest()
 
 
-def of_images(folder: Path, names: Iterable[str], seen: Remembered) -> dict[str, dict[str, str]]:
+def of_images(folder: Path, names: Collection[str], seen: Remembered) -> dict[str, dict[str, str]]:
     """Return the files that each image is read from, with their digests.
 
     Args:
@@ -155,7 +155,7 @@ def of_images(folder: Path, names: Iterable[str], seen: Remembered) -> dict[str,
     """
     return {
         name: {str(path): seen.sha256(path) for path in images.sources_of(folder, name)}
-        for name in names
+        for name in bars.over(names, "looking at files of")
     }
 
 

@@ -17,7 +17,18 @@ import pandas as pd
 import torch
 from transformers import PretrainedConfig
 
-from medres import datasets, files, mixed, models, resolution, runs, scoring, texts, trained_at
+from medres import (
+    datasets,
+    files,
+    gpus,
+    mixed,
+    models,
+    resolution,
+    runs,
+    scoring,
+    texts,
+    trained_at,
+)
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import HELD_BYTES
 from medres.inference import asking, from_server, generation, zoom
@@ -105,8 +116,8 @@ def evaluate(
         also requests.parquet, with the times and the traffic of each.
 
     Raises:
-        ValueError: If an argument is impossible, a question too long for the model, or a server
-            stops to answer.
+        ValueError: If an argument is impossible, a question too long for the model, a GPU was
+            planned and none is found, or a server stops to answer.
         FileNotFoundError: If the data set or the checkpoint does not exist yet.
     """
     parameters = dict(locals())
@@ -118,6 +129,8 @@ def evaluate(
     if not 0 <= low_share <= 1:
         raise ValueError(f"low_share is {low_share}; it is a share between 0 and 1")
     models.check_dtype(dtype)
+    if not served.is_served(model):
+        gpus.device()
     # Before a run is started, since that would move an older one aside.
     Treatment(low_max_pixels, native_max_pixels, resampling_filter, multiple_px=1)
     from_server.check(parameters)
@@ -146,6 +159,7 @@ def evaluate(
         inputs["like"] = files.json_sha256(config.to_diff_dict() if config else {})
     run = runs.start(study, "evaluate", cell, parameters=parameters, inputs=inputs | weights)
     if run.is_done:
+        _remove_logs(run)  # of a process that was killed when all else was done
         return run
     began = time.monotonic()
     test = question_set.split("test", limit=limit)
@@ -180,9 +194,13 @@ def evaluate(
         **outcome,
         seconds=round(time.monotonic() - began, 1),
     )
-    for path in run.folder.glob("*.jsonl"):
-        path.unlink()
+    _remove_logs(run)
     return run
+
+
+def _remove_logs(run: runs.Run) -> None:
+    for path in run.folder.glob("*.jsonl"):
+        path.unlink(missing_ok=True)
 
 
 def _config_of(model: str, revision: str, *, max_new_tokens: int) -> PretrainedConfig | None:

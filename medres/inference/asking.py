@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from transformers import PretrainedConfig
 
-from medres import datasets, models
+from medres import datasets, gpus, models
 from medres.datasets import pixel_cache
 from medres.datasets.pixel_cache import PixelCache
 from medres.inference import generation
@@ -29,10 +29,11 @@ def load(place: str, *, revision: str, tiling: str, dtype: str) -> LoadedModel:
         dtype: One of `models.DTYPES`.
 
     Raises:
-        ValueError: If dtype is unknown, or as `models.load`.
+        ValueError: If dtype is unknown, a GPU was planned and none is found, or as `models.load`.
     """
+    device = gpus.device()
     model = models.load(place, revision=revision, tiling=tiling, dtype=dtype)
-    model.network.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.network.to(device)
     return model
 
 

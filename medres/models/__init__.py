@@ -257,7 +257,6 @@ def fingerprint(model: str, *, revision: str) -> str:
         return served.fingerprint(model)
     place = Path(locate(model, revision=revision))
     if model in tiny.NAMES:
-        tiny.check(place)
         return weights_sha256(place)
     if not place.is_dir():
         return f"{model}@{revision}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -83,10 +84,15 @@ def make(folder: Path, name: str = NAME) -> Path:
     Args:
         folder: Folder to write.
         name: One of `NAMES`.
+
+    Raises:
+        ValueError: If a file of what exists is damaged, saying what to do.
+        OSError: If the folder cannot be written.
     """
     if (folder / "config.json").is_file():
         if not (folder / DIGESTS).is_file():  # made before digests were kept
             _keep_digests(folder)
+        check(folder)
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -102,16 +108,19 @@ def make(folder: Path, name: str = NAME) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         network = known.tiny_network(known.tiny_config(_text_config(tokenizer), ids))
-    network.save_pretrained(aside)
-    tokenizer.save_pretrained(aside)
-    known.tiny_processor().save_pretrained(aside)
-    _keep_digests(aside)
     try:
+        network.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        known.tiny_processor().save_pretrained(aside)
+        _keep_digests(aside)
         os.replace(aside, folder)
+    except SafetensorError as error:  # such as of a full disk
+        raise OSError(f"{folder} cannot be written: {error}") from error
     except OSError:
         if not (folder / "config.json").is_file():
             raise
-        shutil.rmtree(aside)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return folder
 
 

@@ -12,8 +12,9 @@ import pandas as pd
 
 from medres import saving, texts
 from medres import study as studies
+from medres.amounts import duration, size
 from medres.models import offline
-from medres.plan import costs, seen
+from medres.plan import costs, disk, jobs, seen
 from medres.plan.costs import Arm
 from medres.plan.memory import Gpu
 from medres.published import paper
@@ -48,10 +49,10 @@ def table(planned: Sequence[Arm], *, gpu: Gpu, utilisation: float) -> pd.DataFra
         row |= dict.fromkeys(("act", "ckpt", "logits", "peak", "fits", "with", "train"), "")
         if arm.base and arm.with_checkpointing and arm.requested:
             row["act"], row["ckpt"] = (
-                _bytes(arm.base.activations),
-                _bytes(arm.with_checkpointing.activations),
+                size(arm.base.activations),
+                size(arm.with_checkpointing.activations),
             )
-            row["logits"], row["peak"] = _bytes(arm.base.logits), _bytes(arm.requested.peak)
+            row["logits"], row["peak"] = size(arm.base.logits), size(arm.requested.peak)
             row["fits"], row["with"] = (
                 str(arm.split or "no"),
                 arm.setting.short if arm.setting else "",
@@ -59,27 +60,6 @@ def table(planned: Sequence[Arm], *, gpu: Gpu, utilisation: float) -> pd.DataFra
             row["train"] = duration(train_s)
         rows.append(row | {"eval": duration(eval_s), "total": duration(train_s + eval_s)})
     return pd.DataFrame(rows)
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the largest unit of which it has at least one.
-
-    >>> [duration(each) for each in (62_244.0, 270.0, 4.21, 0.05, 2e-6, 0.0)]
-    ['17.3 h', '4.5 min', '4.2 s', '50 ms', '<1 ms', '0 s']
-    """
-    for unit, size_s in (("h", 3600), ("min", 60), ("s", 1)):
-        if seconds >= size_s:
-            return f"{seconds / size_s:,.1f} {unit}"
-    if seconds >= 1e-3:
-        return f"{seconds * 1e3:.0f} ms"
-    return "<1 ms" if seconds else "0 s"
-
-
-def _bytes(n_bytes: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:,.1f} {unit}"
-    return f"{n_bytes / 1e3:,.1f} kB" if n_bytes else "0"
 
 
 def misfits(planned: Sequence[Arm], *, gpu: Gpu) -> list[str]:
@@ -96,7 +76,7 @@ def misfits(planned: Sequence[Arm], *, gpu: Gpu) -> list[str]:
             remedy = f"fits with {changes}"
         lines.append(
             f"{arm.cell.dataset} {arm.cell.train_resolution} does not fit: {setting} needs "
-            f"{_bytes(needed.peak)} on each GPU, {gpu.name} has {_bytes(gpu.memory_bytes)}; "
+            f"{size(needed.peak)} on each GPU, {gpu.name} has {size(gpu.memory_bytes)}; "
             f"{remedy}"
         )
     return lines
@@ -150,7 +130,7 @@ def report(
     planned = costs.arms(study, holds, gpu=gpu, changes=changes)
     lines = [
         f"{study.title}: predicted cost on {gpu.name} ({gpu.flops_per_s / 1e12:.0f} TFLOP/s in "
-        f"bf16, of which {utilisation:.0%} is reached; {_bytes(gpu.memory_bytes)}). Nothing was "
+        f"bf16, of which {utilisation:.0%} is reached; {size(gpu.memory_bytes)}). Nothing was "
         "started.",
     ]
     made = seen.of_study(study, holds)
@@ -177,6 +157,7 @@ def report(
         "",
         f"The whole study: {duration(train_s + eval_s)} of GPU time ({duration(train_s)} training, "
         f"{duration(eval_s)} evaluation), {duration(apart_s)} if runs follow one another.",
+        disk.line(disk.predict(study, holds, changes=changes)),
     ]
     if unshared_s > train_s:
         lines.append(
@@ -194,6 +175,11 @@ def report(
             for dataset, counts in studies.group_sizes(study).items()
         ),
         LEGEND,
+        "",
+        f"What jobs ask a cluster for (PROFILE=slurm): {jobs.TIMES_PREDICTED:g} times the "
+        f"predicted hours and {jobs.FIXED_MINUTES} minutes; {jobs.TIMES_BYTES:g} times the main "
+        "memory that is counted.",
+        jobs.table(study, jobs.of_arms(study, planned, gpu=gpu, utilisation=utilisation)),
     ]
     return "\n".join(lines)
 
@@ -216,7 +202,7 @@ def images(made: pd.DataFrame) -> str:
             "tokens": made["visual_tokens"].map("{:,}".format),
             "of all images": made["tokens_range"],
             "FLOP": made["flops_per_question"].map("{:.2e}".format),
-            "peak": [_bytes(each) if each == each else "" for each in made["training_bytes"]],
+            "peak": [size(each) if each == each else "" for each in made["training_bytes"]],
             "enlarged": made["enlarged"],
         }
     )
@@ -232,7 +218,7 @@ def _weights(model: str, planned: Sequence[Arm]) -> str:
         assert each is not None
         line += (
             f"; on each of {arm.processes} GPU, with {setting.strategy if setting else ''}: "
-            f"weights {_bytes(each.weights)}, gradients {_bytes(each.gradients)}, optimiser states "
-            f"{_bytes(each.optimiser)}, buffers {_bytes(each.buffers)}"
+            f"weights {size(each.weights)}, gradients {size(each.gradients)}, optimiser states "
+            f"{size(each.optimiser)}, buffers {size(each.buffers)}"
         )
     return line

@@ -8,7 +8,7 @@ import functools
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +36,8 @@ HALF = re.compile(r"\..+\.(html|png|svg|csv|json|ipynb)-[a-z0-9_]{8}")
 ABANDONED_S = 3600.0
 """Age at which a file half written is that of a killed process."""
 
+RecordOf = Callable[[Path], dict[str, Any]]
+"""`runs.record_of`, which may remember for one look at a study."""
 Thing = tuple[str, str]
 """Kind, questions or pages, and name: of the data set, or the stem of the page."""
 
@@ -67,7 +69,12 @@ def settings_of(study: Study, stem: str, cell: Cell | None) -> dict[str, Any]:
 
 
 def decides(
-    study: Study, stem: str, cell: Cell | None, settings: Mapping[str, Any]
+    study: Study,
+    stem: str,
+    cell: Cell | None,
+    settings: Mapping[str, Any],
+    *,
+    sha256: Callable[[Path], str] = files.sha256,
 ) -> dict[str, Any]:
     """Return what is asked of a page, as its mark holds it.
 
@@ -76,6 +83,7 @@ def decides(
         stem: Of the page.
         cell: Of the page, None for reports and the index.
         settings: All parameters of its notebook.
+        sha256: Gives the digest of a notebook, which many pages may share.
     """
     says: dict[str, Any] = {"title": study.title, "reports": study.reports}
     if cell is None:
@@ -90,7 +98,7 @@ def decides(
     notebook = studies.notebook_path(stem if cell is None else cell.notebook)
     return {
         "schema": runs.SCHEMA,
-        "notebook": "" if stem == INDEX else files.sha256(notebook),
+        "notebook": "" if stem == INDEX else sha256(notebook),
         "parameters": dict(settings),
         "study": says,
         "package": files.package_sha256(),
@@ -177,10 +185,10 @@ def asked_for(study: str, kind: str, name: str) -> Path:
 def look(study: Study) -> Plan:
     """Find what is not current, and change nothing."""
     found = Plan()
-    kept = marks.remembered(study.name, "kept")
+    kept, record_of = marks.remembered(study.name, "kept"), functools.cache(runs.record_of)
     for stage, name in _runs_of(study):
-        _look_at_run(found, study.name, stage, name, kept)
-    _compare(found, study, pages_of(study), kept)
+        _look_at_run(found, study.name, stage, name, kept, record_of)
+    _compare(found, study, pages_of(study), kept, record_of)
     return found
 
 
@@ -195,14 +203,15 @@ def plan(study: Study, *, repair: bool = False) -> Plan:
     kept = marks.remembered(study.name, "kept")
     for stage, name in _runs_of(study):
         found.adopted += _adopt(runs.folder_of(study.name, stage, name))
+    record_of = functools.cache(runs.record_of)
     for stage, name in _runs_of(study):
-        damaged = _look_at_run(found, study.name, stage, name, kept)
+        damaged = _look_at_run(found, study.name, stage, name, kept, record_of)
         if damaged and repair:
             folder = runs.folder_of(study.name, stage, name)
             runs.set_aside(study.name, folder, f"damaged-{stage}-{name.replace('/', '-')}")
     if repair or not found.damaged:
         pages = pages_of(study)
-        _compare(found, study, pages, kept)
+        _compare(found, study, pages, kept, record_of)
         things = [("questions", name) for name in study.datasets]
         for thing in [*things, *(("pages", name) for name in pages)]:
             path = asked_for(study.name, *thing)
@@ -231,13 +240,15 @@ def _adopt(folder: Path) -> bool:
         return False
 
 
-def _look_at_run(found: Plan, study: str, stage: str, name: str, kept: Remembered) -> list[Path]:
+def _look_at_run(
+    found: Plan, study: str, stage: str, name: str, kept: Remembered, record_of: RecordOf
+) -> list[Path]:
     """Add the damaged files of a run to a plan, and return them."""
     folder = runs.folder_of(study, stage, name)
     if not (folder / "run.json").is_file():
         return []
     try:
-        recorded = runs.record_of(folder)["files"]
+        recorded = record_of(folder)["files"]
         # A list where digests could not be added, because a file is gone.
         damaged = [
             folder / file
@@ -250,8 +261,16 @@ def _look_at_run(found: Plan, study: str, stage: str, name: str, kept: Remembere
     return damaged
 
 
-def _compare(found: Plan, study: Study, pages: Mapping[str, Cell | None], kept: Remembered) -> None:
+def _compare(
+    found: Plan,
+    study: Study,
+    pages: Mapping[str, Cell | None],
+    kept: Remembered,
+    record_of: RecordOf,
+) -> None:
     """Add all that is not current to a plan, what lies upstream first."""
+    # For this look alone: what pages share is read once.
+    state, sha256 = functools.cache(marks.state), functools.cache(files.sha256)
     unsettled: set[str] = set()
     """Runs that may be made again, as marks name them."""
     for name, parameters in study.datasets.items():
@@ -259,8 +278,8 @@ def _compare(found: Plan, study: Study, pages: Mapping[str, Cell | None], kept: 
         mark = marks.read(marks.path_of(study.name, "questions", name))
         models = conversations.asked_of(study, name)
         asked = preparation.decides(name, parameters, models)
-        reasons = list(marks.differences(mark, asked, read=seen, made=kept))
-        reasons += _gone(study.name, "questions", name)
+        reasons = list(marks.differences(mark, asked, read=seen, made=kept, state=state))
+        reasons += _gone(study.name, "questions", name, record_of)
         seen.save()
         if reasons:
             found.stale["questions", name] = reasons
@@ -268,10 +287,10 @@ def _compare(found: Plan, study: Study, pages: Mapping[str, Cell | None], kept: 
             unsettled.add(_run_name(study.name, "questions", name))
     for stem, cell in pages.items():
         mark = marks.read(marks.path_of(study.name, "pages", stem))
-        asked = decides(study, stem, cell, settings_of(study, stem, cell))
-        reasons = list(marks.differences(mark, asked, read=kept, made=kept))
+        asked = decides(study, stem, cell, settings_of(study, stem, cell), sha256=sha256)
+        reasons = list(marks.differences(mark, asked, read=kept, made=kept, state=state))
         if cell is not None:
-            reasons += _gone(study.name, cell.stage, cell.path)
+            reasons += _gone(study.name, cell.stage, cell.path, record_of)
         read = set(mark.runs) if mark else set()
         reasons += [f"{name} may change" for name in sorted(read & unsettled)]
         if stem == INDEX:
@@ -303,12 +322,12 @@ def _may_change_run(reason: str) -> bool:
     return part not in ("notebook", "package", "study") and not reason.startswith("reports/")
 
 
-def _gone(study: str, stage: str, name: str) -> Iterator[str]:
+def _gone(study: str, stage: str, name: str, record_of: RecordOf = runs.record_of) -> Iterator[str]:
     """Yield what is gone of a run."""
     folder = runs.folder_of(study, stage, name)
     if (folder / "run.json").is_file():
         try:
-            kept = runs.record_of(folder)["files"]
+            kept = record_of(folder)["files"]
         except ValueError:
             yield f"{marks.name_of(folder / 'run.json')} is damaged"
             return

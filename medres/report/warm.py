@@ -33,7 +33,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from medres import files, handover, runs
+from medres import files, gpus, handover, runs
 
 ONE_THREAD = (
     "OMP_NUM_THREADS GOTO_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS VECLIB_MAXIMUM_THREADS "
@@ -42,7 +42,8 @@ ONE_THREAD = (
 """Variables that Snakemake sets to the threads of a job, which is one; libraries read them when
 they are imported."""
 READ_LATE = frozenset(
-    f"{handover.VARIABLE} MEDRES_PLANNED TMPDIR TMP TEMP TEMPDIR PWD OLDPWD SHLVL _".split()
+    f"{handover.VARIABLE} {gpus.PLANNED} MEDRES_PLANNED TMPDIR TMP TEMP TEMPDIR PWD OLDPWD "
+    "SHLVL _".split()
 )
 """Variables that no import reads: a command may have other values than the warm process."""
 LIBRARIES = {
@@ -63,7 +64,6 @@ LIBRARIES = {
     ).split(),
 }
 """Modules that pages need besides those that notebooks name: something imports them late."""
-ENDS_WITHIN_S = 10.0
 
 
 @contextmanager
@@ -99,12 +99,9 @@ def started(study: str) -> Iterator[dict[str, str]]:
         try:
             yield {handover.VARIABLE: folder}
         finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                process.wait(ENDS_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            # It may be in the middle of its imports; commands that are not done end with it.
+            process.terminate()
+            process.communicate()
 
 
 def _listening(path: Path) -> socket.socket:

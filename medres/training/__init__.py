@@ -82,6 +82,7 @@ def finetune(**parameters: Any) -> runs.Run:
         inputs=inputs,
     )
     if run.is_done:
+        _remove_checkpoints(run)  # of a process that was killed when all else was done
         return run
     drawn = train.assign(
         resolution=assign(
@@ -93,8 +94,12 @@ def finetune(**parameters: Any) -> runs.Run:
     make = train_here if settings.strategy == "single" else launch.launch
     outcome = make(run.folder, settings)
     run.finish(files=["checkpoint", "loss.csv", "resolutions.csv"], **outcome)
-    shutil.rmtree(run.folder / "resume", ignore_errors=True)
+    _remove_checkpoints(run)
     return run
+
+
+def _remove_checkpoints(run: runs.Run) -> None:
+    shutil.rmtree(run.folder / "resume", ignore_errors=True)
 
 
 def train_here(

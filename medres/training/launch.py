@@ -1,7 +1,8 @@
-"""One training on several processes, GPUs or nodes, by DeepSpeed's launcher, supervised.
+"""One training on several processes, GPUs or nodes, supervised.
 
-The processes run `medres.training.worker`. Each records its host, its process id and how it
-ended in `ranks/` of the run, so that the error of a stopped training names the process and the
+DeepSpeed's launcher starts the processes here or on the nodes of a hostfile, `srun` on all nodes
+of a Slurm job. They run `medres.training.worker`. Each records its host, its process id and how
+it ended in `ranks/` of the run, so that the error of a stopped training names the process and the
 cause.
 """
 
@@ -13,22 +14,30 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from medres import runs, texts
+from medres.training import heartbeat, slurm
 from medres.training import strategy as strategies
 from medres.training.settings import TrainingSettings
 
 SHOWN = "[medres] "
 """Marks the lines of a process that the notebook shows; all lines are in launch.log."""
 ENDS_WITHIN_S = 30
-PASSED_ON = ("MEDRES_ROOT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "DS_ACCELERATOR")
+PASSED_ON = (
+    "MEDRES_ROOT",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_HUB_OFFLINE",
+    "DS_ACCELERATOR",
+    "GLOO_SOCKET_IFNAME",
+)
 """Environment variables set on other nodes; a token of the hub is stored in HF_HOME."""
 KINDS = {kind.__name__: kind for kind in (ValueError, FileNotFoundError, MemoryError)}
 """Errors that a process raises itself: bad input, or too little memory."""
-SHARED_MEMORY = Path("/dev/shm")
 
 
 def _free_port() -> int:
@@ -57,28 +66,18 @@ def launch(folder: Path, settings: TrainingSettings) -> dict[str, Any]:
     (folder / "trained.json").unlink(missing_ok=True)
     here = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex}
     runs.write_json(
-        folder / "launch.json", {"parameters": settings.as_parameters(), "launcher": here}
+        folder / "launch.json",
+        {
+            "parameters": settings.as_parameters(),
+            "launcher": here,
+            "silent_s": heartbeat.SILENT_S,
+        },
     )
     port = settings.port or _free_port()
-    command = [sys.executable, "-m", "deepspeed.launcher.runner"]
-    environment = os.environ | {"MEDRES_ROOT": str(runs.ROOT)}
-    if settings.hostfile:
-        command += ["--hostfile", str(runs.ROOT / settings.hostfile)]
-        environment["DS_ENV_FILE"] = _write_environment(folder, environment)
-    else:
-        command += ["--hostfile", os.devnull]
-        cards = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        if strategies.has_gpu(settings.device) and all(card.isdigit() for card in cards):
-            # With --num_gpus it would use the first GPUs, not those that are visible here.
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(cards[: settings.processes])
-        else:
-            command += ["--num_gpus", str(settings.processes)]
-    command += ["--master_port", str(port), "--no_local_rank", "--module", "medres.training.worker"]
-    if not strategies.has_gpu(settings.device):
-        environment["DS_ACCELERATOR"] = "cpu"
+    command, environment = _command(folder, settings, port)
     with (folder / "launch.log").open("a") as log:
         process = subprocess.Popen(
-            [*command, str(folder)],
+            command,
             cwd=runs.ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -88,6 +87,13 @@ def launch(folder: Path, settings: TrainingSettings) -> dict[str, Any]:
             errors="replace",
             start_new_session=True,
         )
+        watch = heartbeat.Watch(
+            folder / "ranks",
+            is_done=lambda record: json.loads(record.read_text())["state"] == "done",
+            end=partial(_end_everywhere, folder, process),
+            silent_s=heartbeat.SILENT_S,
+        )
+        watch.start()
         try:
             for line in process.stdout or ():
                 log.write(line)
@@ -98,14 +104,39 @@ def launch(folder: Path, settings: TrainingSettings) -> dict[str, Any]:
                     texts.say(message, end="")
             process.wait()
         finally:
+            watch.is_over.set()
+            watch.join()
             _end(process)
-            # 69 MB of main memory per process, which DeepSpeed leaves behind on a CPU for good.
-            for left in SHARED_MEMORY.glob(f"deepspeed_allreduce_buffer_{os.getuid()}_*_{port}_*"):
-                left.unlink(missing_ok=True)
     # Not by the exit code: a process may fail while it shuts down, after its work is done.
     if not (folder / "trained.json").is_file():
-        raise _stopped(folder)
+        raise _stopped(folder, watch.lost)
     return runs.read_json(folder / "trained.json")
+
+
+def _command(
+    folder: Path, settings: TrainingSettings, port: int
+) -> tuple[list[str], dict[str, str]]:
+    """Return the command that starts the processes, and its environment."""
+    inherited = os.environ | {"MEDRES_ROOT": str(runs.ROOT)}
+    if not strategies.has_gpu(settings.device):
+        inherited["DS_ACCELERATOR"] = "cpu"
+    if strategies.is_by_srun(settings):
+        environment = slurm.environment(inherited, processes=settings.processes, port=port)
+        return slurm.command(folder, settings.processes), environment
+    command = [sys.executable, "-m", "deepspeed.launcher.runner"]
+    if settings.hostfile:
+        command += ["--hostfile", str(runs.ROOT / settings.hostfile)]
+        inherited["DS_ENV_FILE"] = _write_environment(folder, inherited)
+    else:
+        command += ["--hostfile", os.devnull]
+        cards = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        if strategies.has_gpu(settings.device) and all(card.isdigit() for card in cards):
+            # With --num_gpus it would use the first GPUs, not those that are visible here.
+            inherited["CUDA_VISIBLE_DEVICES"] = ",".join(cards[: settings.processes])
+        else:
+            command += ["--num_gpus", str(settings.processes)]
+    command += ["--master_port", str(port), "--no_local_rank", "--module", "medres.training.worker"]
+    return [*command, str(folder)], inherited
 
 
 def _write_environment(folder: Path, environment: Mapping[str, str]) -> str:
@@ -129,11 +160,33 @@ def _end(process: subprocess.Popen[str]) -> None:
             continue
 
 
-def _stopped(folder: Path) -> Exception:
-    """Return the error for a training that stopped: which process, where, why."""
-    ranks = {
-        int(path.stem): json.loads(path.read_text()) for path in (folder / "ranks").glob("*.json")
-    }
+def _end_everywhere(folder: Path, process: subprocess.Popen[str]) -> None:
+    """End the launcher and its processes, also those that its signals do not reach."""
+    runs.write_json(folder / "launch.json", {"launcher": {}})
+    _end(process)
+
+
+def _stopped(folder: Path, lost: Collection[int] = ()) -> Exception:
+    """Return the error for a training that stopped: which process, where, why.
+
+    Args:
+        folder: Of the run.
+        lost: Numbers of the processes that gave no sign of life.
+    """
+    ranks: dict[int, dict[str, Any]] = {}
+    signs: dict[int, float] = {}
+    for path in (folder / "ranks").glob("*.json"):
+        ranks[int(path.stem)] = json.loads(path.read_text())
+        signs[int(path.stem)] = path.stat().st_mtime
+    first = min(
+        (sign for number, sign in signs.items() if ranks[number]["state"] != "done"), default=0
+    )
+    for number, found in ranks.items():
+        if found["state"] == "training" and number in lost:
+            found["state"] = "cut off"
+        # Busy in a call of its libraries, a process does not hear of SIGTERM.
+        elif found["state"] == "training" and signs[number] > first + heartbeat.OUTLIVES_S:
+            found["state"] = "waited for others"
     log = folder / "launch.log"
 
     def of(state: str, **more: Any) -> list[str]:
@@ -149,6 +202,13 @@ def _stopped(folder: Path) -> Exception:
         if found["state"] == "failed" and found["kind"] in KINDS:
             (who, *_) = of("failed", error=found["error"])
             return KINDS[found["kind"]](f"{found['error']} ({who}; see {log})")
+    if cut_off := of("cut off"):
+        server = f" or from {ranks[0]['host']}" if 0 in ranks else ""
+        return RuntimeError(
+            f"{', '.join(cut_off)} gave no sign of life for {heartbeat.SILENT_S:.0f} s (its node "
+            f"is down, or cut off from the shared disk{server}); see {log}; started "
+            "again, the training resumes from its last checkpoint"
+        )
     if silent := of("training"):
         return RuntimeError(
             f"{', '.join(silent)} died without an error (killed, out of memory, or its node is "
@@ -167,9 +227,33 @@ def _stopped(folder: Path) -> Exception:
     return RuntimeError(f"no process started to train; {log} ends with: {last}")
 
 
-def begin(folder: Path) -> None:
-    """Record host and id of this process in `ranks/` of the run."""
+def begin(folder: Path, launched: dict[str, Any]) -> None:
+    """Record host and id of this process in `ranks/` of the run, and give signs of life there.
+
+    Args:
+        folder: Folder of the run.
+        launched: Content of launch.json.
+    """
     _record(folder, state="training")
+    heartbeat.begin(
+        partial(_renew, folder, launched["launcher"]),
+        cut_off=partial(_give_up, folder),
+        silent_s=launched["silent_s"],
+    )
+
+
+def _renew(folder: Path, launcher: dict[str, Any]) -> None:
+    if is_orphan(folder, launcher):
+        os._exit(1)  # It may wait for others for long, and the record may be a later launch's.
+    os.utime(_record_of(folder))
+
+
+def _give_up(folder: Path, reason: str) -> None:
+    """End this process at once, which waits for others that it does not reach."""
+    try:
+        end(folder, state="cut off", error=reason)
+    finally:
+        os._exit(1)
 
 
 def end(folder: Path, *, state: str, error: str = "", kind: str = "") -> None:
@@ -177,7 +261,7 @@ def end(folder: Path, *, state: str, error: str = "", kind: str = "") -> None:
 
     Args:
         folder: Folder of the run.
-        state: done, stopped or failed.
+        state: done, stopped, failed or cut off.
         error: Message of the exception, if there was one.
         kind: Name of its class.
     """
@@ -186,13 +270,18 @@ def end(folder: Path, *, state: str, error: str = "", kind: str = "") -> None:
 
 def _record(folder: Path, **what: Any) -> None:
     who = {"host": socket.gethostname(), "pid": os.getpid()}
-    runs.write_json(folder / "ranks" / f"{strategies.rank()}.json", who | what)
+    runs.write_json(_record_of(folder), who | what)
+
+
+def _record_of(folder: Path) -> Path:
+    return folder / "ranks" / f"{strategies.rank()}.json"
 
 
 def is_orphan(folder: Path, launcher: dict[str, Any]) -> bool:
     """Return whether the launcher of this process is gone, as far as this node can tell.
 
-    On the launcher's node its process id tells; on other nodes only a later launch does.
+    On the launcher's node its process id tells; on other nodes only a later launch does, or the
+    launcher itself when it gives the training up.
     """
     if runs.read_json(folder / "launch.json")["launcher"] != launcher:
         return True

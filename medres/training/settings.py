@@ -86,7 +86,8 @@ class TrainingSettings:
     processes: int = 1
     """Processes of the training, one per GPU, on all nodes together."""
     hostfile: str = ""
-    """DeepSpeed's list of nodes, relative to the project; empty for this machine."""
+    """DeepSpeed's list of nodes, relative to the project. Empty: all nodes of the Slurm job, or
+    this machine."""
     port: int = 0
     """TCP port at which the processes meet. 0: any free one."""
     device: str = "auto"

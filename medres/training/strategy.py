@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from medres import runs
+from medres import gpus, runs
+from medres.training import slurm
 from medres.training.settings import TrainingSettings
 
 MAX_GRADIENT_NORM = 1.0
@@ -24,8 +25,17 @@ def rank() -> int:
 
 
 def has_gpu(device: str) -> bool:
-    """Return whether a training with this `device` (auto or cpu) runs on GPUs."""
-    return device != "cpu" and torch.cuda.is_available()
+    """Return whether a training with this `device` (auto or cpu) runs on GPUs.
+
+    Raises:
+        ValueError: If a GPU was planned and none is found.
+    """
+    return gpus.device(device) == "cuda"
+
+
+def is_by_srun(settings: TrainingSettings) -> bool:
+    """Return whether a training takes all nodes of the Slurm job it is started in."""
+    return settings.strategy != "single" and not settings.hostfile and slurm.n_nodes() > 1
 
 
 def deepspeed_settings(strategy: str, *, dtype: str) -> dict[str, Any] | None:
@@ -69,7 +79,8 @@ def check(settings: TrainingSettings) -> None:
         FileNotFoundError: If the list of nodes does not exist.
     """
     strategy, processes, hostfile = settings.strategy, settings.processes, settings.hostfile
-    if settings.dtype == "bfloat16" and settings.device == "auto" and not torch.cuda.is_available():
+    is_on_gpu = has_gpu(settings.device)
+    if settings.dtype == "bfloat16" and settings.device == "auto" and not is_on_gpu:
         raise ValueError(
             "dtype is bfloat16, and no GPU is visible; train where there is one, or set "
             "`device: cpu`, which is slow, or `dtype: float32`"
@@ -91,11 +102,6 @@ def check(settings: TrainingSettings) -> None:
             f"lora_rank is {settings.lora_rank} with strategy {strategy}; adapters are merged into "
             "whole weights and do not need divided ones: use zero-2"
         )
-    if not has_gpu(settings.device) and not shutil.which(os.environ.get("CXX", "c++")):
-        raise ValueError(
-            f"strategy is {strategy}, for which DeepSpeed compiles its communication between CPU "
-            "processes, and no C++ compiler is on PATH; install g++, or use `strategy: single`"
-        )
     if hostfile:
         _check_hosts(hostfile, processes)
         if absent := [name for name in ("pdsh", "ssh") if not shutil.which(name)]:
@@ -103,7 +109,9 @@ def check(settings: TrainingSettings) -> None:
                 f"hostfile is {hostfile}, and {' and '.join(absent)}, by which DeepSpeed reaches "
                 "other nodes, is not on PATH; install it"
             )
-    elif has_gpu(settings.device) and processes > torch.cuda.device_count():
+    elif is_by_srun(settings):
+        slurm.check(processes, has_gpu=is_on_gpu)
+    elif is_on_gpu and processes > torch.cuda.device_count():
         raise ValueError(
             f"processes is {processes}, and this machine has {torch.cuda.device_count()} GPUs, one "
             "per process; lower it, or list more nodes in a hostfile"

@@ -1,4 +1,4 @@
-"""One process of a launched training; DeepSpeed starts it with the folder of the run."""
+"""One process of a launched training; its launcher starts it with the folder of the run."""
 
 import signal
 import sys
@@ -7,10 +7,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import deepspeed.ops
 import torch
 
 from medres import runs, training
-from medres.training import launch
+from medres.training import launch, slurm
 from medres.training import strategy as strategies
 from medres.training.settings import TrainingSettings
 
@@ -18,10 +19,15 @@ from medres.training.settings import TrainingSettings
 def main(arguments: list[str]) -> int:
     """Train this process's share; record in the folder of the run how it ended."""
     folder = Path(arguments[0])
+    if slurm.STARTED_BY_SRUN in arguments:
+        slurm.take_rank()
     launched = runs.read_json(folder / "launch.json")
     signal.signal(signal.SIGTERM, lambda *_: _stop(folder))
     sys.excepthook = partial(_fail, folder)
-    launch.begin(folder)
+    # For inference, and compiled: a build that is killed leaves a lock for which all later
+    # trainings would wait, and each process would leave 69 MB of main memory taken.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    launch.begin(folder, launched)
     settings = TrainingSettings(**launched["parameters"])
     outcome = training.train_here(folder, settings, launcher=launched["launcher"])
     if strategies.rank() == 0:

@@ -1,6 +1,6 @@
+import cProfile
 import json
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -239,15 +239,16 @@ def test_every_twin_stands_for_a_data_set_of_the_paper() -> None:
     assert len({each.stream for each in phantoms.PHANTOMS.values()}) == len(phantoms.PHANTOMS)
 
 
-def test_a_hundred_thousand_questions_load_in_two_seconds(project: Path) -> None:
-    n_questions = 100_000
-    run = runs.start("s", "questions", "large", parameters={"dataset": "large"}, inputs={})
+def _calls_to_load(n_questions: int) -> int:
+    """Store a data set of that many questions; return how many functions are called to load it."""
+    name = f"of-{n_questions}"
+    run = runs.start("s", "questions", name, parameters={"dataset": name}, inputs={})
     numbers = np.arange(n_questions)
     images = [f"images/{number // 4:06d}.png" for number in numbers]
     table = pd.DataFrame(
         {
-            "question_id": [f"large-{number}" for number in numbers],
-            "dataset": "large",
+            "question_id": [f"{name}-{number}" for number in numbers],
+            "dataset": name,
             "image": images,
             "question": "is there a mass?",
             "reference": "yes",
@@ -270,11 +271,18 @@ def test_a_hundred_thousand_questions_load_in_two_seconds(project: Path) -> None
         notes=[],
         source="",
     )
-    began = time.process_time()
-    loaded = datasets.load("s", "large")
-    assert time.process_time() - began < 2
+    profile = cProfile.Profile()
+    loaded = profile.runcall(datasets.load, "s", name)
     assert len(loaded.table) == n_questions
     assert loaded.table["options"].iloc[-1] == ["yes", "no"]
+    return sum(each.callcount for each in profile.getstats())
+
+
+def test_a_question_more_takes_three_more_calls_to_load(project: Path) -> None:
+    """The seconds of a hundred thousand are those of `benchmarks.questions`."""
+    _calls_to_load(1_000)  # modules are imported and caches filled
+    few, many = _calls_to_load(2_000), _calls_to_load(12_000)
+    assert many - few < 3 * 10_000
 
 
 def test_a_real_set_is_never_copied_into_the_run(radiology: Path, project: Path) -> None:

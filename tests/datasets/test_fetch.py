@@ -827,7 +827,7 @@ def test_progress_says_share_rate_and_time_left() -> None:
     progress.add(500_000, 500_000)
     shown = progress.line()
     assert shown.startswith("1 files, 1.5 MB of 4.0 MB (38 %), ")
-    assert shown.endswith("kB/s, 50 s left")
+    assert shown.endswith("kB/s, 50.0 s left")
 
 
 def test_progress_is_no_flood_in_a_log() -> None:

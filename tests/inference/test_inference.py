@@ -349,9 +349,12 @@ def test_a_finished_evaluation_asks_nothing(
 ) -> None:
     first = inference.evaluate(**SETTINGS | {"eval_resolutions": ["low"]})
     monkeypatch.setattr(models, "load", None)
+    before = sorted(first.folder.iterdir())
+    (first.folder / "answers.jsonl").write_text("of a process killed when all else was done")
     again = inference.evaluate(**SETTINGS | {"eval_resolutions": ["low"], "threads": 2})
     assert again.is_done
     assert again.digest == first.digest
+    assert sorted(first.folder.iterdir()) == before
 
 
 def test_a_limit_is_another_run(drawn: pd.DataFrame) -> None:

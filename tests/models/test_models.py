@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from transformers import AutoTokenizer, Qwen2VLConfig
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, PreTrainedModel, Qwen2VLConfig
 
 from medres import images, models, resolution
 from medres.models import LoadedModel, conversation, tiny
@@ -201,6 +202,25 @@ def test_a_second_writer_of_the_tiny_model_leaves_the_first_one_s(
     tiny.make(folder)
     assert (folder / "mark").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_a_tiny_model_that_a_full_disk_refuses_is_named_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: No space left on device")
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", full)
+    with pytest.raises(OSError, match=r"tiny cannot be written: .*No space left"):
+        tiny.make(tmp_path / "tiny")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_tiny_model_is_named_before_it_is_read(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path / "tiny")
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(ValueError, match=r"tokenizer\.json is damaged"):
+        tiny.make(folder)
 
 
 def test_special_tokens_are_those_of_qwen2_vl(tiny_model: LoadedModel) -> None:

@@ -10,14 +10,14 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 
-from medres import files, handover
+from medres import files, handover, runs
 from medres.report import warm
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -31,35 +31,79 @@ FIGURE = (
 )
 LOGS = "\nimport logging\nlogging.getLogger('said').addHandler(logging.StreamHandler())\n"
 """As transformers does: a handler made at the import keeps the stderr of then."""
+OF_PYTEST = ("PYTEST_CURRENT_TEST", "tests/report/test_warm.py")
 FRESH = "assert not hasattr(studies, 'seen')\nstudies.seen = True"
 
 
+@contextmanager
+def placed(folder):
+    """Be in a project below a folder, whose package is a copy of its own, made if need be."""
+    root, package = folder / "project", folder / "code" / "medres"
+    if not root.exists():
+        for name in ("notebooks", "params"):
+            shutil.copytree(REPOSITORY / name, root / name)
+        shutil.copytree(files.PACKAGE, package)
+        study = root / "params" / "smoke" / "study.yaml"
+        content = yaml.safe_load(study.read_text()) | {"reports": ["20_small"]}
+        study.write_text(yaml.safe_dump(content))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "ROOT", root)
+        patch.setenv("MEDRES_ROOT", str(root))
+        patch.setenv("PYTHONPATH", str(package.parent))
+        for name in warm.ONE_THREAD:
+            patch.setenv(name, "1")
+        patch.setattr(files, "PACKAGE", package)
+        files.package_sha256.cache_clear()
+        yield
+    files.package_sha256.cache_clear()
+
+
+def write(*sources):
+    """Write the cells of the one page of the study; return the project."""
+    v4 = nbformat.v4
+    python = {"name": "python3", "display_name": "", "language": "python"}
+    content = v4.new_notebook(metadata={"kernelspec": python})
+    content.cells = [v4.new_markdown_cell("# Is it small?")]
+    content.cells += [v4.new_code_cell('study: str = "smoke"  # study', id="parameters")]
+    content.cells[1].metadata["tags"] = ["parameters"]
+    content.cells += [v4.new_code_cell(SETUP, id="setup")]
+    content.cells += [v4.new_code_cell(source) for source in sources]
+    nbformat.write(content, runs.ROOT / "notebooks" / "20_small.ipynb")
+    return runs.ROOT
+
+
+@contextmanager
+def begun():
+    """Begin the warm process, with one value of what pytest sets anew for each phase of a test."""
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(*OF_PYTEST)
+            variables = stack.enter_context(warm.started("smoke"))
+        yield variables
+
+
 @pytest.fixture
-def small(project, tmp_path, monkeypatch):
+def small(tmp_path):
     """A study of one page, whose cells the test gives; the package is a copy of its own."""
-    shutil.copytree(files.PACKAGE, tmp_path / "code" / "medres")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "code"))
-    for name in warm.ONE_THREAD:
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setattr(files, "PACKAGE", tmp_path / "code" / "medres")
-    files.package_sha256.cache_clear()
-    study = project / "params" / "smoke" / "study.yaml"
-    study.write_text(yaml.safe_dump(yaml.safe_load(study.read_text()) | {"reports": ["20_small"]}))
+    with placed(tmp_path):
+        yield write
 
-    def write(*sources):
-        v4 = nbformat.v4
-        python = {"name": "python3", "display_name": "", "language": "python"}
-        content = v4.new_notebook(metadata={"kernelspec": python})
-        content.cells = [v4.new_markdown_cell("# Is it small?")]
-        content.cells += [v4.new_code_cell('study: str = "smoke"  # study', id="parameters")]
-        content.cells[1].metadata["tags"] = ["parameters"]
-        content.cells += [v4.new_code_cell(SETUP, id="setup")]
-        content.cells += [v4.new_code_cell(source) for source in sources]
-        nbformat.write(content, project / "notebooks" / "20_small.ipynb")
-        return project
 
-    yield write
-    files.package_sha256.cache_clear()
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kept")
+    with ExitStack() as stack:
+        with placed(folder):
+            variables = stack.enter_context(begun())
+        yield folder, variables
+
+
+@pytest.fixture
+def warmed(kept):
+    """The variables of one warm process for all tests that leave it running, in its project."""
+    folder, variables = kept
+    with placed(folder):
+        yield variables
 
 
 def command(project, variables):
@@ -67,7 +111,7 @@ def command(project, variables):
     return subprocess.Popen(
         [sys.executable, "-m", "medres.report", "smoke", "20_small"],
         cwd=project,
-        env=os.environ | variables,
+        env=os.environ | variables | dict([OF_PYTEST]),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -95,7 +139,7 @@ def test_pages_of_the_warm_process_are_those_of_a_process_alone_and_share_no_sta
     )
     project = small(FIGURE, FRESH, f"os.write(1, ({HOW}).encode()) and None", says)
     _, alone, _, expected = make(project, {})
-    with warm.started("smoke") as variables:
+    with begun() as variables:
         first = make(project, variables)
         second = make(project, variables)
     assert alone.startswith("alone")
@@ -108,10 +152,9 @@ def test_pages_of_the_warm_process_are_those_of_a_process_alone_and_share_no_sta
 
 
 @pytest.mark.slow
-def test_a_page_that_fails_says_so_to_who_asked(small):
-    project = small("raise ValueError('margin is -1')")
-    with warm.started("smoke") as variables:
-        code, _, failed, page = make(project, variables)
+def test_a_page_that_fails_says_so_to_who_asked(warmed):
+    project = write("raise ValueError('margin is -1')")
+    code, _, failed, page = make(project, warmed)
     assert code == 1
     assert failed.startswith("medres: 20_small.ipynb, cell")
     assert "margin is -1" in failed
@@ -120,22 +163,21 @@ def test_a_page_that_fails_says_so_to_who_asked(small):
 
 
 @pytest.mark.slow
-def test_the_environment_of_who_asks_holds_in_the_notebook(small, tmp_path):
+def test_the_environment_of_who_asks_holds_in_the_notebook(warmed, tmp_path):
     told = "import tempfile; print('at', tempfile.gettempdir(), os.environ['OMP_NUM_THREADS'])"
-    project = small(f"{told}; print('in', os.getcwd())")
-    with warm.started("smoke") as variables:
-        _, said, _, _ = make(project, variables | {"TMPDIR": str(tmp_path)})
-        other_threads = {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "2"}
-        _, other, _, _ = make(project, variables | other_threads)
-    assert f"at {tmp_path} 1\nin {project}" in said
-    assert f"at {tmp_path} 2\nin {project}" in other
+    project = write(f"{told}; print('in', os.getcwd(), {HOW})")
+    _, said, _, _ = make(project, warmed | {"TMPDIR": str(tmp_path)})
+    other_threads = {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "2"}
+    _, other, _, _ = make(project, warmed | other_threads)
+    assert f"at {tmp_path} 1\nin {project} forked" in said
+    assert f"at {tmp_path} 2\nin {project} alone" in other
 
 
 @pytest.mark.slow
 def test_code_that_changed_since_the_imports_makes_no_page(small, tmp_path):
     project = small(f"print({HOW})")
     style = tmp_path / "code" / "medres" / "report" / "template" / "style.css"
-    with warm.started("smoke") as variables:
+    with begun() as variables:
         before = make(project, variables)
         style.write_text(style.read_text() + "\n/* other */\n")
         after = make(project, variables)
@@ -148,7 +190,7 @@ def test_code_that_changed_since_the_imports_makes_no_page(small, tmp_path):
 def test_without_the_process_or_with_a_dead_one_a_command_does_it_itself(small, tmp_path):
     project = small(f"print({HOW})")
     assert "alone" in make(project, {handover.VARIABLE: str(tmp_path)})[1]
-    with warm.started("smoke") as variables:
+    with begun() as variables:
         words = "medres.report.warm", variables[handover.VARIABLE]
         wait_until(lambda: processes(*words))  # just begun, it has no command line yet
         for each in processes(*words):
@@ -189,37 +231,52 @@ SLEEPS = (
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
-@pytest.mark.parametrize("ended", ["SIGTERM", "SIGKILL", "SIGINT", "make", "warm process", "page"])
-def test_whoever_ends_takes_page_and_kernel_and_their_children_along(small, ended):
-    project = small(SLEEPS)
-    pids = project / "pids"
-    started = []
+@pytest.mark.parametrize("ended", ["SIGTERM", "SIGKILL", "SIGINT", "page"])
+def test_a_command_or_page_that_ends_takes_page_and_kernel_and_their_children_along(warmed, ended):
+    with sleeping(warmed) as (process, started):
+        if ended == "page":
+            os.kill(started[1], signal.SIGKILL)
+            started = started[:3]  # nobody is left to know of what has a session of its own
+        else:
+            process.send_signal(signal.Signals[ended])
+        wait_until(lambda: not any(map(is_running, started)))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
+@pytest.mark.parametrize("ended", ["make", "warm process"])
+def test_make_or_a_warm_process_that_ends_takes_all_along(small, ended):
     with ExitStack() as stack:
-        variables = stack.enter_context(warm.started("smoke"))
-        process = command(project, variables)
-        try:
-            wait_until(lambda: pids.exists() and pids.read_text().endswith("whole"))
-            started = [int(word) for word in pids.read_text().split()[:4]]
-            assert all(map(is_running, started))
-            ending = started
+        variables = stack.enter_context(begun())
+        with sleeping(variables) as (_, started):
             if ended == "make":
                 stack.close()
-            elif ended == "warm process":
+            else:
                 for each in processes("medres.report.warm", variables[handover.VARIABLE]):
                     if each not in started:
                         os.kill(each, signal.SIGKILL)
-            elif ended == "page":
-                os.kill(started[1], signal.SIGKILL)
-                ending = started[:3]  # nobody is left to know of what has a session of its own
-            else:
-                process.send_signal(signal.Signals[ended])
-            wait_until(lambda: not any(map(is_running, ending)))
-        finally:
-            for each in started:
-                if is_running(each):
-                    os.kill(each, signal.SIGKILL)
-            process.kill()
-            process.communicate()
+            wait_until(lambda: not any(map(is_running, started)))
+
+
+@contextmanager
+def sleeping(variables):
+    """Yield the command that makes a page which sleeps, and the processes started for it."""
+    project = write(SLEEPS)
+    pids = project / "pids"
+    pids.unlink(missing_ok=True)
+    started = []
+    process = command(project, variables)
+    try:
+        wait_until(lambda: pids.exists() and pids.read_text().endswith("whole"))
+        started = [int(word) for word in pids.read_text().split()[:4]]
+        assert all(map(is_running, started))
+        yield process, started
+    finally:
+        for each in started:
+            if is_running(each):
+                os.kill(each, signal.SIGKILL)
+        process.kill()
+        process.communicate()
 
 
 def wait_until(condition, seconds=60):
@@ -321,7 +378,7 @@ def test_beside_a_gpu_no_process_that_imported_torch_is_forked(
         tool.write_text("#!/bin/sh\n")
         tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tool.parent))
-    with warm.started("smoke") as variables:
+    with begun() as variables:
         folder = Path(variables[handover.VARIABLE])
         assert {path.name for path in folder.iterdir() if path.is_socket()} == stages
 
@@ -331,7 +388,7 @@ def test_jobs_go_on_without_the_process_where_none_can_be_started(project, monke
         raise BlockingIOError("Resource temporarily unavailable")
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
-    with warm.started("smoke") as variables:
+    with begun() as variables:
         assert variables == {}
 
 

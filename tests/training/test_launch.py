@@ -17,9 +17,11 @@ from safetensors.torch import load_file
 
 from medres import runs, training
 from medres.models import tiny
-from medres.training import launch
+from medres.training import heartbeat, launch
 from medres.training import strategy as strategies
+from tests.training import two_nodes as two_nodes_module
 from tests.training.test_training import SETTINGS, prepare
+from tests.training.two_nodes import NODES, TwoNodes
 
 TWO = SETTINGS | {
     "strategy": "zero-2",
@@ -31,6 +33,8 @@ TWO = SETTINGS | {
 BEGAN = time.time()
 ALONE = TWO | {"strategy": "single", "processes": 1}
 CELL = f"drawn/{tiny.NAME}/{SETTINGS['train_resolution']}/seed0"
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -60,7 +64,10 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     """Two processes, never interrupted."""
-    return finetune_in(tmp_path_factory.mktemp("together"), TWO)
+    root = tmp_path_factory.mktemp("together")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_EXTENSIONS_DIR", str(root / "compiled"))
+        return finetune_in(root, TWO)
 
 
 def when(is_so: Callable[[], bool], do: Callable[[], None]) -> threading.Thread:
@@ -114,9 +121,10 @@ def test_frozen_weights_stay_to_the_bit_in_several_processes(
     torch.testing.assert_close(together, weights_of(alone), rtol=0, atol=2e-4)
 
 
-def test_no_main_memory_is_left_taken(together: runs.Run) -> None:
-    """DeepSpeed leaves 69 MB per process, until nothing else fits."""
-    left = list(launch.SHARED_MEMORY.glob(f"deepspeed_allreduce_buffer_{os.getuid()}_*"))
+def test_nothing_is_compiled_and_no_main_memory_is_left_taken(together: runs.Run) -> None:
+    """DeepSpeed would compile for every processor, and leave 69 MB per process for good."""
+    assert not (together.folder.parents[6] / "compiled").exists()
+    left = list(Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_{os.getuid()}_*"))
     assert [path for path in left if path.stat().st_mtime > BEGAN] == []
 
 
@@ -141,6 +149,54 @@ def test_a_process_that_is_killed_is_named_and_the_training_goes_on_to_the_same_
     assert all(torch.equal(found[name], value) for name, value in expected.items())
     loss = "loss.csv"
     assert (run.folder / loss).read_text() == (together.folder / loss).read_text()
+
+
+@pytest.fixture
+def two_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoNodes]:
+    if not two_nodes_module.IS_POSSIBLE:
+        pytest.skip("network namespaces need root, ip and unshare")
+    made = TwoNodes(tmp_path)
+    monkeypatch.setenv("PATH", str(made.programs), prepend=os.pathsep)
+    monkeypatch.setattr(heartbeat, "SILENT_S", 15.0)
+    yield made
+    made.remove()
+
+
+@pytest.mark.parametrize(
+    ("by_srun", "power"), [(True, False), (False, True)], ids=["srun, cable", "ssh, power"]
+)
+def test_a_node_that_is_cut_off_is_named_and_the_training_goes_on_to_the_same_weights(
+    project: Path,
+    together: runs.Run,
+    two_nodes: TwoNodes,
+    monkeypatch: pytest.MonkeyPatch,
+    by_srun: bool,
+    power: bool,
+) -> None:
+    settings = TWO
+    if by_srun:
+        monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+        monkeypatch.setenv("SLURM_JOB_NODELIST", ",".join(NODES))
+    else:
+        (project / "hosts").write_text("".join(f"{node} slots=1\n" for node in NODES))
+        settings = TWO | {"hostfile": "hosts"}
+    folder = runs.folder_of("small", "finetune", CELL)
+    mark = folder / "resume" / "checkpoint-4" / "whole"
+    cutting = when(mark.exists, lambda: two_nodes.cut(power=power))
+    with pytest.raises(
+        RuntimeError,
+        match=r"^process 1 on node-b gave no sign of life for 15 s .* from the shared disk or from "
+        "node-a.*resumes from its last checkpoint$",
+    ):
+        training.finetune(**settings)
+    cutting.join()
+    two_nodes.mend()
+    run = training.finetune(**settings)
+    assert run.record["outcome"]["resumed_at_step"] >= 4
+    assert {runs.read_json(path)["host"] for path in (run.folder / "ranks").iterdir()} == set(NODES)
+    found, expected = weights_of(run), weights_of(together)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert (run.folder / "loss.csv").read_text() == (together.folder / "loss.csv").read_text()
 
 
 def test_without_the_process_that_started_them_they_end(project: Path, tmp_path: Path) -> None:
@@ -227,7 +283,6 @@ def test_a_port_in_use_raises(project: Path, listening: int) -> None:
 def test_without_the_means_to_reach_other_nodes_none_is_tried(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (project / "c++").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(project))
     (project / "hosts").write_text("node1 slots=2\n")
     with pytest.raises(ValueError, match=r"pdsh and ssh, by which .* is not on PATH; install it"):
@@ -238,15 +293,6 @@ def test_without_the_means_to_reach_other_nodes_none_is_tried(
 def test_bfloat16_without_a_gpu_raises_unless_the_cpu_is_asked_for(project: Path) -> None:
     with pytest.raises(ValueError, match=r"no GPU is visible; .*`device: cpu`, which is slow"):
         training.finetune(**TWO | {"dtype": "bfloat16", "device": "auto"})
-
-
-def test_without_a_compiler_deepspeed_is_not_begun(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(project))
-    monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(ValueError, match=r"no C\+\+ compiler is on PATH; install g\+\+"):
-        training.finetune(**TWO)
 
 
 def test_adapters_are_not_trained_with_divided_weights(project: Path) -> None:
@@ -304,6 +350,28 @@ def test_the_cause_of_an_end_is_told_from_its_effects(
         runs.write_json(tmp_path / "ranks" / f"{number}.json", {"host": "node", **found})
     with pytest.raises(kind, match=message):
         raise launch._stopped(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        ({"state": "training"}, "^process 0 on node died without an error"),
+        ({"state": "failed", "kind": "OSError", "error": "gone"}, "^OSError: gone .process 0 on"),
+        ({"state": "stopped"}, r"was stopped \(SIGTERM"),
+    ],
+    ids=["killed", "failed", "stopped"],
+)
+def test_a_process_that_lived_on_and_had_to_be_killed_is_not_named(
+    tmp_path: Path, first: dict[str, Any], message: str
+) -> None:
+    """One that waits for another within a library does not hear of SIGTERM."""
+    for number, (found, ended) in enumerate([(first, 100), ({"state": "training"}, 130)]):
+        record = tmp_path / "ranks" / f"{number}.json"
+        runs.write_json(record, {"host": "node", **found})
+        os.utime(record, (ended, ended))
+    with pytest.raises(RuntimeError, match=message) as raised:
+        raise launch._stopped(tmp_path)
+    assert "process 1" not in str(raised.value)
 
 
 def test_other_nodes_are_given_what_they_need_and_no_token(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import pooch
 from filelock import FileLock, Timeout
 
+from medres.amounts import size
 from medres.datasets import ledger
 from medres.datasets.fetch import plan
-from medres.datasets.fetch.progress import Progress, readable
+from medres.datasets.fetch.progress import Progress
 from medres.datasets.fetch.transfer import Client, Patience
 from medres.datasets.fetch.unpack import unpack
 from medres.datasets.source import File, Source
@@ -149,7 +150,7 @@ class Downloader:
         free_bytes = shutil.disk_usage(self.folder).free
         if needed_bytes > free_bytes:
             raise OSError(
-                f"{what} needs {readable(needed_bytes)}, {readable(free_bytes)} are free at "
+                f"{what} needs {size(needed_bytes)}, {size(free_bytes)} are free at "
                 f"{self.folder}; choose another folder or fetch less with --limit"
             )
 

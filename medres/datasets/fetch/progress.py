@@ -3,6 +3,8 @@
 import time
 from typing import TextIO
 
+from medres.amounts import duration, size
+
 EVERY_S = 5.0
 EVERY_LOG_S = 30.0
 """Where nobody watches: a log of a day then has a thousand lines more, not a million."""
@@ -44,12 +46,12 @@ class Progress:
         """Return the progress in words."""
         there = self.done_bytes + self._current_bytes
         rate = self._came_bytes / max(time.monotonic() - self._began_s, 1e-3)
-        shown = f"{self.n_files} files, {readable(there)}"
+        shown = f"{self.n_files} files, {size(there)}"
         if self.total_bytes:
-            shown += f" of {readable(self.total_bytes)} ({100 * there / self.total_bytes:.0f} %)"
-        shown += f", {readable(int(rate))}/s"
+            shown += f" of {size(self.total_bytes)} ({100 * there / self.total_bytes:.0f} %)"
+        shown += f", {size(int(rate))}/s"
         if self.total_bytes and rate:
-            shown += f", {_duration((self.total_bytes - there) / rate)} left"
+            shown += f", {duration((self.total_bytes - there) / rate)} left"
         return shown
 
     def say(self, text: str) -> None:
@@ -72,23 +74,3 @@ class Progress:
         self.out.write(f"\r{self.line():<79}" if is_watched else f"{self.line()}\n")
         self.out.flush()
         self._is_open = is_watched
-
-
-def readable(size_bytes: int) -> str:
-    """Return a size as a person says it.
-
-    >>> readable(0), readable(1_400), readable(104_000_000_000)
-    ('0 B', '1.4 kB', '104.0 GB')
-    """
-    value, units = float(max(size_bytes, 0)), ["B", "kB", "MB", "GB", "TB", "PB"]
-    while value >= 1000 and len(units) > 1:
-        value, units = value / 1000, units[1:]
-    return f"{value:.0f} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
-
-
-def _duration(seconds: float) -> str:
-    """Return a time as a person says it."""
-    minutes = max(round(seconds / 60), 0)
-    if minutes < 2:
-        return f"{max(seconds, 0):.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"

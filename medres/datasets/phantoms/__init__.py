@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from medres.datasets import bars
 from medres.datasets.phantoms import (
     cell_lines,
     cells,
@@ -102,7 +103,8 @@ def draw(
     split_rngs = np.random.default_rng([seed, phantom.stream]).spawn(len(n_images))
     for (split, count), split_rng in zip(n_images.items(), split_rngs, strict=True):
         n_groups = math.ceil(count / phantom.images_per_group)
-        for index, rng in enumerate(split_rng.spawn(n_groups)):
+        groups = bars.over(split_rng.spawn(n_groups), f"drawing {name} for {split}")
+        for index, rng in enumerate(groups):
             first = index * phantom.images_per_group
             for number, drawing in enumerate(phantom.draw_group(index, rng), start=first):
                 if number >= count:

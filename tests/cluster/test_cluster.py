@@ -1,0 +1,140 @@
+"""A small study on a real Slurm of one node: jobs die, and nothing comes out differently."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster import slurm_node
+from tests.test_study_run import environment, new_project
+
+ENDS_WITHIN_S = 1200
+STUDY = "small"
+CELL = "phantom-radiology/tiny-qwen2-vl/{}/seed0"
+PAGES = ("12_findings",)
+UNKNOWN_TO_SLURM = """
+slurm-no-account: true
+slurm-status-command: squeue
+slurm-init-seconds-before-status-checks: 1
+"""
+"""Options that docs/cluster.md names for a Slurm without accounting."""
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.notebook]
+
+
+def write_project(folder: Path) -> Path:
+    """A project with a study of two trainings, long enough to be stopped in their middle."""
+    project = new_project(folder)
+    parameters = {
+        "study": {
+            "title": "Small",
+            "models": ["tiny-qwen2-vl"],
+            "train_resolutions": ["low", "native"],
+            "seeds": [0],
+            "datasets": {"phantom-radiology": {"n_train_images": 12, "n_test_images": 4}},
+            "finetune": {},
+            "reports": list(PAGES),
+        },
+        "02_finetune": {"epochs": 30, "batch_images": 4, "checkpoint_every_steps": 5},
+        "03_evaluate": {"eval_resolutions": ["low", "native"], "check_questions": 1},
+    }
+    for stem, values in parameters.items():
+        path = project / "params" / STUDY / f"{stem}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump(values))
+    with (project / "profiles" / "slurm" / "config.yaml").open("a") as profile:
+        profile.write(UNKNOWN_TO_SLURM)
+    return project
+
+
+def make(project: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "medres.make", STUDY, *options],
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def job_in_its_middle(project: Path, train_resolution: str, until: float) -> str:
+    """Return the number of the Slurm job of a training once it has a checkpoint to go on from."""
+    folder = project / "runs" / STUDY / "finetune" / CELL.format(train_resolution)
+    while time.monotonic() < until:
+        assert not (folder / "run.json").exists(), "it was done before it could be stopped"
+        if any(folder.glob("resume/*/whole")):
+            jobs = squeue("--states=RUNNING", "--format=%i %k")
+            return next(job for job, name in jobs if f"-{train_resolution}-seed" in name)
+        time.sleep(0.1)
+    raise AssertionError(f"no checkpoint of {train_resolution} in time")
+
+
+def squeue(*options: str) -> list[tuple[str, str]]:
+    """The two columns that a format asks for, of each Slurm job that has not ended."""
+    command = ["squeue", "--noheader", *options]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [(line.split()[0], line.split()[1]) for line in said.splitlines()]
+
+
+def files_of(project: Path, stage: str) -> dict[str, str]:
+    """The digests of all files that the runs of a stage keep."""
+    return {
+        f"{train_resolution} {name}": digest
+        for train_resolution in ("low", "native")
+        for name, digest in record(project, stage, train_resolution)["files"].items()
+    }
+
+
+def record(project: Path, stage: str, train_resolution: str) -> dict:
+    folder = project / "runs" / STUDY / stage / CELL.format(train_resolution)
+    return json.loads((folder / "run.json").read_text())
+
+
+def on_slurm(project: Path, until: float) -> str:
+    """Make the study on Slurm, one training cancelled and one requeued; return what it said."""
+    prepare = [sys.executable, "-m", "medres.datasets", "prepare", STUDY, "phantom-radiology"]
+    subprocess.run(prepare, cwd=project, env=environment(), check=True, capture_output=True)
+    made = make(project, "--profile", "slurm", "--gpu", "none")
+    try:
+        subprocess.run(["scancel", job_in_its_middle(project, "low", until)], check=True)
+        requeued = job_in_its_middle(project, "native", until)
+        subprocess.run(["scontrol", "requeue", requeued], check=True)
+        while (requeued, "PENDING") not in squeue("--format=%i %T"):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        # By itself it would begin again after two minutes.
+        subprocess.run(["scontrol", "update", f"JobId={requeued}", "StartTime=now"], check=True)
+        said = made.communicate(timeout=until - time.monotonic())[0]
+    finally:
+        made.kill()
+    assert made.returncode == 0, said
+    return said
+
+
+def test_a_cancelled_and_a_requeued_training_end_as_on_one_machine(tmp_path):
+    until = time.monotonic() + ENDS_WITHIN_S
+    here, there = write_project(tmp_path / "here"), write_project(tmp_path / "there")
+    try:
+        with slurm_node.started(tmp_path / "slurm"):
+            at_once = make(here, "--cores", "1")
+            try:
+                said = on_slurm(there, until)
+                assert at_once.wait(until - time.monotonic()) == 0
+            finally:
+                at_once.kill()
+    except slurm_node.UnavailableError as error:
+        pytest.skip(str(error))
+    last = f"medres: study {STUDY} is current: open reports/{STUDY}/index.html"
+    assert said.splitlines()[-1] == last
+    for train_resolution in ("low", "native"):
+        assert record(there, "finetune", train_resolution)["outcome"]["resumed_at_step"] > 0
+    for stage in ("finetune", "evaluate"):
+        assert files_of(there, stage) == files_of(here, stage)
+    for page in (f"{stem}.html" for stem in PAGES):
+        made = [project / "reports" / STUDY / page for project in (here, there)]
+        assert made[0].read_bytes() == made[1].read_bytes()

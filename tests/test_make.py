@@ -1,0 +1,63 @@
+import io
+import os
+import subprocess
+import sys
+
+from medres import failures, make, runs
+from medres.plan import jobs
+from medres.plan.jobs import Job
+from medres.report import current
+from tests.plan.test_plan import write_study
+from tests.test_study_run import REPOSITORY
+
+STEM = "03_evaluate-mine"
+CANCELLED = "SLURM-job '7' failed, SLURM status is: 'CANCELLED'."
+
+
+def test_the_reason_of_a_job_on_another_machine_is_said_with_its_log(project, monkeypatch):
+    before = failures.read("small")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    failures.record("small", STEM, "no room left")
+    log = runs.ROOT / "runs" / "small" / "logs" / "rule_evaluate" / "mine" / "12.log"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    (reason,) = make._recorded("small", before)
+    assert reason.startswith(f"{STEM} on ")
+    assert reason.endswith("log runs/small/logs/rule_evaluate/mine/12.log: no room left")
+
+
+def test_a_failure_from_before_is_no_reason(project):
+    failures.record("small", STEM, "no room left")
+    assert make._recorded("small", failures.read("small")) == []
+
+
+def test_how_a_job_was_ended_is_kept_beside_the_reasons_of_commands_of_ours():
+    said = (
+        "Error in rule finetune:\n"
+        f"    message: {CANCELLED}For further error details see the cluster/cloud log\n"
+        "medres: no room left\n"
+    )
+    reasons: list[str] = []
+    ended: list[str] = []
+    make._pass_on(io.StringIO(said), reasons, ended)
+    assert (reasons, ended) == (["no room left"], [CANCELLED])
+
+
+def test_jobs_ask_for_what_was_planned(project):
+    study = write_study(project, train_resolutions=["native"], seeds=[0])
+    stems = [failures.of_questions("phantom-radiology"), *current.pages_of(study)]
+    jobs.write(study.name, dict.fromkeys(stems, Job(5_000, 42, 8, 16)))
+    options = ["-n", "--config", f"study='{study.name}'", "is_planned=True"]
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), *options],
+        cwd=project,
+        env=os.environ | {make.PLANNED: study.name},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = done.stdout + done.stderr
+    asked = [line for line in said.splitlines() if "runtime=" in line]
+    assert len(asked) == len(stems), said
+    for each in ("mem_mb=5000", "runtime=42", "gpu=8", "cpus_per_task=16", "turns=1"):
+        assert all(each in line for line in asked), asked
