@@ -151,7 +151,9 @@ class Choice:
     several trainings are pooled, whose differences no number of images makes smaller."""
 
 
-def choose(ladder: Ladder, *, margin: float, level: float = 0.95) -> Choice:
+def choose(
+    ladder: Ladder, *, margin: float, level: float = 0.95, asks_for_more: bool = True
+) -> Choice:
     """Return the cheapest rung within the margin of the best, or what it would take to find one.
 
     It is undecided as long as a cheaper rung than the one within the margin may be so too.
@@ -160,6 +162,7 @@ def choose(ladder: Ladder, *, margin: float, level: float = 0.95) -> Choice:
         ladder: As from `ladders`.
         margin: Loss of accuracy that would not matter, a fraction.
         level: At which the losses are bounded, for all rungs together.
+        asks_for_more: Whether, where undecided, the images that would decide are counted.
     """
     found = best.losses(ladder.correct, ladder.groups, level=level)
     refusal = next((each.refusal for each in found if each.refusal), "")
@@ -177,7 +180,7 @@ def choose(ladder: Ladder, *, margin: float, level: float = 0.95) -> Choice:
         return Choice(UNDECIDED, "", until_then, *alike, "", None)
     small = [place for place in untold if found[place].observed < margin]
     would_be = ladder.rungs[small[0]] if small else until_then
-    if len(ladder.correct) > 1:
+    if len(ladder.correct) > 1 or not asks_for_more:
         return Choice(UNDECIDED, "", until_then, *alike, would_be, None)
     more = (
         _to_exclude(ladder, small[0], found[small[0]].observed, margin, level)
