@@ -12,6 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandas.api.types import union_categoricals
 
+MOST = 2**62
+"""Numbers of combinations stay below, so that they fit 64 bits."""
+
 
 def each(column: pd.Series, function: Callable[[Any], Any]) -> pd.Series:
     """Return what a function makes of each row's value; of a categorical once for each value."""
@@ -57,15 +60,30 @@ def combinations(columns: Sequence[pd.Series]) -> tuple[np.ndarray, np.ndarray]:
         Places of rows in their order, shape (n_combinations,); for each row the place of its
         combination among these, shape (n_rows,).
     """
-    whole = np.zeros(len(columns[0]), dtype=np.int64)
-    for column in columns:
-        numbers, n_values = _numbers(column)
-        whole *= n_values + 1
-        whole += numbers
-    of_row, found = pd.factorize(whole)
+    of_row, found = pd.factorize(_whole(columns))
     firsts = np.empty(len(found), dtype=np.intp)
     firsts[of_row[::-1]] = np.arange(len(of_row))[::-1]
     return firsts, of_row
+
+
+def n_repeated(columns: Sequence[pd.Series]) -> int:
+    """Return how many rows have a combination of values that a row before has."""
+    whole = np.sort(_whole(columns))  # a hash table would take ten times the memory
+    return int((whole[1:] == whole[:-1]).sum())
+
+
+def _whole(columns: Sequence[pd.Series]) -> np.ndarray:
+    """Return one number for each row's combination of values."""
+    whole, n_whole = np.zeros(len(columns[0]), dtype=np.int64), 1
+    for column in columns:
+        numbers, n_values = _numbers(column)
+        if n_whole * (n_values + 1) >= MOST:
+            whole, found = pd.factorize(whole)
+            n_whole = len(found)
+        n_whole *= n_values + 1
+        whole *= n_values + 1
+        whole += numbers
+    return whole
 
 
 def _numbers(column: pd.Series) -> tuple[np.ndarray, int]:

@@ -34,6 +34,13 @@ def test_combinations_are_in_the_order_in_which_they_come(column: pd.Series) -> 
     assert of_row.tolist() == [0, 1, 2, 0, 3, 4]
 
 
+def test_combinations_of_very_many_values_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = [pd.Series(range(10)) % (2 + number) for number in range(4)]
+    _, plainly = coded.combinations(columns)
+    monkeypatch.setattr(coded, "MOST", 20)
+    assert coded.combinations(columns)[1].tolist() == plainly.tolist()
+
+
 @pytest.mark.parametrize("column", kinds(["b", "a", "b", "c"]))
 def test_rows_are_found_by_their_values(column: pd.Series) -> None:
     table = pd.DataFrame({"text": column, "seed": [1, 0, 1, 1]})
@@ -45,6 +52,13 @@ def test_rows_are_found_by_their_values(column: pd.Series) -> None:
     }
     assert list(found) == [("b", 1), ("a", 0), ("c", 1)]
     assert coded.rows_of(table.iloc[:0], ["text", "seed"]) == {}
+
+
+@pytest.mark.parametrize("column", kinds(TEXTS))
+def test_a_row_that_is_there_before_is_repeated(column: pd.Series) -> None:
+    assert coded.n_repeated([column, pd.Series([0, 0, 0, 0, 0, 1])]) == 1
+    assert coded.n_repeated([column, pd.Series(range(6))]) == 0
+    assert coded.n_repeated([column.iloc[:0]]) == 0
 
 
 @pytest.mark.parametrize("column", kinds(TEXTS))

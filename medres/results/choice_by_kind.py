@@ -59,9 +59,7 @@ def _of_parts(ladder: Ladder, by: str, margin: float) -> list[dict[str, Any]]:
     if len(parts) < 2:
         return []
     found = {
-        name: choose(
-            part, margin=margin, level=1 - (1 - LEVEL) / len(parts), asks_for_more=False
-        )
+        name: choose(part, margin=margin, level=1 - (1 - LEVEL) / len(parts), asks_for_more=False)
         for name, part in parts.items()
     }
     return [

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from medres import runs, scoring, texts
+from medres import coded, runs, scoring, texts
 from medres.study import Cell, Study, params_path
 
 CELL = ["dataset", "model", "train_resolution", "eval_resolution", "seed"]
@@ -62,10 +62,14 @@ def answers(
             runs.note_read(params_path(study.name, "03_evaluate"))
         gathered.add(part, cell)
     table = gathered.table()
-    repeated = table.duplicated([*CELL, "question_id"])
-    if repeated.any():
-        raise ValueError(f"{int(repeated.sum())} answers of study {study.name} occur twice")
+    if repeated := n_repeated(table):
+        raise ValueError(f"{repeated} answers of study {study.name} occur twice")
     return table
+
+
+def n_repeated(table: pd.DataFrame) -> int:
+    """Return how many answers are a second one to a question in the same arm."""
+    return coded.n_repeated([table[name] for name in (*CELL, "question_id")])
 
 
 def _read(path: Path, wanted: Iterable[str] | None) -> pa.Table:
