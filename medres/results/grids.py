@@ -53,20 +53,20 @@ def over_trainings(table: pd.DataFrame) -> pd.DataFrame:
 
 def _cells(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     rows = []
-    # Few columns: all would be copied for every cell.
-    used = ["seed", "question_id", "group", "correct", "visual_tokens"]
-    numbers = table[used].assign(chance=chances(table), is_unparsable=table["parsed_answer"].isna())
-    for place, part in numbers.groupby([table[name] for name in key], sort=False):
+    names = "seed question_id group correct visual_tokens parsed_answer options".split()
+    used = table[names]
+    for place, places in coded.rows_of(table, key).items():
+        part = used.iloc[places]
         correct, groups = by_training(part)
         interval = comparison.accuracy_interval(correct, groups)
-        chance = float(part["chance"].mean())
+        chance = float(chances(part).mean())
         rows.append(
             {
                 **dict(zip(key, place, strict=True)),
                 **({"n_seeds": len(correct)} if key != CELL else {}),
                 "n_questions": correct.shape[1],
                 "n_correct": int(correct.sum()),
-                "n_unparsable": int(part["is_unparsable"].sum()),
+                "n_unparsable": int(part["parsed_answer"].isna().sum()),
                 "accuracy": interval.estimate,
                 "lower": interval.lower,
                 "upper": interval.upper,

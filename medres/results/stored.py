@@ -50,10 +50,13 @@ def answers(
         ValueError: If a file of one is damaged, saying how to mend it.
     """
     wanted, only = None if columns is None else {*COUNTED, *columns}, only or {}
-    gathered, verdicts = _Gathered(), dict[tuple[Any, ...], bool]()
-    for cell in study.cells("evaluate"):
-        folder = runs.folder_of(study.name, "evaluate", cell.path)
-        path = runs.checked(folder, "answers.parquet")
+    paths = {
+        cell: runs.checked(runs.folder_of(study.name, "evaluate", cell.path), "answers.parquet")
+        for cell in study.cells("evaluate")
+    }
+    gathered = _Gathered(sum(pq.read_metadata(path).num_rows for path in paths.values()))
+    verdicts: dict[tuple[Any, ...], bool] = {}
+    for cell, path in paths.items():
         part = _of(_read(path, wanted), only)
         is_open = pc.equal(pc.list_value_length(part["options"]).fill_null(0), 0)
         if pc.any(is_open).as_py():
@@ -132,77 +135,112 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 class _Values:
-    """Values of a column that repeat, each held once; rows hold its number."""
+    """Values of a column that repeat, each held once; rows have its number, 0 for none."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_rows: int) -> None:
         self.numbers: dict[Any, int] = {}
-        self.parts: dict[int, np.ndarray] = {}
-        """Numbers of each row of a file, -1 where there is no value."""
+        self.rows = np.zeros(most_rows, dtype=np.uint8)
 
-    def add(self, file: int, values: Sequence[Hashable], rows: np.ndarray) -> None:
-        """Add a file's values, and which of them each row has."""
-        known = [self.numbers.setdefault(each, len(self.numbers)) for each in values]
-        numbers = np.array([*known, -1])  # so that -1 stays -1
-        self.parts[file] = numbers.astype(_smallest(len(self.numbers)))[rows]
+    def add(self, at: slice, values: Sequence[Hashable], rows: np.ndarray) -> None:
+        """Add a file's values, and which of them each of its rows has, -1 for none."""
+        known = [self.numbers.setdefault(each, len(self.numbers) + 1) for each in values]
+        if len(self.numbers) > np.iinfo(self.rows.dtype).max:
+            self.rows = self.rows.astype(np.min_scalar_type(len(self.numbers)))
+        self.rows[at] = np.array([*known, 0])[rows]  # the last one is that of -1
 
-    def column(self, lengths: Sequence[int]) -> pd.Categorical:
-        """Return the column, with categories in their order; files without it have no value."""
+    def column(self, n_rows: int) -> pd.Categorical:
+        """Return the column, with categories in their order."""
         order = sorted(self.numbers)
-        places = np.empty(len(order) + 1, dtype=_smallest(len(order)))
-        places[[self.numbers[each] for each in order]] = np.arange(len(order))
-        places[-1] = -1
-        parts = [self.parts.get(file) for file in range(len(lengths))]
-        codes = np.concatenate(
-            [
-                np.full(length, -1, dtype=places.dtype) if part is None else places[part]
-                for part, length in zip(parts, lengths, strict=True)
-            ]
-        )
+        codes = np.full(len(order) + 1, -1, dtype=np.min_scalar_type(-len(order) - 1))
+        codes[[self.numbers[each] for each in order]] = np.arange(len(order))
         is_text = not order or isinstance(order[0], str)
         categories = pd.Index(order, dtype="str" if is_text else object, tupleize_cols=False)
-        return pd.Categorical.from_codes(codes, categories=categories)
+        return pd.Categorical.from_codes(codes[self.rows[:n_rows]], categories=categories)
 
 
-def _smallest(n_values: int) -> Any:
-    return np.min_scalar_type(-max(1, n_values))
+class _Numbers:
+    """A column of numbers, or of true and false."""
+
+    def __init__(self, most_rows: int, dtype: np.dtype[Any]) -> None:
+        self.rows = np.zeros(most_rows, dtype=dtype)
+        self.has_any = np.zeros(most_rows, dtype=bool)
+
+    def add(self, at: slice, values: np.ndarray) -> None:
+        """Add the values of a file, whatever number each is."""
+        if values.dtype != self.rows.dtype:
+            self.rows = self.rows.astype(_common(values.dtype, self.rows.dtype))
+        self.rows[at] = values
+        self.has_any[at] = True
+
+    def column(self, n_rows: int) -> np.ndarray:
+        """Return the column, NaN for files that lack it."""
+        rows, lacks = self.rows[:n_rows], ~self.has_any[:n_rows]
+        if lacks.any():
+            rows = rows.astype(_common(rows.dtype, np.dtype(float)))
+            rows[lacks] = np.nan
+        return rows
+
+
+def _common(first: np.dtype[Any], second: np.dtype[Any]) -> np.dtype[Any]:
+    """Return what holds both; true and false stay what they are beside numbers."""
+    if bool in (first, second):
+        return np.dtype(object)
+    return np.result_type(first, second)
 
 
 class _Gathered:
-    """The answers of one file after the other, by column."""
+    """The answers of one file after the other, by column.
 
-    def __init__(self) -> None:
+    Columns have room for all answers from the beginning: many small arrays would leave the
+    memory in pieces.
+    """
+
+    def __init__(self, most_rows: int) -> None:
+        self.most_rows = most_rows
         self.lengths: list[int] = []
         self.repeated: dict[str, _Values] = {}
-        self.others: dict[str, dict[int, pa.ChunkedArray]] = {}
+        self.numbers: dict[str, _Numbers] = {}
+        self.lists: dict[str, dict[int, pa.ChunkedArray]] = {}
 
     def add(self, part: pa.Table, cell: Cell) -> None:
         """Add the answers of a cell."""
-        file = len(self.lengths)
+        file, start = len(self.lengths), sum(self.lengths)
+        at = slice(start, start + len(part))
         self.lengths.append(len(part))
+        of_cell = {"model": texts.named(cell.model), "train_resolution": cell.train_resolution}
+        for name, text in of_cell.items():
+            self._values(name).add(at, [text], np.zeros(len(part), dtype=np.int8))
+        self._add_numbers("seed", at, np.full(len(part), cell.seed))
         for name, column in zip(part.column_names, part.columns, strict=True):
             if name == "options":
-                questions = self.repeated["question_id"].parts[file]
-                self._values(name).add(file, *_options(column, questions))
+                questions = self.repeated["question_id"].rows[at]
+                self._values(name).add(at, *_options(column, questions))
             elif pa.types.is_dictionary(column.type) or pa.types.is_null(column.type):
-                self._values(name).add(file, *_texts(column))
+                self._values(name).add(at, *_texts(column))
+            elif pa.types.is_nested(column.type):
+                self.lists.setdefault(name, {})[file] = column
             else:
-                self.others.setdefault(name, {})[file] = column
-        nothing = np.zeros(len(part), dtype=np.int8)
-        self._values("model").add(file, [texts.named(cell.model)], nothing)
-        self._values("train_resolution").add(file, [cell.train_resolution], nothing)
-        seeds = pa.array(np.full(len(part), cell.seed))
-        self.others.setdefault("seed", {})[file] = pa.chunked_array([seeds])
+                self._add_numbers(name, at, column.to_numpy())
 
     def _values(self, name: str) -> _Values:
-        return self.repeated.setdefault(name, _Values())
+        if name not in self.repeated:
+            self.repeated[name] = _Values(self.most_rows)
+        return self.repeated[name]
+
+    def _add_numbers(self, name: str, at: slice, values: np.ndarray) -> None:
+        if name not in self.numbers:
+            self.numbers[name] = _Numbers(self.most_rows, values.dtype)
+        self.numbers[name].add(at, values)
 
     def table(self) -> pd.DataFrame:
         """Return all answers; what was gathered is given up column by column."""
-        columns: dict[str, Any] = {}
-        for name in list(self.repeated):
-            columns[name] = self.repeated.pop(name).column(self.lengths)
-        for name in list(self.others):
-            columns[name] = _joined(self.others.pop(name), self.lengths)
+        n_rows, columns = sum(self.lengths), dict[str, Any]()
+        for gathered in (self.repeated, self.numbers):
+            for name in list(gathered):
+                columns[name] = gathered.pop(name).column(n_rows)
+        for name in list(self.lists):
+            columns[name] = _joined(self.lists.pop(name), self.lengths)
+        pa.default_memory_pool().release_unused()
         return pd.DataFrame(columns, copy=False)
 
 
@@ -228,10 +266,10 @@ def _options(column: pa.ChunkedArray, questions: np.ndarray) -> tuple[list[Hasha
 
 
 def _joined(parts: dict[int, pa.ChunkedArray], lengths: Sequence[int]) -> Any:
-    """Return a column of numbers, missing for files that lack it, or of lists."""
-    columns = [parts.get(file, pa.nulls(length)) for file, length in enumerate(lengths)]
-    tables = [pa.table({"column": column}) for column in columns]
+    """Return a column of lists, missing for files that lack it."""
+    tables = [
+        pa.table({"column": parts.get(file, pa.nulls(length))})
+        for file, length in enumerate(lengths)
+    ]
     whole = pa.concat_tables(tables, promote_options="permissive")["column"]
-    if pa.types.is_nested(whole.type):
-        return pd.arrays.ArrowExtensionArray(whole.combine_chunks())
-    return whole.to_pandas().to_numpy()
+    return pd.arrays.ArrowExtensionArray(whole.combine_chunks())
