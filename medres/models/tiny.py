@@ -4,6 +4,7 @@ Standard checkpoint folders with random weights, for the demo study and for test
 loaded, trained and queried by the same code as a model of two billion parameters.
 """
 
+import logging
 import os
 import shutil
 import tempfile
@@ -108,6 +109,9 @@ def make(folder: Path, name: str = NAME) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         network = known.tiny_network(known.tiny_config(_text_config(tokenizer), ids))
+    disabled = logging.root.manager.disable
+    # DeepSpeed, which is imported by this, would say so, with the time, on the page of a notebook.
+    logging.disable(logging.WARNING)
     try:
         network.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
@@ -120,6 +124,7 @@ def make(folder: Path, name: str = NAME) -> Path:
         if not (folder / "config.json").is_file():
             raise
     finally:
+        logging.disable(disabled)
         shutil.rmtree(aside, ignore_errors=True)
     return folder
 

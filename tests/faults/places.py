@@ -1,5 +1,6 @@
 """Disks that are full or read-only, clocks that were set back, locks, and two at once."""
 
+import base64
 import os
 import random
 import subprocess
@@ -45,7 +46,7 @@ def full_disk(campaign: Campaign, times: int) -> None:
         where = campaign.place.folder / "tmp"
         with _own_disk(campaign, where), campaign.round("TMPDIR full", STAGES[stem]) as done:
             (where / "large").write_bytes(bytes(PAGE))
-            _resize(where, PAGE)
+            _resize(where, _n_bytes(where))
             done.stopped(campaign.place.stage(stem).ended())
             _resize(where, ENOUGH)
             campaign.go_on(done, stem)
@@ -93,6 +94,7 @@ def others(campaign: Campaign, times: int) -> None:
             _clock_back,
             _files_of_the_future,
             _stale_holder,
+            _left_unfinished,
             _lock_removed,
             _two_at_once,
         ):
@@ -143,6 +145,17 @@ def _stale_holder(campaign: Campaign) -> None:
     lock.touch()
     lock.with_suffix(".holder").write_text("process 4194303 on another-machine\n")
     with campaign.round("stale holder of a lock", "before the training") as done:
+        campaign.finish(done)
+
+
+def _left_unfinished(campaign: Campaign) -> None:
+    """Leave Snakemake's mark of a job that it did not see end, though its page is finished."""
+    campaign.restore(EVALUATE)
+    flag = f"runs/{NAME}/current/pages/{EVALUATE}"
+    mark = campaign.root / ".snakemake" / "incomplete" / base64.b64encode(flag.encode()).decode()
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    with campaign.round("Snakemake's mark of an unfinished job", "after the evaluation") as done:
         campaign.finish(done)
 
 
