@@ -14,13 +14,13 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 study: $(READY) ## make a study's runs and reports: make study STUDY=demo; REPAIR=1 remakes damaged runs; PROFILE=slurm
-	@$(PYTHON) -m medres.make "$$STUDY" $${REPAIR:+--repair} $${PROFILE:+--profile "$$PROFILE"} $${GPU:+--gpu "$$GPU"}
+	@$(PYTHON) -m medres.make "$$STUDY" $(if $(filter 1,$(REPAIR)),--repair) $${PROFILE:+--profile "$$PROFILE"} $${GPU:+--gpu "$$GPU"}
 
 status: $(READY) ## say how far a study is, while it is made and from any machine: make status STUDY=demo
 	@$(PYTHON) -m medres.status "$$STUDY"
 
 thin: $(READY) ## say what disk of a study no result needs: make thin STUDY=demo; THIN=1 removes it
-	@$(PYTHON) -m medres.thin "$$STUDY" $${THIN:+--yes}
+	@$(PYTHON) -m medres.thin "$$STUDY" $(if $(filter 1,$(THIN)),--yes)
 
 plan: $(READY) ## say what a study costs before it starts: make plan STUDY=demo GPU=H200 GPUS=8
 	@$(PYTHON) -m medres.plan "$$STUDY" $${GPU:+--gpu "$$GPU"} $${GPUS:+--gpus "$$GPUS"}

@@ -20,6 +20,7 @@ def each(column: pd.Series, function: Callable[[Any], Any]) -> pd.Series:
     """Return what a function makes of each row's value; of a categorical once for each value."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
         return column.map(function)
+    assert not column.isna().any(), "a missing value has no category to look at"
     values = np.array([function(value) for value in column.cat.categories])
     return pd.Series(values[column.cat.codes], index=column.index)
 

@@ -7,10 +7,14 @@ import subprocess
 PLANNED = "MEDRES_GPUS"
 """Variable that says how many GPUs a command was planned for; 0, or without it, none."""
 
+HIDDEN = ("", "-1", "NoDevFiles")
+"""Values of CUDA_VISIBLE_DEVICES, or of its first entry, by which no GPU is seen."""
+
 
 def is_here() -> bool:
     """Return whether this machine has an NVIDIA GPU that is not hidden, without loading torch."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") == "" or not shutil.which("nvidia-smi"):
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
+    if first in HIDDEN or not shutil.which("nvidia-smi"):
         return False
     try:
         found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)

@@ -26,6 +26,8 @@ from medres.study import Study
 
 ERROR = "medres: "
 """Begins the line that every command of ours prints when it fails."""
+CANCELLED = "and its jobs to be cancelled: see in the cluster's queue that none is left"
+"""Said whatever the cluster answered, which may have been nothing."""
 CANCELS_WITHIN_S = 60.0
 """Time for Snakemake to take back the jobs that it has handed to a cluster."""
 KEPT = "; what is finished is kept, and the same command goes on from there"
@@ -61,13 +63,15 @@ def main(arguments: list[str]) -> int:
     try:
         return _make(asked, options)
     except KeyboardInterrupt as told:
-        texts.say(f"{ERROR}stopped: told to by {told or 'SIGINT'}{KEPT}", file=sys.stderr)
+        texts.say(f"{ERROR}stopped: told to by {str(told) or 'SIGINT'}{KEPT}", file=sys.stderr)
         return 1
 
 
 def _make(asked: argparse.Namespace, options: list[str]) -> int:
     try:
         profile = profiles.find(asked.profile)
+        if not asked.dry_run:
+            profiles.check(profile)
         study = studies.load(asked.study)
         for line in studies.unpinned(study):
             texts.say(f"{ERROR}{line}", file=sys.stderr)
@@ -202,13 +206,14 @@ def _snakemake(study: str, profile: Profile, options: list[str]) -> tuple[int, l
             )
             try:
                 code = process.wait()
-            except KeyboardInterrupt:
-                if profile.is_cluster:
-                    # By this it cancels the jobs that it has handed in.
-                    process.send_signal(signal.SIGINT)
-                    with suppress(subprocess.TimeoutExpired):
-                        process.wait(CANCELS_WITHIN_S)
-                raise
+            except KeyboardInterrupt as told:
+                if not profile.is_cluster:
+                    raise
+                # By this it cancels the jobs that it has handed in.
+                process.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(CANCELS_WITHIN_S)
+                raise KeyboardInterrupt(f"{told}, {CANCELLED}") from None
     finally:
         pump.join()
     return code, reasons or _recorded(study, before) or ended[-1:]
@@ -224,9 +229,10 @@ def _recorded(study: str, before: dict[str, Failure]) -> list[str]:
     found = []
     for stem, failure in failures.read(study).items():
         if before.get(stem) != failure:
-            logs = sorted((runs.ROOT / "runs" / study / LOGS).rglob(f"{failure.job}.log"))
-            log = f", log {_shown(logs[0])}" if failure.job and logs else ""
-            found.append(f"{stem} on {failure.host}{log}: {failure.reason}")
+            name = f"{failure.job}.log" if failure.job.isdecimal() else ""
+            logs = sorted((runs.ROOT / "runs" / study / LOGS).rglob(name)) if name else []
+            log = f", log {_shown(logs[0])}" if logs else ""
+            found.append(texts.one_line(f"{stem} on {failure.host}{log}: {failure.reason}"))
     return found
 
 

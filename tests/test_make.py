@@ -26,6 +26,16 @@ def test_the_reason_of_a_job_on_another_machine_is_said_with_its_log(project, mo
     assert reason.endswith("log runs/small/logs/rule_evaluate/mine/12.log: no room left")
 
 
+def test_a_job_that_is_no_number_is_looked_for_nowhere(project, monkeypatch):
+    (runs.ROOT / "runs" / "small" / "logs").mkdir(parents=True)
+    for job in ("**", "/x", "../.."):
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        failures.record("small", STEM, "no room left")
+        (reason,) = make._recorded("small", {})
+        assert reason.endswith(": no room left")
+        assert "log" not in reason
+
+
 def test_a_failure_from_before_is_no_reason(project):
     failures.record("small", STEM, "no room left")
     assert make._recorded("small", failures.read("small")) == []

@@ -21,6 +21,13 @@ def test_the_local_profile_is_of_this_machine_and_slurm_is_a_cluster(with_profil
     assert profiles.find("slurm").is_cluster
 
 
+def test_slurm_is_refused_where_it_is_not(with_profiles, monkeypatch):
+    profiles.check(profiles.find(profiles.LOCAL))
+    monkeypatch.setenv("PATH", str(with_profiles))
+    with pytest.raises(ValueError, match="sbatch is not on PATH; start it on a login node"):
+        profiles.check(profiles.find("slurm"))
+
+
 def test_an_unknown_profile_is_refused_with_those_that_there_are(with_profiles):
     with pytest.raises(FileNotFoundError, match="no such profile; known profiles are local, slurm"):
         profiles.find("slrum")

@@ -217,7 +217,9 @@ def read(study: str) -> dict[str, Job]:
     Raises:
         FileNotFoundError: If nothing was.
     """
-    return {stem: Job(**asked) for stem, asked in files.read_json(_path_of(study)).items()}
+    found = {stem: Job(**asked) for stem, asked in files.read_json(_path_of(study)).items()}
+    # A number that stands in commands.
+    return {stem: replace(job, gpus=int(job.gpus)) for stem, job in found.items()}
 
 
 def _path_of(study: str) -> Path:

@@ -183,6 +183,11 @@ def told(make_page: Callable[[], Path]) -> int:
         said = " ".join(str(error).split())
         texts.say(f"medres: {said}{_remedy(said)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        # Of the kernel that is gone with it.
+        logging.getLogger("asyncio").disabled = True
+        texts.say("medres: interrupted; the same command goes on from there", file=sys.stderr)
+        return 130
     return 0
 
 

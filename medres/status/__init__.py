@@ -7,6 +7,7 @@ what is made is still current, `make study` finds out.
 
 import os
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -126,7 +127,7 @@ def _pages(found: Look, folder: Path) -> None:
     for stem in [*cells, *found.study.reports, "index"]:
         # The page of a run that failed waits for it.
         fails = stem in found.failures and stem not in broken
-        state = FAILED if fails else DONE if stem in made else WAITING
+        state = DONE if stem in made else FAILED if fails else WAITING
         found.things.append(Thing("pages", stem, state))
 
 
@@ -159,10 +160,10 @@ def _run(
     if holder is None and not (folder / "spec.json").exists():
         return Thing(stage, stem, state, cell), None
     seen = max([holder.since if holder else 0.0, *_changes(folder)])
-    if state != FAILED:
-        lives = holder is not None and holder.is_alive
-        if lives is None:
-            lives = found.at - seen < SILENT_S
+    lives = holder is not None and holder.is_alive
+    if lives is None:
+        lives = state != FAILED and found.at - seen < SILENT_S
+    if lives or state != FAILED:
         state = RUNNING if lives else ENDED
     thing = Thing(stage, stem, state, cell, holder, seen)
     if stage == "finetune":
@@ -200,7 +201,7 @@ def _at_step(found: Look, folder: Path, thing: Thing) -> Thing:
     if thing.state != RUNNING or thing.holder is None or written < thing.holder.since:
         left_s = None
     if left_s is not None:
-        left_s = max(left_s - (found.at - written), 0.0)
+        left_s = max(left_s - max(found.at - written, 0.0), 0.0)
     return replace(thing, at=at, share=min(step / n_steps, 1.0), left_s=left_s)
 
 
@@ -250,7 +251,7 @@ def _value(content: Any, *names: str) -> Any:
 def _number(value: Any) -> float | None:
     """Return a finite number of at least 0, None for anything else."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value < float("inf") else None
+    return float(value) if is_number and 0 <= value <= sys.float_info.max else None
 
 
 def _gpu_s(outcome: Any) -> float:

@@ -70,7 +70,7 @@ def _failed(found: Look) -> list[str]:
     lines = []
     for things in groups.values():
         names = [thing.name for thing in things]
-        last = max((found.failures[name] for name in names), key=lambda each: each.at)
+        last = max((found.failures[name] for name in names), key=lambda each: _seconds(each.at))
         more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
         job = f", job {last.job}" if last.job else ""
         at = _clock(_seconds(last.at), found.at)
@@ -124,9 +124,11 @@ def _clock(at: float, now: float) -> str:
 
 def _seconds(at: str) -> float:
     try:
-        return datetime.fromisoformat(at).timestamp()
-    except (ValueError, TypeError):
+        seconds = datetime.fromisoformat(at).timestamp()
+        datetime.fromtimestamp(seconds, UTC).astimezone()  # may be of a year that is none here
+    except (ValueError, TypeError, OverflowError):
         return 0.0
+    return seconds
 
 
 def main(arguments: list[str]) -> int:

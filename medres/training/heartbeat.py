@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 SILENT_S = 120.0
@@ -18,6 +19,8 @@ SILENT_S = 120.0
 nodes up to 60 s late."""
 SIGNS = 12
 """Signs that a process gives in that time."""
+UNREADABLE = (OSError, ValueError, KeyError)
+"""What a record raises while it is replaced, or a shared disk stumbles: no sign this time."""
 OUTLIVES_S = 20.0
 """A process that gave signs for so much longer than another did not end first."""
 
@@ -42,7 +45,7 @@ def _give_signs(renew: Callable[[], None], cut_off: Callable[[str], None], silen
             _reach(first, within_s=silent_s / SIGNS)
             renew()
             renewed = time.monotonic()
-        except OSError as error:
+        except UNREADABLE as error:
             if time.monotonic() - renewed > silent_s:
                 cut_off(str(error))
                 return
@@ -91,12 +94,14 @@ class Watch(threading.Thread):
         missed: Counter[Path] = Counter()
         # By looks, not by a clock: after a pause of this process or of the disk, all have paused.
         while not self.is_over.wait(self.silent_s / SIGNS):
-            for record in self.records.glob("*.json"):
-                renewed = record.stat().st_mtime_ns
-                missed[record] = missed[record] + 1 if seen.get(record) == renewed else 0
-                seen[record] = renewed
+            with suppress(*UNREADABLE):
+                for record in self.records.glob("*.json"):
+                    renewed = record.stat().st_mtime_ns
+                    missed[record] = missed[record] + 1 if seen.get(record) == renewed else 0
+                    seen[record] = renewed
             late = [record for record, n in missed.items() if n > SIGNS]
-            self.lost = {int(record.stem) for record in late if not self.is_done(record)}
+            with suppress(*UNREADABLE):
+                self.lost = {int(record.stem) for record in late if not self.is_done(record)}
             if self.lost:
                 self.end()
                 return

@@ -28,12 +28,8 @@ SHOWN = "[medres] "
 """Marks the lines of a process that the notebook shows; all lines are in launch.log."""
 ENDS_WITHIN_S = 30
 PASSED_ON = (
-    "MEDRES_ROOT",
-    "HF_HOME",
-    "HF_HUB_CACHE",
-    "HF_HUB_OFFLINE",
-    "DS_ACCELERATOR",
-    "GLOO_SOCKET_IFNAME",
+    *("MEDRES_ROOT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE"),
+    *("DS_ACCELERATOR", "GLOO_SOCKET_IFNAME", "OMP_NUM_THREADS"),
 )
 """Environment variables set on other nodes; a token of the hub is stored in HF_HOME."""
 KINDS = {kind.__name__: kind for kind in (ValueError, FileNotFoundError, MemoryError)}
@@ -117,7 +113,10 @@ def _command(
     folder: Path, settings: TrainingSettings, port: int
 ) -> tuple[list[str], dict[str, str]]:
     """Return the command that starts the processes, and its environment."""
-    inherited = os.environ | {"MEDRES_ROOT": str(runs.ROOT)}
+    # accelerate would overrule `threads` by a number that depends on the cores of a node, and sums
+    # on a CPU are rounded otherwise with another number.
+    threads = {"OMP_NUM_THREADS": str(settings.threads)}
+    inherited = os.environ | {"MEDRES_ROOT": str(runs.ROOT)} | threads
     if not strategies.has_gpu(settings.device):
         inherited["DS_ACCELERATOR"] = "cpu"
     if strategies.is_by_srun(settings):

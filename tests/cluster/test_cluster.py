@@ -52,14 +52,16 @@ def write_project(folder: Path) -> Path:
 
 
 def make(project: Path, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "medres.make", STUDY, *options],
-        cwd=project,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    # Into a file: a pipe that nobody reads fills up.
+    with (project / "make.log").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "medres.make", STUDY, *options],
+            cwd=project,
+            env=environment(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
 
 def job_in_its_middle(project: Path, train_resolution: str, until: float) -> str:
@@ -109,9 +111,10 @@ def on_slurm(project: Path, until: float) -> str:
             time.sleep(0.1)
         # By itself it would begin again after two minutes.
         subprocess.run(["scontrol", "update", f"JobId={requeued}", "StartTime=now"], check=True)
-        said = made.communicate(timeout=until - time.monotonic())[0]
+        made.wait(until - time.monotonic())
     finally:
         made.kill()
+    said = (project / "make.log").read_text()
     assert made.returncode == 0, said
     return said
 

@@ -72,7 +72,7 @@ def write_study(
         of_study: What its study file says otherwise.
     """
     folder = root / "params" / name
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     study: dict[str, Any] = {
         "title": "Faults",
         "models": ["tiny-qwen2-vl"],

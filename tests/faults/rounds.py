@@ -53,10 +53,10 @@ class Round:
 
     def same(self, found: dict[str, str], expected: dict[str, str]) -> None:
         """Note what differs from what an undisturbed study made, both as from `project.results`."""
-        names = sorted(found.keys() | expected.keys())
-        self.broken += [
-            f"differs: {name}" for name in names if found.get(name) != expected.get(name)
-        ]
+        for name in sorted(found.keys() | expected.keys()):
+            if found.get(name) != expected.get(name):
+                what = "differs" if found.keys() & expected.keys() & {name} else "is missing"
+                self.broken.append(f"{name} {what if name in expected else 'is left over'}")
 
     def kept(self, before: dict[str, tuple[str, int]], after: dict[str, tuple[str, int]]) -> None:
         """Note what had been finished and is gone, or was made again."""

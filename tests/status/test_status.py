@@ -83,6 +83,21 @@ def test_a_run_is_at_work_where_its_process_lives_or_its_files_change(study):
     assert f"{native.page}: last sign on node7 at" in said
 
 
+def test_who_makes_what_failed_before_is_at_work_and_a_page_that_is_made_has_not_failed(study):
+    cell = cell_of(study, "finetune", "low")
+    failures.record(study.name, cell.page, "no room left")
+    begin(study, cell, pid=DEAD, host="node7")
+    assert states(study)[cell.page] == status.FAILED
+    begin(study, cell, pid=os.getpid(), host=HERE)
+    assert states(study)[cell.page] == status.RUNNING
+    failures.record(study.name, "05_alignment", "no answers")
+    mark = runs.ROOT / "runs" / study.name / "marks" / "pages" / "05_alignment.json"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    (page,) = (each for each in status.look(study).things if each.name == "05_alignment")
+    assert page.state == status.DONE
+
+
 def test_a_process_id_given_to_another_process_later_is_not_the_holder(study):
     cell = cell_of(study, "finetune", "low")
     begin(study, cell, pid=os.getpid(), host=HERE, since=10**6)
@@ -95,6 +110,9 @@ def test_a_training_says_its_step_and_the_time_that_it_said_itself(study):
     runs.write_json(folder / "progress.json", {"step": 5, "n_steps": 20, "left_s": 7200})
     said = report(status.look(study))
     assert "step 5 of 20, about 2.0 h left, last sign" in said
+    # By a disk whose clock is two hours ahead.
+    os.utime(folder / "progress.json", (time.time() + 7200,) * 2)
+    assert "about 2.0 h left" in report(status.look(study))
     # Written by the attempt before: the step it had reached stands, the time does not.
     os.utime(folder / "progress.json", (time.time() - 100,) * 2)
     (thing,) = status.look(study).of(status.RUNNING)
@@ -152,6 +170,17 @@ def test_a_page_is_made_if_the_last_plan_left_it_so(study):
 
 
 TORN = [b"", b"{", b"[]", b"\xff\xfe", b"3", b'{"spec": 3}', b"[" * 5000, b'{"reason": 3}']
+
+
+def test_numbers_and_times_that_are_none_here_stop_nothing(study, capsys):
+    folder = begin(study, cell_of(study, "finetune", "native"), pid=1, host="node7")
+    (folder / "progress.json").write_text(f'{{"step": {"9" * 400}, "n_steps": 2, "left_s": 3}}')
+    failures.record(study.name, "05_alignment", "no answers")
+    path = runs.ROOT / "runs" / study.name / "failed" / "05_alignment.json"
+    far = json.loads(path.read_text()) | {"at": "9999-12-31T23:59:59-23:59"}
+    path.write_text(json.dumps(far))
+    assert main([study.name]) == 0
+    assert "05_alignment: no answers" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", TORN, ids=range(len(TORN)))

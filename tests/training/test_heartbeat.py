@@ -14,10 +14,17 @@ from medres.training import heartbeat
 def test_who_gives_no_sign_is_missed_and_not_who_gives_them_or_is_done(tmp_path: Path) -> None:
     for name in ("0", "1", "2"):
         (tmp_path / f"{name}.json").touch()
-    ended = threading.Event()
+    ended, stumbles = threading.Event(), iter([OSError, KeyError, ValueError])
+
+    def is_done(record: Path) -> bool:
+        # Of a disk that stumbles a few times; the watch goes on.
+        if stumble := next(stumbles, None):
+            raise stumble
+        return record.stem == "2"
+
     watch = heartbeat.Watch(
         tmp_path,
-        is_done=lambda record: record.stem == "2",
+        is_done=is_done,
         end=ended.set,
         silent_s=1.0,
     )

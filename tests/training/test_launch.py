@@ -162,36 +162,26 @@ def two_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoNo
     made.remove()
 
 
-@pytest.mark.parametrize(
-    ("by_srun", "power"), [(True, False), (False, True)], ids=["srun, cable", "ssh, power"]
-)
 def test_a_node_that_is_cut_off_is_named_and_the_training_goes_on_to_the_same_weights(
-    project: Path,
-    together: runs.Run,
-    two_nodes: TwoNodes,
-    monkeypatch: pytest.MonkeyPatch,
-    by_srun: bool,
-    power: bool,
+    project: Path, together: runs.Run, two_nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = TWO
-    if by_srun:
-        monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
-        monkeypatch.setenv("SLURM_JOB_NODELIST", ",".join(NODES))
-    else:
-        (project / "hosts").write_text("".join(f"{node} slots=1\n" for node in NODES))
-        settings = TWO | {"hostfile": "hosts"}
+    """Started by srun, which does not learn of the cut, and again by ssh."""
     folder = runs.folder_of("small", "finetune", CELL)
     mark = folder / "resume" / "checkpoint-4" / "whole"
-    cutting = when(mark.exists, lambda: two_nodes.cut(power=power))
-    with pytest.raises(
-        RuntimeError,
-        match=r"^process 1 on node-b gave no sign of life for 15 s .* from the shared disk or from "
-        "node-a.*resumes from its last checkpoint$",
-    ):
-        training.finetune(**settings)
+    cutting = when(mark.exists, two_nodes.cut)
+    with monkeypatch.context() as job:
+        job.setenv("SLURM_JOB_NUM_NODES", "2")
+        job.setenv("SLURM_JOB_NODELIST", ",".join(NODES))
+        with pytest.raises(
+            RuntimeError,
+            match=r"^process 1 on node-b gave no sign of life for 15 s .* from the shared disk or "
+            "from node-a.*resumes from its last checkpoint$",
+        ):
+            training.finetune(**TWO)
     cutting.join()
     two_nodes.mend()
-    run = training.finetune(**settings)
+    (project / "hosts").write_text("".join(f"{node} slots=1\n" for node in NODES))
+    run = training.finetune(**TWO | {"hostfile": "hosts"})
     assert run.record["outcome"]["resumed_at_step"] >= 4
     assert {runs.read_json(path)["host"] for path in (run.folder / "ranks").iterdir()} == set(NODES)
     found, expected = weights_of(run), weights_of(together)
