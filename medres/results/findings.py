@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from medres import coded
 from medres.results import paired
 from medres.results.grids import CELL, place
 from medres.results.numbers import p_text, percent, points
@@ -13,7 +14,7 @@ from medres.texts import in_markdown
 
 def describe_answers(table: pd.DataFrame) -> str:
     """Return how many answers, cells and seeds there are, and how many answers were unparsable."""
-    n_cells, n_seeds = len(table[CELL].drop_duplicates()), table["seed"].nunique()
+    n_cells, n_seeds = len(coded.rows_of(table, CELL)), table["seed"].nunique()
     n_unparsable = int(table["parsed_answer"].isna().sum())
     seeds = "one training seed" if n_seeds == 1 else f"{n_seeds} training seeds"
     unparsable = (
@@ -34,8 +35,8 @@ def cut_off(table: pd.DataFrame) -> str:
     if "is_cut" not in table:
         return ""
     # The answers of mixed are those of low and native again.
-    own = table[(table["eval_resolution"] != "mixed") & table["generated_reply"].notna()]
-    cut = own[own["is_cut"].eq(True)]
+    is_own = (table["eval_resolution"] != "mixed") & table["generated_reply"].notna()
+    cut = table[is_own & table["is_cut"].eq(True)]
     if cut.empty:
         return ""
     budgets = " or ".join(f"{int(number):,}" for number in sorted(cut["reply_tokens"].unique()))
@@ -46,7 +47,7 @@ def cut_off(table: pd.DataFrame) -> str:
         else ""
     )
     return (
-        f" {len(cut):,} of {len(own):,} generated replies were cut off at max_new_tokens = "
+        f" {len(cut):,} of {is_own.sum():,} generated replies were cut off at max_new_tokens = "
         f"{budgets} before their end{inside}."
     )
 

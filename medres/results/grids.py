@@ -238,19 +238,20 @@ def baselines(
             }
         )
 
-    for dataset, part in table.groupby("dataset", sort=False):
-        question_set = of_label[str(dataset)]
-        asked = set(part["question_id"])
+    used = table[["question_id", "group", "seed", "correct"]]
+    arms = coded.rows_of(table, CELL[:4])
+    for (dataset,), places in coded.rows_of(table, ["dataset"]).items():
+        question_set = of_label[dataset]
         test = question_set.split("test")
-        test = test[test["question_id"].isin(asked)]
+        test = test[test["question_id"].isin(used["question_id"].iloc[places].unique())]
         train = question_set.split("train")
         if not train.empty:
             correct = majority_correct(train, test)
             majority = test.assign(correct=correct, seed=0)
-            add(str(dataset), "majority answer", majority, model="", trained="")
-        blank = part[part["eval_resolution"] == "blank"]
-        for (model, trained), arm in blank.groupby(["model", "train_resolution"], sort=False):
-            add(str(dataset), "blank image", arm, model=str(model), trained=str(trained))
+            add(dataset, "majority answer", majority, model="", trained="")
+        for (of, model, trained, asked), arm in arms.items():
+            if (of, asked) == (dataset, "blank"):
+                add(dataset, "blank image", used.iloc[arm], model=model, trained=trained)
     table = pd.DataFrame(rows, columns=BASELINES)
     return table.sort_values(["dataset", "model", "train_resolution"], key=rank, ignore_index=True)
 

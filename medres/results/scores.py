@@ -1,6 +1,7 @@
 """The same answers scored by each rule and by each metric, one row per cell."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,14 +46,13 @@ def by_rule(table: pd.DataFrame, question_sets: Mapping[str, datasets.QuestionSe
     source_of = {each.label: each.source for each in question_sets.values()}
     scored = "reference options correct option_log_probabilities_per_token generated_reply".split()
     used = [*CELL, *(name for name in scored if name in table)]
-    closed = table.loc[coded.n_options(table) > 0, used]
-    rows = [
-        {
-            **dict(zip(CELL, key, strict=True)),
-            **scoring.rule_metrics(part, source=source_of[str(key[0])]),
-        }
-        for key, part in closed.groupby(CELL, sort=False)
-    ]
+    rows = []
+    for key, places in coded.rows_of(table, CELL).items():
+        part = table[used].iloc[places]
+        closed = part[coded.n_options(part) > 0]
+        if len(closed):
+            found = scoring.rule_metrics(closed, source=source_of[key[0]])
+            rows.append({**dict(zip(CELL, key, strict=True)), **found})
     result = pd.DataFrame(rows, columns=[*CELL, *scoring.RULE_COLUMNS])
     return result.sort_values(CELL, key=rank, kind="stable", ignore_index=True)
 
@@ -95,16 +95,27 @@ def vqa_metrics(table: pd.DataFrame) -> pd.DataFrame:
         question of the kind.
     """
     rows = []
-    for _, part in table.groupby("dataset", sort=False):
-        is_yes_no = coded.each(part["reference"], lambda text: text.lower() in scoring.YES_NO)
-        if (is_yes_no | coded.n_options(part).eq(0)).any():
+    names = ("options", "correct", "reply", "reference", "answer_type")
+    used = [name for name in names if name in table]
+    of_dataset: dict[str, list[tuple[tuple[Any, ...], np.ndarray]]] = {}
+    for key, places in coded.rows_of(table, CELL).items():
+        of_dataset.setdefault(key[0], []).append((key, places))
+    for arms in of_dataset.values():
+        cells = {key: table[used].iloc[places] for key, places in arms}
+        if any(map(_asks, cells.values())):
             rows += [
                 {**dict(zip(CELL, key, strict=True)), **scoring.vqa_metrics(cell)}
-                for key, cell in part.groupby(CELL, sort=False)
+                for key, cell in cells.items()
             ]
     if not rows:
         return pd.DataFrame(columns=CELL)
     return pd.DataFrame(rows).sort_values(CELL, key=rank, kind="stable", ignore_index=True)
+
+
+def _asks(cell: pd.DataFrame) -> bool:
+    """Return whether a cell has open questions or some of yes or no."""
+    is_yes_no = coded.each(cell["reference"], lambda text: text.lower() in scoring.YES_NO)
+    return bool((is_yes_no | coded.n_options(cell).eq(0)).any())
 
 
 def open_answers(table: pd.DataFrame) -> pd.DataFrame:
