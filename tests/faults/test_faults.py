@@ -31,7 +31,7 @@ def test_other_bytes_a_lost_run_a_missing_reason_and_a_process_left_break_the_pr
     assert not rounds.is_broken
     other = Round("other bytes", "so")
     other.same({"loss.csv": "1"}, {"loss.csv": "2", "answers.parquet": "3"})
-    assert other.broken == ["differs: answers.parquet", "differs: loss.csv"]
+    assert other.broken == ["answers.parquet is missing", "loss.csv differs"]
     lost = Round("lost", "so")
     lost.kept({"run.json": ("1", 1)}, {"run.json": ("1", 2)})
     assert lost.lost == ["run.json"]
