@@ -97,7 +97,7 @@ class Rounds:
             if stopped:
                 outcome += f", of these {len(stopped)} after one line of reason"
             broken = [phrase for each in these for phrase in each.broken]
-            outcome += f"; BROKEN: {broken[0][:200]}" if broken else ""
+            outcome += f"; BROKEN: {' '.join(broken[0].split())[:200]}" if broken else ""
             lost = sum(len(each.lost) for each in these)
             yield f"| {fault} | {how} | {len(these)} | {outcome} | {lost or 'nothing'} |"
 
