@@ -42,13 +42,10 @@ def of_ladders(
         baselines: As from `without_looking`.
         margin: As in `choice.choose`.
     """
-    of_key = {
-        (str(key[0]), str(key[1]), str(key[2])): part
-        for key, part in answers.groupby(KEY, sort=False)
-    }
+    rows = coded.rows_of(answers, KEY)
     said = {}
     for ladder, _ in found:
-        part = of_key[ladder.key]
+        part = answers.iloc[rows[ladder.key]]
         rungs = part[part["eval_resolution"].isin([*ladder.rungs, *ladder.merged])]
         looks = _hardly_looks(ladder, part, margin)
         sentences = [

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medres import coded
 from medres.results import frontier, grids, paired
 from medres.statistics import best, comparison, tails
 from medres.statistics.best import Loss
@@ -75,13 +76,12 @@ def ladders(answers: pd.DataFrame) -> list[Ladder]:
         answers: As from `grids.answers`. Blank, mixed and enlarged images, and several
             views of one, are no rungs.
     """
-    offered = frontier.offered(answers)
-    found = {
-        (str(key[0]), str(key[1]), str(key[2])): part
-        for key, part in offered.groupby(KEY, sort=False)
-    }
+    names = [*grids.CELL, "question_id", "group", "correct", "visual_tokens", *READS]
+    offered = frontier.offered(answers[[name for name in names if name in answers]])
+    found = coded.rows_of(offered, KEY)
     order = pd.DataFrame(list(found), columns=KEY).sort_values(KEY, key=grids.rank, kind="stable")
-    return [_ladder(key, found[key]) for key in order.itertuples(index=False, name=None)]
+    keys = order.itertuples(index=False, name=None)
+    return [_ladder(key, offered.iloc[found[key]]) for key in keys]
 
 
 def _ladder(key: tuple[str, str, str], part: pd.DataFrame) -> Ladder:

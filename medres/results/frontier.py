@@ -63,7 +63,8 @@ def rungs(answers: pd.DataFrame) -> pd.DataFrame:
         answers: As from `grids.answers`.
     """
     found = offered(answers)
-    return found[~_is_unpriced(found)].reset_index(drop=True)
+    is_unpriced = _is_unpriced(found)
+    return (found[~is_unpriced] if is_unpriced.any() else found).reset_index(drop=True)
 
 
 def unpriced(answers: pd.DataFrame) -> str:
