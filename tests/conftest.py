@@ -36,7 +36,7 @@ DRAWN = {
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder of its own, with copies of this repository's notebooks and parameters."""
     root = tmp_path / "project"
-    for name in ("notebooks", "params"):
+    for name in ("notebooks", "params", "profiles"):
         shutil.copytree(REPOSITORY / name, root / name)
     monkeypatch.setattr(runs, "ROOT", root)
     monkeypatch.setenv("MEDRES_ROOT", str(root))

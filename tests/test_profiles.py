@@ -1,4 +1,3 @@
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.fixture
 def with_profiles(project):
-    shutil.copytree(REPOSITORY / "profiles", project / "profiles")
     return project / "profiles"
 
 

@@ -51,7 +51,7 @@ def write(project: Path) -> Write:
 def answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every study have answers to the questions of its data sets, so many of them right."""
 
-    def answers(study: Study) -> pd.DataFrame:
+    def answers(study: Study, columns: object = None) -> pd.DataFrame:
         parts = [
             arm(
                 cell.train_resolution,
@@ -216,7 +216,7 @@ def test_other_questions_of_a_shared_data_set_are_refused(
 ) -> None:
     full, lora = write("full"), write("lora", lora_rank=4)
 
-    def answers(study: Study) -> pd.DataFrame:
+    def answers(study: Study, columns: object = None) -> pd.DataFrame:
         n_questions = {"full": 5, "lora": 4}[study.name]
         made = arm("low", "low", [1] * n_questions)
         return made.assign(model="tiny-qwen2-vl")
