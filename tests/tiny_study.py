@@ -11,35 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import numpy as np
-import pandas as pd
 import yaml
-from PIL import Image
 
 from medres import datasets, runs
 from medres import study as studies
 from medres.report import current, render
+from tests.faults import project
 
 NAME = "small"
 REPORTS = ["04_native_vs_low", "05_alignment", "11_published_audit", "12_findings"]
 N_IMAGES = 12
 
 
-def write(project: Path) -> None:
+def write(root: Path) -> None:
     """Write images, table and parameters of the study."""
-    folder = project / "data"
+    folder = root / "data"
     folder.mkdir()
-    rows = []
-    for number in range(N_IMAGES):
-        rng = np.random.default_rng(number)
-        Image.fromarray(rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(
-            folder / f"{number}.png"
-        )
-        split = "train" if number < N_IMAGES // 2 else "test"
-        answer = "yes" if number % 2 else "no"
-        rows.append([f"{number}.png", "is it odd?", answer, f"patient-{number}", split])
-    columns = ["image", "question", "answer", "group", "split"]
-    pd.DataFrame(rows, columns=columns).to_csv(folder / "questions.csv", index=False)
+    project.write_questions(folder, N_IMAGES)
     study: dict[str, Any] = {
         "title": "Small",
         "models": ["tiny-qwen2-vl"],
@@ -50,12 +38,12 @@ def write(project: Path) -> None:
         "reports": REPORTS,
     }
     pixels = {"low_max_pixels": 784, "native_max_pixels": 3136}
-    write_params(project, "study", study)
-    write_params(project, "02_finetune", {**pixels, "epochs": 1, "batch_images": 2})
+    write_params(root, "study", study)
+    write_params(root, "02_finetune", {**pixels, "epochs": 1, "batch_images": 2})
     asked = {"eval_resolutions": ["low", "native", "blank"], "check_questions": 1}
-    write_params(project, "03_evaluate", {**pixels, **asked, "generate_closed": False})
+    write_params(root, "03_evaluate", {**pixels, **asked, "generate_closed": False})
     for stem in ("04_native_vs_low", "05_alignment", "12_findings"):
-        write_params(project, stem, {"margin": 0.02})
+        write_params(root, stem, {"margin": 0.02})
 
 
 def write_params(project: Path, stem: str, values: dict[str, Any]) -> Path:

@@ -18,7 +18,6 @@ from tests.faults.project import NAME, PREPARE, REPOSITORY
 ENDS_WITHIN_S = 600.0
 LINGERS_S = 5.0
 """How long what a command has started may take to notice that it ended."""
-OURS = "medres: "
 
 
 @dataclass

@@ -32,6 +32,21 @@ OTHERWISE = {"run.json", "runs.csv", "spec.json"}
 """Names of files that hold how long something took, or what was to be done before it was."""
 
 
+def write_questions(folder: Path, n_images: int) -> None:
+    """Write images of noise and a question about each, the first half of them for training."""
+    rows = []
+    for number in range(n_images):
+        rng = np.random.default_rng(number)
+        Image.fromarray(rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(
+            folder / f"{number}.png"
+        )
+        split = "train" if number < n_images // 2 else "test"
+        answer = "yes" if number % 2 else "no"
+        rows.append([f"{number}.png", "is it odd?", answer, f"patient-{number}", split])
+    columns = ["image", "question", "answer", "group", "split"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "questions.csv", index=False)
+
+
 def write(root: Path) -> None:
     """Write the study's images, table, parameters and notebooks."""
     root.mkdir(parents=True)
@@ -40,17 +55,7 @@ def write(root: Path) -> None:
     shutil.copy(REPOSITORY / "Snakefile", root)
     folder = root / "data"
     folder.mkdir()
-    rows = []
-    for number in range(N_IMAGES):
-        rng = np.random.default_rng(number)
-        Image.fromarray(rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(
-            folder / f"{number}.png"
-        )
-        split = "train" if number < N_IMAGES // 2 else "test"
-        answer = "yes" if number % 2 else "no"
-        rows.append([f"{number}.png", "is it odd?", answer, f"patient-{number}", split])
-    columns = ["image", "question", "answer", "group", "split"]
-    pd.DataFrame(rows, columns=columns).to_csv(folder / "questions.csv", index=False)
+    write_questions(folder, N_IMAGES)
     write_study(root, NAME)
 
 
