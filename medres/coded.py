@@ -67,12 +67,6 @@ def combinations(columns: Sequence[pd.Series]) -> tuple[np.ndarray, np.ndarray]:
     return firsts, of_row
 
 
-def n_repeated(columns: Sequence[pd.Series]) -> int:
-    """Return how many rows have a combination of values that a row before has."""
-    whole = np.sort(_whole(columns))  # a hash table would take ten times the memory
-    return int((whole[1:] == whole[:-1]).sum())
-
-
 def _whole(columns: Sequence[pd.Series]) -> np.ndarray:
     """Return one number for each row's combination of values."""
     whole, n_whole = np.zeros(len(columns[0]), dtype=np.int64), 1

@@ -55,13 +55,6 @@ def test_rows_are_found_by_their_values(column: pd.Series) -> None:
 
 
 @pytest.mark.parametrize("column", kinds(TEXTS))
-def test_a_row_that_is_there_before_is_repeated(column: pd.Series) -> None:
-    assert coded.n_repeated([column, pd.Series([0, 0, 0, 0, 0, 1])]) == 1
-    assert coded.n_repeated([column, pd.Series(range(6))]) == 0
-    assert coded.n_repeated([column.iloc[:0]]) == 0
-
-
-@pytest.mark.parametrize("column", kinds(TEXTS))
 def test_texts_are_numbered_in_their_order_and_a_missing_one_is_below(column: pd.Series) -> None:
     (numbers, again), names = coded.numbered([column, column.iloc[:2]])
     assert [None if each < 0 else names[each] for each in numbers] == TEXTS

@@ -9,7 +9,6 @@ import pandas as pd
 from medres import coded, datasets, scoring, trained_at
 from medres.results.stored import CELL as CELL
 from medres.results.stored import answers as answers
-from medres.results.stored import n_repeated as n_repeated
 from medres.statistics import comparison
 from medres.study import Study
 

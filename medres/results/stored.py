@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from medres import coded, runs, scoring, texts
+from medres import runs, scoring, texts
 from medres.study import Cell, Study, params_path
 
 CELL = ["dataset", "model", "train_resolution", "eval_resolution", "seed"]
@@ -63,16 +63,19 @@ def answers(
             said = _of(_read(path, {*only, "reply", "reference"}), only)
             part = _judged(part, said, is_open, study.settings(cell)["open_rule"], verdicts)
             runs.note_read(params_path(study.name, "03_evaluate"))
+        if repeated := _n_repeated(part):
+            raise ValueError(f"{path}: {repeated} answers of study {study.name} occur twice")
         gathered.add(part, cell)
-    table = gathered.table()
-    if repeated := n_repeated(table):
-        raise ValueError(f"{repeated} answers of study {study.name} occur twice")
-    return table
+    return gathered.table()
 
 
-def n_repeated(table: pd.DataFrame) -> int:
-    """Return how many answers are a second one to a question in the same arm."""
-    return coded.n_repeated([table[name] for name in (*CELL, "question_id")])
+def _n_repeated(part: pa.Table) -> int:
+    """Return how many answers of a file are a second one to a question at the same resolution."""
+    (_, question), (asked_at, resolution) = map(
+        _texts, (part["question_id"], part["eval_resolution"])
+    )
+    arms = question.astype(np.int64) * (len(asked_at) + 1) + resolution
+    return len(arms) - len(np.unique(arms))
 
 
 def _read(path: Path, wanted: Iterable[str] | None) -> pa.Table:
@@ -210,7 +213,8 @@ class _Gathered:
         of_cell = {"model": texts.named(cell.model), "train_resolution": cell.train_resolution}
         for name, text in of_cell.items():
             self._values(name).add(at, [text], np.zeros(len(part), dtype=np.int8))
-        self._add_numbers("seed", at, np.full(len(part), cell.seed))
+        seed_type = np.min_scalar_type(-cell.seed - 1)  # signed
+        self._add_numbers("seed", at, np.full(len(part), cell.seed, dtype=seed_type))
         for name, column in zip(part.column_names, part.columns, strict=True):
             if name == "options":
                 questions = self.repeated["question_id"].rows[at]
