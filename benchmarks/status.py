@@ -67,7 +67,7 @@ def write(root: Path, n_seeds: int) -> Study:
                 (folder / "answers.jsonl").write_text(f"{'x' * 400}\n" * 300)
             holder = folder.parent / f".{folder.name}.holder"
             host = "node7" if state == 9 else os.uname().nodename
-            holder.write_text(f"process {NO_PROCESS} on {host}\n")
+            holder.write_text(f"process {NO_PROCESS} on {host} (begun at 0)\n")
     return study
 
 

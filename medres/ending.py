@@ -12,8 +12,8 @@ import psutil  # type: ignore[import-untyped]
 
 TOLD_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals by which a key, a scheduler or a closed terminal ends a command."""
-BECOME_SUBREAPER = 36
-"""`PR_SET_CHILD_SUBREAPER` of Linux."""
+SUBREAPER = 36
+"""`PR_SET_CHILD_SUBREAPER` of Linux: orphans of what this process began become its children."""
 ENDS_WITHIN_S = 10.0
 
 
@@ -35,8 +35,7 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 @contextmanager
 def no_child_left() -> Iterator[None]:
     """End all processes that were begun meanwhile, also those whose parent died (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(BECOME_SUBREAPER, 1, 0, 0, 0)
+    _adopt_orphans(True)
     before = set(_children())
     try:
         yield
@@ -47,6 +46,12 @@ def no_child_left() -> Iterator[None]:
                 with suppress(psutil.NoSuchProcess):
                     how(child)
             psutil.wait_procs(begun, ENDS_WITHIN_S)
+        _adopt_orphans(False)
+
+
+def _adopt_orphans(does: bool) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SUBREAPER, int(does), 0, 0, 0)
 
 
 def _children() -> list[psutil.Process]:

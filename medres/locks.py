@@ -1,5 +1,6 @@
 """Locks of folders that one process at a time may make, with the name of who holds them."""
 
+import math
 import os
 import re
 import socket
@@ -10,7 +11,9 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from medres import texts
 
-WRITTEN = re.compile(r"process (\d+) on (\S+)\n?")
+WRITTEN = re.compile(r"process (\d+) on (\S+) \(begun at ([\d.]+)\)\n?")
+SAME_WITHIN_S = 2.0
+"""By so much two looks at when a process was begun may differ."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,8 @@ class Holder:
 
     pid: int
     host: str
+    begun: float
+    """When the process was, in seconds since 1970, by the clock of its host."""
     since: float
     """In seconds since 1970, by the clock of the disk."""
 
@@ -27,13 +32,8 @@ class Holder:
         """Whether the process lives; None where that cannot be seen: it is of another host."""
         if self.host != socket.gethostname():
             return None
-        import psutil  # type: ignore[import-untyped]  # takes a while, for this alone
-
-        try:
-            # Not one that was given the number later; clocks may differ by a tick.
-            return bool(psutil.Process(self.pid).create_time() <= self.since + 1)
-        except psutil.Error:
-            return False
+        # Not one that was given the number later.
+        return abs(_begun(self.pid) - self.begun) < SAME_WITHIN_S
 
 
 def holder_of(folder: Path) -> Holder | None:
@@ -41,7 +41,9 @@ def holder_of(folder: Path) -> Holder | None:
     path = _holder(folder)
     try:
         found = WRITTEN.fullmatch(path.read_text())
-        return Holder(int(found[1]), found[2], path.stat().st_mtime) if found else None
+        if not found:
+            return None
+        return Holder(int(found[1]), found[2], float(found[3]), path.stat().st_mtime)
     except (OSError, ValueError):
         return None
 
@@ -52,14 +54,16 @@ def acquired(folder: Path) -> BaseFileLock:
     The kernel gives it back when the process ends, however it ends.
     """
     lock = _lock(folder)
-    holder = _holder(folder)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        who = holder.read_text().strip() if holder.is_file() else "another process"
+        found = holder_of(folder)
+        who = f"process {found.pid} on {found.host}" if found else "another process"
         texts.say(f"{folder}: waits for {who}, which is making it")
         lock.acquire()
-    holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+    pid = os.getpid()
+    who = f"process {pid} on {socket.gethostname()} (begun at {_begun(pid):.2f})\n"
+    _holder(folder).write_text(who)
     return lock
 
 
@@ -71,6 +75,16 @@ def acquired_if_free(folder: Path) -> BaseFileLock | None:
     except Timeout:
         return None
     return lock
+
+
+def _begun(pid: int) -> float:
+    """Return when a process was begun, in seconds since 1970; infinity where there is none."""
+    import psutil  # type: ignore[import-untyped]  # takes a while, for this alone
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return math.inf
 
 
 def _lock(folder: Path) -> BaseFileLock:

@@ -70,6 +70,11 @@ def main(arguments: list[str]) -> int:
 def _make(asked: argparse.Namespace, options: list[str]) -> int:
     try:
         profile = profiles.find(asked.profile)
+        if asked.gpu and not profile.is_cluster:
+            raise ValueError(
+                f"GPU={asked.gpu} names what a cluster has, and profile {asked.profile} runs "
+                "here, on what there is: leave GPU out, or name a cluster's profile"
+            )
         if not asked.dry_run:
             profiles.check(profile)
         study = studies.load(asked.study)
@@ -188,11 +193,12 @@ def _snakemake(study: str, profile: Profile, options: list[str]) -> tuple[int, l
     ended: list[str] = []
     before = failures.read(study)
     source, sink = os.pipe()
-    pump = threading.Thread(target=_pass_on, args=(open(source, errors="replace"), reasons, ended))
-    pump.start()
     # Jobs of a cluster run on other machines.
     warmed: AbstractContextManager[dict[str, str]]
     warmed = nullcontext({}) if profile.is_cluster else warm.started(study)
+    lines = open(source, errors="replace")
+    pump = threading.Thread(target=_pass_on, args=(lines, reasons, ended), daemon=True)
+    pump.start()
     try:
         # Told to end, Snakemake would wait for its jobs; dead, it leaves them behind.
         with open(sink, "w") as stderr, ending.no_child_left(), warmed as variables:

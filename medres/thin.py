@@ -99,19 +99,23 @@ def _bytes(path: Path) -> int:
         return 0
 
 
-def remove(found: Found) -> list[Spare]:
-    """Remove what no result needs; return what stays, because somebody holds its run."""
-    stays = []
+def remove(found: Found) -> dict[Path, str]:
+    """Remove what no result needs; return what stays, and why."""
+    stays = {}
     for spare in found.spare:
         lock = locks.acquired_if_free(spare.run) if spare.run else None
-        if spare.run and (lock is None or not _is_whole(spare.run)):
-            stays.append(spare)
-        elif spare.path.is_dir() and not spare.path.is_symlink():
-            shutil.rmtree(spare.path)
-        else:
-            spare.path.unlink(missing_ok=True)
-        if lock is not None:
-            lock.release()
+        try:
+            if spare.run and (lock is None or not _is_whole(spare.run)):
+                stays[spare.path] = "its run is held"
+            elif spare.path.is_dir() and not spare.path.is_symlink():
+                shutil.rmtree(spare.path)
+            else:
+                spare.path.unlink(missing_ok=True)
+        except OSError as error:
+            stays[spare.path] = str(error)
+        finally:
+            if lock is not None:
+                lock.release()
     return stays
 
 
@@ -151,8 +155,10 @@ def main(arguments: list[str]) -> int:
             texts.say(f"medres: nothing of study {study.name} can go without losing a result")
         elif asked.yes:
             stays = remove(found)
-            freed = sum(spare.n_bytes for spare in found.spare if spare not in stays)
-            held = f"; {len(stays)} stay, because their runs are held" if stays else ""
+            freed = sum(spare.n_bytes - _bytes(spare.path) for spare in found.spare)
+            for path, why in stays.items():
+                texts.say(f"{path.relative_to(runs.ROOT)} stays: {why}")
+            held = f"; of {len(stays)} things something stays" if stays else ""
             texts.say(f"medres: removed {size(freed)} of study {study.name}{held}")
         else:
             texts.say(

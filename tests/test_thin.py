@@ -75,9 +75,9 @@ def test_what_an_unfinished_or_held_run_needs_stays(made):
     assert (spare.run, found.unfinished_bytes) == (finished, 5000)
     # Another process: a lock of one's own is given again.
     with FileLock(finished.parent / f".{finished.name}.lock"):
-        assert spare in thin.remove(found)
+        assert thin.remove(found)[spare.path] == "its run is held"
     assert (finished / "resume" / "checkpoint-3" / "a").is_file()
-    assert thin.remove(found) == []
+    assert thin.remove(found) == {}
     assert not (finished / "resume").exists()
     assert (unfinished / "resume" / "checkpoint-3" / "a").is_file()
 
@@ -86,6 +86,8 @@ def test_prepared_pixels_stay_while_a_run_is_at_work(made):
     assert "pixels" in kinds(thin.look(made))
     run = runs.folder_of(made.name, "finetune", made.cells("finetune")[0].path)
     (run / "run.json").unlink()
-    (run.parent / f".{run.name}.holder").write_text(f"process 1 on not-{socket.gethostname()}\n")
+    (run.parent / f".{run.name}.holder").write_text(
+        f"process 1 on not-{socket.gethostname()} (begun at 0)\n"
+    )
     assert "pixels" not in kinds(thin.look(made))
     assert "while runs are at work" in thin.report(made, thin.look(made))

@@ -83,12 +83,16 @@ def for_study(study: Study, *, gpu: str = "") -> dict[str, Job]:
     if name not in (*GPUS, NO_GPU):
         raise ValueError(f"unknown GPU {gpu!r}; known are {', '.join([*GPUS, NO_GPU])}")
     found: dict[str, Arm] = {}
+    holds = {}
     for dataset, parameters in study.datasets.items():
+        with suppress(ValueError):  # assumed below, and refused where it is an error
+            holds[dataset] = contents.describe(study.name, dataset, parameters)
+    for dataset in holds:
         for model in study.models:
             overrides = {each: study.finetune[each] for each in study.finetune if each == dataset}
-            one = replace(study, datasets={dataset: parameters}, models=[model], finetune=overrides)
-            with suppress(ValueError):  # assumed below, and refused where it is an error
-                holds = {dataset: contents.describe(study.name, dataset, parameters)}
+            only = {dataset: study.datasets[dataset]}
+            one = replace(study, datasets=only, models=[model], finetune=overrides)
+            with suppress(ValueError):  # as above
                 planned = costs.arms(one, holds, gpu=GPUS.get(name, GPUS[table.GPU]))
                 found |= {arm.cell.path: arm for arm in planned}
     return of_arms(study, list(found.values()), gpu=GPUS.get(name))

@@ -77,7 +77,7 @@ def started(study: str) -> Iterator[dict[str, str]]:
         try:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="medres-warm-"))
             # Imports may ask a GPU's driver what is there, which no fork can use afterwards.
-            stages = [handover.READING] if shutil.which("nvidia-smi") else handover.STAGES
+            stages = [handover.READING] if gpus.is_here() else handover.STAGES
             sockets = [stack.enter_context(_listening(Path(folder, stage))) for stage in stages]
             numbers = [each.fileno() for each in sockets]
             process = subprocess.Popen(

@@ -161,7 +161,8 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _end_everywhere(folder: Path, process: subprocess.Popen[str]) -> None:
     """End the launcher and its processes, also those that its signals do not reach."""
-    runs.write_json(folder / "launch.json", {"launcher": {}})
+    launched = runs.read_json(folder / "launch.json")
+    runs.write_json(folder / "launch.json", launched | {"launcher": {}})
     _end(process)
 
 

@@ -143,7 +143,7 @@ def _stale_holder(campaign: Campaign) -> None:
     lock = campaign.root / f"{LOCK}.lock"
     lock.parent.mkdir(parents=True)
     lock.touch()
-    lock.with_suffix(".holder").write_text("process 4194303 on another-machine\n")
+    lock.with_suffix(".holder").write_text("process 4194303 on another-machine (begun at 0)\n")
     with campaign.round("stale holder of a lock", "before the training") as done:
         campaign.finish(done)
 

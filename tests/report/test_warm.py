@@ -375,7 +375,7 @@ def test_beside_a_gpu_no_process_that_imported_torch_is_forked(
     tool = tmp_path / "bin" / "nvidia-smi"
     tool.parent.mkdir()
     if has_gpu:
-        tool.write_text("#!/bin/sh\n")
+        tool.write_text("#!/bin/sh\necho GPU 0: drawn\n")
         tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tool.parent))
     with begun() as variables:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from medres import failures, marks, runs, status
@@ -34,13 +35,15 @@ def finish(study, stage, name, **outcome):
     return run.folder
 
 
-def begin(study, cell, *, pid, host, since=0.0, parameters=None):
+def begin(study, cell, *, pid, host, since=0.0, begun=None, parameters=None):
     """Leave a run as a process that is at it, or was, would."""
     folder = runs.folder_of(study.name, cell.stage, cell.path)
     folder.mkdir(parents=True, exist_ok=True)
     runs.write_json(folder / "spec.json", {"digest": "", "spec": {"parameters": parameters or {}}})
     holder = folder.parent / f".{folder.name}.holder"
-    holder.write_text(f"process {pid} on {host}\n")
+    if begun is None:
+        begun = psutil.Process(pid).create_time() if psutil.pid_exists(pid) else 0.0
+    holder.write_text(f"process {pid} on {host} (begun at {begun:.2f})\n")
     for path in (holder, folder / "spec.json", folder):
         os.utime(path, (time.time() - since,) * 2)
     return folder
@@ -100,8 +103,14 @@ def test_who_makes_what_failed_before_is_at_work_and_a_page_that_is_made_has_not
 
 def test_a_process_id_given_to_another_process_later_is_not_the_holder(study):
     cell = cell_of(study, "finetune", "low")
-    begin(study, cell, pid=os.getpid(), host=HERE, since=10**6)
+    begin(study, cell, pid=os.getpid(), host=HERE, begun=time.time() - 10**6)
     assert states(study)[cell.page] == status.ENDED
+
+
+def test_a_disk_whose_clock_is_behind_ends_no_process(study):
+    cell = cell_of(study, "finetune", "low")
+    begin(study, cell, pid=os.getpid(), host=HERE, since=10**6)
+    assert states(study)[cell.page] == status.RUNNING
 
 
 def test_a_training_says_its_step_and_the_time_that_it_said_itself(study):
