@@ -34,9 +34,10 @@ def table(seen: pd.DataFrame) -> pd.DataFrame:
         again, NaN if that was not recorded.
     """
     known = ["visual_tokens", *_PIXELS, "is_enlarged_by_model", "n_images"]
+    key = [*_IMAGE, "eval_resolution"]
     is_used = seen["eval_resolution"].isin(("low", "native"))
-    rows = seen[is_used].drop_duplicates([*_IMAGE, "eval_resolution"])
-    rows = rows.reindex(columns=[*_IMAGE, "eval_resolution", *known])
+    rows = seen.loc[is_used, seen.columns.isin([*key, *known])].drop_duplicates(key)
+    rows = rows.reindex(columns=[*key, *known])
     low, native = (
         rows[rows["eval_resolution"] == name].drop(columns="eval_resolution")
         for name in ("low", "native")

@@ -48,7 +48,8 @@ def differences(table: pd.DataFrame, claims: tuple[Claim, ...] = CLAIMS) -> pd.D
         or only one part has enough groups.
     """
     rows: list[dict[str, Any]] = []
-    arms = paired.arms_of(table, also=[name for name in PARTS if name in table])
+    parts = [name for name in PARTS if name in table]
+    arms = paired.arms_of(table, compared_by=claims, also=parts)
     for dataset, model in table[["dataset", "model"]].drop_duplicates().itertuples(index=False):
         for claim in claims:
             keys = [(dataset, model, *claim.first), (dataset, model, *claim.second)]
@@ -57,8 +58,8 @@ def differences(table: pd.DataFrame, claims: tuple[Claim, ...] = CLAIMS) -> pd.D
                 continue
             correct, groups = paired.stacked([arms[key] for key in keys])
             asked = arms[keys[0]].drop_duplicates("question_id")
-            for by in PARTS:
-                if by in asked and _divides(asked[by]):
+            for by in parts:
+                if _divides(asked[by]):
                     named = {
                         "claim": claim.name,
                         "statement": claim.statement,

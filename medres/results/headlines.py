@@ -104,7 +104,7 @@ def shares(answers: pd.DataFrame) -> pd.DataFrame:
     """
     claim = next(each for each in CLAIMS if each.name == "C14, rest")
     at = float(stated().set_index("claim").loc[SHARE, "stated_number"])
-    arms = paired.arms_of(answers)
+    arms = paired.arms_of(answers, compared_by=[claim])
     found: list[ratios.Ratio] = []
     rows: list[dict[str, Any]] = []
     for dataset, model in answers[["dataset", "model"]].drop_duplicates().itertuples(index=False):

@@ -78,7 +78,7 @@ def comparisons(
     """
     rows: list[dict[str, Any]] = []
     found: list[Compared] = []
-    arms = arms_of(table)
+    arms = arms_of(table, compared_by=claims)
     for claim in claims:
         for dataset, model in table[["dataset", "model"]].drop_duplicates().itertuples(index=False):
             weighted = weights(claim)
@@ -133,15 +133,18 @@ def comparisons(
 
 
 def arms_of(
-    table: pd.DataFrame, *, also: Sequence[str] = ()
+    table: pd.DataFrame, *, compared_by: Sequence[Claim] = (), also: Sequence[str] = ()
 ) -> dict[tuple[str, ...], pd.DataFrame]:
     """Return the answers of each arm, by data set, model and both resolutions, for `stacked`.
 
     Args:
         table: Answers as from `grids.answers`.
+        compared_by: Claims whose arms are wanted; all arms if empty.
         also: Columns of the arms beside those that `stacked` and `covers` need.
     """
-    narrow = table[[*CELL, "question_id", "group", "correct", *also]]
+    asked = {eval_resolution for claim in compared_by for _, eval_resolution in weights(claim)}
+    is_asked = table["eval_resolution"].isin(asked) if asked else slice(None)
+    narrow = table.loc[is_asked, [*CELL, "question_id", "group", "correct", *also]]
     return {key: narrow.iloc[rows] for key, rows in coded.rows_of(narrow, CELL[:4]).items()}
 
 

@@ -137,6 +137,10 @@ def _is_text(kind: pa.DataType) -> bool:
     )
 
 
+# The usual one keeps much of what was given back.
+pa.set_memory_pool(pa.system_memory_pool())
+
+
 class _Values:
     """Values of a column that repeat, each held once; rows have its number, 0 for none."""
 
@@ -184,6 +188,15 @@ class _Numbers:
         return rows
 
 
+def _small(values: np.ndarray) -> np.ndarray:
+    """Return whole numbers in half of the memory where all of them are below 2^31."""
+    limits = np.iinfo(np.int32)
+    if values.dtype != np.int64 or not len(values):
+        return values
+    fits = limits.min <= values.min() and values.max() <= limits.max
+    return values.astype(np.int32) if fits else values
+
+
 def _common(first: np.dtype[Any], second: np.dtype[Any]) -> np.dtype[Any]:
     """Return what holds both; true and false stay what they are beside numbers."""
     if bool in (first, second):
@@ -224,7 +237,7 @@ class _Gathered:
             elif pa.types.is_nested(column.type):
                 self.lists.setdefault(name, {})[file] = column
             else:
-                self._add_numbers(name, at, column.to_numpy())
+                self._add_numbers(name, at, _small(column.to_numpy()))
 
     def _values(self, name: str) -> _Values:
         if name not in self.repeated:
@@ -244,7 +257,6 @@ class _Gathered:
                 columns[name] = gathered.pop(name).column(n_rows)
         for name in list(self.lists):
             columns[name] = _joined(self.lists.pop(name), self.lengths)
-        pa.default_memory_pool().release_unused()
         return pd.DataFrame(columns, copy=False)
 
 
