@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import damage, kills, other_models, places, signals
+from tests.faults import clusters, damage, kills, other_models, places, signals
 from tests.faults.commands import Place
 from tests.faults.rounds import Campaign, Rounds
 
@@ -28,6 +28,7 @@ OF_STUDIES: dict[str, tuple[Part, int]] = {
     "finished": (damage.of_finished, 1),
     "others": (places.others, 1),
     "models": (other_models.run, 1),
+    "cluster": (clusters.run, 1),
 }
 """What disturbs `medres.make`."""
 REDUCED = {"kills": 6, "pages": 2, "makes": 1}
