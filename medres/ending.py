@@ -14,6 +14,9 @@ TOLD_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals by which a key, a scheduler or a closed terminal ends a command."""
 SUBREAPER = 36
 """`PR_SET_CHILD_SUBREAPER` of Linux: orphans of what this process began become its children."""
+DIES_WITH_PARENT = 1
+"""`PR_SET_PDEATHSIG` of Linux."""
+LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
 ENDS_WITHIN_S = 10.0
 
 
@@ -49,9 +52,18 @@ def no_child_left() -> Iterator[None]:
         _adopt_orphans(False)
 
 
+def with_parent() -> None:
+    """Have this process, which was just begun, killed when its parent dies however (Linux)."""
+    _control(DIES_WITH_PARENT, signal.SIGKILL)
+
+
 def _adopt_orphans(does: bool) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(SUBREAPER, int(does), 0, 0, 0)
+    _control(SUBREAPER, int(does))
+
+
+def _control(option: int, value: int) -> None:
+    if LIBRARY is not None:
+        LIBRARY.prctl(option, value, 0, 0, 0)
 
 
 def _children() -> list[psutil.Process]:

@@ -73,8 +73,10 @@ def _make(asked: argparse.Namespace, options: list[str]) -> int:
         if asked.gpu and not profile.is_cluster:
             raise ValueError(
                 f"GPU={asked.gpu} names what a cluster has, and profile {asked.profile} runs "
-                "here, on what there is: leave GPU out, or name a cluster's profile"
+                "here, on what there is: leave GPU out (it may be a variable of your shell), or "
+                "name a cluster's profile"
             )
+        jobs.gpu_of(asked.gpu)
         if not asked.dry_run:
             profiles.check(profile)
         study = studies.load(asked.study)
@@ -207,6 +209,7 @@ def _snakemake(study: str, profile: Profile, options: list[str]) -> tuple[int, l
                 cwd=runs.ROOT,
                 env=os.environ | {PLANNED: study} | variables,
                 stderr=stderr,
+                preexec_fn=ending.with_parent,
                 # Keys of the terminal reach it through this process, once.
                 start_new_session=profile.is_cluster,
             )
@@ -233,7 +236,8 @@ def _recorded(study: str, before: dict[str, Failure]) -> list[str]:
         before: Failures that were there before.
     """
     found = []
-    for stem, failure in failures.read(study).items():
+    failed = sorted(failures.read(study).items(), key=lambda each: each[1].at)
+    for stem, failure in failed:
         if before.get(stem) != failure:
             name = f"{failure.job}.log" if failure.job.isdecimal() else ""
             logs = sorted((runs.ROOT / "runs" / study / LOGS).rglob(name)) if name else []
@@ -243,9 +247,13 @@ def _recorded(study: str, before: dict[str, Failure]) -> list[str]:
 
 
 def _pass_on(stream: IO[str], reasons: list[str], ended: list[str]) -> None:
-    """Show lines as they come; keep the reasons of commands of ours and how an executor's ended."""
+    """Show lines as they come; keep the reasons of commands of ours and how an executor's ended.
+
+    All are read, also where they cannot be shown: who writes them would wait.
+    """
     for line in stream:
-        texts.say(line, end="", file=sys.stderr)
+        with suppress(OSError):
+            texts.say(line, end="", file=sys.stderr)
         if line.startswith(ERROR):
             reason = line.removeprefix(ERROR).strip()
             if reason not in reasons:

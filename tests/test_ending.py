@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 BEGINS = """
@@ -51,6 +52,20 @@ def test_a_command_that_is_done_leaves_no_orphan() -> None:
     assert command.returncode == 0
     with pytest.raises(ProcessLookupError):
         os.kill(orphan, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it goes on")
+def test_what_was_begun_with_its_parent_ends_with_it_however_that_ends() -> None:
+    begins = (
+        "import subprocess, time; from medres import ending; "
+        "print(subprocess.Popen(['sleep', '300'], preexec_fn=ending.with_parent).pid, flush=True); "
+        "time.sleep(300)"
+    )
+    with subprocess.Popen([sys.executable, "-c", begins], stdout=subprocess.PIPE) as command:
+        assert command.stdout is not None
+        child = psutil.Process(int(command.stdout.readline()))
+        command.kill()
+    child.wait(10)
 
 
 def test_a_command_that_was_told_to_outlive_its_terminal_does() -> None:

@@ -1,4 +1,6 @@
+import errno
 import io
+import json
 import os
 import subprocess
 import sys
@@ -51,6 +53,26 @@ def test_how_a_job_was_ended_is_kept_beside_the_reasons_of_commands_of_ours():
     ended: list[str] = []
     make._pass_on(io.StringIO(said), reasons, ended)
     assert (reasons, ended) == (["no room left"], [CANCELLED])
+
+
+def test_lines_that_cannot_be_shown_are_read_to_their_end(monkeypatch):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    stream, reasons = io.StringIO("a line\nmedres: no room left\nanother\n"), []
+    make._pass_on(stream, reasons, [])
+    assert (stream.read(), reasons) == ("", ["no room left"])
+
+
+def test_what_failed_first_is_the_reason(project, monkeypatch):
+    for stem in ("b", "a"):
+        failures.record("small", stem, "no room left")
+        path = runs.ROOT / "runs" / "small" / "failed" / f"{stem}.json"
+        at = {"b": "2026-11-29T09:00:00+00:00", "a": "2026-11-29T10:00:00+00:00"}[stem]
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"at": at}))
+    assert [each.partition(" ")[0] for each in make._recorded("small", {})] == ["b", "a"]
 
 
 def test_jobs_ask_for_what_was_planned(project):

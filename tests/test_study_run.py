@@ -179,7 +179,7 @@ def test_a_bad_parameter_ends_in_our_line_with_nothing_lost(finished):
     file.write_text(f"{text}hostfile: nowhere\n")
     last = run_make(finished, expected=1).splitlines()[-1]
     file.write_text(text)
-    assert last.startswith("medres: stopped: 02_finetune.ipynb, cell ")
+    assert last.startswith("medres: stopped: 02_finetune-phantom-radiology-tiny-qwen2-vl-")
     assert "strategy is single, with 1 processes and hostfile 'nowhere'" in last
     assert last.endswith("the same command goes on from there")
     assert times(finished) == before

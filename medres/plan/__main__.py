@@ -5,7 +5,7 @@ import sys
 
 from medres import study as studies
 from medres import texts
-from medres.plan import table
+from medres.plan import jobs, table
 from medres.plan.memory import GPUS
 
 
@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> int:
     """Predict what a study costs, before anything is started."""
     parser = argparse.ArgumentParser(prog="python -m medres.plan", description=main.__doc__)
     parser.add_argument("study")
-    parser.add_argument("--gpu", default=table.GPU, help=", ".join(GPUS))
+    parser.add_argument("--gpu", default=table.GPU, help=", ".join([*GPUS, jobs.NO_GPU]))
     parser.add_argument("--gpus", type=int, help="GPUs per training (default: as in the study)")
     parser.add_argument("--strategy", help="strategy of trainings (default: as in the study)")
     parser.add_argument(
@@ -21,8 +21,7 @@ def main(arguments: list[str]) -> int:
     )
     asked = parser.parse_args(arguments)
     try:
-        if asked.gpu not in GPUS:
-            raise ValueError(f"unknown GPU {asked.gpu!r}; known are {', '.join(GPUS)}")
+        gpu = jobs.gpu_of(asked.gpu)
         if asked.gpus is not None and asked.gpus < 1:
             raise ValueError(f"--gpus is {asked.gpus}; it must be at least 1")
         if not 0 <= asked.utilisation <= 1:
@@ -30,9 +29,10 @@ def main(arguments: list[str]) -> int:
         given = {"processes": asked.gpus, "strategy": asked.strategy}
         text = table.report(
             studies.load(asked.study),
-            gpu=GPUS[asked.gpu],
+            gpu=gpu or GPUS[table.GPU],
             utilisation=asked.utilisation,
             changes={name: value for name, value in given.items() if value is not None},
+            does_cluster_have_it=gpu is not None,
         )
     except (ValueError, OSError) as error:
         texts.fail(error)

@@ -163,7 +163,7 @@ def line(disk: Disk) -> str:
         said.insert(0, f"weights of trainings ({disk.n_trainings}) {size(disk.weights)}")
     if disk.checkpoints:
         said.append(
-            f"while a training runs {disk.n_checkpoints} checkpoints of together "
+            f"for each training that runs {disk.n_checkpoints} checkpoints of together "
             f"{size(disk.checkpoints)} at most"
         )
     said.append(f"prepared pixels {size(disk.pixels)}, which `make thin` frees")

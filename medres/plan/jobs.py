@@ -76,12 +76,10 @@ def for_study(study: Study, *, gpu: str = "") -> dict[str, Job]:
     Raises:
         ValueError: If the GPU is unknown.
     """
-    from medres.plan import contents, costs, table  # takes seconds
+    from medres.plan import contents, costs, table  # take seconds
     from medres.plan.memory import GPUS
 
-    name = gpu or table.GPU
-    if name not in (*GPUS, NO_GPU):
-        raise ValueError(f"unknown GPU {gpu!r}; known are {', '.join([*GPUS, NO_GPU])}")
+    planned_for = gpu_of(gpu)
     found: dict[str, Arm] = {}
     holds = {}
     for dataset, parameters in study.datasets.items():
@@ -93,9 +91,25 @@ def for_study(study: Study, *, gpu: str = "") -> dict[str, Job]:
             only = {dataset: study.datasets[dataset]}
             one = replace(study, datasets=only, models=[model], finetune=overrides)
             with suppress(ValueError):  # as above
-                planned = costs.arms(one, holds, gpu=GPUS.get(name, GPUS[table.GPU]))
+                planned = costs.arms(one, holds, gpu=planned_for or GPUS[table.GPU])
                 found |= {arm.cell.path: arm for arm in planned}
-    return of_arms(study, list(found.values()), gpu=GPUS.get(name))
+    return of_arms(study, list(found.values()), gpu=planned_for)
+
+
+def gpu_of(name: str) -> "Gpu | None":
+    """Return a cluster's GPU by its name: the plan's usual one if empty, None for `NO_GPU`.
+
+    Raises:
+        ValueError: If it is unknown.
+    """
+    from medres.plan import table  # takes seconds
+    from medres.plan.memory import GPUS
+
+    if name == NO_GPU:
+        return None
+    if name and name not in GPUS:
+        raise ValueError(f"unknown GPU {name!r}; known are {', '.join([*GPUS, NO_GPU])}")
+    return GPUS[name or table.GPU]
 
 
 def of_arms(
@@ -139,7 +153,8 @@ def _of_cell(
     cpus = processes * (1 + n_readers if n_readers else threads)
     gpus = processes if gpu else 0
     if arm is None:
-        return replace(ASSUMED[cell.stage], gpus=gpus, cpus=cpus)
+        usual = ASSUMED[cell.stage]
+        return replace(usual, memory_mb=processes * usual.memory_mb, gpus=gpus, cpus=cpus)
     n_seeds = len(study.seeds) if cell.train_resolution != "none" else 1
     if gpu:
         train_s, eval_s = arm.seconds(gpu, utilisation or gpu.utilisation)

@@ -113,6 +113,7 @@ def report(
     gpu: Gpu,
     utilisation: float = 0.0,
     changes: Mapping[str, Any] | None = None,
+    does_cluster_have_it: bool = True,
 ) -> str:
     """Return the plan of a study as text.
 
@@ -121,10 +122,12 @@ def report(
         gpu: GPU that it is to run on.
         utilisation: Share of the GPU's peak that is reached; zero takes the known value.
         changes: As in `costs.arms`.
+        does_cluster_have_it: Whether jobs ask a cluster for GPUs.
 
     Raises:
         ValueError: If a data set or a model is unknown, saying what to do.
     """
+    asked_for = gpu if does_cluster_have_it else None
     utilisation = utilisation or gpu.utilisation
     holds = costs.describe(study)
     planned = costs.arms(study, holds, gpu=gpu, changes=changes)
@@ -176,10 +179,11 @@ def report(
         ),
         LEGEND,
         "",
-        f"What jobs ask a cluster for (PROFILE=slurm): {jobs.TIMES_PREDICTED:g} times the "
+        f"What jobs ask a cluster{'' if does_cluster_have_it else ' without GPUs'} for "
+        f"(PROFILE=slurm): {jobs.TIMES_PREDICTED:g} times the "
         f"predicted hours and {jobs.FIXED_MINUTES} minutes; {jobs.TIMES_BYTES:g} times the main "
         "memory that is counted.",
-        jobs.table(study, jobs.of_arms(study, planned, gpu=gpu, utilisation=utilisation)),
+        jobs.table(study, jobs.of_arms(study, planned, gpu=asked_for, utilisation=utilisation)),
     ]
     return "\n".join(lines)
 

@@ -59,6 +59,8 @@ def _kernel(source: int) -> int:
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
+    # Between two cells, an interrupt would lose an answer for which papermill waits for ever.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         handlers = _handlers()
         app = IPKernelApp.instance(parent_handle=os.getppid())

@@ -127,12 +127,12 @@ def _execute(notebook: Path, executed: Path, settings: dict[str, Any]) -> Notebo
             )
     except PapermillExecutionError as error:
         raise NotebookError(
-            f"{notebook.name}, cell {error.cell_index}: {error.ename}: {error.evalue}"
+            f"{executed.name}, cell {error.cell_index}: {error.ename}: {error.evalue}"
             f"{_remedy(error.evalue)} (the executed notebook is {executed})"
         ) from error
     except (CellControlSignal, PapermillException, RuntimeError) as error:
         raise NotebookError(
-            f"{notebook.name}: {error or type(error).__name__}; where the kernel died, memory "
+            f"{executed.name}: {error or type(error).__name__}; where the kernel died, memory "
             "often ran out: try a smaller batch_images"
         ) from error
     content = nbformat.read(executed, as_version=4)
@@ -141,7 +141,7 @@ def _execute(notebook: Path, executed: Path, settings: dict[str, Any]) -> Notebo
     for index, cell in enumerate(content.cells):
         if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
             raise NotebookError(
-                f"{notebook.name} stopped before cell {index} without an error; remove any exit "
+                f"{executed.name} stopped before cell {index} without an error; remove any exit "
                 f"from the cell above (the executed notebook is {executed})"
             )
     return content

@@ -74,7 +74,7 @@ def _n_repeated(part: pa.Table) -> int:
     (_, question), (asked_at, resolution) = map(
         _texts, (part["question_id"], part["eval_resolution"])
     )
-    arms = question.astype(np.int64) * (len(asked_at) + 1) + resolution
+    arms = question * (len(asked_at) + 1) + resolution
     return len(arms) - len(np.unique(arms))
 
 
@@ -266,7 +266,8 @@ def _texts(column: pa.ChunkedArray) -> tuple[list[Hashable], np.ndarray]:
         return [], np.full(len(column), -1)
     whole = column.unify_dictionaries().combine_chunks()
     whole = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
-    return whole.dictionary.to_pylist(), whole.indices.fill_null(-1).to_numpy()
+    # 64 bits: they are multiplied.
+    return whole.dictionary.to_pylist(), whole.indices.fill_null(-1).to_numpy().astype(np.int64)
 
 
 def _options(column: pa.ChunkedArray, questions: np.ndarray) -> tuple[list[Hashable], np.ndarray]:

@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,9 @@ def look(study: Study) -> Look:
                     for like in _likes(cell):
                         found.like_s.setdefault(like, []).append(seconds)
     for record in sorted((folder / "superseded").glob("*/run.json")):
-        found.superseded_gpu_s += _gpu_s(_value(_json(found, record), "outcome"))
+        # A damaged one was put aside for that.
+        with suppress(OSError, ValueError):
+            found.superseded_gpu_s += _gpu_s(_value(files.read_json(record), "outcome"))
     _pages(found, folder)
     return found
 

@@ -31,7 +31,10 @@ def report(found: Look) -> str:
         "or the machine went down); `make study` goes on from there",
         [_ended(found, thing) for thing in found.of(ENDED)],
     )
-    lines += _listed("cannot be read; `make study` says what to do", sorted(set(found.unreadable)))
+    lines += _listed(
+        "cannot be read (of a run: `make study` says what to do; below failed/: remove it)",
+        sorted(set(found.unreadable)),
+    )
     return "\n".join([*lines, *_time(found), _gpu_hours(found)])
 
 

@@ -24,7 +24,7 @@ OF_STAGES: dict[str, tuple[Part, int]] = {
 }
 """What disturbs single stages, for which one warm process serves, and how often it does so."""
 OF_STUDIES: dict[str, tuple[Part, int]] = {
-    "makes": (signals.to_make, 30),
+    "makes": (signals.to_make, 35),
     "finished": (damage.of_finished, 1),
     "others": (places.others, 1),
     "models": (other_models.run, 1),

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGHUP to each process of a study that is being made."""
+"""SIGTERM, SIGINT and SIGHUP to each process of a study that is being made, SIGKILL to make."""
 
 import os
 import random
@@ -55,6 +55,7 @@ def to_make(campaign: Campaign, times: int) -> None:
         times: Signals in all.
     """
     combined = [(name, target) for target in ("make", "Snakemake") for name in SIGNALS]
+    combined.append(("SIGKILL", "make"))
     draw = random.Random(campaign.seed)
     while (number := campaign.rounds.count("signal to all")) < times:
         campaign.restore("")

@@ -231,6 +231,13 @@ SLEEPS = (
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
+def test_an_interrupt_of_the_kernel_loses_no_answer(warmed):
+    interrupts = "import signal; os.kill(os.getpid(), signal.SIGINT)"
+    project = write(f"{interrupts}; os.write(1, b'went on') and None")
+    code, said, _, page = make(project, warmed)
+    assert (code, said.partition("medres")[0], bool(page)) == (0, "went on", True)
+
+
 @pytest.mark.parametrize("ended", ["SIGTERM", "SIGKILL", "SIGINT", "page"])
 def test_a_command_or_page_that_ends_takes_page_and_kernel_and_their_children_along(warmed, ended):
     with sleeping(warmed) as (process, started):

@@ -210,3 +210,26 @@ def test_a_page_reads_all_that_it_uses(
     is_same = narrow == wide  # a difference would fill the screen
     assert is_same
     assert narrow
+
+
+def test_as_many_open_answers_as_a_study_may_have_get_their_own_verdicts(project: Path) -> None:
+    # More than 2^31 pairs of a reply and a reference.
+    texts = [f"finding {number}" for number in range(47_000)]
+    table = pd.DataFrame(
+        {
+            "question_id": texts,
+            "dataset": "open",
+            "options": [[]] * len(texts),
+            "group": texts,
+            "eval_resolution": "low",
+            "reply": texts,
+            "reference": texts,
+            "correct": False,
+        }
+    )
+    one = Study("small", "Small", ["tiny"], ["none"], [0], {"open": {}}, {}, [])
+    (cell,) = one.cells("evaluate")
+    run = runs.start("small", "evaluate", cell.path, parameters={}, inputs={})
+    table.to_parquet(run.folder / "answers.parquet")
+    run.finish(files=["answers.parquet"])
+    assert grids.answers(one, ())["correct"].all()

@@ -214,6 +214,14 @@ def test_damaged_files_are_said_and_stop_nothing(study, content, capsys):
     assert main([study.name]) == 0
 
 
+def test_a_damaged_run_that_was_put_aside_is_not_said_again(study, capsys):
+    aside = runs.ROOT / "runs" / study.name / "superseded" / "damaged-finetune-1"
+    aside.mkdir(parents=True)
+    (aside / "run.json").write_text("{")
+    assert main([study.name]) == 0
+    assert "cannot be read" not in capsys.readouterr().out
+
+
 def test_looking_changes_nothing_and_imports_nothing_heavy(study):
     folder = begin(study, cell_of(study, "finetune", "low"), pid=os.getpid(), host=HERE)
     before = {path: path.stat().st_mtime_ns for path in runs.ROOT.rglob("*")}
