@@ -128,8 +128,14 @@ def _command(
         inherited["DS_ENV_FILE"] = _write_environment(folder, inherited)
     else:
         command += ["--hostfile", os.devnull]
-        cards = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        if strategies.has_gpu(settings.device) and all(card.isdigit() for card in cards):
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        cards = visible.split(",") if visible else []
+        if strategies.has_gpu(settings.device) and cards:
+            if not all(card.isdigit() for card in cards):
+                raise ValueError(
+                    f"CUDA_VISIBLE_DEVICES is {visible!r}: DeepSpeed knows GPUs by number and "
+                    "would take others; give the numbers that `nvidia-smi -L` shows"
+                )
             # With --num_gpus it would use the first GPUs, not those that are visible here.
             inherited["CUDA_VISIBLE_DEVICES"] = ",".join(cards[: settings.processes])
         else:

@@ -19,6 +19,7 @@ from medres import runs, training
 from medres.models import tiny
 from medres.training import heartbeat, launch
 from medres.training import strategy as strategies
+from medres.training.settings import TrainingSettings
 from tests.training import two_nodes as two_nodes_module
 from tests.training.test_training import SETTINGS, prepare
 from tests.training.two_nodes import NODES, TwoNodes
@@ -374,3 +375,15 @@ def test_gradients_of_micro_batches_are_added_up_in_32_bits() -> None:
     assert settings is not None
     assert settings["data_types"]["grad_accum_dtype"] == "fp32"
     assert strategies.deepspeed_settings("single", dtype="bfloat16") is None
+
+
+def test_gpus_are_taken_by_the_numbers_that_are_visible_and_by_no_other_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(strategies, "has_gpu", lambda device: True)
+    settings = TrainingSettings(**SETTINGS | {"strategy": "zero-2", "processes": 2})
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5,7")
+    command, environment = launch._command(tmp_path, settings, port=1)
+    assert environment["CUDA_VISIBLE_DEVICES"] == "2,5"
+    assert "--num_gpus" not in command
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-5a0f,GPU-77c1")
+    with pytest.raises(ValueError, match="'GPU-5a0f,GPU-77c1': DeepSpeed knows GPUs by number"):
+        launch._command(tmp_path, settings, port=1)
