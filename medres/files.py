@@ -18,6 +18,8 @@ from typing import Any
 
 MISSING = "missing"
 """What stands for the digest of a file that is not there."""
+SHOWN_WHOLE = 8
+"""Most elements of a list that is shown whole where it changed."""
 SETTLED_NS = 2 * 10**9
 """A file changed less than this before it was looked at may change again within the same tick
 of its file system's clock, so its status is not relied on."""
@@ -45,8 +47,19 @@ def changed(old: Any, new: Any, name: str = "") -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             yield from changed(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    elif isinstance(old, list) and isinstance(new, list) and (either := _either(old, new)):
+        yield f"{name} {' and '.join(either)}"
     elif old != new:
         yield f"{name} was {old!r}, is {new!r}"
+
+
+def _either(old: list[Any], new: list[Any]) -> list[str]:
+    """Return what long lists do not share; nothing of short ones, which are shown whole."""
+    if min(len(old), len(new)) <= SHOWN_WHOLE:
+        return []
+    gone = [each for each in old if each not in new]
+    come = [each for each in new if each not in old]
+    return [f"{verb} {each!r}" for verb, each in (("lost", gone), ("gained", come)) if each]
 
 
 def files_below(folder: Path) -> list[Path]:

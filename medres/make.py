@@ -11,10 +11,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO
+
+import psutil  # type: ignore[import-untyped]
 
 from medres import ending, failures, profiles, resolution, runs, scoring, texts, trained_at
 from medres import study as studies
@@ -30,6 +33,8 @@ CANCELLED = "and its jobs to be cancelled: see in the cluster's queue that none 
 """Said whatever the cluster answered, which may have been nothing."""
 CANCELS_WITHIN_S = 60.0
 """Time for Snakemake to take back the jobs that it has handed to a cluster."""
+STANDS_STILL_S, LOOKS = 120.0, 12
+"""After so long without CPU or a job Snakemake is ended; and looks at it in that time."""
 KEPT = "; what is finished is kept, and the same command goes on from there"
 ENDED = re.compile(r"    message: (.+?)(For further error details|$)")
 """Line in which Snakemake says how a job on another machine ended."""
@@ -214,7 +219,10 @@ def _snakemake(study: str, profile: Profile, options: list[str]) -> tuple[int, l
                 start_new_session=profile.is_cluster,
             )
             try:
-                code = process.wait()
+                if profile.is_cluster:
+                    code = process.wait()
+                else:
+                    code = _ended(process, reasons)
             except KeyboardInterrupt as told:
                 if not profile.is_cluster:
                     raise
@@ -226,6 +234,28 @@ def _snakemake(study: str, profile: Profile, options: list[str]) -> tuple[int, l
     finally:
         pump.join()
     return code, reasons or _recorded(study, before) or ended[-1:]
+
+
+def _ended(process: subprocess.Popen[bytes], reasons: list[str]) -> int:
+    """Wait for a Snakemake of this machine; end it where it stands still and nothing runs below it.
+
+    A signal can find it holding a lock for which its handler then waits.
+    """
+    looked_at, cpu_s = time.monotonic(), -1.0
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(STANDS_STILL_S / LOOKS)
+        with suppress(psutil.NoSuchProcess):
+            snakemake = psutil.Process(process.pid)
+            used = sum(snakemake.cpu_times()[:2])
+            if used != cpu_s or snakemake.children():
+                looked_at, cpu_s = time.monotonic(), used
+        if time.monotonic() - looked_at > STANDS_STILL_S:
+            reasons.append(
+                f"Snakemake stood still for {STANDS_STILL_S:.0f} s with nothing to wait for"
+            )
+            process.kill()
+            return process.wait()
 
 
 def _recorded(study: str, before: dict[str, Failure]) -> list[str]:

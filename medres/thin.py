@@ -158,7 +158,7 @@ def main(arguments: list[str]) -> int:
             freed = sum(spare.n_bytes - _bytes(spare.path) for spare in found.spare)
             for path, why in stays.items():
                 texts.say(f"{path.relative_to(runs.ROOT)} stays: {why}")
-            held = f"; of {len(stays)} things something stays" if stays else ""
+            held = f"; {len(stays)} of {len(found.spare)} stay at least in part" if stays else ""
             texts.say(f"medres: removed {size(freed)} of study {study.name}{held}")
         else:
             texts.say(

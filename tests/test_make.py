@@ -2,8 +2,11 @@ import errno
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+
+import pytest
 
 from medres import failures, make, runs
 from medres.plan import jobs
@@ -64,6 +67,20 @@ def test_lines_that_cannot_be_shown_are_read_to_their_end(monkeypatch):
     stream, reasons = io.StringIO("a line\nmedres: no room left\nanother\n"), []
     make._pass_on(stream, reasons, [])
     assert (stream.read(), reasons) == ("", ["no room left"])
+
+
+@pytest.mark.parametrize(
+    ("does", "code", "n_reasons"),
+    [("exec sleep 300", -signal.SIGKILL, 1), ("sleep 4; exit 3", 3, 0)],
+    ids=["stands still", "waits for a job"],
+)
+def test_a_snakemake_that_stands_still_is_ended_and_one_that_waits_is_not(
+    does, code, n_reasons, monkeypatch
+):
+    monkeypatch.setattr(make, "STANDS_STILL_S", 2.0)
+    reasons: list[str] = []
+    process = subprocess.Popen(["sh", "-c", does])
+    assert (make._ended(process, reasons), len(reasons)) == (code, n_reasons)
 
 
 def test_what_failed_first_is_the_reason(project, monkeypatch):

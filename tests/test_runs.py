@@ -266,6 +266,16 @@ def test_changes_are_told_value_by_value() -> None:
     ]
 
 
+def test_of_long_lists_only_what_they_do_not_share_is_told() -> None:
+    shared = [f"table_{number}" for number in range(60)]
+    assert list(runs.changed({"a": [*shared, "b"]}, {"a": ["c", *shared]})) == [
+        "a lost ['b'] and gained ['c']"
+    ]
+    assert list(runs.changed({"a": shared}, {"a": ["c", *shared]})) == ["a gained ['c']"]
+    assert list(runs.changed({"a": [1, 2]}, {"a": [2]})) == ["a was [1, 2], is [2]"]
+    assert "was" in next(runs.changed({"a": shared}, {"a": shared[::-1]}))
+
+
 HOLD = f"""
 import sys
 from medres import runs
