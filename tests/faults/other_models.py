@@ -62,7 +62,12 @@ def _lose_the_server(campaign: Campaign, times: int) -> None:
     model = f"served:http://127.0.0.1:{port}/v1#tiny-qwen2-vl"
     asking = {"attempts": 2, "concurrency": 1}
     project.write_study(
-        campaign.root, SERVED, asking=asking, models=[model], train_resolutions=["none"]
+        campaign.root,
+        SERVED,
+        asking=asking,
+        models=[model],
+        train_resolutions=["none"],
+        reports=["06_zero_shot"],
     )
     from medres import study as studies
 

@@ -28,8 +28,12 @@ STAGES = {
 N_IMAGES = 8
 NOTHING: Mapping[str, Any] = {}
 MADE = ("runs", "reports", ".snakemake")
-OTHERWISE = {"run.json", "runs.csv", "spec.json"}
-"""Names of files that hold how long something took, or what was to be done before it was."""
+OTHERWISE = set(
+    "run.json runs.csv spec.json progress.json launch.json launch.log trained.json".split()
+)
+"""Names of files that hold how long something took, by which process, or what was to be done."""
+APART = {"tensorboard", "ranks"}
+"""Names of folders with such files."""
 
 
 def write_questions(folder: Path, n_images: int) -> None:
@@ -107,7 +111,7 @@ def results(root: Path, name: str = NAME) -> dict[str, str]:
     for folder in (*folders, root / "reports" / name):
         for path in folder.rglob("*"):
             is_kept = path.is_file() and path.name[0] != "."
-            if is_kept and "tensorboard" not in path.parts and path.name not in OTHERWISE:
+            if is_kept and not APART & {*path.parts} and path.name not in OTHERWISE:
                 found[str(path.relative_to(root))] = _sha256(path)
     for path in records(root, name):
         try:
