@@ -8,6 +8,8 @@ import sys
 import psutil
 import pytest
 
+from medres import ending
+
 BEGINS = """
 import subprocess, time
 from medres import ending
@@ -22,13 +24,19 @@ except KeyboardInterrupt as told:
 """
 
 
+def hear() -> None:
+    """Heed signals to which whoever runs the tests may have been made deaf, as by `nohup`."""
+    for number in ending.TOLD_BY:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def begun(*, is_done: bool) -> tuple[subprocess.Popen[str], int]:
     """A command, and a process whose parent in between has ended."""
     command = subprocess.Popen(
         [sys.executable, "-c", BEGINS.format(is_done=is_done)],
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hear,
     )
     assert command.stdout is not None
     return command, int(command.stdout.readline())

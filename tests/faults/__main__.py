@@ -6,11 +6,13 @@ a command stops with one line of reason and the same command goes on; and nothin
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from medres import ending
 from tests.faults import clusters, damage, kills, other_models, places, signals
 from tests.faults.commands import Place
 from tests.faults.rounds import Campaign, Rounds
@@ -46,6 +48,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="that keeps all, so that it can go on")
     asked = parser.parse_args(arguments)
+    for number in ending.TOLD_BY:
+        # Begun deaf to it, as by `nohup`, it stays so; what it begins does not.
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="medres-faults-"))
     place = Place(folder)
     campaign = Campaign(place, Rounds(folder / "rounds.jsonl"), asked.seed)
