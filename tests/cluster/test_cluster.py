@@ -20,6 +20,8 @@ EPOCHS = 24
 TIMED = ("10_choose_resolution.html", "tables/runs.csv", "tables/rung_costs.csv")
 """Files of the reports that print seconds as they were measured."""
 CELL = "phantom-radiology/tiny-qwen2-vl/{}/seed0"
+CANCELLED, REQUEUED = "low", "native"
+"""Trainings that are stopped in their middle, and how."""
 UNKNOWN_TO_SLURM = """
 slurm-no-account: true
 slurm-status-command: squeue
@@ -52,16 +54,18 @@ def make(project: Path, *options: str) -> subprocess.Popen[str]:
         )
 
 
-def job_in_its_middle(project: Path, train_resolution: str, until: float) -> str:
-    """Return the number of the Slurm job of a training once it has a checkpoint to go on from."""
-    folder = project / "runs" / STUDY / "finetune" / CELL.format(train_resolution)
+def job_in_its_middle(project: Path, train_resolutions: set[str], until: float) -> tuple[str, str]:
+    """Return the first of some trainings that has a checkpoint to go on from, and its Slurm job."""
     while time.monotonic() < until:
-        assert not (folder / "run.json").exists(), "it was done before it could be stopped"
-        if any(folder.glob("resume/*/whole")):
-            jobs = squeue("--states=RUNNING", "--format=%i %k")
-            return next(job for job, name in jobs if f"-{train_resolution}-seed" in name)
+        for train_resolution in train_resolutions:
+            folder = project / "runs" / STUDY / "finetune" / CELL.format(train_resolution)
+            assert not (folder / "run.json").exists(), "it was done before it could be stopped"
+            if any(folder.glob("resume/*/whole")):
+                jobs = squeue("--states=RUNNING", "--format=%i %k")
+                job = next(job for job, name in jobs if f"-{train_resolution}-seed" in name)
+                return train_resolution, job
         time.sleep(0.1)
-    raise AssertionError(f"no checkpoint of {train_resolution} in time")
+    raise AssertionError(f"no checkpoint of {train_resolutions} in time")
 
 
 def squeue(*options: str) -> list[tuple[str, str]]:
@@ -93,9 +97,14 @@ def on_slurm(project: Path, until: float) -> str:
     subprocess.run(prepare, cwd=project, env=environment(), check=True, capture_output=True)
     made = make(project, "--profile", "slurm", "--gpu", "none")
     try:
-        subprocess.run(["scancel", job_in_its_middle(project, "low", until)], check=True)
-        requeued = job_in_its_middle(project, "native", until)
-        subprocess.run(["scontrol", "requeue", requeued], check=True)
+        whole = {CANCELLED, REQUEUED}
+        while whole:
+            train_resolution, job = job_in_its_middle(project, whole, until)
+            whole.remove(train_resolution)
+            ends = ["scancel"] if train_resolution == CANCELLED else ["scontrol", "requeue"]
+            subprocess.run([*ends, job], check=True)
+            if train_resolution == REQUEUED:
+                requeued = job
         while (requeued, "PENDING") not in squeue("--format=%i %T"):
             assert time.monotonic() < until
             time.sleep(0.1)
@@ -124,7 +133,7 @@ def test_a_cancelled_and_a_requeued_training_end_as_on_one_machine(tmp_path):
         pytest.skip(str(error))
     last = f"medres: study {STUDY} is current: open reports/{STUDY}/index.html"
     assert said.splitlines()[-1] == last
-    for train_resolution in ("low", "native"):
+    for train_resolution in (CANCELLED, REQUEUED):
         record = there / "runs" / STUDY / "finetune" / CELL.format(train_resolution) / "run.json"
         assert json.loads(record.read_text())["outcome"]["resumed_at_step"] > 0
     assert digests_of(there) == digests_of(here)
