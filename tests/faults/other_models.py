@@ -129,7 +129,7 @@ def _disturb(
     assert prepared.code == 0, prepared.said
     made = campaign.place.started("medres.report", study, page).ended()
     assert made.code == 0, made.said
-    expected = project.results(campaign.root, study)
+    expected = _compared(campaign, study)
     for _ in range(times):
         stage = "finetune" if page.startswith("02") else "evaluate"
         shutil.rmtree(campaign.root / "runs" / study / stage)
@@ -143,4 +143,12 @@ def _disturb(
             done.stopped(command.ended())
             bring_back()
             done.went_on(campaign.place.started("medres.report", study, page).ended())
-            done.same(project.results(campaign.root, study), expected)
+            done.same(_compared(campaign, study), expected)
+
+
+def _compared(campaign: Campaign, study: str) -> dict[str, str]:
+    """Return what must not differ; of a served model the answers: the rest says what was sent."""
+    found = project.results(campaign.root, study)
+    if study != SERVED:
+        return found
+    return {name: digest for name, digest in found.items() if name.endswith("answers.parquet")}
