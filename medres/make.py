@@ -81,7 +81,8 @@ def _make(asked: argparse.Namespace, options: list[str]) -> int:
                 "here, on what there is: leave GPU out (it may be a variable of your shell), or "
                 "name a cluster's profile"
             )
-        jobs.gpu_of(asked.gpu)
+        if asked.gpu:
+            jobs.gpu_of(asked.gpu)
         if not asked.dry_run:
             profiles.check(profile)
         study = studies.load(asked.study)
